@@ -1,0 +1,49 @@
+"""The errors esmkit raises on purpose.
+
+Every one is an :class:`EsmkitError` *and* the builtin that fits the mistake, so a caller may
+catch either. The command line prints the message and exits with status 1; anything that is not
+an :class:`EsmkitError` is a bug and keeps its traceback.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "EsmkitError",
+    "InputError",
+    "MissingDependencyError",
+    "NonFiniteError",
+    "OptionError",
+    "OutputError",
+    "ResumeError",
+]
+
+
+class EsmkitError(Exception):
+    """Base of all errors that carry a remedy for the person at the keyboard."""
+
+
+class InputError(EsmkitError, ValueError):
+    """A sequence, a FASTA file or a token id that esmkit cannot use as it is."""
+
+
+class OptionError(EsmkitError, ValueError):
+    """An option, layer, head or data type that does not exist for this model."""
+
+
+class CheckpointError(EsmkitError, OSError):
+    """Weights that are missing, incomplete, tampered with, or not an ESM-2."""
+
+
+class OutputError(EsmkitError, OSError):
+    """An output that exists already, cannot be written, or is not an esmkit file."""
+
+
+class ResumeError(OutputError):
+    """Unfinished work on disk that belongs to another input, option set or checkpoint."""
+
+
+class NonFiniteError(EsmkitError, ArithmeticError):
+    """The model returned NaN or infinity for a sequence."""
+
+
+class MissingDependencyError(EsmkitError, ImportError):
+    """An optional package is not installed."""
