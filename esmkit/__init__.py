@@ -1,5 +1,68 @@
-"""esmkit: look inside a protein language model."""
+"""esmkit: look inside a protein language model.
+
+>>> import esmkit
+>>> model = esmkit.load()                       # doctest: +SKIP
+>>> model.embed("MKTVRQERLKSIVRIL").mean        # doctest: +SKIP
+
+The names below are the public ones. They are imported when first used, so that ``import esmkit``
+does not load PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from esmkit._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from esmkit import alphabet, data, errors, sklearn
+    from esmkit.embed import Embedding, EmbedOptions
+    from esmkit.embed_file import embed_file
+    from esmkit.errors import EsmkitError
+    from esmkit.exports import read
+    from esmkit.model import Esm2, load
+    from esmkit.sequences import Protein, read_fasta
+
+__all__ = [
+    "EmbedOptions",
+    "Embedding",
+    "Esm2",
+    "EsmkitError",
+    "Protein",
+    "__version__",
+    "alphabet",
+    "data",
+    "embed_file",
+    "errors",
+    "load",
+    "read",
+    "read_fasta",
+    "sklearn",
+]
+
+_HOME = {
+    "EmbedOptions": "esmkit.embed",
+    "Embedding": "esmkit.embed",
+    "Esm2": "esmkit.model",
+    "EsmkitError": "esmkit.errors",
+    "Protein": "esmkit.sequences",
+    "embed_file": "esmkit.embed_file",
+    "load": "esmkit.model",
+    "read": "esmkit.exports",
+    "read_fasta": "esmkit.sequences",
+}
+_MODULES = ("alphabet", "data", "errors", "sklearn")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"esmkit.{name}")
+    else:
+        raise AttributeError(f"module 'esmkit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

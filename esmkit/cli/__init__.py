@@ -1,0 +1,96 @@
+"""The ``esmkit`` command. One file per subcommand: parse, one library call, write.
+
+Subcommands are imported when they run, so that ``esmkit --help`` loads neither PyTorch nor
+Biopython. A new command is a module here with a ``command`` in it, and a line in ``_COMMANDS``.
+"""
+
+import importlib
+import signal
+import sys
+import warnings
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from esmkit._version import __version__
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "embed": "Embed proteins of FASTA files, pooled or per residue.",
+    "weights": "Show, fetch and check model weights.",
+}
+"""Subcommands and their one-line help, in the order of ``esmkit --help``."""
+
+
+class _LazyGroup(click.Group):
+    """Imports a subcommand only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"esmkit.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="esmkit")
+def cli() -> None:
+    """Look inside a protein language model: ESM-2 on your own FASTA files.
+
+    \b
+    Example:
+      esmkit embed seqs.fasta          one vector per protein, in seqs.h5
+    """
+
+
+def main() -> NoReturn:
+    """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
+    from esmkit.errors import EsmkitError
+
+    signal.signal(signal.SIGTERM, _stop)
+    warnings.showwarning = _show_warning
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say_stopped()
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left: nothing to add
+        sys.exit(1)
+    except EsmkitError as error:
+        click.echo(f"esmkit: error: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception, so that what is pending is written."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    _say_stopped()
+    raise _Terminated(128 + number)
+
+
+def _say_stopped() -> None:
+    click.echo(
+        "esmkit: stopped; finished work is kept, the same command again goes on from there",
+        err=True,
+    )
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"esmkit: warning: {message}", err=True)

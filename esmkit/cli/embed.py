@@ -1,0 +1,130 @@
+"""``esmkit embed``: FASTA in, embeddings out."""
+
+from pathlib import Path
+
+import click
+
+from esmkit.cli.options import (
+    command_line,
+    default_output,
+    layer_list,
+    load_model,
+    make_say,
+    model_options,
+)
+
+__all__ = ["command"]
+
+
+@click.command("embed", short_help="Embed proteins of FASTA files.")
+@click.argument("fasta", nargs=-1, required=True, metavar="FASTA...")
+@click.option("-o", "--output", help="File to write; - for CSV on stdout. [default: <stem>.h5]")
+@click.option(
+    "--per",
+    type=click.Choice(["protein", "residue"]),
+    default="protein",
+    show_default=True,
+    help="One vector per protein, or one per residue.",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["mean", "bos"]),
+    default="mean",
+    show_default=True,
+    help="Mean over residues, or the BOS token (with --per protein).",
+)
+@click.option(
+    "--layers",
+    default="-1",
+    show_default=True,
+    callback=layer_list,
+    help="Hidden states: 0 is the token embedding, N (or -1) the last layer; 0,3,6 or all.",
+)
+@click.option(
+    "--long",
+    type=click.Choice(["window", "whole", "truncate", "error"]),
+    default="window",
+    show_default=True,
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out and list it.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["h5", "parquet", "npz", "csv"]),
+    help="Of the output. [default: by its suffix, else h5]",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Most tokens in one forward pass; less memory with fewer.",
+)
+@click.option("--force", is_flag=True, help="Overwrite an output that exists.")
+@click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
+@model_options
+def command(
+    fasta: tuple[str, ...],
+    output: str | None,
+    per: str,
+    pool: str,
+    layers: tuple[int, ...],
+    long: str,
+    on_invalid: str,
+    file_format: str | None,
+    batch_tokens: int,
+    force: bool,
+    restart: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Embed the proteins of FASTA files (plain, .gz, or - for standard input).
+
+    A run that is stopped goes on where it was when the same command is given again.
+
+    \b
+    Examples:
+      esmkit embed seqs.fasta
+      esmkit embed seqs.fasta --per residue --layers 0,3,6 -o residues.h5
+      esmkit embed a.fasta b.fasta.gz --format parquet -o all.parquet
+      cat seqs.fasta | esmkit embed - --format csv -o - > seqs.csv
+
+    Read it back with Python:
+
+    \b
+      import esmkit
+      esmkit.read("seqs.h5").to_frame()
+    """
+    from esmkit.embed import EmbedOptions
+    from esmkit.embed_file import embed_file
+
+    kind = file_format or _format_of(output)
+    target = Path(output) if output else default_output(fasta, f".{kind}")
+    embed_file(
+        lambda: load_model(model, device, dtype),
+        fasta,
+        target,
+        EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]
+        file_format=kind,
+        force=force,
+        restart=restart,
+        command=command_line(),
+        progress=not quiet,
+        say=make_say(quiet),
+    )
+    make_say(quiet)(f"wrote {target}")
+
+
+def _format_of(output: str | None) -> str:
+    """Take the format from the suffix of the output."""
+    suffix = Path(output or "").suffix.removeprefix(".")
+    return suffix if suffix in ("h5", "parquet", "npz", "csv") else "h5"

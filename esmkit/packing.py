@@ -1,0 +1,208 @@
+"""Variable-length batches without padding, through transformers' documented extension points.
+
+Sequences of a batch lie end to end in one row of T tokens. Everything in an encoder but attention
+works token by token, so only attention needs to know where one sequence ends: it runs once for
+each group of sequences of equal length, as a plain ``(count, heads, length, head width)`` batch.
+No token is ever padding.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from esmkit.errors import InputError, OptionError
+
+__all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "pack", "register"]
+
+PACKED_ATTENTION = "esmkit_packed"
+"""Name under which the packed attention is registered with transformers."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Sequences of equal length that lie side by side in a pack.
+
+    Attributes
+    ----------
+    start : int
+        First token of the group in the row.
+    count : int
+        Number of sequences.
+    length : int
+        Tokens of each sequence, BOS and EOS included.
+    """
+
+    start: int
+    count: int
+    length: int
+
+    @property
+    def tokens(self) -> slice:
+        """Where the group stands in the row."""
+        return slice(self.start, self.start + self.count * self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """B sequences laid end to end, longest first.
+
+    Attributes
+    ----------
+    ids : torch.Tensor of int64, shape (1, T)
+        Token ids.
+    positions : torch.Tensor of int64, shape (1, T)
+        Position of each token in its own sequence, from 0.
+    groups : tuple of Group
+        In the order of the row; together they cover it.
+    order : tuple of int, length B
+        ``order[k]`` is the place, in what was given to :func:`pack`, of the k-th sequence here.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    groups: tuple[Group, ...]
+    order: tuple[int, ...]
+
+    def sequences(self) -> Iterator[tuple[int, slice]]:
+        """Yield (place in what was given to :func:`pack`, tokens in the row) of each sequence."""
+        row = iter(self.order)
+        for group in self.groups:
+            for start in range(group.tokens.start, group.tokens.stop, group.length):
+                yield next(row), slice(start, start + group.length)
+
+
+def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "cpu") -> Pack:
+    """Lay token ids of several sequences end to end.
+
+    Parameters
+    ----------
+    sequences : sequence of B int64 arrays, shape (T_b,)
+        Token ids with BOS and EOS, as :func:`esmkit.alphabet.encode` makes them.
+    device : torch.device
+        Where the pack should live.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to pack.
+    """
+    if not sequences or not all(len(ids) for ids in sequences):
+        raise InputError("there is an empty sequence, or none at all, to pack")
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))  # stable
+    groups: list[Group] = []
+    start = 0
+    for i in order:
+        length = len(sequences[i])
+        if groups and groups[-1].length == length:
+            groups[-1] = Group(groups[-1].start, groups[-1].count + 1, length)
+        else:
+            groups.append(Group(start, 1, length))
+        start += length
+    ids = np.concatenate([sequences[i] for i in order])
+    positions = np.concatenate([np.arange(len(sequences[i])) for i in order])
+    return Pack(
+        torch.from_numpy(ids)[None].to(device),
+        torch.from_numpy(positions)[None].to(device),
+        tuple(groups),
+        tuple(order),
+    )
+
+
+def _packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    groups: tuple[Group, ...] | None = None,
+    **unused: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
+
+    Returns (1, T, H, K), the layout that transformers expects of an attention function.
+    """
+    if groups is None:
+        raise OptionError(
+            "this model reads packed batches only; use Esm2.forward, or load the folder that "
+            "`esmkit weights path` prints with transformers' EsmModel"
+        )
+    _, heads, tokens, width = query.shape
+    mixed = query.new_empty(1, tokens, heads, width)  # (1, T, H, K)
+    for group in groups:
+        # (1, H, c*n, K) -> (c, H, n, K): a view, tokens of a sequence are neighbours in the row
+        q, k, v = (
+            x[0, :, group.tokens].unflatten(1, (group.count, group.length)).transpose(0, 1)
+            for x in (query, key, value)
+        )
+        result = scaled_dot_product_attention(q, k, v, scale=scaling)  # (c, H, n, K)
+        mixed[0, group.tokens] = result.transpose(1, 2).flatten(0, 1)  # (c*n, H, K)
+    return mixed, None
+
+
+def _no_mask(*unused: Any, **options: Any) -> None:
+    """There is nothing to mask: a pack holds no padding, and groups keep sequences apart."""
+
+
+def register() -> None:
+    """Make the packed attention known to transformers; harmless when repeated."""
+    AttentionInterface.register(PACKED_ATTENTION, _packed_attention)
+    AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
+
+
+def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:
+    """Split items into batches of at most ``budget`` tokens, items of like length together.
+
+    Parameters
+    ----------
+    tokens : sequence of int
+        Tokens of each item.
+    budget : int
+        Most tokens in a batch. An item with more than that is a batch of its own.
+
+    Returns
+    -------
+    list of list of int
+        Indices of the items, longest first; every item is in exactly one batch.
+
+    Examples
+    --------
+    >>> batches_by_tokens([3, 9, 4, 3], budget=10)
+    [[1], [2, 0, 3]]
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):
+        if not batches or tokens[index] > room:
+            batches.append([])
+            room = budget
+        batches[-1].append(index)
+        room -= tokens[index]
+    return batches
+
+
+def look_ahead(items: Iterable[tuple[int, Item]], budget: int) -> Iterator[list[Item]]:
+    """Cut a stream of (cost, item) into windows of about ``budget`` cost, in order.
+
+    A window is what is held in memory at once and sorted by length. It ends before the item that
+    would exceed the budget, so windows depend on the stream alone.
+    """
+    window: list[Item] = []
+    spent = 0
+    for cost, item in items:
+        if window and spent + cost > budget:
+            yield window
+            window, spent = [], 0
+        window.append(item)
+        spent += cost
+    if window:
+        yield window
