@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -90,8 +90,6 @@ class Embedding:
         Mean over residues; BOS and EOS take no part.
     bos : numpy.ndarray of float32, shape (D,) or (L, D)
         The BOS token; over windows, its mean.
-    residues : numpy.ndarray of float32, shape (R, D) or (L, R, D), or None
-        One vector per residue, row 0 the first residue.
     """
 
     id: str
@@ -100,7 +98,22 @@ class Embedding:
     layers: tuple[int, ...]
     mean: NDArray[np.float32]
     bos: NDArray[np.float32]
-    residues: NDArray[np.float32] | None
+    kept_residues: NDArray[np.float32] | None = field(repr=False)
+
+    @property
+    def residues(self) -> NDArray[np.float32]:
+        """One vector per residue: float32, (R, D) or (L, R, D), row 0 the first residue.
+
+        Raises
+        ------
+        OptionError
+            If they were not kept.
+        """
+        if self.kept_residues is None:
+            raise OptionError(
+                f"the residues of {self.id!r} were not kept; embed with residues=True"
+            )
+        return self.kept_residues
 
     def __repr__(self) -> str:
         which = ", ".join(map(str, self.layers))
@@ -117,7 +130,9 @@ class Embedding:
             "layer(s)": ", ".join(map(str, self.layers)),
             ".mean": f"float32 {self.mean.shape}",
             ".bos": f"float32 {self.bos.shape}",
-            ".residues": "not kept" if self.residues is None else f"float32 {self.residues.shape}",
+            ".residues": "not kept"
+            if self.kept_residues is None
+            else f"float32 {self.residues.shape}",
         }
         body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         title = escape(self.header if self.header.startswith(self.id) else self.id)
@@ -292,7 +307,13 @@ def compute(
             yield [(number, r) for (number, _), r in zip(members, results, strict=True)]
 
 
+@overload
+def embed(model: Esm2, proteins: str | Protein, **options: Any) -> Embedding: ...
+@overload
 def embed(
+    model: Esm2, proteins: Path | Iterable[str | Protein], **options: Any
+) -> Iterator[Embedding]: ...
+def embed(  # type: ignore[misc] - the overloads leave the options to this signature
     model: Esm2,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,

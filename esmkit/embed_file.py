@@ -234,7 +234,6 @@ def _fill(
 
 def _values(embedding: Embedding, options: EmbedOptions) -> NDArray[np.float32]:
     if options.per == "residue":
-        assert embedding.residues is not None  # _fill asked for them
         return embedding.residues
     return embedding.mean if options.pool == "mean" else embedding.bos
 

@@ -4,7 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -214,7 +214,9 @@ class Esm2:
                 )
 
     def hidden_states(
-        self, tokens: Sequence[NDArray[np.int64]], layers: Sequence[int] = (-1,)
+        self,
+        tokens: Sequence[NDArray[np.int64]],
+        layers: Sequence[int] | Literal["all"] = (-1,),
     ) -> list[NDArray[np.float32]]:
         """Return hidden states of token sequences, ``<mask>`` and specials included.
 
@@ -222,7 +224,7 @@ class Esm2:
         ----------
         tokens : sequence of B int64 arrays, shape (T_b,)
             From :func:`esmkit.alphabet.encode`.
-        layers : sequence of int
+        layers : sequence of int, or 'all'
             L numbers from 0..N, or negatives.
 
         Returns
@@ -237,13 +239,19 @@ class Esm2:
             found[place] = states[:, where].copy()
         return found
 
+    @overload
+    def embed(self, proteins: "str | Protein", **options: Any) -> "Embedding": ...
+    @overload
+    def embed(
+        self, proteins: "Path | Iterable[str | Protein]", **options: Any
+    ) -> "Iterator[Embedding]": ...
     def embed(
         self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
     ) -> "Embedding | Iterator[Embedding]":
         """Embed one protein, or stream many; see :func:`esmkit.embed.embed`."""
         from esmkit.embed import embed
 
-        return embed(self, proteins, **options)
+        return embed(self, proteins, **options)  # type: ignore[arg-type]
 
 
 class _FusedIntermediate(modeling_esm.EsmIntermediate):

@@ -97,8 +97,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
             long=self.long,  # type: ignore[arg-type]
             on_invalid=self.on_invalid,  # type: ignore[arg-type]
         )
-        assert not hasattr(results, "mean")  # a list gives an iterator
-        return np.stack([getattr(result, self.pool) for result in results])  # type: ignore[union-attr]
+        return np.stack([getattr(result, self.pool) for result in results])
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return ``esm2_0`` to ``esm2_<D-1>``."""
