@@ -16,7 +16,7 @@ from esmkit._version import __version__
 if TYPE_CHECKING:
     from esmkit import alphabet, data, errors, sklearn
     from esmkit.embed import Embedding, EmbedOptions
-    from esmkit.embed_file import embed_file
+    from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.exports import read
     from esmkit.model import Esm2, load
@@ -45,7 +45,7 @@ _HOME = {
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
-    "embed_file": "esmkit.embed_file",
+    "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.exports",
     "read_fasta": "esmkit.sequences",

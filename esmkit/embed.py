@@ -1,6 +1,6 @@
 """The embed task in memory: hidden states of proteins, pooled or per residue, as a stream.
 
-:mod:`esmkit.embed_file` runs the same computation from FASTA files to a file on disk.
+:mod:`esmkit.embed_fasta` runs the same computation from FASTA files to a file on disk.
 """
 
 from collections.abc import Container, Iterable, Iterator, Sequence

@@ -105,12 +105,17 @@ class WorkFolder:
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._lock = self._take_lock()
-            if restart:
-                self._empty()
-            self._check_fingerprint()
         self.shard_of: dict[int, Path] = {}
         self._next = 0
-        self._find_shards()
+        try:
+            with disk_errors(self.folder):
+                if restart:
+                    self._empty()
+                self._check_fingerprint()
+                self._find_shards()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _take_lock(self) -> IO[bytes]:
         handle = (self.folder / "lock").open("ab")

@@ -105,7 +105,7 @@ def command(
       esmkit.read("seqs.h5").to_frame()
     """
     from esmkit.embed import EmbedOptions
-    from esmkit.embed_file import embed_file
+    from esmkit.embed_fasta import embed_file
 
     kind = file_format or _format_of(output)
     target = Path(output) if output else default_output(fasta, f".{kind}")

@@ -1,0 +1,5 @@
+"""``python -m esmkit`` is the ``esmkit`` command."""
+
+from esmkit.cli import main
+
+main()

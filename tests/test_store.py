@@ -1,0 +1,183 @@
+"""Shards, checksums, fingerprints and the atomic finish."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esmkit import store
+from esmkit.errors import OutputError, ResumeError
+from esmkit.store import ShardReader, WorkFolder, check_output, finished_by_killed_run, read_shard
+
+PRINT = {"input": ["abc"], "layers": [6]}
+
+
+def arrays(*numbers: int) -> dict[int, np.ndarray]:
+    return {n: np.full((2, 3), n, dtype=np.float32) for n in numbers}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.h5"
+
+
+@pytest.fixture
+def open_work():
+    """Open work folders and let go of their locks when the test is over."""
+    opened: list[WorkFolder] = []
+
+    def open_one(*args: Any, **kwargs: Any) -> WorkFolder:
+        opened.append(WorkFolder(*args, **kwargs))
+        return opened[-1]
+
+    yield open_one
+    for work in opened:
+        work.close()
+
+
+def test_shards_come_back_after_a_kill(output: Path, open_work):
+    work = open_work(output, PRINT)
+    work.write(arrays(0, 2))
+    work.write(arrays(1))
+    work.close()  # as a kill would
+    again = open_work(output, PRINT)
+    assert sorted(again.shard_of) == [0, 1, 2]
+    reader = ShardReader(again)
+    for number in (2, 0, 1, 2):
+        np.testing.assert_array_equal(reader[number], arrays(number)[number])
+    again.write(arrays(3))
+    assert sorted(again.shard_of) == [0, 1, 2, 3]
+
+
+def test_no_temporary_file_is_taken_for_a_shard(output: Path, open_work):
+    work = open_work(output, PRINT)
+    work.write(arrays(0))
+    (work.folder / "000001.safetensors.tmp").write_bytes(b"half a sh")
+    work.temporary().write_bytes(b"half an output")
+    work.close()
+    again = open_work(output, PRINT)
+    assert list(again.shard_of) == [0]
+    assert not list(again.folder.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_damaged_shard_is_found_and_dropped(output: Path, open_work, damage: str):
+    work = open_work(output, PRINT)
+    work.write(arrays(0, 1))
+    work.write(arrays(2))
+    work.close()
+    path = work.folder / "000000.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-5] ^= 1
+    path.write_bytes({"flip": bytes(data), "truncate": bytes(data[:-7]), "empty": b""}[damage])
+    with pytest.raises(OutputError, match="is damaged; run the same command again"):
+        read_shard(path)
+    again = open_work(output, PRINT)
+    assert list(again.shard_of) == [2]
+    assert again.damaged == 1
+    again.write(arrays(0, 1))  # under a new name, so nothing is overwritten
+    assert sorted(again.shard_of) == [0, 1, 2]
+
+
+def test_other_work_is_not_mixed_in(output: Path, open_work):
+    open_work(output, PRINT).close()
+    with pytest.raises(
+        ResumeError,
+        match=r"unfinished work of another kind \(layers was \[6\], now \[3\]\); run it to the end "
+        r"as it was begun, or --restart to throw it away",
+    ):
+        open_work(output, {**PRINT, "layers": [3]})
+    assert open_work(output, PRINT).shard_of == {}
+
+
+def test_restart_throws_work_away(output: Path, open_work):
+    work = open_work(output, PRINT)
+    work.write(arrays(0))
+    work.close()
+    assert open_work(output, {**PRINT, "layers": [3]}, restart=True).shard_of == {}
+
+
+def test_two_runs_on_one_output(output: Path, open_work):
+    first = open_work(output, PRINT)
+    with pytest.raises(ResumeError, match=r"another process is writing .* just now; wait for it"):
+        open_work(output, PRINT)
+    first.close()
+    open_work(output, PRINT).close()
+
+
+def test_finish_moves_the_output_and_tidies_up(output: Path, open_work):
+    work = open_work(output, PRINT)
+    work.write(arrays(0))
+    work.temporary().write_bytes(b"whole")
+    work.finish()
+    assert output.read_bytes() == b"whole"
+    assert not work.folder.exists()
+
+
+def test_a_kill_between_move_and_tidying_is_recognised(output: Path, open_work, monkeypatch):
+    work = open_work(output, PRINT)
+    work.temporary().write_bytes(b"whole")
+    monkeypatch.setattr(WorkFolder, "remove", WorkFolder.close)
+    work.finish()
+    assert work.folder.exists()
+    assert finished_by_killed_run(output)
+    assert not work.folder.exists()
+    assert output.read_bytes() == b"whole"
+
+
+def test_somebody_else_s_output_is_not_taken_for_ours(output: Path, open_work, monkeypatch):
+    assert not finished_by_killed_run(output)
+    work = open_work(output, PRINT)
+    work.temporary().write_bytes(b"whole")
+    monkeypatch.setattr(WorkFolder, "remove", WorkFolder.close)
+    work.finish()
+    os.utime(output, ns=(1, 1))
+    assert not finished_by_killed_run(output)
+
+
+def test_outputs_that_cannot_be(tmp_path: Path):
+    with pytest.raises(OutputError, match="is a folder; give a file name with -o"):
+        check_output(tmp_path, force=True)
+    with pytest.raises(OutputError, match=r"there is no folder .*missing"):
+        check_output(tmp_path / "missing" / "x.h5", force=False)
+    (tmp_path / "x.h5").touch()
+    with pytest.raises(OutputError, match="exists already; --force overwrites it, or -o names"):
+        check_output(tmp_path / "x.h5", force=False)
+    check_output(tmp_path / "x.h5", force=True)
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(store.os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(OutputError, match="cannot be written; choose another with -o"):
+        check_output(tmp_path / "x.h5", force=False)
+
+
+def test_full_disk_keeps_what_was_written(output: Path, open_work, monkeypatch):
+    work = open_work(output, PRINT)
+    work.write(arrays(0))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device\); what was computed before"):
+        work.write(arrays(1))
+    monkeypatch.undo()
+    work.close()
+    again = open_work(output, PRINT)
+    assert list(again.shard_of) == [0]
+    assert again.damaged == 0
+
+
+def test_reader_holds_a_bounded_number_of_bytes(output: Path, open_work, monkeypatch):
+    monkeypatch.setattr(store, "READER_BYTES", 100)
+    work = open_work(output, PRINT)
+    for number in range(20):
+        work.write(arrays(number))  # 24 bytes each
+    reader = ShardReader(work)
+    for number in [*range(20), 0, 19]:
+        np.testing.assert_array_equal(reader[number], arrays(number)[number])
+        assert len(reader._held) <= 4
