@@ -15,11 +15,12 @@ from esmkit._version import __version__
 
 if TYPE_CHECKING:
     from esmkit import alphabet, data, errors, sklearn
-    from esmkit.embed import Embedding, EmbedOptions
+    from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.exports import read
     from esmkit.model import Esm2, load
+    from esmkit.policies import EmbedOptions
     from esmkit.sequences import Protein, read_fasta
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "EmbedOptions": "esmkit.embed",
+    "EmbedOptions": "esmkit.policies",
     "Embedding": "esmkit.embed",
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",

@@ -6,7 +6,7 @@
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -15,63 +15,17 @@ from numpy.typing import NDArray
 from esmkit import packing
 from esmkit.alphabet import SPECIALS, encode
 from esmkit.errors import InputError, OptionError
-from esmkit.model import MAX_RESIDUES, Esm2
+from esmkit.model import Esm2
+from esmkit.policies import EmbedOptions, Long, cut_into_pieces, tokens_of
 from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
 
-__all__ = ["EmbedOptions", "Embedding", "compute", "cut_into_pieces", "embed", "windows"]
-
-WINDOW_OVERLAP = MAX_RESIDUES // 2
-"""Residues shared by neighbouring windows of a long sequence."""
+__all__ = ["Embedding", "compute", "embed"]
 
 LOOK_AHEAD_BATCHES = 32
 """Batches' worth of input that is held and sorted by length at a time."""
 
 LOOK_AHEAD_BYTES = 128 * 2**20
 """Results that may wait in memory for their window; fewer batches if they would exceed it."""
-
-Per = Literal["protein", "residue"]
-Pool = Literal["mean", "bos"]
-Long = Literal["window", "whole", "truncate", "error"]
-
-
-@dataclass(frozen=True)
-class EmbedOptions:
-    """What to compute.
-
-    Attributes
-    ----------
-    layers : tuple of int, or 'all'
-        Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
-    per : {'protein', 'residue'}
-        One pooled vector, or one vector per residue.
-    pool : {'mean', 'bos'}
-        Mean over residues (never over BOS or EOS), or the BOS token. For ``per='protein'``.
-    long : {'window', 'whole', 'truncate', 'error'}
-        Sequences over 1,022 residues: overlapping windows whose overlaps are averaged; one pass
-        beyond the training length; the first 1,022 residues; or an error.
-    on_invalid : {'error', 'replace', 'skip'}
-        Letters that ESM-2 has no token for.
-    batch_tokens : int
-        Most tokens in one forward pass.
-    """
-
-    layers: tuple[int, ...] | Literal["all"] = (-1,)
-    per: Per = "protein"
-    pool: Pool = "mean"
-    long: Long = "window"
-    on_invalid: OnInvalid = "error"
-    batch_tokens: int = 4_096
-
-    def __post_init__(self) -> None:
-        choices = {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid}
-        for name, kind in choices.items():
-            if getattr(self, name) not in get_args(kind):
-                raise OptionError(
-                    f"{name} is {' or '.join(map(repr, get_args(kind)))}, "
-                    f"not {getattr(self, name)!r}"
-                )
-        if self.batch_tokens < 1:
-            raise OptionError(f"batch_tokens is at least 1, not {self.batch_tokens}")
 
 
 @dataclass(frozen=True)
@@ -137,42 +91,6 @@ class Embedding:
         body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
         title = escape(self.header if self.header.startswith(self.id) else self.id)
         return f"<table><caption>{title}</caption>{body}</table>"
-
-
-def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:
-    """Return the (start, stop) of the windows over a sequence; neighbours share half a window.
-
-    >>> windows(1500)
-    [(0, 1022), (478, 1500)]
-    """
-    if residues <= size:
-        return [(0, residues)]
-    step = size - WINDOW_OVERLAP
-    starts = [*range(0, residues - size, step), residues - size]
-    return [(start, start + size) for start in starts]
-
-
-def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:
-    """Return the (start, stop) of the parts of a protein that go through the model.
-
-    Raises
-    ------
-    InputError
-        If the policy is ``error`` and the protein is longer than the model was trained for.
-    """
-    if long == "window":
-        return windows(len(protein))
-    if long == "error" and len(protein) > MAX_RESIDUES:
-        raise InputError(
-            f"sequence {protein.id!r} has {len(protein):,} residues and the model was trained on "
-            f"{MAX_RESIDUES:,}; --long window reads it in overlapping windows, --long whole at "
-            "once, --long truncate only its beginning"
-        )
-    return [(0, min(len(protein), MAX_RESIDUES) if long == "truncate" else len(protein))]
-
-
-def _tokens(protein: Protein, long: Long) -> int:
-    return sum(stop - start + SPECIALS for start, stop in cut_into_pieces(protein, long))
 
 
 class _Accumulator:
@@ -295,9 +213,9 @@ def compute(
     per_token = len(layers) * model.width * 4 if keep_residues else 1
     most = LOOK_AHEAD_BATCHES * options.batch_tokens
     budget = max(options.batch_tokens, min(most, LOOK_AHEAD_BYTES // per_token))
-    costs = ((_tokens(protein, options.long), (number, protein)) for number, protein in items)
+    costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
     for window in packing.look_ahead(costs, budget):
-        tokens = [_tokens(protein, options.long) for _, protein in window]
+        tokens = [tokens_of(protein, options.long) for _, protein in window]
         for batch in packing.batches_by_tokens(tokens, options.batch_tokens):
             members = [window[i] for i in batch]
             if all(number in done for number, _ in members):

@@ -7,21 +7,18 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
-import transformers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from esmkit._version import __version__
-from esmkit.embed import Embedding, EmbedOptions, compute, cut_into_pieces
 from esmkit.errors import OptionError, OutputError
 from esmkit.exports import FORMATS, import_pyarrow, open_writer, provenance_sidecar
 from esmkit.inputs import InputIndex
-from esmkit.model import MAX_RESIDUES, Esm2
+from esmkit.policies import MAX_RESIDUES, EmbedOptions, cut_into_pieces
 from esmkit.store import (
     ShardReader,
     WorkFolder,
@@ -29,6 +26,11 @@ from esmkit.store import (
     disk_errors,
     finished_by_killed_run,
 )
+
+# PyTorch is imported once the input has been found good: a typing error is answered at once.
+if TYPE_CHECKING:
+    from esmkit.embed import Embedding
+    from esmkit.model import Esm2
 
 __all__ = ["STDOUT", "embed_file"]
 
@@ -45,7 +47,7 @@ Say = Callable[[str], None]
 
 
 def embed_file(
-    model: Esm2 | Callable[[], Esm2],
+    model: "Esm2 | Callable[[], Esm2]",
     sources: Sequence[str | Path],
     output: str | Path,
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
@@ -109,7 +111,7 @@ def embed_file(
         _apply_long_policy(index, options)
         for line in index.report.lines():
             say(line)
-        loaded = model if isinstance(model, Esm2) else model()
+        loaded = model() if callable(model) else model
         layers = loaded.resolve_layers(options.layers)
         home = Path(scratch) / "stdout.csv" if to_stdout else output
         work = WorkFolder(home, _fingerprint(loaded, index, layers, options), restart=restart)
@@ -142,7 +144,7 @@ def _apply_long_policy(index: InputIndex, options: EmbedOptions) -> None:
 
 
 def _fingerprint(
-    model: Esm2, index: InputIndex, layers: Sequence[int], options: EmbedOptions
+    model: "Esm2", index: InputIndex, layers: Sequence[int], options: EmbedOptions
 ) -> dict[str, Any]:
     """Return everything that the numbers depend on."""
     return {
@@ -161,9 +163,12 @@ def _fingerprint(
 
 
 def _provenance(
-    model: Esm2, index: InputIndex, layers: Sequence[int], options: EmbedOptions, command: str
+    model: "Esm2", index: InputIndex, layers: Sequence[int], options: EmbedOptions, command: str
 ) -> dict[str, Any]:
     """Return what the output records of its making: no dates, so equal runs give equal files."""
+    import torch
+    import transformers
+
     return {
         "esmkit": __version__,
         "checkpoint": model.checkpoint.to_dict(),
@@ -189,7 +194,7 @@ def _provenance(
 
 def _fill(
     work: WorkFolder,
-    model: Esm2,
+    model: "Esm2",
     index: InputIndex,
     layers: Sequence[int],
     options: EmbedOptions,
@@ -198,6 +203,8 @@ def _fill(
     say: Say,
 ) -> None:
     """Compute what the shards do not hold yet."""
+    from esmkit.embed import compute
+
     if work.damaged:
         say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
     held = len(work.shard_of)
@@ -232,7 +239,7 @@ def _fill(
             bar.update(int(residues_of[[number for number, _ in batch]].sum()))
 
 
-def _values(embedding: Embedding, options: EmbedOptions) -> NDArray[np.float32]:
+def _values(embedding: "Embedding", options: EmbedOptions) -> NDArray[np.float32]:
     if options.per == "residue":
         return embedding.residues
     return embedding.mean if options.pool == "mean" else embedding.bos

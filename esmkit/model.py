@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from esmkit.embed import Embedding
     from esmkit.sequences import Protein
 
-__all__ = ["DTYPES", "MAX_RESIDUES", "Esm2", "load"]
+__all__ = ["DTYPES", "Esm2", "load"]
 
 TRAIN_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
-
-MAX_RESIDUES = 1_022
-"""Longest crop ESM-2 was trained on: 1,024 tokens less BOS and EOS (Lin et al. 2023)."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -11,11 +11,12 @@ from conftest import assert_close, random_sequence, write_fasta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esmkit import embed as embed_module
+from esmkit import policies
 from esmkit.alphabet import encode
-from esmkit.embed import EmbedOptions, cut_into_pieces, embed, windows
+from esmkit.embed import embed
 from esmkit.errors import InputError, OptionError
-from esmkit.model import MAX_RESIDUES, Esm2
+from esmkit.model import Esm2
+from esmkit.policies import MAX_RESIDUES, EmbedOptions, cut_into_pieces, windows
 from esmkit.sequences import Protein
 from esmkit.sklearn import EsmEmbedder
 
@@ -23,9 +24,9 @@ from esmkit.sklearn import EsmEmbedder
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> int:
     """Windows of 20 residues, so that long policies can be tested on short sequences."""
-    monkeypatch.setattr(embed_module, "MAX_RESIDUES", 20)
-    monkeypatch.setattr(embed_module, "WINDOW_OVERLAP", 10)
-    monkeypatch.setattr(embed_module.windows, "__defaults__", (20,))
+    monkeypatch.setattr(policies, "MAX_RESIDUES", 20)
+    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
+    monkeypatch.setattr(policies.windows, "__defaults__", (20,))
     return 20
 
 
@@ -93,12 +94,12 @@ def test_result_shows_well(tiny: Esm2):
 
 @given(st.integers(1, 400), st.integers(2, 60).map(lambda n: 2 * n))
 def test_windows_cover_every_residue_with_half_overlap(residues: int, size: int):
-    step_overlap = embed_module.WINDOW_OVERLAP
-    embed_module.WINDOW_OVERLAP = size // 2
+    step_overlap = policies.WINDOW_OVERLAP
+    policies.WINDOW_OVERLAP = size // 2
     try:
         parts = windows(residues, size)
     finally:
-        embed_module.WINDOW_OVERLAP = step_overlap
+        policies.WINDOW_OVERLAP = step_overlap
     assert parts[0][0] == 0
     assert parts[-1][1] == residues
     if residues <= size:

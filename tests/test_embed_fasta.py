@@ -16,10 +16,10 @@ from conftest import assert_close, random_sequence, write_fasta
 
 import esmkit
 from esmkit import embed_fasta as module
-from esmkit.embed import EmbedOptions
 from esmkit.embed_fasta import embed_file
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.model import Esm2
+from esmkit.policies import EmbedOptions
 from esmkit.store import WorkFolder
 
 

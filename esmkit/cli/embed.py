@@ -104,8 +104,8 @@ def command(
       import esmkit
       esmkit.read("seqs.h5").to_frame()
     """
-    from esmkit.embed import EmbedOptions
     from esmkit.embed_fasta import embed_file
+    from esmkit.policies import EmbedOptions
 
     kind = file_format or _format_of(output)
     target = Path(output) if output else default_output(fasta, f".{kind}")

@@ -1,0 +1,144 @@
+"""The real checkpoint on the demo proteins, against implementations that nobody here wrote."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_close
+from transformers import EsmModel
+
+from esmkit.alphabet import encode
+from esmkit.model import Esm2
+from esmkit.policies import MAX_RESIDUES
+from esmkit.sequences import Protein
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def proteins(demo: list[Protein]) -> list[Protein]:
+    """The demo proteins that go through the model in one piece."""
+    return [protein for protein in demo if len(protein) <= MAX_RESIDUES]
+
+
+@pytest.fixture(scope="module")
+def packed(real: Esm2, proteins: list[Protein]) -> list[np.ndarray]:
+    """All hidden states, all proteins in one call: the packed path."""
+    return real.hidden_states([encode(p.sequence) for p in proteins], "all")
+
+
+def check_against(states: np.ndarray, oracle: np.ndarray) -> None:
+    assert_close(states[-1], oracle[-1])
+    # Before the final norm the residual stream holds values up to 50 beside values near 0, and
+    # float32 rounds all of them on the scale of the large ones (8 ulps of 50 are 3e-5).
+    for layer, expected in zip(states[:-1], oracle[:-1], strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(layer, expected, rtol=0, atol=1e-6 * max(scale, 10))
+    # What `esmkit embed` writes by default, strictly within 1e-5 (measured: 1.5e-6)
+    pooled, expected = states[-1, 1:-1].mean(0), oracle[-1, 1:-1].mean(0)
+    np.testing.assert_allclose(pooled, expected, rtol=0, atol=1e-5)
+
+
+def test_equal_to_hugging_face_eager_one_at_a_time(real: Esm2, proteins, packed):
+    network = EsmModel.from_pretrained(
+        real.checkpoint.folder, add_pooling_layer=False, attn_implementation="eager"
+    ).eval()
+    for protein, states in zip(proteins, packed, strict=True):
+        ids = torch.from_numpy(encode(protein.sequence))[None]
+        with torch.no_grad():
+            output = network(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+        check_against(states, torch.stack(output.hidden_states)[:, 0].numpy())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_equal_to_fair_esm(real: Esm2, proteins, packed):
+    oracle = fair_esm(real)
+    for protein, states in zip(proteins, packed, strict=True):
+        ids = torch.from_numpy(encode(protein.sequence))[None]
+        with torch.no_grad():
+            found = oracle(ids, repr_layers=range(real.layers + 1))["representations"]
+        check_against(states, torch.stack([found[k][0] for k in sorted(found)]).numpy())
+
+
+def fair_esm(model: Esm2) -> Any:
+    """fair-esm's own ESM2 with the tensors of a checkpoint in Hugging Face's format."""
+    from esm.model.esm2 import ESM2
+    from safetensors.torch import load_file
+
+    network = ESM2(model.layers, model.width, model.heads)
+    names = {
+        "embeddings.word_embeddings.": "embed_tokens.",
+        "attention.self.query.": "self_attn.q_proj.",
+        "attention.self.key.": "self_attn.k_proj.",
+        "attention.self.value.": "self_attn.v_proj.",
+        "attention.output.dense.": "self_attn.out_proj.",
+        "attention.self.rotary_embeddings.": "self_attn.rot_emb.",
+        "attention.LayerNorm.": "self_attn_layer_norm.",
+        "intermediate.dense.": "fc1.",
+        "output.dense.": "fc2.",
+        "LayerNorm.": "final_layer_norm.",
+    }
+    state = {}
+    for name, tensor in load_file(model.checkpoint.folder / "model.safetensors").items():
+        new = name.removeprefix("esm.").removeprefix("encoder.").replace("layer.", "layers.", 1)
+        for old, ours in names.items():
+            if old in new:
+                new = new.replace(old, ours)
+                break
+        state[new] = tensor
+    missing, _ = network.load_state_dict(state, strict=False)
+    assert all(name.startswith("lm_head.") for name in missing), missing
+    return network.eval()
+
+
+def test_results_do_not_depend_on_batch_order_or_neighbours(real: Esm2, proteins, packed):
+    ids = [encode(p.sequence) for p in proteins]
+    backwards = real.hidden_states(ids[::-1])[::-1]
+    for states, again, one in zip(packed, backwards, ids, strict=True):
+        assert_close(states[-1:], again)
+        assert_close(states[-1:], real.hidden_states([one])[0])
+
+
+def test_masked_and_clean_sequences_side_by_side(real: Esm2, proteins):
+    """Every third residue of every second protein masked, against Hugging Face one at a time."""
+    ids = [
+        encode(p.sequence, mask=range(0, len(p), 3) if number % 2 else ())
+        for number, p in enumerate(proteins)
+    ]
+    network = EsmModel.from_pretrained(
+        real.checkpoint.folder, add_pooling_layer=False, attn_implementation="eager"
+    ).eval()
+    for tokens, states in zip(ids, real.hidden_states(ids), strict=True):
+        one = torch.from_numpy(tokens)[None]
+        with torch.no_grad():
+            output = network(one, attention_mask=torch.ones_like(one))
+        assert_close(states[0], output.last_hidden_state[0].numpy())
+
+
+def test_windows_of_a_real_long_protein(real: Esm2, demo):
+    """AcfD, 1,520 residues: windows 0-1022 and 498-1520, averaged where they overlap."""
+    protein = next(p for p in demo if len(p) > MAX_RESIDUES)
+    result = real.embed(protein)
+    first, second = (
+        real.hidden_states([encode(protein.sequence[part])])[0][0, 1:-1]
+        for part in (slice(0, 1022), slice(498, 1520))
+    )
+    joined = np.concatenate([first[:498], (first[498:] + second[:524]) / 2, second[524:]])
+    assert_close(result.residues, joined)
+    assert_close(result.mean, joined.mean(0))
+
+
+def test_embeddings_know_biology(real: Esm2, demo):
+    """Close relatives lie closer than strangers: alpha globin mutants against other proteins."""
+    by_id = {p.id: p for p in demo}
+    globin = by_id["P69905"].sequence
+    mutant = globin[:20] + "A" + globin[21:60] + "V" + globin[61:]
+    vectors = {p.id: real.embed(p).mean for p in demo}
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    near = cosine(real.embed(mutant).mean, vectors["P69905"])
+    far = max(cosine(vectors["P69905"], v) for name, v in vectors.items() if name != "P69905")
+    assert near > 0.99 > far
