@@ -299,6 +299,8 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path, tiny_folder: Path, number: 
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # a test run in the background of a shell passes "ignore SIGINT" on to its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     work = tmp_path / "many.h5.work" / "fingerprint.json"
     while not work.exists() and process.poll() is None:
