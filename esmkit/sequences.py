@@ -276,7 +276,9 @@ def _first_line(handle: IO[str]) -> str:
 
 def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
     yield first
-    yield from rest
+    # not `yield from`, which would close the file when the generator goes
+    for line in rest:  # noqa: UP028
+        yield line
 
 
 class _UniqueIds:

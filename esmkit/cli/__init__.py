@@ -55,7 +55,11 @@ def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
     from esmkit.errors import EsmkitError
 
-    signal.signal(signal.SIGTERM, _stop)
+    # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an exec()
+    # makes Python end itself by that signal, whatever exit code was asked for.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
     warnings.showwarning = _show_warning
     try:
         cli.main(standalone_mode=False)
@@ -64,8 +68,7 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _say_stopped()
+    except click.Abort:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left: nothing to add
@@ -76,20 +79,13 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-class _Terminated(SystemExit):
-    """SIGTERM, as an exception, so that what is pending is written."""
-
-
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    _say_stopped()
-    raise _Terminated(128 + number)
-
-
-def _say_stopped() -> None:
+    """Leave by an exception, so that what is pending is written on the way out."""
     click.echo(
         "esmkit: stopped; finished work is kept, the same command again goes on from there",
         err=True,
     )
+    raise SystemExit(128 + number)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
