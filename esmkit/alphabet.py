@@ -1,7 +1,7 @@
 """The 33 tokens of ESM-2, and residues to token ids through a lookup table.
 
 ``EsmTokenizer`` of transformers splits on letters it knows and merges a run of letters it does
-not know into one ``<unk>`` (``ACJJDEF`` becomes 6 tokens instead of 9), so that residue ``i`` is
+not know into one ``<unk>`` (``ACJJDEF`` becomes 8 tokens instead of 9), so that residue ``i`` is
 no longer token ``i + 1``. A 256-entry table cannot do that: every residue is one token, and a
 sequence of R residues is R + 2 tokens by construction.
 """
@@ -57,7 +57,8 @@ def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
     Raises
     ------
     InputError
-        If the sequence is empty, a letter has no token or a masked index is out of range.
+        If the sequence is empty, a letter has no token or a masked index is out of range or a
+        boolean.
 
     Examples
     --------
@@ -78,6 +79,8 @@ def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
             "the 20 amino acids or X (esmkit.sequences.clean_sequence folds case and checks)"
         )
     for index in mask:
+        if isinstance(index, bool | np.bool_):  # True would pass for index 1
+            raise InputError("mask takes residue indices; of booleans give numpy.flatnonzero(mask)")
         if not 0 <= index < len(sequence):
             raise InputError(
                 f"cannot mask residue index {index}: the sequence has indices 0 to "

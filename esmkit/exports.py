@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import unquote
 
 import h5py
 import numpy as np
@@ -32,16 +33,21 @@ _PARQUET_ROWS = 2_048
 def dataset_key(name: str) -> str:
     """Return the HDF5 or npz name of an ID: ``/`` becomes ``%2F``, and ``%`` itself ``%25``.
 
+    So do names that mean something else there: ``.`` to HDF5, ``x.npy`` to NumPy, and that of
+    the provenance.
+
     >>> dataset_key("a/b")
     'a%2Fb'
     """
     key = name.replace("%", "%25").replace("/", "%2F")
-    return key.replace(".", "%2E") if not key.strip(".") else key  # '.' means the group itself
+    if not key.strip(".") or key.endswith(".npy"):
+        return key.replace(".", "%2E")
+    return key.replace("_", "%5F") if key == _NPZ_PROVENANCE else key
 
 
 def protein_id(key: str) -> str:
     """Return the ID that :func:`dataset_key` made a name from."""
-    return key.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
+    return unquote(key)
 
 
 class Writer(Protocol):
@@ -242,20 +248,19 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         if not self.path.is_file():
             raise OutputError(f"there is no file {str(path)!r}; check the path")
         self._close: Any = None
-        self._lengths: dict[str, int] = {}
-        self._headers: dict[str, str] = {}
-        kind = self.path.suffix.removeprefix(".")
-        opener = {"h5": self._open_h5, "npz": self._open_npz}.get(kind, self._open_table)
+        kind = self.path.suffix.removeprefix(".").lower()
         if kind not in FORMATS:
             raise OutputError(
                 f"{str(path)!r} is not an embedding file: its name ends in none of "
                 + ", ".join(f".{name}" for name in FORMATS)
             )
+        openers = {"h5": self._open_h5, "npz": self._open_npz, "csv": self._open_csv}
         try:
-            opener()
+            openers.get(kind, self._open_parquet)()
         except MissingDependencyError:
             raise
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            self.close()
             raise OutputError(
                 f"{str(path)!r} is not a file that esmkit wrote ({error}); make it anew with "
                 "`esmkit embed`"
@@ -270,32 +275,41 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         self._attributes = lambda key: dict(handle[key].attrs)
 
     def _open_npz(self) -> None:
-        handle = np.load(self.path, allow_pickle=False)
-        self._close = handle.close
+        stream = self.path.open("rb")  # of a damaged file NumPy itself would leave it open
+        self._close = stream.close
+        handle = np.load(stream, allow_pickle=False)
+        if not isinstance(handle, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one bare array")
         self.provenance = json.loads(str(handle[_NPZ_PROVENANCE]))
         self._keys = {protein_id(key): key for key in handle.files if key != _NPZ_PROVENANCE}
         self._get = lambda key: handle[key]
         self._attributes = lambda key: {}
 
-    def _open_table(self) -> None:
+    def _open_csv(self) -> None:
         import pandas
 
-        if self.path.suffix == ".csv":
-            sidecar = provenance_sidecar(self.path)
-            self.provenance = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
-            # IDs such as "NA" or "1e5" are names, not missing values or numbers
-            table = pandas.read_csv(
-                self.path, dtype={"id": str, "residue": str}, keep_default_na=False
-            )
-            first = table.columns.get_loc("e0")
-            vectors = table.iloc[:, first:].to_numpy(np.float32)
-        else:
-            _, parquet = import_pyarrow()
-            arrow = parquet.read_table(self.path)
-            self.provenance = json.loads(arrow.schema.metadata[PROVENANCE.encode()])
-            lists = arrow.column("embedding").combine_chunks()
-            vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
-            table = arrow.drop(["embedding"]).to_pandas()
+        # IDs such as "NA" or "1e5" are names, not missing values or numbers
+        table = pandas.read_csv(self.path, dtype={"id": str, "residue": str}, keep_default_na=False)
+        first = table.columns.get_loc("e0")
+        sidecar = provenance_sidecar(self.path)
+        if sidecar.is_file():
+            self.provenance = json.loads(sidecar.read_text(encoding="utf-8"))
+        else:  # from standard output; the columns still say what the rows are
+            per = "residue" if "residue_number" in table else "protein"
+            layers = [int(layer) for layer in table["layer"].unique()]
+            self.provenance = {"per": per, "layers": layers}
+        self._use_table(table.iloc[:, :first], table.iloc[:, first:].to_numpy(np.float32))
+
+    def _open_parquet(self) -> None:
+        _, parquet = import_pyarrow()
+        arrow = parquet.read_table(self.path)
+        self.provenance = json.loads((arrow.schema.metadata or {})[PROVENANCE.encode()])
+        lists = arrow.column("embedding").combine_chunks()
+        vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
+        self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors)
+
+    def _use_table(self, table: "pandas.DataFrame", vectors: NDArray[np.float32]) -> None:
+        """Gather the rows of each protein: facts in ``table``, values in ``vectors``."""
         arrays = {}
         for name, rows in table.groupby("id", sort=False).indices.items():
             layers = table["layer"].to_numpy()[rows]
@@ -303,13 +317,11 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
             if "residue_number" not in table:
                 stacked = [of_layer[0] for of_layer in stacked]
             arrays[str(name)] = np.stack(stacked) if len(stacked) > 1 else stacked[0]
-        order = dict.fromkeys(table["id"])
-        self._keys = {str(name): str(name) for name in order}
+        facts = table.drop_duplicates("id").filter(["length", "header"]).to_dict("records")
+        self._keys = {str(name): str(name) for name in table["id"].unique()}
+        attributes = dict(zip(self._keys, facts, strict=True))
         self._get = arrays.__getitem__
-        lengths = dict(zip(table["id"], table["length"], strict=True))
-        titles = table["header" if "header" in table else "id"]
-        headers = dict(zip(table["id"], titles, strict=True))
-        self._attributes = lambda key: {"length": lengths[key], "header": headers[key]}
+        self._attributes = attributes.__getitem__
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         return self._get(self._keys[name])

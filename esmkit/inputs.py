@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class InputIndex:
     Attributes
     ----------
     paths : tuple of Path
-        The files; standard input stands here as the temporary file it was copied to.
+        The files; standard input and pipes stand here as the temporary files they were copied to.
     files : list of dict
         Name, size in bytes and SHA-256 of each file.
     report : InputReport
@@ -65,11 +66,12 @@ class InputIndex:
         Parameters
         ----------
         sources : sequence of str or Path
-            FASTA files; ``-`` is standard input, which is copied into ``scratch``.
+            FASTA files; ``-`` is standard input. What can be read only once, standard input and
+            pipes such as ``<(zcat seqs.gz)``, is copied into ``scratch``.
         on_invalid : {'error', 'replace', 'skip'}
             See :func:`esmkit.sequences.read_fasta`.
         scratch : Path
-            An existing folder for the copy of standard input.
+            An existing folder for these copies.
 
         Raises
         ------
@@ -80,17 +82,20 @@ class InputIndex:
             raise InputError("no FASTA file given; name one, or - for standard input")
         if [str(s) for s in sources].count("-") > 1:
             raise InputError("standard input (-) can be read once only; name it once")
-        named = [
-            ("standard input", _spool(scratch)) if str(s) == "-" else (Path(s).name, Path(s))
-            for s in sources
-        ]
-        paths = tuple(path for _, path in named)
+        paths = tuple(_rereadable(source, scratch) for source in sources)
+        names = ["standard input" if str(s) == "-" else str(s) for s in sources]
         report = InputReport()
         digests = bytearray()
         lengths: list[int] = []
-        for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
-            digests += _digest(protein)
-            lengths.append(len(protein))
+        try:
+            for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
+                digests += _digest(protein)
+                lengths.append(len(protein))
+        except InputError as error:
+            text = str(error)
+            for name, path in zip(names, paths, strict=True):
+                text = text.replace(str(path), name)  # a copy goes by the name of its original
+            raise InputError(text) from None
         if not lengths:
             raise InputError(
                 f"no protein is left of {report.records:,} record(s), all were skipped; "
@@ -103,8 +108,8 @@ class InputIndex:
         number[by_first] = np.arange(len(by_first))
         report.duplicate_sequences = len(lengths) - len(first)
         files: list[dict[str, object]] = [
-            {"name": name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-            for name, path in named
+            {"name": Path(name).name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for name, path in zip(names, paths, strict=True)
         ]
         return cls(
             paths,
@@ -170,7 +175,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _spool(folder: Path) -> Path:
+def _rereadable(source: str | Path, scratch: Path) -> Path:
+    """Return a path that can be read several times."""
+    if str(source) == "-":
+        return _spool(sys.stdin.buffer, scratch)
+    path = Path(source)
+    if path.is_fifo():
+        with path.open("rb") as pipe:
+            return _spool(pipe, scratch)
+    return path
+
+
+def _spool(stream: IO[bytes], folder: Path) -> Path:
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".fasta", delete=False) as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+        shutil.copyfileobj(stream, copy)
     return Path(copy.name)

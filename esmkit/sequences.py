@@ -44,6 +44,9 @@ LISTED_EXAMPLES = 200
 
 OnInvalid = Literal["error", "replace", "skip"]
 
+_ODD = "\N{REPLACEMENT CHARACTER}"
+"""What Python reads in place of bytes that are not UTF-8."""
+
 _MAGIC_OF_OTHER_ARCHIVES = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -90,7 +93,9 @@ class InputReport:
     case_folded: int = 0
     stops_removed: int = 0
     headers_cut: int = 0
+    headers_not_utf8: int = 0
     letters_replaced: int = 0
+    records_with_replacements: int = 0
     replaced_in: list[str] = field(default_factory=list)
     skipped: int = 0
     skipped_records: list[str] = field(default_factory=list)
@@ -109,13 +114,18 @@ class InputReport:
         """Return one sentence for each kind of change, most important first."""
         kinds = [
             (self.skipped, "record(s) left out", self.skipped_records),
-            (self.letters_replaced, "letter(s) replaced by X", self.replaced_in),
+            (
+                self.records_with_replacements,
+                f"record(s) in which {self.letters_replaced:,} letter(s) were replaced by X",
+                self.replaced_in,
+            ),
             (self.truncated, "sequence(s) cut to the first 1,022 residues", []),
             (self.duplicate_ids, "repeated ID(s), renamed", self.renamed),
             (self.duplicate_sequences, "repeated sequence(s), computed once", []),
             (self.stops_removed, "trailing '*' removed", []),
             (self.case_folded, "sequence(s) with lower-case letters, folded to upper case", []),
             (self.headers_cut, f"header(s) cut to {MAX_HEADER_BYTES:,} bytes", []),
+            (self.headers_not_utf8, f"header(s) not in UTF-8, odd bytes read as {_ODD!r}", []),
             (self.windowed, "sequence(s) over 1,022 residues, read in overlapping windows", []),
         ]
         text = [
@@ -125,7 +135,7 @@ class InputReport:
         for count, what, names in kinds:
             if count:
                 shown = "; ".join(names[:3])
-                more = f"; and {len(names) - 3:,} more" if len(names) > 3 else ""
+                more = f"; and {count - 3:,} more" if count > 3 else ""
                 text.append(f"{count:,} {what}" + (f": {shown}{more}" if shown else ""))
         return text
 
@@ -264,6 +274,8 @@ def _fasta_records(path: str | Path) -> Iterator[tuple[str, str]]:
         raise InputError(
             f"{name!r} is a damaged gzip file ({error}); copy or download it again"
         ) from None
+    except OSError as error:  # a disk or a network share that fails half-way
+        raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
 
 
 def _first_line(handle: IO[str]) -> str:
@@ -396,16 +408,18 @@ def _clean(
             if on_invalid != "skip":
                 raise
             report.skipped += 1
-            _note(report.skipped_records, str(error).split(";")[0])
+            _note(report.skipped_records, str(error).rsplit(";", 1)[0])  # without the remedy
             continue
         if replaced:
             report.letters_replaced += len(replaced)
+            report.records_with_replacements += 1
             letters = "".join(sorted({raw[i] for i in replaced}))
             _note(
                 report.replaced_in, f"{_short(name)} residue {replaced[0] + 1} ({_short(letters)})"
             )
         report.stops_removed += raw.endswith("*")
-        report.case_folded += not raw.isupper() and raw.upper() != raw
+        report.case_folded += not raw.isupper() and any("a" <= letter <= "z" for letter in raw)
+        report.headers_not_utf8 += _ODD in header
         if len(header.encode()) > MAX_HEADER_BYTES:
             header = header.encode()[:MAX_HEADER_BYTES].decode(errors="ignore")
             report.headers_cut += 1
@@ -436,9 +450,15 @@ def _record_id(header: str, number: int, source: str) -> str:
             f"record {number:,} of {source!r} has an ID of {len(name.encode()):,} bytes "
             f"({_short(name, 30)!r}); put a space after the name, so that the rest is a description"
         )
+    if "\0" in header:
+        raise InputError(
+            f"record {number:,} of {source!r} has a zero byte in its header ({_short(name)!r}); "
+            "check that the file is text"
+        )
     if not name.isprintable():
         raise InputError(
-            f"record {number:,} of {source!r} has an ID with a control character ({name!r}); "
+            f"record {number:,} of {source!r} has an ID with an invisible character "
+            f"({_short(name)!r}); "
             "rename the record, or check that the file is text"
         )
     return name

