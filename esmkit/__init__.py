@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
-    from esmkit.exports import read
     from esmkit.model import Esm2, load
     from esmkit.policies import EmbedOptions
+    from esmkit.reading import read
     from esmkit.sequences import Protein, read_fasta
 
 __all__ = [
@@ -48,7 +48,7 @@ _HOME = {
     "Protein": "esmkit.sequences",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
-    "read": "esmkit.exports",
+    "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
 }
 _MODULES = ("alphabet", "data", "errors", "sklearn")

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError
-from esmkit.sequences import InputReport, OnInvalid, Protein, read_fasta
+from esmkit.report import InputReport
+from esmkit.sequences import OnInvalid, Protein, read_fasta
 
 __all__ = ["InputIndex"]
 

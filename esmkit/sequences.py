@@ -12,17 +12,17 @@ import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from esmkit.errors import InputError, OptionError
+from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note, shorten
 
 __all__ = [
     "AMINO_ACIDS",
-    "InputReport",
     "OnInvalid",
     "Protein",
     "clean_proteins",
@@ -36,16 +36,7 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 ALLOWED_LETTERS = frozenset(AMINO_ACIDS + "XBUZO")
 """Letters with a token of their own in ESM-2 (fair-esm, ``esm/constants.py``)."""
 
-MAX_HEADER_BYTES = 32_768
-"""Longer headers are cut: 64 KiB is what other programs' HDF5 attributes can hold."""
-
-LISTED_EXAMPLES = 200
-"""How many records a report lists by name for each kind of change; the count is always exact."""
-
 OnInvalid = Literal["error", "replace", "skip"]
-
-_ODD = "\N{REPLACEMENT CHARACTER}"
-"""What Python reads in place of bytes that are not UTF-8."""
 
 _MAGIC_OF_OTHER_ARCHIVES = {
     b"BZh": "bzip2",
@@ -76,77 +67,6 @@ class Protein:
 
     def __len__(self) -> int:
         return len(self.sequence)
-
-
-@dataclass
-class InputReport:
-    """Everything that was done to the input, for the person and for the output's provenance.
-
-    Counts are exact. Of the records concerned at most :data:`LISTED_EXAMPLES` are listed by name,
-    so that the report of a million records stays small.
-    """
-
-    records: int = 0
-    proteins: int = 0
-    residues: int = 0
-    longest: int = 0
-    case_folded: int = 0
-    stops_removed: int = 0
-    headers_cut: int = 0
-    headers_not_utf8: int = 0
-    letters_replaced: int = 0
-    records_with_replacements: int = 0
-    replaced_in: list[str] = field(default_factory=list)
-    skipped: int = 0
-    skipped_records: list[str] = field(default_factory=list)
-    duplicate_ids: int = 0
-    renamed: list[str] = field(default_factory=list)
-    duplicate_sequences: int = 0
-    truncated: int = 0
-    windowed: int = 0
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the report as JSON-ready values, leaving out what did not happen."""
-        always = {"records", "proteins", "residues", "longest"}
-        return {k: v for k, v in self.__dict__.items() if v or k in always}
-
-    def lines(self) -> list[str]:
-        """Return one sentence for each kind of change, most important first."""
-        kinds = [
-            (self.skipped, "record(s) left out", self.skipped_records),
-            (
-                self.records_with_replacements,
-                f"record(s) in which {self.letters_replaced:,} letter(s) were replaced by X",
-                self.replaced_in,
-            ),
-            (self.truncated, "sequence(s) cut to the first 1,022 residues", []),
-            (self.duplicate_ids, "repeated ID(s), renamed", self.renamed),
-            (self.duplicate_sequences, "repeated sequence(s), computed once", []),
-            (self.stops_removed, "trailing '*' removed", []),
-            (self.case_folded, "sequence(s) with lower-case letters, folded to upper case", []),
-            (self.headers_cut, f"header(s) cut to {MAX_HEADER_BYTES:,} bytes", []),
-            (self.headers_not_utf8, f"header(s) not in UTF-8, odd bytes read as {_ODD!r}", []),
-            (self.windowed, "sequence(s) over 1,022 residues, read in overlapping windows", []),
-        ]
-        text = [
-            f"{self.records:,} record(s) read, {self.proteins:,} protein(s) kept, "
-            f"{self.residues:,} residues, longest {self.longest:,}"
-        ]
-        for count, what, names in kinds:
-            if count:
-                shown = "; ".join(names[:3])
-                more = f"; and {count - 3:,} more" if count > 3 else ""
-                text.append(f"{count:,} {what}" + (f": {shown}{more}" if shown else ""))
-        return text
-
-
-def _note(names: list[str], text: str) -> None:
-    if len(names) < LISTED_EXAMPLES:
-        names.append(text)
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def clean_sequence(
@@ -182,7 +102,7 @@ def clean_sequence(
     ('MKTX', [3])
     """
     replaced: list[int] = []
-    name = f"sequence {_short(record)!r}" if record else "the sequence"
+    name = f"sequence {shorten(record)!r}" if record else "the sequence"
     if sequence.endswith("*"):
         sequence = sequence[:-1]
     if not sequence:
@@ -266,7 +186,7 @@ def _fasta_records(path: str | Path) -> Iterator[tuple[str, str]]:
                 raise InputError(f"{name!r} is empty; a FASTA file has a '>' line for each protein")
             if not first.startswith(">"):
                 raise InputError(
-                    f"{name!r} is not FASTA: it begins with {_short(first.strip(), 30)!r} where "
+                    f"{name!r} is not FASTA: it begins with {shorten(first.strip(), 30)!r} where "
                     "a line that begins with '>' should stand"
                 )
             yield from SimpleFastaParser(_chain(first, handle))
@@ -408,25 +328,26 @@ def _clean(
             if on_invalid != "skip":
                 raise
             report.skipped += 1
-            _note(report.skipped_records, str(error).rsplit(";", 1)[0])  # without the remedy
+            note(report.skipped_records, str(error).rsplit(";", 1)[0])  # without the remedy
             continue
         if replaced:
             report.letters_replaced += len(replaced)
             report.records_with_replacements += 1
             letters = "".join(sorted({raw[i] for i in replaced}))
-            _note(
-                report.replaced_in, f"{_short(name)} residue {replaced[0] + 1} ({_short(letters)})"
+            note(
+                report.replaced_in,
+                f"{shorten(name)} residue {replaced[0] + 1} ({shorten(letters)})",
             )
         report.stops_removed += raw.endswith("*")
         report.case_folded += not raw.isupper() and any("a" <= letter <= "z" for letter in raw)
-        report.headers_not_utf8 += _ODD in header
+        report.headers_not_utf8 += ODD_BYTE in header
         if len(header.encode()) > MAX_HEADER_BYTES:
             header = header.encode()[:MAX_HEADER_BYTES].decode(errors="ignore")
             report.headers_cut += 1
         final = unique(name)
         if final != name:
             report.duplicate_ids += 1
-            _note(report.renamed, f"{_short(name)} -> {_short(final)}")
+            note(report.renamed, f"{shorten(name)} -> {shorten(final)}")
         report.proteins += 1
         report.residues += len(sequence)
         report.longest = max(report.longest, len(sequence))
@@ -448,17 +369,17 @@ def _record_id(header: str, number: int, source: str) -> str:
     if len(name.encode()) > MAX_ID_BYTES:
         raise InputError(
             f"record {number:,} of {source!r} has an ID of {len(name.encode()):,} bytes "
-            f"({_short(name, 30)!r}); put a space after the name, so that the rest is a description"
+            f"({shorten(name, 30)!r}); put a space after the name, so that the rest is a description"
         )
     if "\0" in header:
         raise InputError(
-            f"record {number:,} of {source!r} has a zero byte in its header ({_short(name)!r}); "
+            f"record {number:,} of {source!r} has a zero byte in its header ({shorten(name)!r}); "
             "check that the file is text"
         )
     if not name.isprintable():
         raise InputError(
             f"record {number:,} of {source!r} has an ID with an invisible character "
-            f"({_short(name)!r}); "
+            f"({shorten(name)!r}); "
             "rename the record, or check that the file is text"
         )
     return name

@@ -23,12 +23,12 @@ import esmkit
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
 from esmkit.exports import (
     FORMATS,
-    EmbeddingFile,
     dataset_key,
     open_writer,
     protein_id,
     provenance_sidecar,
 )
+from esmkit.reading import EmbeddingFile
 from esmkit.sequences import Protein
 
 WIDTH = 5

@@ -14,8 +14,8 @@ PACKAGE = Path(esmkit.__file__).parent
 # From the ground up: a module may import modules of its own level or below, never above.
 LEVELS = [
     {"errors", "_version"},
-    {"sequences", "inputs", "data"},
-    {"packing", "checkpoints", "alphabet", "policies", "store", "exports"},
+    {"sequences", "report", "inputs", "data"},
+    {"packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"},
     {"model"},
     {"embed", "embed_fasta", "sklearn"},
     {"cli", "__main__"},

@@ -22,13 +22,11 @@ from hypothesis import strategies as st
 
 from esmkit.data import demo_fasta
 from esmkit.errors import EsmkitError, InputError, OptionError
+from esmkit.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputReport
 from esmkit.sequences import (
     ALLOWED_LETTERS,
     AMINO_ACIDS,
-    LISTED_EXAMPLES,
-    MAX_HEADER_BYTES,
     MAX_ID_BYTES,
-    InputReport,
     OnInvalid,
     Protein,
     clean_proteins,

@@ -1,0 +1,87 @@
+"""The input report: everything that was done to the records of an input."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["InputReport", "note", "shorten"]
+
+MAX_HEADER_BYTES = 32_768
+"""Longer headers are cut: 64 KiB is what other programs' HDF5 attributes can hold."""
+
+ODD_BYTE = "\N{REPLACEMENT CHARACTER}"
+"""What Python reads in place of bytes that are not UTF-8."""
+
+LISTED_EXAMPLES = 200
+"""How many records a report lists by name for each kind of change; the count is always exact."""
+
+
+@dataclass
+class InputReport:
+    """Everything that was done to the input, for the person and for the output's provenance.
+
+    Counts are exact. Of the records concerned at most :data:`LISTED_EXAMPLES` are listed by name,
+    so that the report of a million records stays small.
+    """
+
+    records: int = 0
+    proteins: int = 0
+    residues: int = 0
+    longest: int = 0
+    case_folded: int = 0
+    stops_removed: int = 0
+    headers_cut: int = 0
+    headers_not_utf8: int = 0
+    letters_replaced: int = 0
+    records_with_replacements: int = 0
+    replaced_in: list[str] = field(default_factory=list)
+    skipped: int = 0
+    skipped_records: list[str] = field(default_factory=list)
+    duplicate_ids: int = 0
+    renamed: list[str] = field(default_factory=list)
+    duplicate_sequences: int = 0
+    truncated: int = 0
+    windowed: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as JSON-ready values, leaving out what did not happen."""
+        always = {"records", "proteins", "residues", "longest"}
+        return {k: v for k, v in self.__dict__.items() if v or k in always}
+
+    def lines(self) -> list[str]:
+        """Return one sentence for each kind of change, most important first."""
+        kinds = [
+            (self.skipped, "record(s) left out", self.skipped_records),
+            (
+                self.records_with_replacements,
+                f"record(s) in which {self.letters_replaced:,} letter(s) were replaced by X",
+                self.replaced_in,
+            ),
+            (self.truncated, "sequence(s) cut to the first 1,022 residues", []),
+            (self.duplicate_ids, "repeated ID(s), renamed", self.renamed),
+            (self.duplicate_sequences, "repeated sequence(s), computed once", []),
+            (self.stops_removed, "trailing '*' removed", []),
+            (self.case_folded, "sequence(s) with lower-case letters, folded to upper case", []),
+            (self.headers_cut, f"header(s) cut to {MAX_HEADER_BYTES:,} bytes", []),
+            (self.headers_not_utf8, f"header(s) not in UTF-8, odd bytes read as {ODD_BYTE!r}", []),
+            (self.windowed, "sequence(s) over 1,022 residues, read in overlapping windows", []),
+        ]
+        text = [
+            f"{self.records:,} record(s) read, {self.proteins:,} protein(s) kept, "
+            f"{self.residues:,} residues, longest {self.longest:,}"
+        ]
+        for count, what, names in kinds:
+            if count:
+                shown = "; ".join(names[:3])
+                more = f"; and {count - 3:,} more" if count > 3 else ""
+                text.append(f"{count:,} {what}" + (f": {shown}{more}" if shown else ""))
+        return text
+
+
+def note(names: list[str], text: str) -> None:
+    """Add an example to a list, unless it has enough."""
+    if len(names) < LISTED_EXAMPLES:
+        names.append(text)
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Cut a text that would make a message unreadable."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
