@@ -566,9 +566,22 @@ def test_nan_is_named(folder: Path):
 
 def test_wrong_shapes_are_refused(folder: Path):
     edit_weights(folder, lambda tensors: tensors.update({TENSOR: torch.zeros(3, 4)}))
-    text = error_of(folder, load)
-    assert text.startswith(f"cannot load 'model' in {str(folder)!r} (")
-    assert text.endswith("; copy or download it again")
+    assert error_of(folder, load) == (
+        f"'model' in {str(folder)!r} does not fit its config.json: tensor "
+        "'encoder.layer.1.output.dense.weight' is (3, 4), not (32, 128); copy or download both "
+        "again"
+    )
+
+
+def test_more_layers_than_the_config_says_are_not_dropped_in_silence(folder: Path):
+    edit_weights(
+        folder,
+        lambda tensors: [tensors.pop(n) for n in list(tensors) if "contact_head" in n],
+    )
+    edit_config(folder, num_hidden_layers=1)
+    assert "it holds layers the config does not have, such as 'esm.encoder.layer.1." in error_of(
+        folder, load
+    )
 
 
 def test_config_of_another_size_is_refused(folder: Path):
@@ -653,7 +666,10 @@ def test_code_in_a_bin_file_does_not_run(tmp_path: Path, folder: Path, save: Cal
     save({"esm.x": Marker(tmp_path / "ran")}, folder / "pytorch_model.bin")
     text = error_of(folder, load)
     assert not (tmp_path / "ran").exists()
-    assert text.startswith(f"cannot load 'model' in {str(folder)!r} (")
+    assert text == (
+        f"'model' in {str(folder)!r} holds Python objects that are not tensors, and esmkit does "
+        "not run code from weight files; give weights only, best as model.safetensors"
+    )
 
 
 def test_a_bin_file_of_weights_loads(folder: Path, tiny: Esm2):

