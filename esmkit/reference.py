@@ -492,7 +492,10 @@ def read_parameters(
     arrays = {name.removeprefix(prefix): np.asarray(tensors[name]) for name in tensors}
     numbers = [re.match(r"encoder\.layer\.(\d+)\.", name) for name in arrays]
     depth = 1 + max((int(number[1]) for number in numbers if number), default=0)
-    vocabulary, width = np.shape(arrays.get(EMBEDDING, np.empty((0, 0))))
+    table = arrays.get(EMBEDDING, np.empty((0, 0)))
+    if table.ndim != 2:
+        raise CheckpointError(f"tensor {prefix}{EMBEDDING} is {table.shape}, not (tokens, width)")
+    vocabulary, width = table.shape
     hidden = len(arrays.get("encoder.layer.0.intermediate.dense.weight", ()))
     if heads < 1 or width % (2 * heads):
         raise CheckpointError(f"width {width} does not split into {heads} heads of even width")
