@@ -2,6 +2,8 @@
 
 import ast
 import doctest
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +257,16 @@ def test_maps_and_trace_are_kept_only_on_request(parameters):
     assert reference.encode(parameters, batch("plain"), trace=True).attentions is None
 
 
+def test_only_one_layers_maps_are_in_memory(parameters):
+    ids = np.full((1, 300), 5)
+    one_map = 8 * parameters.heads * ids.size**2
+    tracemalloc.start()
+    reference.encode(parameters, ids)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert one_map < peak < 4 * one_map  # scores, their exponentials, and one temporary
+
+
 def test_inputs_stay_as_they_were(parameters):
     ids = batch("both")
     before, embedding = ids.copy(), parameters.embedding.copy()
@@ -271,6 +283,16 @@ def test_contacts_are_symmetric_probabilities(parameters):
     contacts = run_reference(parameters, batch("plain")).contacts
     np.testing.assert_allclose(contacts, contacts.swapaxes(1, 2), rtol=1e-12)
     assert ((contacts >= 0) & (contacts <= 1)).all()
+
+
+def test_contacts_survive_large_logits(parameters):
+    ids = batch("plain")
+    maps = reference.encode(parameters, ids, attentions=True).attentions
+    assert maps is not None
+    for bias, expected in ((-2000.0, 0.0), (2000.0, 1.0)):
+        head = replace(parameters.contact, bias=np.array([bias]))
+        contacts = reference.contact_probabilities(replace(parameters, contact=head), maps, ids)
+        np.testing.assert_allclose(contacts, expected, rtol=0, atol=1e-300)
 
 
 def test_explicit_mask_makes_pad_tokens_real(shallow, parameters):
