@@ -14,6 +14,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "ResumeError",
+    "VerificationError",
 ]
 
 
@@ -43,6 +44,10 @@ class ResumeError(OutputError):
 
 class NonFiniteError(EsmkitError, ArithmeticError):
     """The model returned NaN or infinity for a sequence."""
+
+
+class VerificationError(EsmkitError, ArithmeticError):
+    """Two implementations differ by more than rounding explains."""
 
 
 class MissingDependencyError(EsmkitError, ImportError):

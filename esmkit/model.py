@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from esmkit.embed import Embedding
     from esmkit.sequences import Protein
 
-__all__ = ["DTYPES", "Esm2", "load"]
+__all__ = ["DTYPES", "Esm2", "load", "load_network"]
 
 TRAIN_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
@@ -159,6 +159,7 @@ class Esm2:
         layers: Sequence[int],
         *,
         names: Sequence[str] | None = None,
+        sink: Callable[[int, int, torch.Tensor], None] | None = None,
     ) -> torch.Tensor:
         """Run the encoder over a pack.
 
@@ -170,6 +171,8 @@ class Esm2:
             L hidden states to return, 0..N (see :meth:`resolve_layers`).
         names : sequence of str, optional
             What to call each sequence in an error.
+        sink : callable, optional
+            Given each attention map as it is made: see :class:`esmkit.packing.MapStream`.
 
         Returns
         -------
@@ -193,6 +196,7 @@ class Esm2:
             position_ids=pack.positions,
             output_hidden_states=inner if inner else False,
             groups=pack.groups,
+            stream=packing.MapStream(pack, sink) if sink is not None else None,
         )
         chosen = [
             output.last_hidden_state if layer == self.layers else output.hidden_states[layer]
@@ -327,7 +331,7 @@ def load(
     chosen = choose_device(device)
     checkpoint = resolve(model, say=say)
     warn_if_not_original(checkpoint)
-    network, has_contact_head = _load_network(checkpoint)
+    network, has_contact_head = load_network(checkpoint)
     return Esm2(
         network, checkpoint, device=chosen, dtype=DTYPES[dtype], has_contact_head=has_contact_head
     )
@@ -350,8 +354,20 @@ def _quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
-    """Load an EsmModel and make sure that every tensor it needs came from the file."""
+def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
+    """Load transformers' EsmModel as it is, and make sure every tensor came from the file.
+
+    Returns
+    -------
+    network : transformers.EsmModel
+        float32, on the CPU.
+    has_contact_head : bool
+
+    Raises
+    ------
+    CheckpointError
+        If the file is broken, incomplete or does not fit its config.
+    """
     name = f"{checkpoint.name!r} in {str(checkpoint.folder)!r}"
     try:
         with _quiet_transformers():

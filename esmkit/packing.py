@@ -6,7 +6,7 @@ each group of sequences of equal length, as a plain ``(count, heads, length, hea
 No token is ever padding.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,15 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from esmkit.errors import InputError, OptionError
 
-__all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "pack", "register"]
+__all__ = [
+    "Group",
+    "MapStream",
+    "Pack",
+    "batches_by_tokens",
+    "look_ahead",
+    "pack",
+    "register",
+]
 
 PACKED_ATTENTION = "esmkit_packed"
 """Name under which the packed attention is registered with transformers."""
@@ -116,6 +124,38 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
     )
 
 
+class MapStream:
+    """Hands each attention map to a sink as soon as it exists, so that none has to be kept.
+
+    Parameters
+    ----------
+    pack : Pack
+        The batch that goes through the model.
+    sink : callable
+        Called with (layer, place, maps) for every layer and sequence: the layer from 0, the place
+        of the sequence in what was given to :func:`pack`, and float maps (H, T, T), [query, key],
+        rows summing to 1. The tensor is not used afterwards.
+    """
+
+    def __init__(self, pack: Pack, sink: Callable[[int, int, torch.Tensor], None]) -> None:
+        self._pack = pack
+        self._sink = sink
+        self._layer = 0
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """Attend within each sequence in the open: (1, H, T, K) to (1, T, H, K)."""
+        mixed = torch.empty_like(query.transpose(1, 2))  # (1, T, H, K)
+        for place, tokens in self._pack.sequences():
+            q, k, v = (x[0, :, tokens] for x in (query, key, value))  # (H, n, K)
+            weights = torch.softmax(q @ k.transpose(1, 2) * scaling, dim=-1)  # (H, n, n)
+            mixed[0, tokens] = (weights @ v).transpose(0, 1)  # (H, n, K) -> (n, H, K)
+            self._sink(self._layer, place, weights)
+        self._layer += 1  # transformers calls the attention once for each layer, in order
+        return mixed
+
+
 def _packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -125,6 +165,7 @@ def _packed_attention(
     *,
     scaling: float,
     groups: tuple[Group, ...] | None = None,
+    stream: MapStream | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
@@ -136,6 +177,8 @@ def _packed_attention(
             "this model reads packed batches only; use Esm2.forward, or load the folder that "
             "`esmkit weights path` prints with transformers' EsmModel"
         )
+    if stream is not None:
+        return stream.attend(query, key, value, scaling), None
     _, heads, tokens, width = query.shape
     mixed = query.new_empty(1, tokens, heads, width)  # (1, T, H, K)
     for group in groups:

@@ -19,6 +19,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "embed": "Embed proteins of FASTA files, pooled or per residue.",
+    "verify": "Compare esmkit with Hugging Face and the reference encoder.",
     "weights": "Show, fetch and check model weights.",
 }
 """Subcommands and their one-line help, in the order of ``esmkit --help``."""

@@ -1,0 +1,55 @@
+"""``esmkit verify``: esmkit against Hugging Face and the encoder written from scratch."""
+
+import json
+
+import click
+
+from esmkit.cli.options import load_model, make_say, model_options
+
+__all__ = ["command"]
+
+
+@click.command("verify", short_help="Compare esmkit with Hugging Face and the reference.")
+@click.argument("fasta", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out.",
+)
+@model_options
+def command(
+    fasta: str | None,
+    as_json: bool,
+    on_invalid: str,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Compare esmkit with Hugging Face and with an encoder written from scratch.
+
+    Without FASTA the demo proteins are used. Prints a table of the largest differences and where
+    they are; exits with 1 if one is over its tolerance.
+
+    \b
+    Examples:
+      esmkit verify
+      esmkit verify mine.fasta --model facebook/esm2_t12_35M_UR50D --json
+    """
+    from esmkit.data import demo_fasta
+    from esmkit.sequences import read_fasta
+
+    say = make_say(quiet)
+    proteins = list(read_fasta(fasta or demo_fasta(), on_invalid=on_invalid))  # type: ignore[arg-type]
+    if fasta is None:
+        say(f"no FASTA given: using the {len(proteins)} demo proteins")
+    loaded = load_model(model, device, dtype)
+
+    from esmkit.verify import verify
+
+    result = verify(loaded, proteins, progress=lambda text: say(f"comparing {text}"))
+    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_text())
+    result.raise_if_failed()
