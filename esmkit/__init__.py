@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, data, errors, sklearn
+    from esmkit import alphabet, blueprint, data, errors, reference, sklearn
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
@@ -31,12 +31,14 @@ __all__ = [
     "Protein",
     "__version__",
     "alphabet",
+    "blueprint",
     "data",
     "embed_file",
     "errors",
     "load",
     "read",
     "read_fasta",
+    "reference",
     "sklearn",
 ]
 
@@ -51,7 +53,7 @@ _HOME = {
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
 }
-_MODULES = ("alphabet", "data", "errors", "sklearn")
+_MODULES = ("alphabet", "blueprint", "data", "errors", "reference", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,37 @@ def assert_close(actual: object, expected: object) -> None:
 def write_fasta(path: Path, records: dict[str, str]) -> Path:
     path.write_text("".join(f">{header}\n{sequence}\n" for header, sequence in records.items()))
     return path
+
+
+def make_fair_esm(model: Esm2) -> Any:
+    """fair-esm's own ESM2 with the tensors of a checkpoint in Hugging Face's format."""
+    from esm.model.esm2 import ESM2
+    from safetensors.torch import load_file
+
+    network = ESM2(model.layers, model.width, model.heads)
+    names = {
+        "embeddings.word_embeddings.": "embed_tokens.",
+        "attention.self.query.": "self_attn.q_proj.",
+        "attention.self.key.": "self_attn.k_proj.",
+        "attention.self.value.": "self_attn.v_proj.",
+        "attention.output.dense.": "self_attn.out_proj.",
+        "attention.self.rotary_embeddings.": "self_attn.rot_emb.",
+        "attention.LayerNorm.": "self_attn_layer_norm.",
+        "intermediate.dense.": "fc1.",
+        "output.dense.": "fc2.",
+        "LayerNorm.": "final_layer_norm.",
+    }
+    state = {}
+    for name, tensor in load_file(model.checkpoint.folder / "model.safetensors").items():
+        new = name.removeprefix("esm.").removeprefix("encoder.").replace("layer.", "layers.", 1)
+        for old, ours in names.items():
+            if old in new:
+                new = new.replace(old, ours)
+                break
+        state[new] = tensor
+    missing, _ = network.load_state_dict(state, strict=False)
+    assert all(name.startswith("lm_head.") for name in missing), missing
+    return network.eval()
 
 
 @pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))

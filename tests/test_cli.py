@@ -230,6 +230,21 @@ def test_commands_in_help_and_readme():
         assert f"`esmkit {name}" in readme
 
 
+def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch):
+    done = run("verify", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 16
+    assert "OVER" not in done.stdout
+    done = run("verify", "seqs.fasta", "--model", tiny_folder, "--json", "-q", cwd=tmp_path)
+    assert json.loads(done.stdout)["proteins"] == ["p30", "p9", "p21"]
+    monkeypatch.setattr("esmkit.reference.gelu", lambda x: x)
+    done = run("verify", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
+    assert "reference / Hugging Face, hidden states: the relative difference" in fails(done)
+    assert "OVER" in done.stdout
+    bad = write_fasta(tmp_path / "bad.fasta", {"b": "MKJ"})
+    assert "residue 3: 'J'" in fails(run("verify", bad, "--model", tiny_folder, cwd=tmp_path))
+
+
 @pytest.mark.weights
 def test_weights_commands(run, real: Esm2, tmp_path: Path):
     listed = run("weights", "list", cwd=tmp_path)

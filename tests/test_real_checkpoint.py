@@ -1,11 +1,9 @@
 """The real checkpoint on the demo proteins, against implementations that nobody here wrote."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from conftest import assert_close
+from conftest import assert_close, make_fair_esm
 from transformers import EsmModel
 
 from esmkit.alphabet import encode
@@ -53,43 +51,12 @@ def test_equal_to_hugging_face_eager_one_at_a_time(real: Esm2, proteins, packed)
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_equal_to_fair_esm(real: Esm2, proteins, packed):
-    oracle = fair_esm(real)
+    oracle = make_fair_esm(real)
     for protein, states in zip(proteins, packed, strict=True):
         ids = torch.from_numpy(encode(protein.sequence))[None]
         with torch.no_grad():
             found = oracle(ids, repr_layers=range(real.layers + 1))["representations"]
         check_against(states, torch.stack([found[k][0] for k in sorted(found)]).numpy())
-
-
-def fair_esm(model: Esm2) -> Any:
-    """fair-esm's own ESM2 with the tensors of a checkpoint in Hugging Face's format."""
-    from esm.model.esm2 import ESM2
-    from safetensors.torch import load_file
-
-    network = ESM2(model.layers, model.width, model.heads)
-    names = {
-        "embeddings.word_embeddings.": "embed_tokens.",
-        "attention.self.query.": "self_attn.q_proj.",
-        "attention.self.key.": "self_attn.k_proj.",
-        "attention.self.value.": "self_attn.v_proj.",
-        "attention.output.dense.": "self_attn.out_proj.",
-        "attention.self.rotary_embeddings.": "self_attn.rot_emb.",
-        "attention.LayerNorm.": "self_attn_layer_norm.",
-        "intermediate.dense.": "fc1.",
-        "output.dense.": "fc2.",
-        "LayerNorm.": "final_layer_norm.",
-    }
-    state = {}
-    for name, tensor in load_file(model.checkpoint.folder / "model.safetensors").items():
-        new = name.removeprefix("esm.").removeprefix("encoder.").replace("layer.", "layers.", 1)
-        for old, ours in names.items():
-            if old in new:
-                new = new.replace(old, ours)
-                break
-        state[new] = tensor
-    missing, _ = network.load_state_dict(state, strict=False)
-    assert all(name.startswith("lm_head.") for name in missing), missing
-    return network.eval()
 
 
 def test_results_do_not_depend_on_batch_order_or_neighbours(real: Esm2, proteins, packed):
