@@ -1,9 +1,6 @@
 """Esm2: Hugging Face's ``EsmModel`` with packed batches, exact token dropout and honest errors."""
 
-import contextlib
 import os
-import pickle
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -14,18 +11,18 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import EsmModel
 from transformers.models.esm import modeling_esm
-from transformers.utils import logging as transformers_logging
 
 from esmkit import packing
 from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
-from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
+from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.network import load_network
 
 if TYPE_CHECKING:
     from esmkit.embed import Embedding
     from esmkit.sequences import Protein
 
-__all__ = ["DTYPES", "Esm2", "load", "load_network"]
+__all__ = ["DTYPES", "Esm2", "load"]
 
 TRAIN_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
@@ -335,82 +332,3 @@ def load(
     return Esm2(
         network, checkpoint, device=chosen, dtype=DTYPES[dtype], has_contact_head=has_contact_head
     )
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence loading bars and warnings: missing tensors are checked, and named, here."""
-    verbosity = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()
-
-
-def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
-    """Load transformers' EsmModel as it is, and make sure every tensor came from the file.
-
-    Returns
-    -------
-    network : transformers.EsmModel
-        float32, on the CPU.
-    has_contact_head : bool
-
-    Raises
-    ------
-    CheckpointError
-        If the file is broken, incomplete or does not fit its config.
-    """
-    name = f"{checkpoint.name!r} in {str(checkpoint.folder)!r}"
-    try:
-        with _quiet_transformers():
-            loaded: Any = EsmModel.from_pretrained(
-                checkpoint.folder,
-                add_pooling_layer=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are named below
-                local_files_only=True,
-                dtype=torch.float32,
-            )
-            network, info = loaded
-    except pickle.UnpicklingError:  # PyTorch's own text advises to run the code in the file
-        raise CheckpointError(
-            f"{name} holds Python objects that are not tensors, and esmkit does not run code from "
-            "weight files; give weights only, best as model.safetensors"
-        ) from None
-    except Exception as error:  # transformers and safetensors raise many kinds for a broken file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise CheckpointError(
-            f"cannot load {name} ({type(error).__name__}: {reason}); copy or download it again"
-        ) from error
-    for key, found, wanted in sorted(info["mismatched_keys"], key=str):
-        raise CheckpointError(
-            f"{name} does not fit its config.json: tensor {key!r} is {tuple(found)}, not "
-            f"{tuple(wanted)}; copy or download both again"
-        )
-    extra = [key for key in info["unexpected_keys"] if "encoder.layer." in key]
-    if extra:
-        raise CheckpointError(
-            f"{name} does not fit its config.json: it holds layers the config does not have, such "
-            f"as {min(extra)!r}; copy or download both again"
-        )
-    missing = set(info["missing_keys"])
-    contact_head = {key for key in missing if key.startswith("contact_head.")}
-    # Newer files leave the rotary frequencies out; transformers then computes them.
-    missing -= contact_head | {key for key in missing if key.endswith("inv_freq")}
-    if missing:
-        raise CheckpointError(
-            f"{name} is incomplete: {len(missing)} tensor(s) are missing, such as "
-            f"{min(missing)!r}; copy or download it again"
-        )
-    for key, tensor in network.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{name} is damaged: tensor {key!r} holds NaN or infinity")
-    return network, not contact_head

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from esmkit import packing, reference
 from esmkit.alphabet import PAD, encode
 from esmkit.errors import InputError, OptionError, VerificationError
-from esmkit.model import Esm2, load_network
+from esmkit.model import Esm2
+from esmkit.network import load_network
 from esmkit.policies import MAX_RESIDUES
 from esmkit.sequences import Protein
 

@@ -17,7 +17,7 @@ LEVELS = [
     {"sequences", "report", "inputs", "data"},
     {
         *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
-        *("reference", "blueprint"),
+        *("reference", "blueprint", "network"),
     },
     {"model"},
     {"embed", "embed_fasta", "sklearn", "verify"},
