@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,11 @@ Say = Callable[[str], None]
 
 def embed_file(
     model: "Esm2 | Callable[[], Esm2]",
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     output: str | Path,
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
     *,
-    file_format: str = "h5",
+    file_format: str | None = None,
     force: bool = False,
     restart: bool = False,
     command: str = "",
@@ -69,12 +69,13 @@ def embed_file(
     ----------
     model : Esm2 or callable
         A callable is asked for the model once the input has been found good.
-    sources : sequence of str or Path
+    sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         The file to write; ``-`` is standard output, for CSV.
     options : EmbedOptions
-    file_format : {'h5', 'parquet', 'npz', 'csv'}
+    file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
+        By default what the name of the output ends in.
         One dataset or array per protein, or a table with one row per protein (or residue) and
         layer. Always float32.
     force : bool
@@ -93,19 +94,20 @@ def embed_file(
     InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
-    if file_format not in FORMATS:
-        raise OptionError(f"format is {', '.join(FORMATS)}, not {file_format!r}")
+    file_format = choose_format(output, file_format)
     if file_format == "parquet":
         import_pyarrow()
+    sources = [sources] if isinstance(sources, str | Path) else sources
     output = Path(output)
     to_stdout = output == STDOUT
     if to_stdout and file_format != "csv":
         raise OptionError("only CSV goes to standard output: add --format csv, or name a file")
     if not to_stdout:
-        if not force and finished_by_killed_run(output):
-            say(f"{output} is complete: the run before was stopped just after it had written it")
-            return
-        check_output(output, force=force)
+        # A run killed between moving its output and tidying up is recognised further down
+        check_output(output, force=force or finished_by_killed_run(output))
+        if file_format == "csv":
+            check_output(provenance_sidecar(output), force=force)
+        _refuse_to_overwrite_input(output, sources)
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         index = InputIndex.build(sources, on_invalid=options.on_invalid, scratch=Path(scratch))
         _apply_long_policy(index, options)
@@ -114,21 +116,61 @@ def embed_file(
         loaded = model() if callable(model) else model
         layers = loaded.resolve_layers(options.layers)
         home = Path(scratch) / "stdout.csv" if to_stdout else output
-        work = WorkFolder(home, _fingerprint(loaded, index, layers, options), restart=restart)
+        fingerprint = _fingerprint(loaded, index, layers, options, file_format)
+        if not force and not to_stdout and output.exists():
+            if finished_by_killed_run(output, fingerprint):
+                say(f"{output} was complete: the run before was stopped just after writing it")
+                return
+            check_output(output, force=False)
+        work = WorkFolder(home, fingerprint, restart=restart, force=force)
         try:
             _fill(work, loaded, index, layers, options, progress=progress, say=say)
             provenance = _provenance(loaded, index, layers, options, command)
-            if to_stdout:
-                _write(work, index, provenance, layers, options, file_format, sys.stdout)
-            else:
-                with disk_errors(work.folder):
-                    _write(work, index, provenance, layers, options, file_format, work.temporary())
-                    if file_format == "csv":
-                        text = json.dumps(provenance, indent=2) + "\n"
-                        provenance_sidecar(output).write_text(text, encoding="utf-8")
-                work.finish()
+            target = sys.stdout if to_stdout else work.temporary()
+            _write(work, index, provenance, layers, options, file_format, target)
+            if not to_stdout:
+                work.finish(sidecar=_sidecar(output, provenance) if file_format == "csv" else None)
         finally:
             work.close()
+
+
+def choose_format(output: str | Path, asked: str | None) -> str:
+    """Return the format asked for, or the one that the name of the output ends in.
+
+    Raises
+    ------
+    OptionError
+        If there is no such format, or the name ends in that of another.
+    """
+    if asked is not None and asked not in FORMATS:
+        raise OptionError(f"format is {', '.join(FORMATS)}, not {asked!r}")
+    suffix = Path(output).suffix.removeprefix(".").lower()
+    if suffix in FORMATS and asked not in (None, suffix):
+        raise OptionError(
+            f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
+            f"ends in .{asked}, or leave --format out"
+        )
+    if str(output) == str(STDOUT):
+        return asked or "csv"
+    if suffix not in FORMATS:
+        raise OptionError(
+            f"{str(output)!r} says no format: let it end in "
+            + ", ".join(f".{name}" for name in FORMATS)
+        )
+    return suffix
+
+
+def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
+    """Even --force must not turn a FASTA file into its own embeddings."""
+    for source in sources:
+        path = Path(source)
+        for target in (output, provenance_sidecar(output)):
+            if target.exists() and path.exists() and target.samefile(path):
+                raise OutputError(f"{str(target)!r} is the input itself; give another with -o")
+
+
+def _sidecar(output: Path, provenance: dict[str, Any]) -> tuple[Path, bytes]:
+    return provenance_sidecar(output), (json.dumps(provenance, indent=2) + "\n").encode()
 
 
 def _apply_long_policy(index: InputIndex, options: EmbedOptions) -> None:
@@ -144,10 +186,15 @@ def _apply_long_policy(index: InputIndex, options: EmbedOptions) -> None:
 
 
 def _fingerprint(
-    model: "Esm2", index: InputIndex, layers: Sequence[int], options: EmbedOptions
+    model: "Esm2",
+    index: InputIndex,
+    layers: Sequence[int],
+    options: EmbedOptions,
+    file_format: str,
 ) -> dict[str, Any]:
-    """Return everything that the numbers depend on."""
+    """Return everything that the output depends on."""
     return {
+        "format": file_format,
         "esmkit": __version__,
         "input": [file["sha256"] for file in index.files],
         "checkpoint": model.checkpoint.sha256,
@@ -290,7 +337,24 @@ def _write(
 ) -> None:
     """Write all results in input order, repeats of a sequence included."""
     shards = ShardReader(work)
-    writer = open_writer(file_format, target, provenance, layers=layers, per=options.per)
-    with contextlib.closing(writer):
+    where = target if isinstance(target, Path) else "standard output"
+    with disk_errors(where):
+        writer = open_writer(file_format, target, provenance, layers=layers, per=options.per)
+    try:
         for number, protein in index.proteins():
-            writer.add(protein, shards[number])
+            values = shards[number]
+            with _writing(where):
+                writer.add(protein, values)
+    finally:
+        with _writing(where):
+            writer.close()
+
+
+@contextlib.contextmanager
+def _writing(where: Path | str) -> Iterator[None]:
+    """Give a full disk the same sentence whatever a library makes of it."""
+    with disk_errors(where):
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:  # h5py's and pyarrow's names for it
+            raise OSError(f"writing failed: {error}") from error

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.errors import InputError
+from esmkit.errors import InputError, OutputError
 from esmkit.report import InputReport
 from esmkit.sequences import OnInvalid, Protein, read_fasta
 
@@ -179,15 +179,30 @@ def _sha256(path: Path) -> str:
 def _rereadable(source: str | Path, scratch: Path) -> Path:
     """Return a path that can be read several times."""
     if str(source) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give a FASTA file instead of -")
         return _spool(sys.stdin.buffer, scratch)
     path = Path(source)
-    if path.is_fifo():
+    try:
+        is_pipe = path.is_fifo()
+    except OSError as error:  # a pasted sequence, say, which is no file name
+        raise InputError(
+            f"{str(source)[:30]!r}… cannot be a file name ({error.strerror}); put the sequence in "
+            "a FASTA file, or pipe it to -"
+        ) from None
+    if is_pipe:
         with path.open("rb") as pipe:
             return _spool(pipe, scratch)
     return path
 
 
 def _spool(stream: IO[bytes], folder: Path) -> Path:
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".fasta", delete=False) as copy:
-        shutil.copyfileobj(stream, copy)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".fasta", delete=False) as copy:
+            shutil.copyfileobj(stream, copy)
+    except OSError as error:
+        raise OutputError(
+            f"cannot keep a copy of the input in {str(folder)!r} ({error.strerror or error}); make "
+            "room, set TMPDIR to another folder, or give a FASTA file"
+        ) from None
     return Path(copy.name)

@@ -188,13 +188,13 @@ class Esm2:
                 f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.alphabet.encode"
             )
         inner = [layer for layer in layers if layer != self.layers]
-        output = self.network(
-            inputs_embeds=self.embed_tokens(pack),
-            position_ids=pack.positions,
-            output_hidden_states=inner if inner else False,
-            groups=pack.groups,
-            stream=packing.MapStream(pack, sink) if sink is not None else None,
-        )
+        try:
+            output = self._run(pack, inner, sink)
+        except torch.OutOfMemoryError:
+            raise OptionError(
+                f"{pack.ids.shape[1]:,} tokens do not fit into the memory of {self.device}; use "
+                "fewer with --batch-tokens, or --device cpu"
+            ) from None
         chosen = [
             output.last_hidden_state if layer == self.layers else output.hidden_states[layer]
             for layer in layers
@@ -203,6 +203,20 @@ class Esm2:
         if not bool(torch.isfinite(states).all()):
             self._refuse_non_finite(pack, states, names)
         return states
+
+    def _run(
+        self,
+        pack: packing.Pack,
+        inner: list[int],
+        sink: Callable[[int, int, torch.Tensor], None] | None,
+    ) -> Any:
+        return self.network(
+            inputs_embeds=self.embed_tokens(pack),
+            position_ids=pack.positions,
+            output_hidden_states=inner if inner else False,
+            groups=pack.groups,
+            stream=packing.MapStream(pack, sink) if sink is not None else None,
+        )
 
     def _refuse_non_finite(
         self, pack: packing.Pack, states: torch.Tensor, names: Sequence[str] | None

@@ -61,6 +61,10 @@ class EmbedOptions:
     batch_tokens: int = 4_096
 
     def __post_init__(self) -> None:
+        if self.layers != "all" and not (
+            isinstance(self.layers, tuple) and all(isinstance(n, int) for n in self.layers)
+        ):
+            raise OptionError(f"layers is a tuple of numbers, or 'all', not {self.layers!r}")
         choices = {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid}
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):

@@ -273,7 +273,7 @@ def read_fasta(
     Examples
     --------
     >>> [p.id for p in read_fasta(esmkit.data.demo_fasta())][:2]    # doctest: +SKIP
-    ['1UBI', 'P69905']
+    ['1UBI_A', 'P60137']
     """
     if isinstance(paths, str | Path):
         paths = [paths]

@@ -35,6 +35,8 @@ __all__ = [
 READER_BYTES = 256 * 2**20
 """How many bytes of shards the reader keeps in memory."""
 
+FINGERPRINT = "fingerprint.json"
+
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time just before it is moved to its place."""
 
@@ -49,9 +51,15 @@ def check_output(output: Path, *, force: bool) -> None:
     OutputError
         If it exists and ``force`` is not set, or its folder is missing or not writable.
     """
-    if output.is_dir():
+    try:
+        exists, is_folder = output.exists(), output.is_dir()
+    except OSError as error:
+        raise OutputError(
+            f"{str(output)[:60]!r} cannot be a file name ({error.strerror}); give another with -o"
+        ) from None
+    if is_folder:
         raise OutputError(f"{str(output)!r} is a folder; give a file name with -o")
-    if output.exists() and not force:
+    if exists and not force:
         raise OutputError(
             f"{str(output)!r} exists already; --force overwrites it, or -o names another file"
         )
@@ -63,11 +71,11 @@ def check_output(output: Path, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
+def disk_errors(where: Path | str) -> Iterator[None]:
     """Turn an error of the file system into one sentence that says how to go on."""
     try:
         yield
-    except OutputError:
+    except (OutputError, BrokenPipeError):
         raise
     except OSError as error:
         raise OutputError(
@@ -87,6 +95,8 @@ class WorkFolder:
         JSON-ready values that must all be equal for old shards to be used.
     restart : bool
         Throw old shards away.
+    force : bool
+        Overwrite an output that exists when the work is finished.
 
     Raises
     ------
@@ -97,8 +107,16 @@ class WorkFolder:
         If the folder cannot be made.
     """
 
-    def __init__(self, output: Path, fingerprint: dict[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        output: Path,
+        fingerprint: dict[str, Any],
+        *,
+        restart: bool = False,
+        force: bool = False,
+    ) -> None:
         self.output = output
+        self._force = force
         self.folder = _folder_of(output)
         self.fingerprint = fingerprint
         self.damaged = 0
@@ -134,14 +152,21 @@ class WorkFolder:
         return handle
 
     def _empty(self) -> None:
+        """Delete what esmkit put here; anything else is somebody's, and stays."""
+        foreign = [path for path in self.folder.iterdir() if not _is_ours(path)]
+        if foreign:
+            raise ResumeError(
+                f"{str(self.folder)!r} holds files that are not esmkit's, such as "
+                f"{foreign[0].name!r}; move them away, or give another output with -o"
+            )
         for path in self.folder.iterdir():
             if path.name != "lock":
                 path.unlink()
 
     def _check_fingerprint(self) -> None:
-        path = self.folder / "fingerprint.json"
-        for leftover in self.folder.glob("*.tmp"):
-            leftover.unlink()
+        path = self.folder / FINGERPRINT
+        for leftover in [*self.folder.glob("*.tmp"), self.folder / FINISHING]:
+            leftover.unlink(missing_ok=True)
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -190,44 +215,78 @@ class WorkFolder:
         """Return the path, inside the folder, at which to write the output."""
         return self.folder / "output.tmp"
 
-    def finish(self) -> None:
-        """Move the written output to its place, then remove the folder."""
+    def finish(self, *, sidecar: tuple[Path, bytes] | None = None) -> None:
+        """Move the written output to its place, then remove the folder.
+
+        Parameters
+        ----------
+        sidecar : (Path, bytes), optional
+            A small file that belongs beside the output, written just before it appears.
+
+        Raises
+        ------
+        OutputError
+            If a file of that name has appeared meanwhile and ``force`` is not set, or the disk
+            fails. The finished work is kept.
+        """
         temporary = self.temporary()
         with disk_errors(self.output):
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             # A kill between the move and the removal must not look like somebody else's output.
             _write_durably(self.folder / FINISHING, json.dumps(_identity(temporary)).encode())
+            if self.output.exists() and not self._force:
+                raise OutputError(
+                    f"{str(self.output)!r} has appeared meanwhile; the same command with --force "
+                    "overwrites it with the finished work, or move it away and run it again"
+                )
+            if sidecar is not None:
+                _write_durably(*sidecar)
             temporary.replace(self.output)
             _sync_folder(self.output.parent)
         self.remove()
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        self._lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
         """Let go of the lock; the shards stay for the next run."""
         self._lock.close()
 
 
-def finished_by_killed_run(output: Path) -> bool:
-    """Tidy up after a run that was killed just after it had moved its output into place.
+def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = None) -> bool:
+    """Tell whether a run was killed just after it had moved its output into place.
+
+    Parameters
+    ----------
+    output : Path
+    fingerprint : dict, optional
+        If given, the run must have been the very same one; its work folder is removed then.
 
     Returns
     -------
     bool
-        True if ``output`` is what that run wrote, whole; its work folder is gone then.
+        True if ``output`` is what that run wrote, whole.
     """
     folder = _folder_of(output)
     try:
         finished = json.loads((folder / FINISHING).read_bytes()) == _identity(output)
+        before = json.loads((folder / FINGERPRINT).read_bytes())
     except (OSError, ValueError):
         return False
-    if finished:
-        shutil.rmtree(folder, ignore_errors=True)
+    if finished and fingerprint is not None:
+        finished = before == json.loads(json.dumps(fingerprint))
+        if finished:
+            shutil.rmtree(folder, ignore_errors=True)
     return finished
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name in ("lock", FINGERPRINT, FINISHING) or path.suffix == ".tmp":
+        return path.is_file()
+    return path.suffix == ".safetensors" and path.stem.isdigit()
 
 
 def _folder_of(output: Path) -> Path:

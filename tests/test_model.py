@@ -92,6 +92,15 @@ def test_non_finite_output_is_refused_by_name(tiny_folder):
         broken.forward(pack, [2], names=["first", "second"])
 
 
+def test_too_little_memory_says_what_to_do(tiny: Esm2, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Esm2, "_run", full)
+    with pytest.raises(OptionError, match=r"7 tokens do not fit into the memory of cpu; use fewer"):
+        tiny.hidden_states([encode("MKTVR")])
+
+
 def test_token_ids_outside_the_vocabulary(tiny: Esm2):
     with pytest.raises(InputError, match="token ids must be 0 to 32"):
         tiny.hidden_states([np.array([0, 33, 2])])

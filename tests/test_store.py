@@ -124,8 +124,29 @@ def test_a_kill_between_move_and_tidying_is_recognised(output: Path, open_work, 
     work.finish()
     assert work.folder.exists()
     assert finished_by_killed_run(output)
+    assert not finished_by_killed_run(output, {**PRINT, "layers": [3]})
+    assert work.folder.exists()
+    assert finished_by_killed_run(output, PRINT)
     assert not work.folder.exists()
     assert output.read_bytes() == b"whole"
+
+
+def test_files_of_others_in_the_work_folder_stay(output: Path, open_work):
+    folder = output.with_name(output.name + ".work")
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("precious")
+    with pytest.raises(ResumeError, match=r"holds files that are not esmkit's, such as 'thesis"):
+        open_work(output, PRINT)
+    assert (folder / "thesis.txt").read_text() == "precious"
+
+
+def test_an_output_that_appeared_meanwhile_is_left_alone(output: Path, open_work):
+    work = open_work(output, PRINT)
+    work.temporary().write_bytes(b"whole")
+    output.write_text("precious")
+    with pytest.raises(OutputError, match="has appeared meanwhile; the same command with --force"):
+        work.finish()
+    assert output.read_text() == "precious"
 
 
 def test_somebody_else_s_output_is_not_taken_for_ours(output: Path, open_work, monkeypatch):

@@ -113,11 +113,44 @@ def test_nothing_compared_is_no_success():
     assert not row.check().passed
     row.add(np.zeros(3), np.zeros(3), "here")
     assert row.check().passed
-    row.add(np.array([np.nan]), np.array([0.0]), "there")
-    assert not row.check().passed
-    assert row.check().where == "there"
+    for ours, theirs in (([np.nan], [0.0]), ([0.0], [np.nan]), ([0.0], [np.inf])):
+        broken = module._Comparison("a / b", "maps", "relative", "relative", 1e-5)
+        broken.add(np.zeros(3), np.ones(3) * 1e-9, "here")
+        broken.add(np.array(ours), np.array(theirs), "there")
+        assert not broken.check().passed
+        assert broken.check().where == "there"
     with pytest.raises(VerificationError, match="at here the shapes differ"):
         row.add(np.zeros(3), np.zeros(4), "here")
+
+
+def test_largest_absolute_and_relative_are_of_all_arrays():
+    row = module._Comparison("a / b", "states", "relative", "relative", 1e-3)
+    row.add(np.array([100.0]), np.array([100.0005]), "large")
+    row.add(np.array([1.0]), np.array([1.00001]), "small")
+    found = row.check()
+    np.testing.assert_allclose([found.absolute, found.relative], [5e-4, 1e-5], rtol=1e-3)
+    assert found.where == "small"
+
+
+def test_every_padded_row_has_padding(tiny: Esm2, proteins, monkeypatch):
+    widths = []
+    original = module._Oracles.hugging_face
+
+    def seen(self, ids):
+        widths.append((ids == 1).sum(axis=1).min())
+        return original(self, ids)
+
+    monkeypatch.setattr(module._Oracles, "hugging_face", seen)
+    verify(tiny, proteins[:1])
+    assert widths == [0, 0, 3]
+
+
+def test_long_proteins_take_part_with_their_beginning(tiny: Esm2, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RESIDUES", 20)
+    result = verify(tiny, [Protein("long", random_sequence(30, 1))])
+    assert result.passed
+    assert result.truncated == result.to_dict()["truncated"] == ["long"]
+    assert result.checks[2].values == 20**2
 
 
 def test_without_contact_head_there_are_no_contact_rows(tiny_folder: Path, tmp_path, proteins):

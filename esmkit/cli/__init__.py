@@ -58,8 +58,9 @@ def main() -> NoReturn:
 
     # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an exec()
     # makes Python end itself by that signal, whatever exit code was asked for.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
     warnings.showwarning = _show_warning
     try:
@@ -82,10 +83,9 @@ def main() -> NoReturn:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     """Leave by an exception, so that what is pending is written on the way out."""
-    click.echo(
-        "esmkit: stopped; finished work is kept, the same command again goes on from there",
-        err=True,
-    )
+    kept = "; finished work is kept, the same command again goes on from there"
+    resumes = sys.argv[1:2] == ["embed"] and "-" not in sys.argv  # `-o -` has no work folder
+    click.echo(f"esmkit: stopped{kept if resumes else ''}", err=True)
     raise SystemExit(128 + number)
 
 

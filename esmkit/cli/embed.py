@@ -58,7 +58,7 @@ __all__ = ["command"]
     "--format",
     "file_format",
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
-    help="Of the output. [default: by its suffix, else h5]",
+    help="Of the output. [default: what its name ends in; h5 without -o]",
 )
 @click.option(
     "--batch-tokens",
@@ -107,24 +107,18 @@ def command(
     from esmkit.embed_fasta import embed_file
     from esmkit.policies import EmbedOptions
 
-    kind = file_format or _format_of(output)
-    target = Path(output) if output else default_output(fasta, f".{kind}")
+    target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
     embed_file(
         lambda: load_model(model, device, dtype),
         fasta,
         target,
         EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]
-        file_format=kind,
+        file_format=file_format,
         force=force,
         restart=restart,
         command=command_line(),
         progress=not quiet,
         say=make_say(quiet),
     )
-    make_say(quiet)(f"wrote {target}")
-
-
-def _format_of(output: str | None) -> str:
-    """Take the format from the suffix of the output."""
-    suffix = Path(output or "").suffix.removeprefix(".")
-    return suffix if suffix in ("h5", "parquet", "npz", "csv") else "h5"
+    if output != "-":
+        make_say(quiet)(f"wrote {target}")

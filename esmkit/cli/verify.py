@@ -1,6 +1,7 @@
 """``esmkit verify``: esmkit against Hugging Face and the encoder written from scratch."""
 
 import json
+from typing import Any
 
 import click
 
@@ -40,12 +41,19 @@ def command(
       esmkit verify mine.fasta --model facebook/esm2_t12_35M_UR50D --json
     """
     from esmkit.data import demo_fasta
+    from esmkit.policies import MAX_RESIDUES
+    from esmkit.report import InputReport
     from esmkit.sequences import read_fasta
 
     say = make_say(quiet)
-    proteins = list(read_fasta(fasta or demo_fasta(), on_invalid=on_invalid))  # type: ignore[arg-type]
+    report = InputReport()
+    rule: Any = on_invalid
+    proteins = list(read_fasta(fasta or demo_fasta(), on_invalid=rule, report=report))
+    report.truncated = sum(len(protein) > MAX_RESIDUES for protein in proteins)
     if fasta is None:
         say(f"no FASTA given: using the {len(proteins)} demo proteins")
+    for line in report.lines():
+        say(line)
     loaded = load_model(model, device, dtype)
 
     from esmkit.verify import verify

@@ -86,12 +86,16 @@ def check_weights(name: str | None) -> None:
     from esmkit.errors import CheckpointError
 
     here = {e.name: e.folder for e in local_checkpoints() if e.folder and name in (None, e.name)}
-    if not here:
-        what = repr(name) if name else "no known checkpoint"
+    if name and name not in {e.name for e in local_checkpoints()}:
+        known = ", ".join(e.name for e in local_checkpoints())
+        raise CheckpointError(f"esmkit knows no hash for {name!r}; it knows: {known}")
+    if not here and name:
         raise CheckpointError(
-            f"{what} is not on this machine; `esmkit weights fetch` brings one"
-            if not name
-            else f"{what} is not on this machine; `esmkit weights fetch {name}` brings it"
+            f"{name!r} is not on this machine; `esmkit weights fetch {name}` brings it"
+        )
+    if not here:
+        raise CheckpointError(
+            "none of the known checkpoints is on this machine; `esmkit weights fetch` brings one"
         )
     failed = []
     for known, folder in here.items():
