@@ -121,7 +121,7 @@ class Verification:
         return pandas.DataFrame(self.to_dict()["checks"])
 
     def to_text(self) -> str:
-        """Return the table as text, a line for each check."""
+        """Return the table as text, a line for each check, and the reasons of the tolerances."""
         head = ("", "compared", "what", "absolute", "relative", "allowed", "worst at")
         rows: list[tuple[str, ...]] = [head]
         for c in self.checks:
@@ -131,7 +131,8 @@ class Verification:
             rows.append((verdict, c.compared, c.quantity, *figures, c.where))
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = ["  ".join(t.ljust(w) for t, w in zip(r, widths, strict=True)) for r in rows]
-        return "\n".join(line.rstrip() for line in lines)
+        why = dict.fromkeys(f"{c.tolerance:.0e} {c.bounded[:3]}.: {c.reason}" for c in self.checks)
+        return "\n".join([*(line.rstrip() for line in lines), "", *why])
 
     def _repr_html_(self) -> str:
         columns = ["passed", "compared", "quantity", "absolute", "relative", "tolerance", "where"]

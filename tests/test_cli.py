@@ -240,7 +240,7 @@ def test_commands_in_help_and_readme():
 def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch):
     done = run("verify", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 16
+    assert len(done.stdout.splitlines()) == 20
     assert "OVER" not in done.stdout
     done = run("verify", "seqs.fasta", "--model", tiny_folder, "--json", "-q", cwd=tmp_path)
     assert json.loads(done.stdout)["proteins"] == ["p30", "p9", "p21"]

@@ -170,7 +170,8 @@ def test_results_in_every_form(tiny: Esm2, proteins):
     assert len(frame) == 15
     assert frame["reason"].str.len().min() > 20
     text = result.to_text()
-    assert len(text.splitlines()) == 16
+    assert len(text.splitlines()) == 16 + 1 + 3  # head and rows, a blank line, three reasons
+    assert "1e-05 abs.: values are 0 to 1; float32 rounds the scores" in text
     assert "OVER" not in text
     assert "<table" in result._repr_html_()
 
