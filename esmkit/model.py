@@ -278,7 +278,8 @@ class _FusedIntermediate(modeling_esm.EsmIntermediate):
     """The first half of the feed-forward layer with PyTorch's one-pass exact GELU.
 
     transformers spells the same erf formula out in four passes over memory; the two differ by
-    rounding (below 1e-6 on hidden states in float32).
+    rounding: on the demo proteins the largest difference of the last hidden state from Hugging
+    Face's is 1.2e-5 with this one and 9.3e-6 with theirs.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
