@@ -14,16 +14,22 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, blueprint, data, errors, reference, sklearn
+    from esmkit import alphabet, blueprint, data, errors, plots, reference, sklearn
+    from esmkit.attention_fasta import attention_file
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
+    from esmkit.maps import AttentionMaps
+    from esmkit.maps_file import AttentionFile
     from esmkit.model import Esm2, load
-    from esmkit.policies import EmbedOptions
+    from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
     from esmkit.sequences import Protein, read_fasta
 
 __all__ = [
+    "AttentionFile",
+    "AttentionMaps",
+    "AttentionOptions",
     "EmbedOptions",
     "Embedding",
     "Esm2",
@@ -31,11 +37,13 @@ __all__ = [
     "Protein",
     "__version__",
     "alphabet",
+    "attention_file",
     "blueprint",
     "data",
     "embed_file",
     "errors",
     "load",
+    "plots",
     "read",
     "read_fasta",
     "reference",
@@ -43,17 +51,21 @@ __all__ = [
 ]
 
 _HOME = {
+    "AttentionFile": "esmkit.maps_file",
+    "AttentionMaps": "esmkit.maps",
+    "AttentionOptions": "esmkit.policies",
     "EmbedOptions": "esmkit.policies",
     "Embedding": "esmkit.embed",
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
+    "attention_file": "esmkit.attention_fasta",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
 }
-_MODULES = ("alphabet", "blueprint", "data", "errors", "reference", "sklearn")
+_MODULES = ("alphabet", "blueprint", "data", "errors", "plots", "reference", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

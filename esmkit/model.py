@@ -20,6 +20,7 @@ from esmkit.network import load_network
 
 if TYPE_CHECKING:
     from esmkit.embed import Embedding
+    from esmkit.maps import AttentionMaps
     from esmkit.sequences import Protein
 
 __all__ = ["DTYPES", "Esm2", "load"]
@@ -275,6 +276,20 @@ class Esm2:
         from esmkit.embed import embed
 
         return embed(self, proteins, **options)  # type: ignore[arg-type]
+
+    @overload
+    def attention(self, proteins: "str | Protein", **options: Any) -> "AttentionMaps": ...
+    @overload
+    def attention(
+        self, proteins: "Path | Iterable[str | Protein]", **options: Any
+    ) -> "Iterator[AttentionMaps]": ...
+    def attention(
+        self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
+    ) -> "AttentionMaps | Iterator[AttentionMaps]":
+        """Extract attention maps of one protein, or stream many; see :mod:`esmkit.attention`."""
+        from esmkit.attention import attention
+
+        return attention(self, proteins, **options)  # type: ignore[arg-type]
 
 
 class _FusedIntermediate(modeling_esm.EsmIntermediate):

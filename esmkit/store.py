@@ -32,15 +32,12 @@ __all__ = [
     "read_shard",
 ]
 
-READER_BYTES = 256 * 2**20
-"""How many bytes of shards the reader keeps in memory."""
-
 FINGERPRINT = "fingerprint.json"
 
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time just before it is moved to its place."""
 
-Arrays = Mapping[int, NDArray[np.float32]]
+Arrays = Mapping[int, NDArray[Any]]
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -299,27 +296,35 @@ def _identity(path: Path) -> list[int]:
 
 
 class ShardReader:
-    """Looks up results by the number of their sequence, holding a few shards in memory."""
+    """Looks up results by their number, holding a few shards in memory.
 
-    def __init__(self, work: WorkFolder) -> None:
+    Parameters
+    ----------
+    work : WorkFolder
+    most_bytes : int
+        Shards are let go of when those held exceed this; the last one read always stays.
+    """
+
+    def __init__(self, work: WorkFolder, most_bytes: int = 256 * 2**20) -> None:
         self._work = work
-        self._held: OrderedDict[Path, dict[int, NDArray[np.float32]]] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._held: OrderedDict[Path, dict[int, NDArray[Any]]] = OrderedDict()
         self._bytes = 0
 
-    def __getitem__(self, number: int) -> NDArray[np.float32]:
+    def __getitem__(self, number: int) -> NDArray[Any]:
         path = self._work.shard_of[number]
         if path not in self._held:
             arrays = read_shard(path)
             self._held[path] = arrays
             self._bytes += _size(arrays)
-            while self._bytes > READER_BYTES and len(self._held) > 1:
+            while self._bytes > self._most_bytes and len(self._held) > 1:
                 _, old = self._held.popitem(last=False)
                 self._bytes -= _size(old)
         self._held.move_to_end(path)
         return self._held[path][number]
 
 
-def read_shard(path: Path) -> dict[int, NDArray[np.float32]]:
+def read_shard(path: Path) -> dict[int, NDArray[Any]]:
     """Read a shard and compare it with its checksum.
 
     Raises

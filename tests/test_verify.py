@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import assert_close, random_sequence
+from conftest import random_sequence
 from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
