@@ -4,7 +4,7 @@ from pathlib import Path
 
 from esmkit.sequences import Protein, read_fasta
 
-__all__ = ["demo_fasta", "demo_proteins"]
+__all__ = ["demo_fasta", "demo_proteins", "ubiquitin_fasta"]
 
 
 def _folder() -> Path:
@@ -28,3 +28,8 @@ def demo_proteins() -> list[Protein]:
     '1UBI_A'
     """
     return list(read_fasta(demo_fasta()))
+
+
+def ubiquitin_fasta() -> Path:
+    """Return the path of ``ubiquitin.fasta``: the first demo protein alone, 76 residues."""
+    return _folder() / "ubiquitin.fasta"

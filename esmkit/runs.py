@@ -296,21 +296,17 @@ class Pending(contextlib.AbstractContextManager["Pending"]):
         self._begun = self._written = time.monotonic()
 
     def add(self, number: int, values: NDArray[Any]) -> None:
-        """Take one result under its number."""
+        """Take one result under its number; write a shard if it has grown to its size."""
         self._arrays[number] = values
         self._bytes += values.nbytes
-
-    def flush_if_full(self) -> None:
-        """Write a shard if it has grown to its size."""
         if self._bytes >= self._shard_bytes:
             self.flush()
 
     def flush_if_due(self) -> None:
-        """Write a shard if it has grown to its size, or much work would be lost with it."""
+        """Write a shard if much work would be lost without it."""
         now = time.monotonic()
         least, most = SHARD_SECONDS
-        patience = min(most, max(least, 0.02 * (now - self._begun)))
-        if self._bytes >= self._shard_bytes or now - self._written >= patience:
+        if now - self._written >= min(most, max(least, 0.02 * (now - self._begun))):
             self.flush()
 
     def flush(self) -> None:

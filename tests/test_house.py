@@ -21,7 +21,10 @@ LEVELS = [
     },
     {"model"},
     {"plots"},
-    {"embed", "embed_fasta", "attention", "attention_fasta", "reductions", "sklearn", "verify"},
+    {
+        *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
+        *("sklearn", "verify"),
+    },
     {"cli", "__main__"},
 ]
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
