@@ -283,6 +283,7 @@ class MapsTask(_AttentionTask):
             bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
             inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
             pending.add(unit, Block.make(inner, bos, eos).encode())
+            pending.flush_if_full()
 
         for done in compute(
             self.model,

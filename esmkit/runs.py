@@ -296,17 +296,21 @@ class Pending(contextlib.AbstractContextManager["Pending"]):
         self._begun = self._written = time.monotonic()
 
     def add(self, number: int, values: NDArray[Any]) -> None:
-        """Take one result under its number; write a shard if it has grown to its size."""
+        """Take one result under its number."""
         self._arrays[number] = values
         self._bytes += values.nbytes
+
+    def flush_if_full(self) -> None:
+        """Write a shard if it has grown to its size."""
         if self._bytes >= self._shard_bytes:
             self.flush()
 
     def flush_if_due(self) -> None:
-        """Write a shard if much work would be lost without it."""
+        """Write a shard if it has grown to its size, or much work would be lost without it."""
         now = time.monotonic()
         least, most = SHARD_SECONDS
-        if now - self._written >= min(most, max(least, 0.02 * (now - self._begun))):
+        patience = min(most, max(least, 0.02 * (now - self._begun)))
+        if self._bytes >= self._shard_bytes or now - self._written >= patience:
             self.flush()
 
     def flush(self) -> None:
