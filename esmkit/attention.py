@@ -74,7 +74,7 @@ def compute(
     long, batch_tokens
         As in :class:`esmkit.policies.AttentionOptions`.
     missing : numpy.ndarray of bool, optional
-        For each number whether it is wanted.
+        For each number whether it is wanted; passes without any that is are left out.
 
     Yields
     ------
@@ -86,9 +86,13 @@ def compute(
     NonFiniteError
         If a map is NaN or infinite; it has not been handed out.
     """
-    wanted = ((number, protein) for number, protein in items if missing is None or missing[number])
-    for part in packing.look_ahead(_pieces(wanted, long), batch_tokens):
+    # Passes are cut from the whole stream, so that a run that goes on where another one stopped
+    # makes the very passes that are missing: the last bits of a sum depend on the pass.
+    for part in packing.look_ahead(_pieces(items, long), batch_tokens):
         pieces = [piece for piece, _ in part]
+        wanted = [missing is None or bool(missing[piece.number]) for piece in pieces]
+        if not any(wanted):
+            continue
         names = [protein.id for _, protein in part]
 
         def check_and_take(
@@ -98,7 +102,10 @@ def compute(
             maps: torch.Tensor,
             pieces: list[Piece] = pieces,
             names: list[str] = names,
+            wanted: list[bool] = wanted,
         ) -> None:
+            if not wanted[place]:
+                return
             if not bool(torch.isfinite(maps.sum())):
                 remedy = (
                     "use --dtype float32"
@@ -114,7 +121,8 @@ def compute(
         ids = [encode(protein.sequence[piece.start : piece.stop]) for piece, protein in part]
         pack = packing.pack(ids, model.device)
         model.forward(pack, [model.layers], names=names, sink=check_and_take, heads=choice.by_layer)
-        done = [piece.number for piece in pieces if piece.index == piece.count - 1]
+        last = [piece.index == piece.count - 1 for piece in pieces]
+        done = [p.number for p, ends, new in zip(pieces, last, wanted, strict=True) if ends and new]
         if done:
             yield done
 

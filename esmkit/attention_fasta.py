@@ -275,11 +275,13 @@ class MapsTask(_AttentionTask):
         from esmkit.attention import compute
 
         stored = getattr(torch, self._dtype.name)
-        next_unit: dict[int, int] = {}
+        taken: dict[tuple[int, int], int] = {}  # blocks of each piece; they come in order
 
         def take(piece: "Piece", layer: int, heads: Sequence[int], maps: "torch.Tensor") -> None:
-            unit = next_unit.get(piece.number, int(self._first[piece.number]))
-            next_unit[piece.number] = unit + 1  # pieces, layers and blocks come in order
+            blocks = taken.get((piece.number, piece.index), 0)
+            taken[piece.number, piece.index] = blocks + 1
+            of_piece = len(self._blocks(piece.stop - piece.start))
+            unit = int(self._first[piece.number]) + piece.index * of_piece + blocks
             bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
             inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
             pending.add(unit, Block.make(inner, bos, eos).encode())
@@ -294,8 +296,7 @@ class MapsTask(_AttentionTask):
             batch_tokens=self._options.batch_tokens,
             missing=missing,
         ):
-            for number in done:
-                del next_unit[number]
+            taken = {key: count for key, count in taken.items() if key[0] not in done}
             yield done
 
     def write(
