@@ -31,7 +31,7 @@ def file_name(name: str) -> str:
     >>> file_name("sp|P69905|HBA_HUMAN")
     'sp_P69905_HBA_HUMAN-dd05f5c8'
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-")
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-") or "protein"
     if safe.split(".")[0].upper() in _RESERVED:
         safe = f"_{safe}"
     if safe != name:
