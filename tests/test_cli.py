@@ -14,7 +14,7 @@ import click
 import numpy as np
 import pandas
 import pytest
-from conftest import assert_close, fails, random_sequence, write_fasta
+from conftest import Done, assert_close, fails, random_sequence, write_fasta
 
 import esmkit
 from esmkit.cli import _COMMANDS, cli
