@@ -30,7 +30,7 @@ from esmkit.plots.figure import (
 __all__ = ["attention_flow", "attention_grid"]
 
 SMALLEST, LARGEST = 0.27, 2.3
-"""Inches of a thumbnail. Models with more than 24 heads a layer get a figure wider than a page."""
+"""Inches of a thumbnail. Models with more than 22 heads a layer get a figure wider than a page."""
 
 GAP = 0.04
 """Inches between thumbnails."""
@@ -176,7 +176,7 @@ def attention_grid(maps: AttentionMaps, *, path: str | Path | None = None) -> Fi
     Returns
     -------
     matplotlib.figure.Figure
-        As wide as a page, wider for models with more than 24 heads a layer.
+        As wide as a page, wider for models with more than 22 heads a layer.
 
     Examples
     --------
