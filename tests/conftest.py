@@ -176,11 +176,18 @@ class Done:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the esmkit command in this process, in a folder of its own."""
 
-    def run_one(*arguments: object, cwd: Path, text: str = "", **environment: str) -> Done:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    def run_one(
+        *arguments: object, cwd: Path, text: str = "", terminal: bool = False, **environment: str
+    ) -> Done:
+        stdin = Terminal if terminal else io.TextIOWrapper
         with monkeypatch.context() as patch:
             patch.chdir(cwd)
             patch.setattr(sys, "argv", ["esmkit", *map(str, arguments)])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+            patch.setattr(sys, "stdin", stdin(io.BytesIO(text.encode())))
             patch.setattr(warnings, "showwarning", warnings.showwarning)
             patch.setattr(signal, "signal", lambda *_: None)
             for name, value in environment.items():

@@ -22,7 +22,7 @@ def fasta(tmp_path: Path) -> Path:
 def test_maps_then_figures(run, tiny_folder: Path, tiny: Esm2, fasta: Path, tmp_path: Path):
     done = run("attention", "seqs.fasta", "--plot", "--model", tiny_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "attention maps of 8 head(s) for 3 protein(s): 26.2 kB in float16" in done.stderr
+    assert "attention maps of 8 head(s) for 3 protein(s): 26.6 kB in float16" in done.stderr
     assert "wrote seqs.attention.h5" in done.stderr
     with esmkit.read(tmp_path / "seqs.attention.h5") as found:
         assert list(found) == ["p30", "p9", "p21"]
@@ -49,9 +49,8 @@ def test_maps_then_figures(run, tiny_folder: Path, tiny: Esm2, fasta: Path, tmp_
     assert len(drawn) == 12
 
 
-def test_the_demo_protein_on_a_terminal(run, real: Esm2, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(io.TextIOWrapper, "isatty", lambda self: True)
-    done = run("attention", "--plot", "--heads", "L5H4", cwd=tmp_path)
+def test_the_demo_protein_on_a_terminal(run, real: Esm2, tmp_path: Path):
+    done = run("attention", "--plot", "--heads", "L5H4", cwd=tmp_path, terminal=True)
     assert done.returncode == 0, done.stderr
     assert "no FASTA given: using the demo protein, ubiquitin (1UBI_A)" in done.stderr
     with esmkit.read(tmp_path / "ubiquitin.attention.h5") as found:
@@ -105,7 +104,7 @@ def test_reductions(run, tiny_folder: Path, fasta: Path, tmp_path: Path):
         (["--heads", "L2H0"], 1, "there is no L2H0: the model has layers 0 to 1 with heads 0 to 3"),
         (["--layers", "7"], 1, "there is no attention layer 7"),
         (["--heads", "best"], 1, "a head is named like L5H4"),
-        (["--max-bytes", "1k"], 1, "26.2 kB of attention maps (longest protein 30 residues) are"),
+        (["--max-bytes", "1k"], 1, "26.6 kB of attention maps (longest protein 30 residues) are"),
         (["--max-bytes", "much"], 1, "a size is a number of bytes such as 500M or 10G, not 'much'"),
         (["--reduce", "mean"], 1, "reduce takes entropy, distance, special, offsets, not 'mean'"),
         (["--reduce", "all", "--plot"], 2, "--reduce keeps no maps to draw"),
