@@ -36,6 +36,8 @@ class Piece:
         Which of its pieces, of how many.
     start, stop : int
         The residues it covers.
+    residues : int
+        How many residues of the protein are read in all.
     """
 
     number: int
@@ -43,6 +45,7 @@ class Piece:
     count: int
     start: int
     stop: int
+    residues: int
 
 
 Take = Callable[[Piece, int, Sequence[int], torch.Tensor], None]
@@ -134,7 +137,7 @@ def _pieces(
         cut = cut_into_pieces(protein, long)
         for index, (start, stop) in enumerate(cut):
             cost = stop - start + SPECIALS
-            yield cost, (Piece(number, index, len(cut), start, stop), protein)
+            yield cost, (Piece(number, index, len(cut), start, stop, cut[-1][1]), protein)
 
 
 class Assembly:

@@ -19,6 +19,7 @@ from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.network import load_network
 
 if TYPE_CHECKING:
+    from esmkit.contacts import ContactMap
     from esmkit.embed import Embedding
     from esmkit.maps import AttentionMaps
     from esmkit.sequences import Protein
@@ -276,6 +277,26 @@ class Esm2:
         from esmkit.embed import embed
 
         return embed(self, proteins, **options)  # type: ignore[arg-type]
+
+    def contact_regression(self) -> tuple[NDArray[np.float64], float]:
+        """Return weights (N * H,), layer by layer, and bias of the checkpoint's contact head."""
+        regression = self.network.contact_head.regression
+        weights = regression.weight.detach().double().cpu().numpy().reshape(-1)
+        return weights, float(regression.bias.detach().double().cpu().item())
+
+    @overload
+    def contacts(self, proteins: "str | Protein", **options: Any) -> "ContactMap": ...
+    @overload
+    def contacts(
+        self, proteins: "Path | Iterable[str | Protein]", **options: Any
+    ) -> "Iterator[ContactMap]": ...
+    def contacts(
+        self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
+    ) -> "ContactMap | Iterator[ContactMap]":
+        """Predict contacts of one protein, or stream many; see :mod:`esmkit.contacts`."""
+        from esmkit.contacts import contacts
+
+        return contacts(self, proteins, **options)  # type: ignore[arg-type]
 
     @overload
     def attention(self, proteins: "str | Protein", **options: Any) -> "AttentionMaps": ...

@@ -30,6 +30,7 @@ __all__ = [
     "disk_errors",
     "finished_by_killed_run",
     "read_shard",
+    "write_durably",
 ]
 
 FINGERPRINT = "fingerprint.json"
@@ -168,7 +169,7 @@ class WorkFolder:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             self._empty()
-            _write_durably(path, json.dumps(self.fingerprint).encode())
+            write_durably(path, json.dumps(self.fingerprint).encode())
             return
         now = json.loads(json.dumps(self.fingerprint))
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
@@ -204,7 +205,7 @@ class WorkFolder:
         named = {str(number): np.ascontiguousarray(a) for number, a in arrays.items()}
         metadata = {"crc32": _checksum(named)}
         with disk_errors(self.folder):
-            _write_durably(path, save(named, metadata=metadata))
+            write_durably(path, save(named, metadata=metadata))
         self._next += 1
         self.shard_of.update(dict.fromkeys(arrays, path))
 
@@ -231,14 +232,14 @@ class WorkFolder:
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             # A kill between the move and the removal must not look like somebody else's output.
-            _write_durably(self.folder / FINISHING, json.dumps(_identity(temporary)).encode())
+            write_durably(self.folder / FINISHING, json.dumps(_identity(temporary)).encode())
             if self.output.exists() and not self._force:
                 raise OutputError(
                     f"{str(self.output)!r} has appeared meanwhile; the same command with --force "
                     "overwrites it with the finished work, or move it away and run it again"
                 )
             if sidecar is not None:
-                _write_durably(*sidecar)
+                write_durably(*sidecar)
             temporary.replace(self.output)
             _sync_folder(self.output.parent)
         self.remove()
@@ -362,7 +363,8 @@ def _size(arrays: Mapping[int, NDArray[Any]]) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a small file so that it is whole, or as it was before."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as handle:

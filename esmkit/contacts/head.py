@@ -1,0 +1,159 @@
+"""Contact heads: which attention heads count how much in a contact map."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.errors import CheckpointError, OptionError
+from esmkit.maps import HeadChoice, choose_heads, head_name
+from esmkit.store import write_durably
+
+if TYPE_CHECKING:
+    from esmkit.model import Esm2
+
+__all__ = ["ContactHead"]
+
+_FORMAT = "esmkit contact head 1"
+
+
+@dataclass(frozen=True)
+class ContactHead:
+    """Weights with which the corrected maps of attention heads make a contact map.
+
+    For each head the map of residues is symmetrised, S = A + A\\ :sup:`T`, and corrected by its
+    average product, S\\ :sub:`ij` - S\\ :sub:`i.` S\\ :sub:`.j` / S\\ :sub:`..` (APC; Dunn et al.
+    2008, Rao et al. 2021). A regression then gives the probability of contact
+    sigmoid(bias + sum of weight x map); single heads give the mean of their maps, a score.
+
+    Attributes
+    ----------
+    choice : HeadChoice
+        The n heads with a weight.
+    weights : numpy.ndarray of float64, shape (n,)
+    bias : float
+    method : {'regression', 'heads'}
+        Whether the result is a probability, or a score.
+    source : str
+        Where the weights are from, in words.
+    provenance : dict
+        JSON-ready facts about a fit.
+    """
+
+    choice: HeadChoice
+    weights: NDArray[np.float64] = field(repr=False)
+    bias: float
+    method: Literal["regression", "heads"]
+    source: str
+    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_checkpoint(cls, model: "Esm2") -> "ContactHead":
+        """Return the contact head that the checkpoint brought.
+
+        Raises
+        ------
+        CheckpointError
+            If it brought none.
+        """
+        if not model.has_contact_head:
+            raise CheckpointError(
+                f"{model.checkpoint.name} has no contact head; fit one with `esmkit contacts fit` "
+                "and use it with --head-weights, or take single heads with --method heads"
+            )
+        weights, bias = model.contact_regression()
+        return cls.regression(
+            model, weights, bias, source=f"contact head of {model.checkpoint.name}"
+        )
+
+    @classmethod
+    def regression(
+        cls,
+        model: "Esm2",
+        weights: NDArray[np.float64],
+        bias: float,
+        *,
+        source: str,
+        provenance: dict[str, Any] | None = None,
+    ) -> "ContactHead":
+        """Return a regression over all heads of a model, layer by layer; zeros are left out."""
+        names = [head_name(n, h) for n in range(model.layers) for h in range(model.heads)]
+        used = np.flatnonzero(weights)
+        if not len(used):
+            used = np.array([0])
+        choice = choose_heads(
+            [names[i] for i in used], "all", of_layers=model.layers, of_heads=model.heads
+        )
+        return cls(choice, weights[used], bias, "regression", source, provenance or {})
+
+    @classmethod
+    def mean_of(cls, model: "Esm2", heads: Sequence[str]) -> "ContactHead":
+        """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``."""
+        choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
+        count = len(choice.heads)
+        source = f"mean of {', '.join(choice.names)}" if count > 1 else f"head {choice.names[0]}"
+        return cls(choice, np.full(count, 1 / count), 0.0, "heads", source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values."""
+        return {
+            "format": _FORMAT,
+            "method": self.method,
+            "source": self.source,
+            "layers": self.choice.of_layers,
+            "heads": self.choice.of_heads,
+            "bias": self.bias,
+            "weights": dict(zip(self.choice.names, map(float, self.weights), strict=True)),
+            "provenance": self.provenance,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the head as JSON."""
+        write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path, model: "Esm2") -> "ContactHead":
+        """Read a head that :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, is not such a head, or was fitted to a model of another shape.
+        """
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            if found["format"] != _FORMAT:
+                raise ValueError(f"format {found['format']!r}")
+            names, weights = list(found["weights"]), list(found["weights"].values())
+            bias, method = float(found["bias"]), found["method"]
+            shape = (int(found["layers"]), int(found["heads"]))
+            source, provenance = str(found["source"]), dict(found["provenance"])
+            values = np.array(weights, dtype=float)
+            if method not in ("regression", "heads") or not np.isfinite([*values, bias]).all():
+                raise ValueError("a weight is no number, or the method is unknown")
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read head weights {str(path)!r} ({error.strerror or error}); check the "
+                "path"
+            ) from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{str(path)!r} is not a contact head of esmkit's ({error}); make one with "
+                "`esmkit contacts fit`"
+            ) from None
+        if shape != (model.layers, model.heads):
+            raise CheckpointError(
+                f"{str(path)!r} was fitted to a model of {shape[0]} layers with {shape[1]} heads, "
+                f"and {model.checkpoint.name} has {model.layers} with {model.heads}; fit one to it "
+                "with `esmkit contacts fit`"
+            )
+        try:
+            choice = choose_heads(names, "all", of_layers=shape[0], of_heads=shape[1])
+        except OptionError as error:
+            raise CheckpointError(f"{str(path)!r}: {error}") from None
+        order = [names.index(name) for name in choice.names]
+        return cls(choice, values[order], bias, method, source, provenance)

@@ -1,0 +1,255 @@
+"""Contact maps from streamed attention: no more than one running sum per protein is kept."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esmkit.attention import Piece, compute, window_counts
+from esmkit.contacts.head import ContactHead
+from esmkit.contacts.result import ContactMap
+from esmkit.errors import InputError, OptionError
+from esmkit.policies import AttentionOptions, Long, cut_into_pieces
+from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+
+if TYPE_CHECKING:
+    from esmkit.model import Esm2
+
+__all__ = ["contacts", "corrected_maps", "predict"]
+
+
+def correct(inner: torch.Tensor) -> torch.Tensor:
+    """Symmetrise maps and correct them by their average product.
+
+    Parameters
+    ----------
+    inner : torch.Tensor of float32, shape (h, R, R)
+        Attention between residues, not renormalised.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (h, R, R)
+        S - S_i. S_.j / S_.. with S = A + A^T, sums over all residues, the diagonal included
+        (``symmetrize`` and ``apc`` of fair-esm).
+    """
+    both = inner + inner.transpose(1, 2)
+    sums = both.sum(2)  # (h, R)
+    return both - sums[:, :, None] * sums[:, None, :] / sums.sum(1)[:, None, None]
+
+
+class _Sum:
+    """The weighted sum of corrected maps of one piece.
+
+    The correction of each head is an outer product, so the sum of all needs two matrices: weighted
+    maps, symmetrised once at the end, and weighted outer products.
+    """
+
+    def __init__(self, residues: int, device: torch.device) -> None:
+        self._maps = torch.zeros(residues, residues, device=device)
+        self._products = torch.zeros(residues, residues, device=device)
+
+    def add(self, inner: torch.Tensor, weights: torch.Tensor) -> None:
+        """Add maps (h, R, R) with weights (h,)."""
+        self._maps += torch.tensordot(weights, inner, dims=1)
+        sums = inner.sum(2) + inner.sum(1)  # (h, R): rows of A + A^T
+        scaled = sums * (weights / sums.sum(1))[:, None]
+        self._products += scaled.T @ sums
+
+    def result(self) -> torch.Tensor:
+        """Return the sum: float32, (R, R), symmetric."""
+        total = self._maps + self._maps.T - self._products
+        return (total + total.T) / 2  # the products are symmetric up to rounding
+
+
+def predict(
+    model: "Esm2",
+    items: Iterable[tuple[int, Protein]],
+    head: ContactHead,
+    *,
+    long: Long,
+    batch_tokens: int,
+    missing: NDArray[np.bool_] | None = None,
+) -> Iterator[list[tuple[int, NDArray[np.float32]]]]:
+    """Predict the contacts of numbered proteins, pass by pass.
+
+    Yields
+    ------
+    list of (int, numpy.ndarray of float32, shape (R, R))
+        Symmetric maps of the proteins that a pass has completed; over windows the mean, and NaN
+        for pairs that were never in one window.
+    """
+    places = {of: place for place, of in enumerate(head.choice.heads)}
+    weights = torch.tensor(head.weights, dtype=torch.float32, device=model.device)
+    sums: dict[tuple[int, int], _Sum] = {}
+    maps: dict[int, NDArray[np.float32]] = {}
+    pieces: dict[int, list[tuple[int, int]]] = {}
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], block: torch.Tensor) -> None:
+        key, residues = (piece.number, piece.index), piece.stop - piece.start
+        if key not in sums:
+            sums[key] = _Sum(residues, block.device)
+        first = places[layer, heads[0]]
+        sums[key].add(block[:, 1:-1, 1:-1], weights[first : first + len(heads)])
+        if first + len(heads) == len(places):
+            finish(piece, sums.pop(key))
+
+    def finish(piece: Piece, done: _Sum) -> None:
+        values = done.result()
+        if head.method == "regression":
+            values = torch.sigmoid(values + head.bias)
+        held = pieces.setdefault(piece.number, [])
+        held.append((piece.start, piece.stop))
+        if piece.count == 1:
+            maps[piece.number] = values.cpu().numpy()
+            return
+        if piece.number not in maps:
+            maps[piece.number] = np.zeros((piece.residues, piece.residues), np.float32)
+        window = slice(piece.start, piece.stop)
+        maps[piece.number][window, window] += values.cpu().numpy()
+
+    for done in compute(
+        model,
+        items,
+        head.choice,
+        take,
+        long=long,
+        batch_tokens=batch_tokens,
+        missing=missing,
+    ):
+        results = []
+        for number in done:
+            found = maps.pop(number)
+            cut = pieces.pop(number)
+            if len(cut) > 1:
+                with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+                    found /= window_counts(cut)[0]
+            results.append((number, found))
+        yield results
+
+
+@overload
+def contacts(model: "Esm2", proteins: str | Protein, **options: Any) -> ContactMap: ...
+@overload
+def contacts(
+    model: "Esm2", proteins: Path | Iterable[str | Protein], **options: Any
+) -> Iterator[ContactMap]: ...
+def contacts(  # type: ignore[misc] - the overloads leave the options to this signature
+    model: "Esm2",
+    proteins: str | Path | Protein | Iterable[str | Protein],
+    *,
+    head: ContactHead | None = None,
+    heads: Sequence[str] | str | None = None,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> ContactMap | Iterator[ContactMap]:
+    """Predict the contacts of one protein, or stream those of many.
+
+    Parameters
+    ----------
+    model : Esm2
+    proteins : str, Path, Protein or iterable of str or Protein
+        A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
+        a slash in it) or an iterable gives an iterator.
+    head : ContactHead, optional
+        By default the checkpoint's own.
+    heads : str or sequence of str, optional
+        Take the mean of the corrected maps of these heads instead, such as ``"L5H4"``.
+    long, on_invalid, batch_tokens
+        As in :class:`esmkit.policies.AttentionOptions`; windows are averaged, and pairs that were
+        never in one window are NaN.
+
+    Returns
+    -------
+    ContactMap or iterator of ContactMap
+        In input order.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint has no contact head and none is given.
+    InputError, OptionError, NonFiniteError
+        With the record and the remedy.
+
+    Examples
+    --------
+    >>> contacts = esmkit.load().contacts("MKTVRQERLKSIVRILERSKEPVSGAQL")   # doctest: +SKIP
+    >>> contacts.probability.shape                                        # doctest: +SKIP
+    (28, 28)
+    """
+    AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
+    if head is not None and heads is not None:
+        raise OptionError("give head or heads, not both")
+    if heads is not None:
+        head = ContactHead.mean_of(model, [heads] if isinstance(heads, str) else heads)
+    chosen = ContactHead.of_checkpoint(model) if head is None else head
+    single = isinstance(proteins, Protein) or (
+        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
+    )
+    if isinstance(proteins, str | Path) and not single:
+        stream = read_fasta(proteins, on_invalid=on_invalid)
+    else:
+        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
+        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    results = _results(model, stream, chosen, long=long, batch_tokens=batch_tokens)
+    if not single:
+        return results
+    for result in results:
+        return result
+    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to predict")
+
+
+def _results(
+    model: "Esm2", stream: Iterable[Protein], head: ContactHead, *, long: Long, batch_tokens: int
+) -> Iterator[ContactMap]:
+    held: dict[int, Protein] = {}
+
+    def numbered() -> Iterator[tuple[int, Protein]]:
+        for number, protein in enumerate(stream):
+            held[number] = protein
+            yield number, protein
+
+    for batch in predict(model, numbered(), head, long=long, batch_tokens=batch_tokens):
+        for number, values in batch:
+            protein = held.pop(number)
+            yield ContactMap(
+                id=protein.id,
+                header=protein.header,
+                sequence=protein.sequence[: len(values)],
+                probability=values,
+                method=head.method,
+                source=head.source,
+                windows=len(cut_into_pieces(protein, long)),
+                checkpoint=model.checkpoint.name,
+            )
+
+
+def corrected_maps(model: "Esm2", protein: Protein) -> NDArray[np.float32]:
+    """Return the corrected maps of every head of one protein, the features of a contact head.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (N * H, R, R)
+        Layer by layer, each symmetric.
+
+    Raises
+    ------
+    InputError
+        If the protein is longer than the model was trained for: its maps would not be of one piece.
+    """
+    from esmkit.maps import choose_heads
+
+    choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
+    residues = len(protein)
+    maps = np.empty((len(choice.heads), residues, residues), np.float32)
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], block: torch.Tensor) -> None:
+        first = layer * model.heads + heads[0]
+        maps[first : first + len(heads)] = correct(block[:, 1:-1, 1:-1]).cpu().numpy()
+
+    for _ in compute(model, [(0, protein)], choice, take, long="error", batch_tokens=1):
+        pass
+    return maps

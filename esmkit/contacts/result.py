@@ -1,0 +1,162 @@
+"""The contact map of one protein: what can be asked of it, and how it is shown."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.contacts.alignment import match
+from esmkit.contacts.scores import ranked_pairs, score_map
+from esmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from esmkit.structure import Structure
+
+__all__ = ["MIN_SEPARATION", "ContactMap"]
+
+MIN_SEPARATION = 6
+"""Closer residues touch because they are neighbours; contacts begin here (CASP)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContactMap:
+    """Predicted contacts of one protein of R residues.
+
+    Attributes
+    ----------
+    id, header, sequence : str
+        The protein; R residues (fewer than the input if it was truncated).
+    probability : numpy.ndarray of float32, shape (R, R)
+        Symmetric. With ``method='regression'`` the probability, 0 to 1, that two residues touch;
+        with ``'heads'`` a score that is higher for likelier contacts. NaN for pairs that were never
+        in one window.
+    method : {'regression', 'heads'}
+    source : str
+        The contact head, in words.
+    windows : int
+        In how many windows the protein was read.
+    checkpoint : str
+        Name of the weights.
+    """
+
+    id: str
+    header: str
+    sequence: str
+    probability: NDArray[np.float32] = field(repr=False)
+    method: Literal["regression", "heads"] = "regression"
+    source: str = ""
+    windows: int = 1
+    checkpoint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def __repr__(self) -> str:
+        windows = f", read in {self.windows} windows" if self.windows > 1 else ""
+        return f"ContactMap({self.id}: {len(self)} residues, {self.source}{windows})"
+
+    def to_frame(
+        self, *, min_separation: int = MIN_SEPARATION, min_probability: float | None = None
+    ) -> "pandas.DataFrame":
+        """Return the pairs as a table, likeliest contacts first.
+
+        Parameters
+        ----------
+        min_separation : int
+            Least j - i.
+        min_probability : float, optional
+            Leave pairs below this out.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``i_number``, ``i``, ``j_number``, ``j`` (residue numbers from 1, and letters),
+            ``separation`` and ``probability`` (``score`` with method ``heads``). Pairs without a
+            value are left out.
+        """
+        import pandas
+
+        if min_separation < 1:
+            raise OptionError(f"the least separation is at least 1, not {min_separation}")
+        i, j = ranked_pairs(self.probability, least=min_separation)
+        values = self.probability[i, j]
+        if min_probability is not None:
+            kept = int((values >= min_probability).sum())
+            i, j, values = i[:kept], j[:kept], values[:kept]
+        letters = np.array(list(self.sequence))
+        return pandas.DataFrame(
+            {
+                "i_number": i + 1,
+                "i": letters[i],
+                "j_number": j + 1,
+                "j": letters[j],
+                "separation": j - i,
+                "probability" if self.method == "regression" else "score": values,
+            }
+        )
+
+    def top(
+        self, count: int | None = None, *, min_separation: int = MIN_SEPARATION
+    ) -> "pandas.DataFrame":
+        """Return the likeliest contacts, by default as many as there are residues."""
+        return self.to_frame(min_separation=min_separation).head(
+            len(self) if count is None else count
+        )
+
+    def score(self, structure: "Structure") -> "pandas.DataFrame":
+        """Score the map on a structure of the protein.
+
+        Sequence and structure are aligned first where they differ.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See :func:`esmkit.contacts.score_map`; L is the number of resolved residues.
+
+        Raises
+        ------
+        InputError
+            If the structure is that of another protein.
+        """
+        values, true, resolved = self.onto(structure)
+        return score_map(values, true, resolved)
+
+    def onto(
+        self, structure: "Structure"
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return the map, true contacts and resolved residues on the residues of a structure.
+
+        Returns
+        -------
+        tuple
+            The map as float32 (S, S) with NaN for residues that the sequence lacks; contacts as
+            bool (S, S); resolved as bool (S,), for the S residues of the structure's sequence.
+        """
+        matched = match(self.id, self.sequence, structure)
+        size = len(structure)
+        values = np.full((size, size), np.nan, np.float32)
+        there = np.ix_(matched.of_structure, matched.of_structure)
+        values[there] = self.probability[np.ix_(matched.of_sequence, matched.of_sequence)]
+        return values, structure.contacts(), structure.resolved
+
+    def plot(
+        self, structure: "Structure | None" = None, *, path: Any = None, **options: Any
+    ) -> "Figure":
+        """Draw the map, above the diagonal, with the true contacts of a structure below it.
+
+        See :func:`esmkit.plots.contact_map`.
+        """
+        from esmkit import plots
+
+        return plots.contact_map(self, structure, path=path, **options)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from esmkit import plots
+
+        return f"<p>{escape(repr(self))}</p>{plots.inline_html(self.plot())}"

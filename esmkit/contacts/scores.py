@@ -1,0 +1,182 @@
+"""How good a contact map is, measured on a structure: precision, its ceiling and its background."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CUTS", "RANGES", "bootstrap", "ranked_pairs", "score_map", "summarize_scores"]
+
+RANGES: Mapping[str, tuple[int, int | None]] = {
+    "short": (6, 11),
+    "medium": (12, 23),
+    "long": (24, None),
+}
+"""Separations |i - j|, both ends included (CASP; Rao et al. 2021)."""
+
+CUTS: Mapping[str, int] = {"P@L": 1, "P@L/2": 2, "P@L/5": 5}
+"""How many of the top pairs count: the length of the chain divided by this."""
+
+RESAMPLES = 2_000
+"""Bootstrap samples of chains behind an interval."""
+
+
+def ranked_pairs(
+    values: NDArray[np.floating[Any]], *, least: int = 6, most: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of a map from the highest value to the lowest.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float, shape (R, R)
+        Symmetric; pairs with NaN are left out.
+    least, most : int
+        Separations j - i that count, both ends included.
+
+    Returns
+    -------
+    tuple of two numpy.ndarray of int64
+        i < j, from 0; ties in the order of i, then j.
+    """
+    rows, columns = np.triu_indices(len(values), least)
+    if most is not None:
+        near = columns - rows <= most
+        rows, columns = rows[near], columns[near]
+    there = ~np.isnan(values[rows, columns])
+    rows, columns = rows[there], columns[there]
+    order = np.argsort(-values[rows, columns], kind="stable")
+    return rows[order], columns[order]
+
+
+def score_map(
+    values: NDArray[np.floating[Any]],
+    contacts: NDArray[np.bool_],
+    resolved: NDArray[np.bool_],
+    *,
+    length: int | None = None,
+) -> "pandas.DataFrame":
+    """Score one map against the contacts of one chain.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float, shape (R, R)
+        Predicted probability, or any score that is higher for likelier contacts. NaN: no value.
+    contacts : numpy.ndarray of bool, shape (R, R)
+        Whether two residues touch.
+    resolved : numpy.ndarray of bool, shape (R,)
+        Residues with coordinates; pairs with others are left out.
+    length : int, optional
+        The L of P@L; by default the number of resolved residues.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each range, indexed ``short``, ``medium``, ``long``: ``pairs`` and ``contacts``
+        counted; ``background``, the share of pairs that touch, and so the precision of guessing;
+        ``AUC-PR``, the area under the precision-recall curve (average precision); for each cut
+        ``P@L``, ``P@L/2``, ``P@L/5`` the precision, and ``ceiling P@L``, ... the highest value
+        possible: contacts available over pairs asked for, at most 1. NaN where there is no pair,
+        or for AUC-PR no contact.
+    """
+    import pandas
+    from sklearn.metrics import average_precision_score
+
+    if values.shape != contacts.shape or len(resolved) != len(values):
+        raise OptionError(
+            f"a map of shape {values.shape} does not fit contacts of shape {contacts.shape}"
+        )
+    length = int(resolved.sum()) if length is None else length
+    rows = {}
+    known = np.where(resolved[:, None] & resolved, values, np.nan)
+    for name, (least, most) in RANGES.items():
+        i, j = ranked_pairs(known, least=least, most=most)
+        true = contacts[i, j]
+        found: dict[str, float] = {"pairs": len(true), "contacts": int(true.sum())}
+        found["background"] = float(true.mean()) if len(true) else np.nan
+        found["AUC-PR"] = (
+            float(average_precision_score(true, known[i, j])) if true.any() else np.nan
+        )
+        for cut, divisor in CUTS.items():
+            count = length // divisor
+            enough = count > 0 and len(true) > 0
+            found[cut] = float(true[:count].sum() / count) if enough else np.nan
+            found[f"ceiling {cut}"] = min(1.0, true.sum() / count) if enough else np.nan
+        rows[name] = found
+    table = pandas.DataFrame.from_dict(rows, orient="index").rename_axis("range")
+    return table.astype({"pairs": int, "contacts": int})
+
+
+def bootstrap(
+    values: Sequence[float] | NDArray[np.floating[Any]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Return the percentile interval of a mean over chains, chains resampled with replacement.
+
+    NaN values are left out; with fewer than two others both ends are NaN.
+    """
+    kept = np.asarray(values, float)
+    kept = kept[~np.isnan(kept)]
+    if len(kept) < 2:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    means = kept[random.integers(len(kept), size=(resamples, len(kept)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarize_scores(
+    tables: Mapping[str, "pandas.DataFrame"], *, seed: int = 0
+) -> "pandas.DataFrame":
+    """Average the scores of many chains, with bootstrap intervals over chains.
+
+    Parameters
+    ----------
+    tables : mapping from chain to table of :func:`score_map`
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each range and measure: ``mean``, ``low`` and ``high`` (95 % interval of the
+        mean), ``ceiling`` (for P@L and its cuts), ``background``, and ``chains``.
+    """
+    import pandas
+
+    if not tables:
+        raise InputError("there is no chain to average over")
+    rows = []
+    for name in RANGES:
+        of_range = pandas.DataFrame([table.loc[name] for table in tables.values()])
+        for measure in (*CUTS, "AUC-PR"):
+            values = of_range[measure].to_numpy(float)
+            low, high = bootstrap(values, seed=seed)
+            ceiling = f"ceiling {measure}"
+            rows.append(
+                {
+                    "range": name,
+                    "measure": measure,
+                    "mean": _mean(values),
+                    "low": low,
+                    "high": high,
+                    "ceiling": _mean(of_range[ceiling]) if ceiling in of_range else np.nan,
+                    "background": _mean(of_range["background"]),
+                    "chains": int((~np.isnan(values)).sum()),
+                }
+            )
+    return pandas.DataFrame(rows).set_index(["range", "measure"])
+
+
+def _mean(values: Any) -> float:
+    kept = np.asarray(values, float)
+    kept = kept[~np.isnan(kept)]
+    return float(kept.mean()) if len(kept) else float("nan")
