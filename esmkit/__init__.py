@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, blueprint, data, errors, reference, sklearn
+    from esmkit import alphabet, blueprint, data, errors, reference, sklearn, structure
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from esmkit.policies import EmbedOptions
     from esmkit.reading import read
     from esmkit.sequences import Protein, read_fasta
+    from esmkit.structure import Structure, read_structure, read_structures
 
 __all__ = [
     "EmbedOptions",
@@ -29,6 +30,7 @@ __all__ = [
     "Esm2",
     "EsmkitError",
     "Protein",
+    "Structure",
     "__version__",
     "alphabet",
     "blueprint",
@@ -38,8 +40,11 @@ __all__ = [
     "load",
     "read",
     "read_fasta",
+    "read_structure",
+    "read_structures",
     "reference",
     "sklearn",
+    "structure",
 ]
 
 _HOME = {
@@ -48,12 +53,15 @@ _HOME = {
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
+    "Structure": "esmkit.structure",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
+    "read_structure": "esmkit.structure",
+    "read_structures": "esmkit.structure",
 }
-_MODULES = ("alphabet", "blueprint", "data", "errors", "reference", "sklearn")
+_MODULES = ("alphabet", "blueprint", "data", "errors", "reference", "sklearn", "structure")
 
 
 def __getattr__(name: str) -> Any:
