@@ -231,6 +231,15 @@ def test_bonded_residues_stay_together_in_seqres(read):
     assert np.flatnonzero(read(lines).resolved).tolist() == [0, 4, 5]
 
 
+def test_runs_find_their_place_in_seqres_whatever_their_numbers(read):
+    lines = seqres([NAMES[x] for x in "MACDEFGHIKLMW"]) + chain_lines("ACD", 7)
+    lines += [x for i in range(2) for x in residue_lines(501 + i, NAMES["KL"[i]], at=40 + i)]
+    structure = read(lines)
+    assert structure.sequence == "MACDEFGHIKLMW"
+    assert structure.residue_numbers[1:4] == ("7", "8", "9")
+    assert structure.residue_numbers[9:11] == ("501", "502")
+
+
 def test_seqres_of_another_chain_is_not_used(read):
     wrong = [NAMES[x] for x in "WWWWWWWWWW"]
     structure = read(seqres(wrong) + chain_lines("ACDEF"))
@@ -253,6 +262,13 @@ def test_caps_are_no_residues(read):
     )
     assert structure.sequence == "AW"
     assert structure.resolved.all()
+
+
+def test_caps_in_mmcif_shift_the_positions(read):
+    text = to_mmcif(chain_lines("AW"), {"1": 2, "2": 4}, ["ACE", "ALA", "LYS", "TRP", "NH2"])
+    structure = read(text, name="y.cif")
+    assert structure.sequence == "AKW"
+    assert structure.resolved.tolist() == [True, False, True]
 
 
 def test_insertion_codes_keep_their_order_and_make_no_gaps(read):
@@ -357,6 +373,16 @@ def test_modified_residues_at_the_ends_are_bonded(read):
     assert read([*lines, *residue_lines(3, "MSE", record="HETATM")]).sequence == "MAM"
 
 
+@pytest.mark.parametrize("modres", [["MODRES 1ABC MSE A    9  MET"], []])
+def test_modified_residues_at_breaks(read, modres: list[str]):
+    mse = residue_lines(5, "MSE", record="HETATM")
+    lines = [*modres, *residue_lines(1), *mse, *residue_lines(9, "MSE", record="HETATM")]
+    # the last one is bonded to nothing: without MODRES it is a ligand
+    assert read(lines).sequence == ("AXXXMXXXM" if modres else "A")
+    # what stands before an ATOM residue is inside the chain
+    assert read([*lines, *residue_lines(12)]).sequence == "AXXXMXXXMXXA"
+
+
 def test_ligands_and_waters_are_left_out(read):
     lines = [
         *chain_lines("AW"),
@@ -395,11 +421,22 @@ def test_models(read):
     assert read(lines).model == 3
     np.testing.assert_allclose(read(lines).backbone[:, :, 2], 0)
     np.testing.assert_allclose(read(lines, model=7).backbone[:, :, 2], 2)
+    assert read(["MODEL        0", *lines[1:]], model=0).model == 0
     with pytest.raises(InputError, match=r"x.pdb' has no model 4; it has 3, 7$"):
         read(lines, model=4)
     assert read(chain_lines("AW"), model=1).model == 1
     with pytest.raises(InputError, match=r"x.pdb' has no model 2; it has 1$"):
         read(chain_lines("AW"), model=2)
+
+
+@pytest.mark.parametrize("between", [["ENDMDL", "MODEL        1"], ["ENDMDL"], ["MODEL        1"]])
+def test_the_first_of_models_that_are_not_told_apart(read, between: list[str]):
+    lines = ["MODEL        1", *chain_lines("AW"), *between, *chain_lines("AWC", shift=2.0)]
+    for model in (None, 1):
+        structure = read(lines, model=model)
+        assert structure.sequence == "AW"
+        np.testing.assert_allclose(structure.backbone[:, :, 2], 0)
+        assert not structure.notes
 
 
 NUCLEOTIDES = [
@@ -547,6 +584,28 @@ def test_mmcif_without_its_sequence(read):
     assert structure.sequence == "AWMXXXXXXXC"  # by the authors' numbers: 12A, 20
 
 
+def test_mmcif_positions_in_another_polymer_are_none(read):
+    text = to_mmcif(mmcif_lines(), LABELS, POLYMER)
+    # a residue of a second polymer under the same author chain
+    other = to_mmcif(residue_lines(30, "TYR"), {"30": 3}, []).splitlines()
+    rows = [x.replace(" P 1 3 ", " Q 3 3 ") for x in other if x.startswith("ATOM")]
+    assert len(rows) == 5
+    structure = read(text.rstrip("#\n") + "\n" + "\n".join(rows) + "\n", name="y.cif")
+    assert structure.sequence == "GAWMKC"
+    assert "30" not in structure.residue_numbers
+
+
+def test_mmcif_with_an_incomplete_sequence(read):
+    text = to_mmcif(mmcif_lines(), LABELS, POLYMER).replace("1 5 LYS", "1 7 LYS")
+    assert read(text, name="y.cif").sequence == "AWMXC"
+
+
+def test_mmcif_with_a_position_outside_its_sequence(read):
+    structure = read(to_mmcif(mmcif_lines(), {**LABELS, "20": 7}, POLYMER), name="y.cif")
+    assert structure.sequence == "AWMXXC"
+    assert "the full sequence that the file gives does not fit" in structure.notes[0]
+
+
 def test_mmcif_with_few_columns(read):
     less = ("auth_seq_id", "auth_asym_id", "pdbx_PDB_model_num", "pdbx_PDB_ins_code", "occupancy")
     less += ("label_alt_id", "label_entity_id", "group_PDB")
@@ -562,6 +621,8 @@ def test_mmcif_models_and_altlocs(read):
     lines = ["MODEL 1", *chain_lines("A"), "MODEL 5", *residue_lines(1), *a, *b]
     text = to_mmcif(lines, {"1": 1, "2": 2}, ["ALA", "ALA"])
     assert read(text, name="y.cif").resolved.tolist() == [True, False]
+    zero = read(text.replace(" 5\n", " 0\n"), name="y.cif", model=0)
+    assert (zero.model, zero.resolved.sum()) == (0, 2)
     second = read(text, name="y.cif", model=5)
     assert second.model == 5
     np.testing.assert_allclose(second.backbone[:, 0, 2], [0, 3])

@@ -234,10 +234,8 @@ def _read_mmcif(text: str, found: StructureFile) -> None:
         raise InputError(
             f"{name!r} is a damaged mmCIF file ({shorten(str(error))}); download it again"
         ) from None
-    for row, atom in enumerate(_mmcif_atoms(table, found), 1):
+    for atom in _mmcif_atoms(table, found):
         found.atoms.setdefault(atom.chain, []).append(atom)
-        if row == 1:
-            found.model = found.model or found.models[0]
     found.parents.update(_mmcif_parents(table))
     for chain in found.atoms:
         _mmcif_polymer(table, chain, found)
@@ -309,7 +307,7 @@ def _mmcif_parents(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _mmcif_polymer(table: dict[str, Any], chain: str, found: StructureFile) -> None:
-    """Find the full sequence of a chain; without one, the positions in it mean nothing."""
+    """Find the full sequence of a chain, if it is complete."""
     atoms = found.atoms[chain]
     counts = Counter((a.asym, a.entity) for a in atoms if a.label is not None)
     names: dict[int, str] = {}
@@ -326,13 +324,7 @@ def _mmcif_polymer(table: dict[str, Any], chain: str, found: StructureFile) -> N
                     names.setdefault(int(number), residue)
             if names:
                 break
-    complete = bool(names) and sorted(names) == list(range(1, len(names) + 1))
-    if complete:
+    if names and sorted(names) == list(range(1, len(names) + 1)):
         found.polymers[chain] = [names[number] for number in sorted(names)]
-    # A position that belongs to another polymer, or to a sequence that is not there, is none.
-    found.atoms[chain] = [
-        a
-        if a.label is None or (a.asym == asym and (not complete or a.label in names))
-        else a._replace(label=None)
-        for a in atoms
-    ]
+    # A position in another polymer is none in this one.
+    found.atoms[chain] = [a if a.asym == asym else a._replace(label=None) for a in atoms]

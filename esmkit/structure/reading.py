@@ -110,9 +110,10 @@ def read_structure(
     found = read_file(path, model)
     if chain is None:
         chain = _only_protein(found)
-    elif chain.strip() not in found.atoms:
+    chain = str(chain).strip()
+    if chain not in found.atoms:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
-    return _build(found, chain.strip())
+    return _build(found, chain)
 
 
 def read_structures(
@@ -252,7 +253,7 @@ def _build(found: StructureFile, chain: str) -> Structure:
         id=_name(found.path, chain),
         path=found.path,
         chain=chain,
-        model=found.model or found.models[0],
+        model=found.models[0] if found.model is None else found.model,
         sequence=placement.sequence,
         residue_numbers=tuple(numbers),
         backbone=rows("N", "CA", "C", "O"),

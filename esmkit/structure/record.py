@@ -79,8 +79,8 @@ class Structure:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for array in (self.backbone, self.cb, self.sg):
-            array.setflags(write=False)
+        for name in ("backbone", "cb", "sg"):  # views, so that the caller's arrays stay writable
+            object.__setattr__(self, name, _fixed(getattr(self, name).view()))
 
     def __len__(self) -> int:
         return len(self.sequence)
