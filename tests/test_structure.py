@@ -606,6 +606,12 @@ def test_mmcif_with_a_position_outside_its_sequence(read):
     assert "the full sequence that the file gives does not fit" in structure.notes[0]
 
 
+@pytest.mark.parametrize("names", [[], ["ALA", "ALA"]])
+def test_mmcif_positions_from_0(read, names: list[str]):
+    lines = [*residue_lines(1), *residue_lines(2, at=5)]
+    assert read(to_mmcif(lines, {"1": 0, "2": 1}, names), name="y.cif").sequence == "AA"
+
+
 def test_mmcif_with_few_columns(read):
     less = ("auth_seq_id", "auth_asym_id", "pdbx_PDB_model_num", "pdbx_PDB_ins_code", "occupancy")
     less += ("label_alt_id", "label_entity_id", "group_PDB")

@@ -148,7 +148,9 @@ def _trace(
 def _by_numbering(residues: list[Residue]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Keep gaps by the numbering: mmCIF's own where every residue has one, else the authors'."""
     labels = [residue.label for residue in residues]
-    numbers = [r.number for r in residues] if None in labels else [n for n in labels if n]
+    numbers = [n for n in labels if n is not None]
+    if len(numbers) < len(residues):
+        numbers = [residue.number for residue in residues]
     positions = [0]
     notes = []
     for i in range(1, len(residues)):
