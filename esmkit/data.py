@@ -6,7 +6,14 @@ from pathlib import Path
 from esmkit.sequences import Protein, read_fasta
 from esmkit.structure import Structure, read_structure, read_structures
 
-__all__ = ["demo_fasta", "demo_proteins", "demo_structure", "ts50", "ts50_folder"]
+__all__ = [
+    "demo_fasta",
+    "demo_proteins",
+    "demo_structure",
+    "ts50",
+    "ts50_folder",
+    "ubiquitin_fasta",
+]
 
 
 def _folder() -> Path:
@@ -64,3 +71,8 @@ def ts50() -> list[Structure]:
 @functools.cache
 def _ts50() -> tuple[Structure, ...]:
     return tuple(read_structures(ts50_folder()))
+
+
+def ubiquitin_fasta() -> Path:
+    """Return the path of ``ubiquitin.fasta``: the first demo protein alone, 76 residues."""
+    return _folder() / "ubiquitin.fasta"

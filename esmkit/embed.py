@@ -3,7 +3,7 @@
 :mod:`esmkit.embed_fasta` runs the same computation from FASTA files to a file on disk.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -184,7 +184,7 @@ def compute(
     options: EmbedOptions,
     *,
     keep_residues: bool,
-    done: Container[int] = frozenset(),
+    missing: NDArray[np.bool_] | None = None,
 ) -> Iterator[list[tuple[int, Embedding]]]:
     """Embed numbered proteins batch by batch, in the order in which batches are computed.
 
@@ -202,8 +202,8 @@ def compute(
     options : EmbedOptions
     keep_residues : bool
         Whether ``residues`` is wanted, which takes memory.
-    done : container of int
-        Numbers whose results the caller has; a batch of nothing else is not computed.
+    missing : numpy.ndarray of bool, optional
+        For each number whether its result is wanted; a batch without any is not computed.
 
     Yields
     ------
@@ -218,7 +218,7 @@ def compute(
         tokens = [tokens_of(protein, options.long) for _, protein in window]
         for batch in packing.batches_by_tokens(tokens, options.batch_tokens):
             members = [window[i] for i in batch]
-            if all(number in done for number, _ in members):
+            if missing is not None and not any(missing[number] for number, _ in members):
                 continue
             proteins = [protein for _, protein in members]
             results = _compute_batch(model, proteins, layers, options, keep_residues)

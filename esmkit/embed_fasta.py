@@ -1,49 +1,24 @@
 """The embed task on disk: FASTA files to one embedding file, in shards that survive a kill."""
 
-import contextlib
-import json
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from esmkit._version import __version__
-from esmkit.errors import OptionError, OutputError
-from esmkit.exports import FORMATS, import_pyarrow, open_writer, provenance_sidecar
+from esmkit.errors import OptionError
+from esmkit.exports import FORMATS, import_pyarrow, open_writer
 from esmkit.inputs import InputIndex
-from esmkit.policies import MAX_RESIDUES, EmbedOptions, cut_into_pieces
-from esmkit.store import (
-    ShardReader,
-    WorkFolder,
-    check_output,
-    disk_errors,
-    finished_by_killed_run,
-)
+from esmkit.policies import EmbedOptions
+from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.store import ShardReader, disk_errors
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
-    from esmkit.embed import Embedding
     from esmkit.model import Esm2
 
-__all__ = ["STDOUT", "embed_file"]
-
-STDOUT = Path("-")
-"""As output: CSV on standard output."""
-
-SHARD_BYTES = 32 * 2**20
-"""A shard is written when it has grown to this."""
-
-SHARD_SECONDS = (2.0, 60.0)
-"""... or when this has passed: 2 % of the time so far, within these bounds, is all a kill loses."""
-
-Say = Callable[[str], None]
+__all__ = ["EmbedTask", "choose_format", "embed_file"]
 
 
 def embed_file(
@@ -97,41 +72,19 @@ def embed_file(
     file_format = choose_format(output, file_format)
     if file_format == "parquet":
         import_pyarrow()
-    sources = [sources] if isinstance(sources, str | Path) else sources
-    output = Path(output)
-    to_stdout = output == STDOUT
-    if to_stdout and file_format != "csv":
+    if Path(output) == STDOUT and file_format != "csv":
         raise OptionError("only CSV goes to standard output: add --format csv, or name a file")
-    if not to_stdout:
-        # A run killed between moving its output and tidying up is recognised further down
-        check_output(output, force=force or finished_by_killed_run(output))
-        if file_format == "csv":
-            check_output(provenance_sidecar(output), force=force)
-        _refuse_to_overwrite_input(output, sources)
-    with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
-        index = InputIndex.build(sources, on_invalid=options.on_invalid, scratch=Path(scratch))
-        _apply_long_policy(index, options)
-        for line in index.report.lines():
-            say(line)
-        loaded = model() if callable(model) else model
-        layers = loaded.resolve_layers(options.layers)
-        home = Path(scratch) / "stdout.csv" if to_stdout else output
-        fingerprint = _fingerprint(loaded, index, layers, options, file_format)
-        if not force and not to_stdout and output.exists():
-            if finished_by_killed_run(output, fingerprint):
-                say(f"{output} was complete: the run before was stopped just after writing it")
-                return
-            check_output(output, force=False)
-        work = WorkFolder(home, fingerprint, restart=restart, force=force)
-        try:
-            _fill(work, loaded, index, layers, options, progress=progress, say=say)
-            provenance = _provenance(loaded, index, layers, options, command)
-            target = sys.stdout if to_stdout else work.temporary()
-            _write(work, index, provenance, layers, options, file_format, target)
-            if not to_stdout:
-                work.finish(sidecar=_sidecar(output, provenance) if file_format == "csv" else None)
-        finally:
-            work.close()
+    run_to_file(
+        EmbedTask(model, options, file_format),
+        sources,
+        output,
+        with_sidecar=file_format == "csv",
+        force=force,
+        restart=restart,
+        command=command,
+        progress=progress,
+        say=say,
+    )
 
 
 def choose_format(output: str | Path, asked: str | None) -> str:
@@ -160,201 +113,71 @@ def choose_format(output: str | Path, asked: str | None) -> str:
     return suffix
 
 
-def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
-    """Even --force must not turn a FASTA file into its own embeddings."""
-    for source in sources:
-        path = Path(source)
-        for target in (output, provenance_sidecar(output)):
-            if target.exists() and path.exists() and target.samefile(path):
-                raise OutputError(f"{str(target)!r} is the input itself; give another with -o")
+class EmbedTask(Task):
+    """Hidden states of each protein, pooled or per residue."""
 
+    name = "embed"
 
-def _sidecar(output: Path, provenance: dict[str, Any]) -> tuple[Path, bytes]:
-    return provenance_sidecar(output), (json.dumps(provenance, indent=2) + "\n").encode()
+    def __init__(
+        self, model: "Esm2 | Callable[[], Esm2]", options: EmbedOptions, file_format: str
+    ) -> None:
+        super().__init__(model, long=options.long, on_invalid=options.on_invalid)
+        self._options = options
+        self._format = file_format
+        self._layers: list[int] = []
 
+    def prepare(self, index: InputIndex, say: Say) -> None:
+        """Resolve the layers."""
+        self._layers = self.model.resolve_layers(self._options.layers)
 
-def _apply_long_policy(index: InputIndex, options: EmbedOptions) -> None:
-    """Count, or refuse, the sequences that are longer than the model was trained for."""
-    long = int((index.lengths > MAX_RESIDUES).sum())
-    if long and options.long == "error":
-        for _, protein in index.proteins():
-            cut_into_pieces(protein, "error")
-    if options.long == "window":
-        index.report.windowed = long
-    if options.long == "truncate":
-        index.report.truncated = long
+    def options(self) -> dict[str, Any]:
+        """Return layers, pooling and format."""
+        return {
+            "format": self._format,
+            "layers": self._layers,
+            "per": self._options.per,
+            "pool": self._options.pool if self._options.per == "protein" else None,
+            "dtype_stored": "float32",
+            "batch-tokens": self._options.batch_tokens,
+        }
 
+    def compute(
+        self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
+    ) -> Iterator[Sequence[int]]:
+        """Embed what is missing, a batch at a time."""
+        from esmkit.embed import compute
 
-def _fingerprint(
-    model: "Esm2",
-    index: InputIndex,
-    layers: Sequence[int],
-    options: EmbedOptions,
-    file_format: str,
-) -> dict[str, Any]:
-    """Return everything that the output depends on."""
-    return {
-        "format": file_format,
-        "esmkit": __version__,
-        "input": [file["sha256"] for file in index.files],
-        "checkpoint": model.checkpoint.sha256,
-        "layers": list(layers),
-        "per": options.per,
-        "pool": options.pool if options.per == "protein" else None,
-        "long": options.long,
-        "on-invalid": options.on_invalid,
-        "batch-tokens": options.batch_tokens,
-        "dtype": str(model.dtype),
-        "device": model.device.type,
-    }
-
-
-def _provenance(
-    model: "Esm2", index: InputIndex, layers: Sequence[int], options: EmbedOptions, command: str
-) -> dict[str, Any]:
-    """Return what the output records of its making: no dates, so equal runs give equal files."""
-    import torch
-    import transformers
-
-    return {
-        "esmkit": __version__,
-        "checkpoint": model.checkpoint.to_dict(),
-        "layers": list(layers),
-        "per": options.per,
-        "pool": options.pool if options.per == "protein" else None,
-        "long": options.long,
-        "max_residues": MAX_RESIDUES,
-        "dtype_model": str(model.dtype).removeprefix("torch."),
-        "dtype_stored": "float32",
-        "device": model.device.type,
-        "inputs": index.files,
-        "input_report": index.report.to_dict(),
-        "command": command,
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
-    }
-
-
-def _fill(
-    work: WorkFolder,
-    model: "Esm2",
-    index: InputIndex,
-    layers: Sequence[int],
-    options: EmbedOptions,
-    *,
-    progress: bool,
-    say: Say,
-) -> None:
-    """Compute what the shards do not hold yet."""
-    from esmkit.embed import compute
-
-    if work.damaged:
-        say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
-    held = len(work.shard_of)
-    if held:
-        say(f"going on after {held:,} of {index.sequences:,} sequences")
-    if held == index.sequences:
-        return
-    pending = _Pending(work)
-    residues_of = index.lengths[index.first_of]
-    bar = tqdm(
-        total=index.residues_to_compute,
-        initial=int(residues_of[list(work.shard_of)].sum()) if held else 0,
-        unit="res",
-        unit_scale=True,
-        desc="embed",
-        disable=not progress,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-        dynamic_ncols=True,
-    )
-    with bar, pending:
+        options = self._options
         for batch in compute(
-            model,
+            self.model,
             index.distinct(),
-            layers,
+            self._layers,
             options,
             keep_residues=options.per == "residue",
-            done=work.shard_of,
+            missing=missing,
         ):
             for number, embedding in batch:
-                pending.add(number, _values(embedding, options))
-            pending.flush_if_due()
-            bar.update(int(residues_of[[number for number, _ in batch]].sum()))
+                if options.per == "residue":
+                    values = embedding.residues
+                else:
+                    values = embedding.mean if options.pool == "mean" else embedding.bos
+                pending.add(number, values)
+            yield [number for number, _ in batch]
 
-
-def _values(embedding: "Embedding", options: EmbedOptions) -> NDArray[np.float32]:
-    if options.per == "residue":
-        return embedding.residues
-    return embedding.mean if options.pool == "mean" else embedding.bos
-
-
-class _Pending(contextlib.AbstractContextManager["_Pending"]):
-    """Results on their way to a shard; whatever ends the run, they are written first."""
-
-    def __init__(self, work: WorkFolder) -> None:
-        self._work = work
-        self._arrays: dict[int, NDArray[np.float32]] = {}
-        self._bytes = 0
-        self._begun = self._written = time.monotonic()
-
-    def add(self, number: int, values: NDArray[np.float32]) -> None:
-        self._arrays[number] = values
-        self._bytes += values.nbytes
-
-    def flush_if_due(self) -> None:
-        now = time.monotonic()
-        least, most = SHARD_SECONDS
-        patience = min(most, max(least, 0.02 * (now - self._begun)))
-        if self._bytes >= SHARD_BYTES or now - self._written >= patience:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._arrays:
-            self._work.write(self._arrays)
-            self._arrays, self._bytes = {}, 0
-        self._written = time.monotonic()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self.flush()
-        else:
-            with contextlib.suppress(OutputError):  # the first error is the one to report
-                self.flush()
-
-
-def _write(
-    work: WorkFolder,
-    index: InputIndex,
-    provenance: dict[str, Any],
-    layers: Sequence[int],
-    options: EmbedOptions,
-    file_format: str,
-    target: Any,
-) -> None:
-    """Write all results in input order, repeats of a sequence included."""
-    shards = ShardReader(work)
-    where = target if isinstance(target, Path) else "standard output"
-    with disk_errors(where):
-        writer = open_writer(file_format, target, provenance, layers=layers, per=options.per)
-    try:
-        for number, protein in index.proteins():
-            values = shards[number]
-            with _writing(where):
-                writer.add(protein, values)
-    finally:
-        with _writing(where):
-            writer.close()
-
-
-@contextlib.contextmanager
-def _writing(where: Path | str) -> Iterator[None]:
-    """Give a full disk the same sentence whatever a library makes of it."""
-    with disk_errors(where):
+    def write(
+        self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
+    ) -> None:
+        """Write one dataset, array or row for each protein."""
+        where = target if isinstance(target, Path) else "standard output"
+        with disk_errors(where):
+            writer = open_writer(
+                self._format, target, provenance, layers=self._layers, per=self._options.per
+            )
         try:
-            yield
-        except (RuntimeError, ValueError) as error:  # h5py's and pyarrow's names for it
-            raise OSError(f"writing failed: {error}") from error
+            for number, protein in index.proteins():
+                values = shards[number]
+                with writing(where):
+                    writer.add(protein, values)
+        finally:
+            with writing(where):
+                writer.close()

@@ -1,7 +1,7 @@
 """Esm2: Hugging Face's ``EsmModel`` with packed batches, exact token dropout and honest errors."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -20,6 +20,7 @@ from esmkit.network import load_network
 
 if TYPE_CHECKING:
     from esmkit.embed import Embedding
+    from esmkit.maps import AttentionMaps
     from esmkit.sequences import Protein
 
 __all__ = ["DTYPES", "Esm2", "load"]
@@ -156,7 +157,8 @@ class Esm2:
         layers: Sequence[int],
         *,
         names: Sequence[str] | None = None,
-        sink: Callable[[int, int, torch.Tensor], None] | None = None,
+        sink: packing.Sink | None = None,
+        heads: Mapping[int, Sequence[int]] | None = None,
     ) -> torch.Tensor:
         """Run the encoder over a pack.
 
@@ -168,8 +170,9 @@ class Esm2:
             L hidden states to return, 0..N (see :meth:`resolve_layers`).
         names : sequence of str, optional
             What to call each sequence in an error.
-        sink : callable, optional
-            Given each attention map as it is made: see :class:`esmkit.packing.MapStream`.
+        sink, heads : optional
+            Where attention maps go as they are made, and which: see
+            :class:`esmkit.packing.MapStream`.
 
         Returns
         -------
@@ -189,7 +192,8 @@ class Esm2:
             )
         inner = [layer for layer in layers if layer != self.layers]
         try:
-            output = self._run(pack, inner, sink)
+            stream = packing.MapStream(pack, sink, heads) if sink is not None else None
+            output = self._run(pack, inner, stream)
         except torch.OutOfMemoryError:
             raise OptionError(
                 f"{pack.ids.shape[1]:,} tokens do not fit into the memory of {self.device}; use "
@@ -208,14 +212,14 @@ class Esm2:
         self,
         pack: packing.Pack,
         inner: list[int],
-        sink: Callable[[int, int, torch.Tensor], None] | None,
+        stream: packing.MapStream | None,
     ) -> Any:
         return self.network(
             inputs_embeds=self.embed_tokens(pack),
             position_ids=pack.positions,
             output_hidden_states=inner if inner else False,
             groups=pack.groups,
-            stream=packing.MapStream(pack, sink) if sink is not None else None,
+            stream=stream,
         )
 
     def _refuse_non_finite(
@@ -272,6 +276,20 @@ class Esm2:
         from esmkit.embed import embed
 
         return embed(self, proteins, **options)  # type: ignore[arg-type]
+
+    @overload
+    def attention(self, proteins: "str | Protein", **options: Any) -> "AttentionMaps": ...
+    @overload
+    def attention(
+        self, proteins: "Path | Iterable[str | Protein]", **options: Any
+    ) -> "Iterator[AttentionMaps]": ...
+    def attention(
+        self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
+    ) -> "AttentionMaps | Iterator[AttentionMaps]":
+        """Extract attention maps of one protein, or stream many; see :mod:`esmkit.attention`."""
+        from esmkit.attention import attention
+
+        return attention(self, proteins, **options)  # type: ignore[arg-type]
 
 
 class _FusedIntermediate(modeling_esm.EsmIntermediate):

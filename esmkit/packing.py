@@ -6,7 +6,7 @@ each group of sequences of equal length, as a plain ``(count, heads, length, hea
 No token is ever padding.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,9 @@ __all__ = [
     "Group",
     "MapStream",
     "Pack",
+    "Sink",
     "batches_by_tokens",
+    "head_blocks",
     "look_ahead",
     "pack",
     "register",
@@ -30,6 +32,9 @@ __all__ = [
 
 PACKED_ATTENTION = "esmkit_packed"
 """Name under which the packed attention is registered with transformers."""
+
+BLOCK_BYTES = 4 * 2**20
+"""Float32 maps that a stream computes at once; see :func:`head_blocks`."""
 
 Item = TypeVar("Item")
 
@@ -124,36 +129,63 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
     )
 
 
+Sink = Callable[[int, int, Sequence[int], torch.Tensor], None]
+"""Takes (layer, place of the sequence, heads, maps) as :class:`MapStream` hands them out."""
+
+
+def head_blocks(heads: Sequence[int], tokens: int) -> list[Sequence[int]]:
+    """Cut heads into blocks whose maps of a sequence of that many tokens are computed at once.
+
+    A block has at least one head, and its float32 maps take at most 4 MiB if it has more: so the
+    memory of a stream does not depend on the number of heads, and maps stay in the cache.
+
+    >>> head_blocks([0, 1, 4], tokens=1024)
+    [[0], [1], [4]]
+    """
+    most = max(1, BLOCK_BYTES // (tokens * tokens * 4))
+    return [heads[start : start + most] for start in range(0, len(heads), most)]
+
+
 class MapStream:
-    """Hands each attention map to a sink as soon as it exists, so that none has to be kept.
+    """Hands attention maps to a sink as soon as they exist, so that none has to be kept.
+
+    It looks on: the forward pass is the same, to the last bit, with and without it.
 
     Parameters
     ----------
     pack : Pack
         The batch that goes through the model.
     sink : callable
-        Called with (layer, place, maps) for every layer and sequence: the layer from 0, the place
-        of the sequence in what was given to :func:`pack`, and float maps (H, T, T), [query, key],
-        rows summing to 1. The tensor is not used afterwards.
+        Called with (layer, place, heads, maps) for every layer, sequence and block of heads, in
+        this order: the layer from 0; the place of the sequence in what was given to :func:`pack`;
+        h head numbers; and float32 maps (h, T, T), [query, key], rows summing to 1, which the
+        stream does not use afterwards.
+    heads : mapping from layer to head numbers, optional
+        Which maps are wanted; by default all.
     """
 
-    def __init__(self, pack: Pack, sink: Callable[[int, int, torch.Tensor], None]) -> None:
+    def __init__(
+        self, pack: Pack, sink: Sink, heads: Mapping[int, Sequence[int]] | None = None
+    ) -> None:
         self._pack = pack
         self._sink = sink
+        self._heads = heads
         self._layer = 0
 
-    def attend(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
-    ) -> torch.Tensor:
-        """Attend within each sequence in the open: (1, H, T, K) to (1, T, H, K)."""
-        mixed = torch.empty_like(query.transpose(1, 2))  # (1, T, H, K)
+    def observe(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
+        """Compute the wanted maps of the next layer from its queries and keys, (1, H, T, K)."""
+        layer, self._layer = self._layer, self._layer + 1  # transformers goes through them in order
+        wanted = range(query.shape[1]) if self._heads is None else self._heads.get(layer, ())
+        if not wanted:
+            return
         for place, tokens in self._pack.sequences():
-            q, k, v = (x[0, :, tokens] for x in (query, key, value))  # (H, n, K)
-            weights = torch.softmax(q @ k.transpose(1, 2) * scaling, dim=-1)  # (H, n, n)
-            mixed[0, tokens] = (weights @ v).transpose(0, 1)  # (H, n, K) -> (n, H, K)
-            self._sink(self._layer, place, weights)
-        self._layer += 1  # transformers calls the attention once for each layer, in order
-        return mixed
+            # Softmax in float32 whatever the model computes in: maps are what was asked for
+            q = query[0, :, tokens].float() * scaling  # (H, n, K)
+            k = key[0, :, tokens].float().transpose(1, 2)  # (H, K, n)
+            for heads in head_blocks(wanted, q.shape[1]):
+                chosen = list(heads)
+                maps = torch.softmax(q[chosen] @ k[chosen], dim=-1)  # (h, n, n)
+                self._sink(layer, place, heads, maps)
 
 
 def _packed_attention(
@@ -178,7 +210,7 @@ def _packed_attention(
             "`esmkit weights path` prints with transformers' EsmModel"
         )
     if stream is not None:
-        return stream.attend(query, key, value, scaling), None
+        stream.observe(query, key, scaling)
     _, heads, tokens, width = query.shape
     mixed = query.new_empty(1, tokens, heads, width)  # (1, T, H, K)
     for group in groups:

@@ -1,21 +1,27 @@
-"""What can be asked of the embed task, and how sequences too long for the model are cut.
+"""What can be asked of the embed and attention tasks, and how sequences too long for the model are cut.
 
 Nothing here needs PyTorch, so that a bad option or a bad input is answered at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from esmkit.alphabet import SPECIALS
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences import OnInvalid, Protein
 
 __all__ = [
+    "MAX_OFFSET",
     "MAX_RESIDUES",
+    "REDUCTIONS",
+    "AttentionOptions",
     "EmbedOptions",
     "Long",
     "Per",
     "Pool",
+    "Reduction",
+    "columns_of",
     "cut_into_pieces",
     "tokens_of",
     "windows",
@@ -65,15 +71,62 @@ class EmbedOptions:
             isinstance(self.layers, tuple) and all(isinstance(n, int) for n in self.layers)
         ):
             raise OptionError(f"layers is a tuple of numbers, or 'all', not {self.layers!r}")
-        choices = {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid}
-        for name, kind in choices.items():
-            if getattr(self, name) not in get_args(kind):
-                raise OptionError(
-                    f"{name} is {' or '.join(map(repr, get_args(kind)))}, "
-                    f"not {getattr(self, name)!r}"
-                )
-        if self.batch_tokens < 1:
-            raise OptionError(f"batch_tokens is at least 1, not {self.batch_tokens}")
+        _check(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
+
+
+Reduction = Literal["entropy", "distance", "special", "offsets"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Which attention maps to extract.
+
+    Attributes
+    ----------
+    heads : tuple of str, optional
+        Names such as ``L5H4``, or ``L5`` for a whole layer; without them ``layers`` count.
+    layers : tuple of int, or 'all'
+        Attention layers 0..N-1, or negatives from the end.
+    dtype : {'float16', 'float32'}
+        Of the maps in a file.
+    reduce : tuple of {'entropy', 'distance', 'special', 'offsets'}
+        Summaries to write in place of maps; see :mod:`esmkit.reductions`.
+    long : {'window', 'whole', 'truncate', 'error'}
+        Sequences over 1,022 residues: overlapping windows, where overlaps are averaged and pairs
+        never seen together are NaN; one pass beyond the training length; the first 1,022 residues;
+        or an error.
+    on_invalid : {'error', 'replace', 'skip'}
+        Letters that ESM-2 has no token for.
+    batch_tokens : int
+        Most tokens in one forward pass.
+    """
+
+    heads: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | Literal["all"] = "all"
+    dtype: Literal["float16", "float32"] = "float16"
+    reduce: tuple[Reduction, ...] = ()
+    long: Long = "window"
+    on_invalid: OnInvalid = "error"
+    batch_tokens: int = 2_048
+
+    def __post_init__(self) -> None:
+        _check(self, {"long": Long, "on_invalid": OnInvalid})
+        if self.dtype not in ("float16", "float32"):
+            raise OptionError(f"dtype is 'float16' or 'float32', not {self.dtype!r}")
+        for name in self.reduce:
+            if name not in REDUCTIONS:
+                raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {name!r}")
+
+
+def _check(options: "EmbedOptions | AttentionOptions", choices: dict[str, Any]) -> None:
+    for name, kind in choices.items():
+        if getattr(options, name) not in get_args(kind):
+            raise OptionError(
+                f"{name} is {' or '.join(map(repr, get_args(kind)))}, not {getattr(options, name)!r}"
+            )
+    if options.batch_tokens < 1:
+        raise OptionError(f"batch_tokens is at least 1, not {options.batch_tokens}")
 
 
 def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:
@@ -111,3 +164,22 @@ def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:
 def tokens_of(protein: Protein, long: Long) -> int:
     """Return how many tokens, BOS and EOS of every piece included, a protein costs."""
     return sum(stop - start + SPECIALS for start, stop in cut_into_pieces(protein, long))
+
+
+MAX_OFFSET = 32
+"""Profiles of attention over offsets reach from -32 to 32 residues."""
+
+
+def columns_of(reduce: Sequence[Reduction]) -> list[str]:
+    """Return the columns of reductions, in the order of :data:`REDUCTIONS`.
+
+    >>> columns_of(["special", "entropy"])
+    ['entropy', 'bos', 'eos']
+    """
+    columns = {
+        "entropy": ["entropy"],
+        "distance": ["distance"],
+        "special": ["bos", "eos"],
+        "offsets": [f"offset_{offset}" for offset in range(-MAX_OFFSET, MAX_OFFSET + 1)],
+    }
+    return [column for name in REDUCTIONS if name in reduce for column in columns[name]]

@@ -1,4 +1,4 @@
-"""Embedding files read back: one mapping from ID to array for every format."""
+"""Files read back: :func:`read`, and embeddings of every format as a mapping from ID to array."""
 
 import json
 import zipfile
@@ -20,6 +20,7 @@ from esmkit.exports import (
     protein_id,
     provenance_sidecar,
 )
+from esmkit.maps_file import AttentionFile
 
 if TYPE_CHECKING:
     import pandas
@@ -189,14 +190,17 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         return f"EmbeddingFile({self.path.name}: {len(self)} proteins, {model})"
 
 
-def read(path: str | Path) -> EmbeddingFile:
-    """Open a file that ``esmkit embed`` wrote: h5, parquet, npz or csv.
+def read(path: str | Path) -> Any:
+    """Open a file that esmkit wrote: embeddings (h5, parquet, npz, csv) or attention maps (h5).
 
     Returns
     -------
     EmbeddingFile
-        A mapping from ID to float32 array, (D,) per protein or (R, D) per residue, with a leading
-        layer axis if several layers were asked for; with ``.provenance`` and ``.to_frame()``.
+        Of ``esmkit embed``: a mapping from ID to float32 array, (D,) per protein or (R, D) per
+        residue, with a leading layer axis if several layers were asked for; with ``.provenance``
+        and ``.to_frame()``.
+    AttentionFile
+        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.maps.AttentionMaps`.
 
     Raises
     ------
@@ -208,5 +212,19 @@ def read(path: str | Path) -> EmbeddingFile:
     >>> embeddings = esmkit.read("demo.h5")             # doctest: +SKIP
     >>> embeddings["P69905"].shape                      # doctest: +SKIP
     (320,)
+    >>> maps = esmkit.read("demo.attention.h5")         # doctest: +SKIP
+    >>> maps["1UBI_A"]["L5H4"].shape                    # doctest: +SKIP
+    (76, 76)
     """
+    if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
+        return AttentionFile(path)
     return EmbeddingFile(path)
+
+
+def _task_of(path: Path) -> str | None:
+    """Return which task wrote an HDF5 file; what cannot be read is left to the reader to refuse."""
+    try:
+        with h5py.File(path, "r") as handle:
+            return json.loads(str(handle.attrs[PROVENANCE])).get("task")
+    except (OSError, KeyError, ValueError):
+        return None

@@ -239,10 +239,14 @@ class _Oracles:
 
     def streamed(self, ids: NDArray[np.int64]) -> list[Array]:
         """Attention maps (H, T, T) of one sequence, layer by layer, as the stream hands them out."""
-        maps: list[Array] = []
+        shape = (self.model.heads, len(ids), len(ids))
+        maps: list[Array] = [np.zeros(shape, np.float32) for _ in range(self.model.layers)]
+
+        def keep(layer: int, _: int, heads: Sequence[int], block: torch.Tensor) -> None:
+            maps[layer][list(heads)] = block.cpu().numpy()
+
         pack = packing.pack([ids], self.model.device)
-        last = [self.model.layers]
-        self.model.forward(pack, last, sink=lambda _, __, m: maps.append(m.float().cpu().numpy()))
+        self.model.forward(pack, [self.model.layers], sink=keep)
         return maps
 
 

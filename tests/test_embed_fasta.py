@@ -15,12 +15,12 @@ import pytest
 from conftest import assert_close, random_sequence, write_fasta
 
 import esmkit
-from esmkit import embed_fasta as module
 from esmkit.embed_fasta import embed_file
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.exports import FORMATS
 from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
+from esmkit.runs import Task
 from esmkit.store import WorkFolder
 
 
@@ -257,7 +257,7 @@ class _Stop(Exception):
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
     """Make the run die right after it has written so many shards, with pending work lost."""
-    monkeypatch.setattr(module, "SHARD_BYTES", 1)  # a shard for every batch
+    monkeypatch.setattr(Task, "shard_bytes", 1)  # a shard for every batch
     write = WorkFolder.write
     count = 0
 

@@ -17,16 +17,22 @@ LEVELS = [
     {"sequences", "report", "inputs"},
     {
         *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
-        *("reference", "blueprint", "network", "structure", "data"),
+        *("reference", "blueprint", "network", "maps", "maps_file", "runs", "tables"),
+        *("structure", "data"),
     },
     {"model"},
-    {"embed", "embed_fasta", "sklearn", "verify"},
+    {"plots"},
+    {
+        *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
+        *("sklearn", "verify"),
+    },
     {"cli", "__main__"},
 ]
 LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in names}
 
-# The methods of Esm2 are doors to the tasks; they import them when called.
-DOORS = {("model", "embed")}
+# The methods of Esm2 are doors to the tasks, those of results to their figures; they import them
+# when called.
+DOORS = {("model", "embed"), ("model", "attention"), ("maps", "plots")}
 
 
 def modules() -> list[Path]:
@@ -96,6 +102,7 @@ def run(code: str) -> str:
         "import esmkit; esmkit.data.demo_proteins()",
         "import esmkit; esmkit.data.demo_structure()",
         "import esmkit.embed_fasta",
+        "import esmkit.attention_fasta",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):

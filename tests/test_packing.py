@@ -213,3 +213,31 @@ def test_windows_keep_order_and_budget(costs: list[int], budget: int):
         assert len(window) == 1 or sum(cost for _, cost in window) <= budget
     for one, following in pairwise(windows):
         assert sum(cost for _, cost in one) + following[0][1] > budget  # no window ends early
+
+
+def test_a_stream_hands_out_the_heads_asked_for_in_order(tiny: Esm2, sequences):
+    every: dict[tuple[int, int, int], np.ndarray] = {}
+    some: dict[tuple[int, int, int], np.ndarray] = {}
+
+    def into(held: dict):
+        def keep(layer, place, heads, maps):
+            assert maps.dtype == torch.float32
+            held.update({(layer, place, h): m.numpy() for h, m in zip(heads, maps, strict=True)})
+
+        return keep
+
+    pack = packing.pack(sequences)
+    tiny.forward(pack, [2], sink=into(every))
+    tiny.forward(pack, [2], sink=into(some), heads={1: [3, 0]})
+    assert {(layer, head) for layer, _, head in some} == {(1, 3), (1, 0)}
+    assert len(some) == 2 * len(sequences)
+    for key, maps in some.items():
+        np.testing.assert_array_equal(maps, every[key])
+
+
+@given(st.integers(1, 40), st.integers(1, 3000))
+def test_blocks_of_heads_hold_each_once_and_fit(heads: int, tokens: int):
+    blocks = packing.head_blocks(range(heads), tokens)
+    assert [head for block in blocks for head in block] == list(range(heads))
+    for block in blocks:
+        assert len(block) == 1 or len(block) * tokens * tokens * 4 <= packing.BLOCK_BYTES

@@ -193,12 +193,11 @@ def test_full_disk_keeps_what_was_written(output: Path, open_work, monkeypatch):
     assert again.damaged == 0
 
 
-def test_reader_holds_a_bounded_number_of_bytes(output: Path, open_work, monkeypatch):
-    monkeypatch.setattr(store, "READER_BYTES", 100)
+def test_reader_holds_a_bounded_number_of_bytes(output: Path, open_work):
     work = open_work(output, PRINT)
     for number in range(20):
         work.write(arrays(number))  # 24 bytes each
-    reader = ShardReader(work)
+    reader = ShardReader(work, most_bytes=100)
     for number in [*range(20), 0, 19]:
         np.testing.assert_array_equal(reader[number], arrays(number)[number])
         assert len(reader._held) <= 4

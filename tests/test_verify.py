@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import assert_close, random_sequence
+from conftest import random_sequence
 from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
@@ -79,22 +79,16 @@ def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
 
 
 def test_a_wrong_map_is_caught_and_located(tiny: Esm2, proteins, monkeypatch):
-    attend = packing.MapStream.attend
+    class Tampering(packing.MapStream):
+        def __init__(self, pack, sink, heads=None):
+            def tampered(layer: int, place: int, heads, maps: torch.Tensor) -> None:
+                if layer == 1 and maps.shape[-1] == 27:
+                    maps[list(heads).index(2), 5, 6] += 3e-5
+                sink(layer, place, heads, maps)
 
-    def off_in_one_head(self, query, key, value, scaling):
-        sink = self._sink
+            super().__init__(pack, tampered, heads)
 
-        def tampered(layer: int, place: int, maps: torch.Tensor) -> None:
-            if layer == 1 and maps.shape[-1] == 27:
-                maps[2, 5, 6] += 3e-5
-            sink(layer, place, maps)
-
-        self._sink = tampered
-        mixed = attend(self, query, key, value, scaling)
-        self._sink = sink
-        return mixed
-
-    monkeypatch.setattr(packing.MapStream, "attend", off_in_one_head)
+    monkeypatch.setattr(packing, "MapStream", Tampering)
     result = verify(tiny, proteins)
     assert {compared for compared, _ in failed(result)} == {"streamed / Hugging Face"}
     worst = next(c for c in result.checks if c.compared == "streamed / Hugging Face")
@@ -183,27 +177,32 @@ def test_what_cannot_be_verified(tiny: Esm2, tiny_folder: Path, proteins):
         verify(load(tiny_folder, "cpu", "bfloat16"), proteins)
 
 
-def test_streamed_maps_are_those_of_hugging_face_and_change_nothing(any_tiny_folder: Path):
+def test_streamed_maps_are_those_of_hugging_face_and_change_nothing(
+    any_tiny_folder: Path, monkeypatch
+):
     model = load(any_tiny_folder, "cpu")
     network = EsmModel.from_pretrained(
         any_tiny_folder, add_pooling_layer=False, attn_implementation="eager"
     ).eval()
     sequences = [encode(random_sequence(n, n)) for n in (30, 12, 30, 44)]
     pack = packing.pack(sequences)
-    found: dict[tuple[int, int], np.ndarray] = {}
-    streamed = model.forward(
-        pack,
-        [model.layers],
-        sink=lambda layer, place, maps: found.__setitem__((layer, place), maps.numpy()),
-    )
-    assert_close(streamed, model.forward(pack, [model.layers]))
+    found: dict[tuple[int, int], list[np.ndarray]] = {}
+
+    def keep(layer: int, place: int, heads, maps: torch.Tensor) -> None:
+        held = found.setdefault((layer, place), [])
+        assert list(heads) == list(range(len(held), len(held) + len(maps)))
+        held.extend(maps.numpy())
+
+    monkeypatch.setattr(packing, "BLOCK_BYTES", 2 * 32 * 32 * 4)  # blocks of one or two heads
+    streamed = model.forward(pack, [model.layers], sink=keep)
+    torch.testing.assert_close(streamed, model.forward(pack, [model.layers]), rtol=0, atol=0)
     assert set(found) == {(n, b) for n in range(model.layers) for b in range(4)}
     for place, ids in enumerate(sequences):
         tokens = torch.from_numpy(ids)[None]
         with torch.no_grad():
             theirs = network(tokens, output_attentions=True).attentions
         for layer, maps in enumerate(theirs):
-            ours = found[layer, place]
+            ours = np.stack(found[layer, place])
             assert ours.shape == (model.heads, len(ids), len(ids))
             np.testing.assert_allclose(ours, maps[0].numpy(), rtol=0, atol=1e-5)
             np.testing.assert_allclose(ours.sum(-1), 1, rtol=0, atol=1e-6)

@@ -1,0 +1,140 @@
+"""Run programs in turn, each time in a fresh process, and compare them as ratios.
+
+A program is a function ``prepare(folder) -> work`` in a module of this folder; ``work()`` is what
+is measured: its wall time, and how far the resident memory rises above what it was before. Rounds
+go A B A B ..., so that whatever else the machine does falls on all alike.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+THREADS = 2
+"""Of PyTorch, in every program."""
+
+SAMPLE_SECONDS = 0.002
+"""How often the resident memory is looked at."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of one program took."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def measure(work: Callable[[], None]) -> Result:
+    """Run ``work`` once."""
+    process = psutil.Process()
+    before = peak = process.memory_info().rss
+    running = True
+
+    def watch() -> None:
+        nonlocal peak
+        while running:
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(SAMPLE_SECONDS)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    begun = time.perf_counter()
+    try:
+        work()
+    finally:
+        seconds = time.perf_counter() - begun
+        running = False
+        watcher.join()
+    return Result(seconds, peak - before)
+
+
+def run_in_turn(
+    module: str, programs: Sequence[str], arguments: dict[str, object], rounds: int
+) -> dict[str, list[Result]]:
+    """Run each program ``rounds`` times, in turn, and return the results of each."""
+    results: dict[str, list[Result]] = {name: [] for name in programs}
+    for turn in range(rounds):
+        for name in programs:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-m", "benchmarks.harness", module, name, folder]
+                command.append(json.dumps(arguments))
+                environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+                done = subprocess.run(
+                    command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+                )
+            result = Result(**json.loads(done.stdout.splitlines()[-1]))
+            results[name].append(result)
+            print(
+                f"{turn + 1}/{rounds} {name}: {result.seconds:.2f} s, "
+                f"{result.peak_bytes / 1e6:.0f} MB",
+                file=sys.stderr,
+            )
+    return results
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Return theirs / ours round by round: the median, and the least and the most."""
+    values = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def table(results: dict[str, list[Result]], ours: str) -> list[str]:
+    """Return a Markdown table: every program against ours."""
+    lines = [
+        "| program | seconds | times slower | peak memory above the loaded model | times more |",
+        "|---|---|---|---|---|",
+    ]
+    base = results[ours]
+    for name, runs in results.items():
+        seconds = [run.seconds for run in runs]
+        peaks = [run.peak_bytes for run in runs]
+        slower = ratios([run.seconds for run in base], seconds) if name != ours else "1"
+        more = ratios([run.peak_bytes for run in base], peaks) if name != ours else "1"
+        lines.append(
+            f"| {name} | {statistics.median(seconds):.2f} | {slower} "
+            f"| {statistics.median(peaks) / 1e6:.0f} MB | {more} |"
+        )
+    return lines
+
+
+def machine() -> str:
+    """Return what the figures were measured with, in one line."""
+    packages = ("torch", "transformers", "numpy", "h5py")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {THREADS} threads, "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """Return the options that every benchmark has."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--rounds", type=int, default=rounds, help="how often each program runs")
+    return options
+
+
+if __name__ == "__main__":  # one run of one program, in a process of its own
+    import torch
+
+    torch.set_num_threads(THREADS)
+    warnings.simplefilter("ignore")
+    module_name, program, scratch, given = sys.argv[1:]
+    prepare = importlib.import_module(module_name).PROGRAMS[program]
+    outcome = measure(prepare(Path(scratch), **json.loads(given)))
+    print(json.dumps(outcome.__dict__))

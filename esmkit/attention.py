@@ -1,0 +1,297 @@
+"""The attention task in memory: per-head maps of proteins, streamed out of the forward pass.
+
+:mod:`esmkit.attention_fasta` runs the same computation from FASTA files to a file on disk, and
+:mod:`esmkit.reductions` keeps numbers instead of maps.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esmkit import packing
+from esmkit.alphabet import SPECIALS, encode
+from esmkit.errors import InputError, NonFiniteError
+from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
+from esmkit.model import Esm2
+from esmkit.policies import AttentionOptions, Long, cut_into_pieces
+from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+
+__all__ = ["Assembly", "Piece", "attention", "compute"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a protein that goes through the model: all of it, or a window.
+
+    Attributes
+    ----------
+    number : int
+        The caller's number of the protein.
+    index, count : int
+        Which of its pieces, of how many.
+    start, stop : int
+        The residues it covers.
+    """
+
+    number: int
+    index: int
+    count: int
+    start: int
+    stop: int
+
+
+Take = Callable[[Piece, int, Sequence[int], torch.Tensor], None]
+"""Given a piece, a layer, h heads and their float32 maps (h, T, T), BOS and EOS included."""
+
+
+def compute(
+    model: Esm2,
+    items: Iterable[tuple[int, Protein]],
+    choice: HeadChoice,
+    take: Take,
+    *,
+    long: Long,
+    batch_tokens: int,
+    missing: NDArray[np.bool_] | None = None,
+) -> Iterator[list[int]]:
+    """Run proteins through the model and hand out each map as soon as it exists.
+
+    Parameters
+    ----------
+    model : Esm2
+    items : iterable of (int, Protein)
+        Proteins under numbers of the caller's; each number once.
+    choice : HeadChoice
+        Which maps.
+    take : callable
+        Called with (piece, layer, heads, maps) for every piece, layer and block of heads. Maps are
+        float32 (h, T, T) on the model's device, ``[query, key]``, BOS first and EOS last.
+    long, batch_tokens
+        As in :class:`esmkit.policies.AttentionOptions`.
+    missing : numpy.ndarray of bool, optional
+        For each number whether it is wanted; passes without any that is are left out.
+
+    Yields
+    ------
+    list of int
+        After each pass, the numbers of the proteins that it has completed.
+
+    Raises
+    ------
+    NonFiniteError
+        If a map is NaN or infinite; it has not been handed out.
+    """
+    # Passes are cut from the whole stream, so that a run that goes on where another one stopped
+    # makes the very passes that are missing: the last bits of a sum depend on the pass.
+    for part in packing.look_ahead(_pieces(items, long), batch_tokens):
+        pieces = [piece for piece, _ in part]
+        wanted = [missing is None or bool(missing[piece.number]) for piece in pieces]
+        if not any(wanted):
+            continue
+        names = [protein.id for _, protein in part]
+
+        def check_and_take(
+            layer: int,
+            place: int,
+            heads: Sequence[int],
+            maps: torch.Tensor,
+            pieces: list[Piece] = pieces,
+            names: list[str] = names,
+            wanted: list[bool] = wanted,
+        ) -> None:
+            if not wanted[place]:
+                return
+            if not bool(torch.isfinite(maps.sum())):
+                remedy = (
+                    "use --dtype float32"
+                    if model.dtype != torch.float32
+                    else "check the checkpoint (esmkit weights check)"
+                )
+                raise NonFiniteError(
+                    f"the attention of layer {layer} is NaN or infinite for sequence "
+                    f"{names[place]!r}; {remedy}"
+                )
+            take(pieces[place], layer, heads, maps)
+
+        ids = [encode(protein.sequence[piece.start : piece.stop]) for piece, protein in part]
+        pack = packing.pack(ids, model.device)
+        model.forward(pack, [model.layers], names=names, sink=check_and_take, heads=choice.by_layer)
+        last = [piece.index == piece.count - 1 for piece in pieces]
+        done = [p.number for p, ends, new in zip(pieces, last, wanted, strict=True) if ends and new]
+        if done:
+            yield done
+
+
+def _pieces(
+    items: Iterable[tuple[int, Protein]], long: Long
+) -> Iterator[tuple[int, tuple[Piece, Protein]]]:
+    for number, protein in items:
+        cut = cut_into_pieces(protein, long)
+        for index, (start, stop) in enumerate(cut):
+            cost = stop - start + SPECIALS
+            yield cost, (Piece(number, index, len(cut), start, stop), protein)
+
+
+class Assembly:
+    """Puts the maps of one protein together, averaging where windows overlap.
+
+    Parameters
+    ----------
+    heads : int
+        n.
+    pieces : sequence of (start, stop)
+        The parts in which the protein is read; the last one ends at residue R.
+
+    Attributes
+    ----------
+    maps : numpy.ndarray of float32, shape (n, R, R)
+    bos, eos : numpy.ndarray of float32, shape (n, R)
+    """
+
+    def __init__(self, heads: int, pieces: Sequence[tuple[int, int]]) -> None:
+        self._pieces = pieces
+        residues = pieces[-1][1]
+        self.maps = np.zeros((heads, residues, residues), np.float32)
+        self.bos = np.zeros((heads, residues), np.float32)
+        self.eos = np.zeros((heads, residues), np.float32)
+
+    def add(self, places: Sequence[int], start: int, stop: int, maps: NDArray[np.float32]) -> None:
+        """Take maps (h, T, T), specials included, of the piece from start to stop."""
+        for place, of_head in zip(places, maps, strict=True):
+            self.maps[place, start:stop, start:stop] += of_head[1:-1, 1:-1]
+            self.bos[place, start:stop] += of_head[1:-1, 0]
+            self.eos[place, start:stop] += of_head[1:-1, -1]
+
+    def finish(self) -> None:
+        """Turn sums over windows into means, and pairs never seen together into NaN."""
+        if len(self._pieces) == 1:
+            return
+        pairs, rows = window_counts(self._pieces)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+            for of_head in self.maps:
+                of_head /= pairs
+        self.bos /= rows
+        self.eos /= rows
+
+
+def window_counts(
+    pieces: Sequence[tuple[int, int]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return how many windows saw each pair of residues (R, R), and each residue (R,)."""
+    residues = pieces[-1][1]
+    pairs = np.zeros((residues, residues), np.float32)
+    rows = np.zeros(residues, np.float32)
+    for start, stop in pieces:
+        pairs[start:stop, start:stop] += 1
+        rows[start:stop] += 1
+    return pairs, rows
+
+
+@overload
+def attention(model: Esm2, proteins: str | Protein, **options: Any) -> AttentionMaps: ...
+@overload
+def attention(
+    model: Esm2, proteins: Path | Iterable[str | Protein], **options: Any
+) -> Iterator[AttentionMaps]: ...
+def attention(  # type: ignore[misc] - the overloads leave the options to this signature
+    model: Esm2,
+    proteins: str | Path | Protein | Iterable[str | Protein],
+    *,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> AttentionMaps | Iterator[AttentionMaps]:
+    """Extract the attention maps of one protein, or stream those of many.
+
+    Parameters
+    ----------
+    model : Esm2
+    proteins : str, Path, Protein or iterable of str or Protein
+        A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
+        a slash in it) or an iterable gives an iterator.
+    heads : str or sequence of str, optional
+        Names such as ``L5H4``, or ``L5`` for a whole layer; by default all heads of ``layers``.
+    layers : int, sequence of int, or 'all'
+        Attention layers 0..N-1, or negatives from the end.
+    long, on_invalid, batch_tokens
+        As in :class:`esmkit.policies.AttentionOptions`.
+
+    Returns
+    -------
+    AttentionMaps or iterator of AttentionMaps
+        In input order. A result takes n x R x R x 4 bytes: 460 MB for 120 heads and 1,000 residues.
+
+    Raises
+    ------
+    InputError, OptionError, NonFiniteError
+        With the record and the remedy.
+
+    Examples
+    --------
+    >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG", heads=["L5H4"])  # doctest: +SKIP
+    >>> maps.maps.shape                                                            # doctest: +SKIP
+    (1, 25, 25)
+    """
+    AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
+    choice = choose_heads(
+        [heads] if isinstance(heads, str) else heads,
+        [layers] if isinstance(layers, int) else layers,
+        of_layers=model.layers,
+        of_heads=model.heads,
+    )
+    single = isinstance(proteins, Protein) or (
+        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
+    )
+    if isinstance(proteins, str | Path) and not single:
+        stream = read_fasta(proteins, on_invalid=on_invalid)
+    else:
+        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
+        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    results = _assembled(model, stream, choice, long=long, batch_tokens=batch_tokens)
+    if not single:
+        return results
+    for result in results:
+        return result
+    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to read")
+
+
+def _assembled(
+    model: Esm2, stream: Iterable[Protein], choice: HeadChoice, *, long: Long, batch_tokens: int
+) -> Iterator[AttentionMaps]:
+    """Yield whole results in input order; passes keep that order."""
+    held: dict[int, tuple[Protein, Assembly]] = {}
+    places = {head: place for place, head in enumerate(choice.heads)}
+
+    def numbered() -> Iterator[tuple[int, Protein]]:
+        for number, protein in enumerate(stream):
+            pieces = cut_into_pieces(protein, long)
+            held[number] = (protein, Assembly(len(choice.heads), pieces))
+            yield number, protein
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
+        where = [places[layer, head] for head in heads]
+        held[piece.number][1].add(where, piece.start, piece.stop, maps.cpu().numpy())
+
+    for done in compute(model, numbered(), choice, take, long=long, batch_tokens=batch_tokens):
+        for number in done:
+            protein, assembly = held.pop(number)
+            assembly.finish()
+            residues = assembly.maps.shape[-1]
+            yield AttentionMaps(
+                id=protein.id,
+                header=protein.header,
+                sequence=protein.sequence[:residues],
+                choice=choice,
+                bos=assembly.bos,
+                eos=assembly.eos,
+                get=assembly.maps.__getitem__,
+                windows=len(cut_into_pieces(protein, long)),
+                checkpoint=model.checkpoint.name,
+            )

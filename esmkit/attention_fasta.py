@@ -1,0 +1,335 @@
+"""The attention task on disk: FASTA files to one file of maps, or of numbers in their place."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.errors import OptionError
+from esmkit.exports import import_pyarrow
+from esmkit.inputs import InputIndex
+from esmkit.maps import HeadChoice, choose_heads
+from esmkit.maps_file import AttentionWriter, Block, decode_block
+from esmkit.policies import MAX_RESIDUES, AttentionOptions, columns_of, windows
+from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.sequences import Protein
+from esmkit.store import ShardReader, disk_errors
+from esmkit.tables import open_table
+
+# PyTorch is imported once the input has been found good: a typing error is answered at once.
+if TYPE_CHECKING:
+    import torch
+
+    from esmkit.attention import Piece
+    from esmkit.model import Esm2
+
+__all__ = ["MAX_BYTES", "attention_file", "parse_bytes", "readable_bytes"]
+
+MAX_BYTES = 10 * 10**9
+"""Maps larger than this, before compression, are not written without being asked twice."""
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_bytes(text: str) -> int:
+    """Return a number of bytes from text such as ``500M``, ``10GB`` or ``2e9``.
+
+    >>> parse_bytes("10GB")
+    10000000000
+    """
+    upper = text.strip().upper().removesuffix("B").strip()
+    unit = upper[-1:] if upper[-1:] in _UNITS else ""
+    try:
+        count = float(upper.removesuffix(unit)) * _UNITS[unit]
+    except ValueError:
+        count = -1.0
+    if not 0 <= count < float("inf"):
+        raise OptionError(f"a size is a number of bytes such as 500M or 10G, not {text!r}")
+    return int(count)
+
+
+def readable_bytes(count: int) -> str:
+    """Return a number of bytes for people.
+
+    >>> readable_bytes(13_400_000)
+    '13.4 MB'
+    """
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def attention_file(
+    model: "Esm2 | Callable[[], Esm2]",
+    sources: str | Path | Sequence[str | Path],
+    output: str | Path,
+    options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
+    *,
+    max_bytes: int = MAX_BYTES,
+    force: bool = False,
+    restart: bool = False,
+    command: str = "",
+    progress: bool = False,
+    say: Say = lambda text: None,
+) -> None:
+    """Write the attention maps of the proteins of FASTA files, or numbers in their place.
+
+    Maps go to HDF5: one group per protein in input order with ``attention`` (layers, heads, R, R)
+    or, for chosen heads, (n, R, R), and ``bos`` and ``eos`` without the last axis. With
+    ``options.reduce`` a table goes to CSV or Parquet instead, a row for each protein and head; see
+    :mod:`esmkit.reductions`. A run that is stopped goes on where it was.
+
+    Parameters
+    ----------
+    model : Esm2 or callable
+        A callable is asked for the model once the input has been found good.
+    sources : path, or sequence of paths
+        FASTA files, plain or gzip; ``-`` is standard input.
+    output : str or Path
+        Ends in .h5; with ``options.reduce`` in .csv or .parquet, or is ``-`` for CSV.
+    options : AttentionOptions
+    max_bytes : int
+        Refuse maps that would take more than this, before compression, unless ``force`` is set.
+    force, restart, command, progress, say
+        As in :func:`esmkit.runs.run_to_file`.
+
+    Raises
+    ------
+    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+        One sentence with the remedy. What was computed before is kept.
+    """
+    suffix = Path(output).suffix.lower()
+    to_csv = suffix == ".csv" or Path(output) == STDOUT
+    if options.reduce:
+        if not to_csv and suffix != ".parquet":
+            raise OptionError(
+                f"with reductions the output is a table: let {str(output)!r} end in .csv or "
+                ".parquet"
+            )
+        if suffix == ".parquet":
+            import_pyarrow()
+        task: Task = ReduceTask(model, options, "csv" if to_csv else "parquet")
+    else:
+        if suffix != ".h5":
+            raise OptionError(
+                f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for "
+                "a table with --reduce"
+            )
+        task = MapsTask(model, options, max_bytes=None if force else max_bytes)
+    run_to_file(
+        task,
+        sources,
+        output,
+        with_sidecar=bool(options.reduce) and to_csv,
+        force=force,
+        restart=restart,
+        command=command,
+        progress=progress,
+        say=say,
+    )
+
+
+class _AttentionTask(Task):
+    """What maps and their reductions share."""
+
+    name = "attention"
+
+    def __init__(
+        self, model: "Esm2 | Callable[[], Esm2]", options: AttentionOptions, file_format: str
+    ) -> None:
+        super().__init__(model, long=options.long, on_invalid=options.on_invalid)
+        self._options = options
+        self._format = file_format
+        self._choice = HeadChoice((), 0, 0)
+
+    def prepare(self, index: InputIndex, say: Say) -> None:
+        """Resolve the heads."""
+        self._choice = choose_heads(
+            self._options.heads,
+            self._options.layers,
+            of_layers=self.model.layers,
+            of_heads=self.model.heads,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Return heads and format."""
+        return {
+            "format": self._format,
+            "heads": list(self._choice.names),
+            "batch-tokens": self._options.batch_tokens,
+        }
+
+
+class ReduceTask(_AttentionTask):
+    """One row of numbers for each protein and head."""
+
+    def options(self) -> dict[str, Any]:
+        """Return heads, format and reductions."""
+        return {**super().options(), "reduce": list(columns_of(self._options.reduce))}
+
+    def compute(
+        self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
+    ) -> Iterator[Sequence[int]]:
+        """Reduce what is missing, pass by pass."""
+        from esmkit.reductions import reduced
+
+        items = index.distinct()
+        for batch in reduced(self.model, items, self._choice, self._options, missing=missing):
+            for number, values in batch:
+                pending.add(number, values)
+            yield [number for number, _ in batch]
+
+    def write(
+        self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
+    ) -> None:
+        """Write the table."""
+        from esmkit.reductions import rows_of
+
+        where = target if isinstance(target, Path) else "standard output"
+        with disk_errors(where), open_table(self._format, target, provenance) as table:
+            for number, protein in index.proteins():
+                rows = rows_of(protein, self._choice, shards[number], self._options.reduce)
+                with writing(where):
+                    table.add(rows)
+
+
+class MapsTask(_AttentionTask):
+    """Compressed maps. A unit of work on disk is a block of heads of one piece of a protein."""
+
+    shard_bytes = 8 * 2**20
+    reader_bytes = 32 * 2**20
+
+    def __init__(
+        self,
+        model: "Esm2 | Callable[[], Esm2]",
+        options: AttentionOptions,
+        *,
+        max_bytes: int | None,
+    ) -> None:
+        super().__init__(model, options, "h5")
+        self._dtype = np.dtype(options.dtype)
+        self._max_bytes = max_bytes
+        self._first: NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def prepare(self, index: InputIndex, say: Say) -> None:
+        """Resolve the heads, and compute and judge the size of the output."""
+        super().prepare(index, say)
+        heads = len(self._choice.heads)
+        residues = self._residues(index.lengths)
+        per_pair, per_residue = heads * self._dtype.itemsize, heads * 8
+        size = int((residues**2).sum() * per_pair + residues.sum() * per_residue)
+        say(
+            f"attention maps of {heads} head(s) for {len(residues):,} protein(s): "
+            f"{readable_bytes(size)} in {self._dtype} before compression"
+        )
+        if self._max_bytes is not None and size > self._max_bytes:
+            longest = int(residues.max())
+            raise OptionError(
+                f"{readable_bytes(size)} of attention maps (longest protein {longest:,} residues) "
+                f"are over --max-bytes {readable_bytes(self._max_bytes)}; choose --heads or "
+                "--layers, ask for numbers in their place with --reduce, or say --force"
+            )
+        units = [self._units(int(length)) for length in residues[index.first_of]]
+        self._first = np.concatenate([[0], np.cumsum(units, dtype=np.int64)])
+
+    def options(self) -> dict[str, Any]:
+        """Return heads, format and data type."""
+        return {**super().options(), "dtype_stored": self._options.dtype}
+
+    def _residues(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many residues of each protein are read."""
+        return np.minimum(lengths, MAX_RESIDUES) if self.long == "truncate" else lengths
+
+    def _pieces(self, residues: int) -> list[tuple[int, int]]:
+        return windows(residues) if self.long == "window" else [(0, residues)]
+
+    def _blocks(self, piece_residues: int) -> list[list[int]]:
+        """Return, for one piece, the heads of each unit as places in the choice, in order."""
+        from esmkit.packing import head_blocks
+
+        blocks, place = [], 0
+        for heads in self._choice.by_layer.values():
+            for block in head_blocks(heads, piece_residues + 2):
+                blocks.append(list(range(place, place + len(block))))
+                place += len(block)
+        return blocks
+
+    def _units(self, residues: int) -> int:
+        return sum(len(self._blocks(stop - start)) for start, stop in self._pieces(residues))
+
+    def missing(self, index: InputIndex, held: Any) -> NDArray[np.bool_]:
+        """Return which sequences lack a unit."""
+        units = np.sort(np.fromiter(held, np.int64, len(held)))
+        counts = np.diff(np.searchsorted(units, self._first))
+        return counts < np.diff(self._first)
+
+    def compute(
+        self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
+    ) -> Iterator[Sequence[int]]:
+        """Compress each block of maps as it is made."""
+        import torch
+
+        from esmkit.attention import compute
+
+        stored = getattr(torch, self._dtype.name)
+        taken: dict[tuple[int, int], int] = {}  # blocks of each piece; they come in order
+
+        def take(piece: "Piece", layer: int, heads: Sequence[int], maps: "torch.Tensor") -> None:
+            blocks = taken.get((piece.number, piece.index), 0)
+            taken[piece.number, piece.index] = blocks + 1
+            of_piece = len(self._blocks(piece.stop - piece.start))
+            unit = int(self._first[piece.number]) + piece.index * of_piece + blocks
+            bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
+            inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
+            pending.add(unit, Block.make(inner, bos, eos).encode())
+            pending.flush_if_full()
+
+        for done in compute(
+            self.model,
+            index.distinct(),
+            self._choice,
+            take,
+            long=self.long,
+            batch_tokens=self._options.batch_tokens,
+            missing=missing,
+        ):
+            taken = {key: count for key, count in taken.items() if key[0] not in done}
+            yield done
+
+    def write(
+        self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
+    ) -> None:
+        """Write a group for each protein, its chunks copied as they were compressed."""
+        with disk_errors(target):
+            writer = AttentionWriter(target, provenance, self._choice, self._dtype)
+        try:
+            for number, protein in index.proteins():
+                with writing(target):
+                    self._write_one(writer, protein, int(self._first[number]), shards)
+        finally:
+            with writing(target):
+                writer.close()
+
+    def _write_one(
+        self, writer: AttentionWriter, protein: Protein, unit: int, shards: ShardReader
+    ) -> None:
+        residues = int(self._residues(np.array([len(protein)]))[0])
+        pieces = self._pieces(residues)
+        piece_residues = pieces[0][1]  # all windows of a protein are of one size
+        blocks = self._blocks(piece_residues)
+        writer.begin(protein, residues, windows=len(pieces))
+        for number, places in enumerate(blocks):
+            of_pieces = [
+                decode_block(
+                    shards[unit + piece * len(blocks) + number],
+                    len(places),
+                    piece_residues,
+                    self._dtype,
+                )
+                for piece in range(len(pieces))
+            ]
+            writer.add(places, of_pieces, pieces)
+        writer.end()

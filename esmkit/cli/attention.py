@@ -1,0 +1,217 @@
+"""``esmkit attention``: FASTA in, per-head attention maps or figures out."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from esmkit.cli.options import (
+    command_line,
+    default_output,
+    layer_list,
+    load_model,
+    make_say,
+    model_options,
+)
+
+__all__ = ["command"]
+
+NO_PLOT = "\0no plot"
+
+
+def _names(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[str, ...] | None:
+    """Parse ``L5H4,L4H11``."""
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@click.command("attention", short_help="Extract per-head attention maps of proteins.")
+@click.argument("fasta", nargs=-1, metavar="[FASTA]...")
+@click.option("-o", "--output", help="File to write. [default: <stem>.attention.h5, or .csv]")
+@click.option("--heads", callback=_names, help="Only these: L5H4,L4H11, or L5 for a whole layer.")
+@click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    callback=layer_list,
+    help="Attention layers, the first is 0: 5, 0,1 or -1 from the end.",
+)
+@click.option(
+    "--plot",
+    "plot",
+    is_flag=False,
+    flag_value="",
+    default=NO_PLOT,
+    metavar="[FOLDER]",
+    help="Draw the grid of heads and the strongest heads of each protein. [default: <stem>.attention]",
+)
+@click.option(
+    "--plot-heads",
+    callback=_names,
+    help="Heads to draw large. [default: the most focused of each layer, at most 6]",
+)
+@click.option(
+    "--plot-format",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of the figures.",
+)
+@click.option(
+    "--reduce",
+    "reduce",
+    callback=_names,
+    help="Numbers in place of maps: entropy,distance,special,offsets (any of them), or all.",
+)
+@click.option(
+    "--store",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Precision of the maps in the file.",
+)
+@click.option(
+    "--max-bytes",
+    default="10GB",
+    show_default=True,
+    help="Refuse maps larger than this before compression, unless --force.",
+)
+@click.option(
+    "--long",
+    type=click.Choice(["window", "whole", "truncate", "error"]),
+    default="window",
+    show_default=True,
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out and list it.",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Most tokens in one forward pass; less memory with fewer.",
+)
+@click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
+@click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
+@model_options
+def command(
+    fasta: tuple[str, ...],
+    output: str | None,
+    heads: tuple[str, ...] | None,
+    layers: tuple[int, ...],
+    plot: str,
+    plot_heads: tuple[str, ...] | None,
+    plot_format: str,
+    reduce: tuple[str, ...] | None,
+    store: str,
+    max_bytes: str,
+    long: str,
+    on_invalid: str,
+    batch_tokens: int,
+    force: bool,
+    restart: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Extract the attention maps of proteins (FASTA: plain, .gz, or - for standard input).
+
+    Every head of every layer, residues only, to HDF5; with --reduce a table of numbers instead.
+    Without FASTA, on a terminal, the demo protein (ubiquitin) is used; an attention file in its
+    place is drawn. A run that is stopped goes on where it was when the same command is given again.
+
+    \b
+    Examples:
+      esmkit attention --plot
+      esmkit attention seqs.fasta --heads L5H4,L4H11
+      esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
+      esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
+
+    Read it back with Python:
+
+    \b
+      import esmkit
+      esmkit.read("seqs.attention.h5")["P69905"]["L5H4"]
+    """
+    from esmkit.attention_fasta import attention_file, parse_bytes
+    from esmkit.figures import check_folder
+    from esmkit.policies import REDUCTIONS, AttentionOptions
+
+    say = make_say(quiet)
+    sources, plot = _sources(fasta, plot, say=make_say(quiet=False))
+    if plot_heads and plot == NO_PLOT:
+        plot = ""
+    if reduce == ("all",):
+        reduce = REDUCTIONS
+    if reduce and plot != NO_PLOT:
+        raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
+    drawn_only = len(sources) == 1 and sources[0].endswith(".h5")
+    if drawn_only:
+        target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
+    else:
+        suffix = ".attention.csv" if reduce else ".attention.h5"
+        target = Path(output) if output else default_output(sources, suffix)
+    folder = Path(plot) if plot not in ("", NO_PLOT) else target.with_suffix("")
+    if not drawn_only:
+        if plot != NO_PLOT:
+            check_folder(folder, force=force)
+        options = AttentionOptions(
+            heads,
+            layers,
+            store,  # type: ignore[arg-type]
+            reduce or (),  # type: ignore[arg-type]
+            long,  # type: ignore[arg-type]
+            on_invalid,  # type: ignore[arg-type]
+            batch_tokens,
+        )
+        attention_file(
+            lambda: load_model(model, device, dtype),
+            sources,
+            target,
+            options,
+            max_bytes=parse_bytes(max_bytes),
+            force=force,
+            restart=restart,
+            command=command_line(),
+            progress=not quiet,
+            say=say,
+        )
+        if output != "-":
+            say(f"wrote {target}")
+    if plot != NO_PLOT:
+        from esmkit.figures import attention_figures
+
+        for path in attention_figures(
+            target, folder, heads=plot_heads, kind=plot_format, force=force
+        ):
+            say(f"drew {path}")
+
+
+def _sources(
+    fasta: tuple[str, ...], plot: str, *, say: Callable[[str], None]
+) -> tuple[tuple[str, ...], str]:
+    """Return the inputs and the plot folder, with the demo protein if nobody named another.
+
+    ``--plot seqs.fasta`` is read as it is meant: a file is an input, not a folder.
+    """
+    if plot not in ("", NO_PLOT) and Path(plot).is_file():
+        fasta, plot = (*fasta, plot), ""
+    if not fasta:
+        if not sys.stdin.isatty():
+            raise click.UsageError("name a FASTA file, or - for standard input")
+        from esmkit.data import ubiquitin_fasta
+
+        say("no FASTA given: using the demo protein, ubiquitin (1UBI_A)")
+        fasta = (str(ubiquitin_fasta()),)
+    return fasta, plot

@@ -1,0 +1,338 @@
+"""Attention maps of one protein: which heads, what can be asked of them, how they are shown."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["AttentionMaps", "HeadChoice", "choose_heads", "head_name", "parse_head"]
+
+Head: TypeAlias = tuple[int, int]
+"""(layer, head), both from 0."""
+
+_HEAD_NAME = re.compile(r"L(\d+)H(\d+)", re.IGNORECASE)
+_LAYER_NAME = re.compile(r"L(\d+)", re.IGNORECASE)
+
+
+def head_name(layer: int, head: int) -> str:
+    """Return the name of a head, both numbers from 0.
+
+    >>> head_name(5, 4)
+    'L5H4'
+    """
+    return f"L{layer}H{head}"
+
+
+def parse_head(name: str) -> Head:
+    """Return (layer, head) of a name such as ``L5H4``.
+
+    Raises
+    ------
+    OptionError
+        If it is not such a name.
+    """
+    match = _HEAD_NAME.fullmatch(name.strip())
+    if match is None:
+        raise OptionError(f"a head is named like L5H4 (layer 5, head 4, from 0), not {name!r}")
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The heads that were asked for.
+
+    Attributes
+    ----------
+    heads : tuple of (layer, head)
+        n heads, by layer and then by number, each once.
+    of_layers, of_heads : int
+        N and H of the model.
+    """
+
+    heads: tuple[Head, ...]
+    of_layers: int
+    of_heads: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, ``L0H0`` first."""
+        return tuple(head_name(*head) for head in self.heads)
+
+    @property
+    def by_layer(self) -> dict[int, tuple[int, ...]]:
+        """Head numbers of each layer that has any."""
+        layers = sorted({layer for layer, _ in self.heads})
+        return {n: tuple(head for layer, head in self.heads if layer == n) for n in layers}
+
+    @property
+    def whole_layers(self) -> bool:
+        """Whether every head of each of these layers was asked for."""
+        return all(len(heads) == self.of_heads for heads in self.by_layer.values())
+
+    def place(self, layer: int, head: int) -> int:
+        """Return where a head stands in ``heads``."""
+        return self.heads.index((layer, head))
+
+
+def choose_heads(
+    heads: Sequence[str] | None,
+    layers: Sequence[int] | Literal["all"],
+    *,
+    of_layers: int,
+    of_heads: int,
+) -> HeadChoice:
+    """Turn names of heads, or numbers of layers, into the heads of a model.
+
+    Parameters
+    ----------
+    heads : sequence of str, optional
+        Names such as ``L5H4``, or ``L5`` for every head of a layer; without them all of the layers.
+    layers : sequence of int, or 'all'
+        Attention layers 0..N-1, or negatives from the end. Ignored when heads are named.
+    of_layers, of_heads : int
+        N and H of the model.
+
+    Raises
+    ------
+    OptionError
+        If there is no such head or layer; the message says which there are.
+    """
+    there = f"the model has layers 0 to {of_layers - 1} with heads 0 to {of_heads - 1} each"
+    every = [(layer, head) for layer in range(of_layers) for head in range(of_heads)]
+    chosen: set[Head] = set()
+    if heads is not None:
+        for name in heads:
+            layer_only = _LAYER_NAME.fullmatch(name.strip())
+            if layer_only:
+                found = [(layer, head) for layer, head in every if layer == int(layer_only[1])]
+            else:
+                found = [head for head in every if head == parse_head(name)]
+            if not found:
+                raise OptionError(
+                    f"there is no {name.strip()}: {there} ({head_name(0, 0)} to "
+                    f"{head_name(of_layers - 1, of_heads - 1)})"
+                )
+            chosen.update(found)
+    else:
+        numbers = range(of_layers) if layers == "all" else layers
+        for asked in numbers:
+            layer = asked + of_layers if asked < 0 else asked
+            if not 0 <= layer < of_layers:
+                raise OptionError(f"there is no attention layer {asked}: {there}")
+            chosen.update((layer, head) for head in range(of_heads))
+    if not chosen:
+        raise OptionError(f"give at least one head or layer; {there}")
+    return HeadChoice(tuple(sorted(chosen)), of_layers, of_heads)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """Attention maps of one protein, residues only.
+
+    Indexing with a name gives one map: ``maps["L5H4"]`` is float32 (R, R), ``[query, key]``, and
+    ``maps["L5"]`` the maps (h, R, R) of a layer's heads. Row i holds the weights that residue i
+    gives to every residue; with the mass it gives to BOS and EOS they sum to 1. For a protein read
+    in windows, pairs that were never in one window are NaN, overlaps are averaged, and rows need
+    not sum to 1.
+
+    Attributes
+    ----------
+    id, header, sequence : str
+        The protein; R residues (fewer than the input if it was truncated).
+    choice : HeadChoice
+        The n heads that are here, and the shape of the model.
+    bos, eos : numpy.ndarray of float32, shape (n, R)
+        Mass that each residue sends to the two special tokens.
+    windows : int
+        In how many windows the protein was read; 1 for any that fits the model.
+    checkpoint : str
+        Name of the weights.
+    """
+
+    id: str
+    header: str
+    sequence: str
+    choice: HeadChoice
+    bos: NDArray[np.float32] = field(repr=False)
+    eos: NDArray[np.float32] = field(repr=False)
+    get: Callable[[int], NDArray[np.float32]] = field(repr=False)
+    windows: int = 1
+    checkpoint: str = ""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the n heads, in the order of ``maps``, ``bos`` and ``eos``."""
+        return self.choice.names
+
+    @property
+    def maps(self) -> NDArray[np.float32]:
+        """All maps: float32, (n, R, R), ``[head, query, key]``. A file is read for it."""
+        return np.stack([self.get(place) for place in range(len(self))])
+
+    def __len__(self) -> int:
+        return len(self.choice.heads)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.heads)
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        layer_only = _LAYER_NAME.fullmatch(name)
+        if layer_only is None:
+            return self.get(self._place(name))
+        places = [
+            place
+            for place, (layer, _) in enumerate(self.choice.heads)
+            if layer == int(layer_only[1])
+        ]
+        if not places:
+            raise OptionError(f"no head of {name} is here; there are {self._there()}")
+        return np.stack([self.get(place) for place in places])
+
+    def _place(self, name: str) -> int:
+        head = parse_head(name)
+        if head not in self.choice.heads:
+            raise OptionError(f"head {name} is not here; there are {self._there()}")
+        return self.choice.place(*head)
+
+    def _there(self) -> str:
+        names = self.heads
+        return ", ".join(names) if len(names) <= 8 else f"{names[0]} to {names[-1]} ({len(names)})"
+
+    def __repr__(self) -> str:
+        windows = f", read in {self.windows} windows" if self.windows > 1 else ""
+        return (
+            f"AttentionMaps({self.id}: {len(self.sequence)} residues, {len(self)} head(s): "
+            f"{self._there()}{windows})"
+        )
+
+    def top(
+        self, count: int = 20, *, head: str | None = None, min_separation: int = 0
+    ) -> "pandas.DataFrame":
+        """Return the strongest pairs.
+
+        Parameters
+        ----------
+        count : int
+            How many rows.
+        head : str, optional
+            Of this head only; by default of all that are here.
+        min_separation : int
+            Leave out pairs closer than this along the sequence; 6 leaves out neighbours and turns.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``head``, ``query_number`` and ``key_number`` (residue numbers from 1),
+            ``query`` and ``key`` (letters), ``separation`` (key - query) and ``weight`` (0 to 1),
+            strongest first, ties in the order of head, query and key.
+        """
+        import pandas
+
+        if count < 1:
+            raise OptionError(f"count is at least 1, not {count}")
+        residues = len(self.sequence)
+        far = np.abs(np.subtract.outer(np.arange(residues), np.arange(residues))) >= min_separation
+        rows: list[tuple[float, int, int, int]] = []
+        for place in range(len(self)) if head is None else [self._place(head)]:
+            values = np.where(far, self.get(place), np.nan).ravel()
+            seen = np.flatnonzero(~np.isnan(values))
+            if len(seen) > count:  # ties at the edge stay in, to be cut in a fixed order below
+                edge = np.partition(values[seen], len(seen) - count)[len(seen) - count]
+                seen = seen[values[seen] >= edge]
+            best = seen[np.argsort(-values[seen], kind="stable")][:count]
+            rows += [(float(values[i]), place, *divmod(int(i), residues)) for i in best]
+            rows = sorted(rows, key=lambda row: (-row[0], row[1:]))[:count]
+        return pandas.DataFrame(
+            {
+                "head": [self.heads[place] for _, place, _, _ in rows],
+                "query_number": [query + 1 for _, _, query, _ in rows],
+                "query": [self.sequence[query] for _, _, query, _ in rows],
+                "key_number": [key + 1 for _, _, _, key in rows],
+                "key": [self.sequence[key] for _, _, _, key in rows],
+                "separation": [key - query for _, _, query, key in rows],
+                "weight": [weight for weight, _, _, _ in rows],
+            }
+        )
+
+    def layer_mean(self, layer: int) -> NDArray[np.float32]:
+        """Return the mean map of a layer's heads: float32, (R, R)."""
+        self._need_whole(layer)
+        places = [place for place, (of, _) in enumerate(self.choice.heads) if of == layer]
+        total = np.zeros((len(self.sequence), len(self.sequence)), np.float32)
+        for place in places:
+            total += self.get(place)
+        return total / np.float32(len(places))
+
+    def rollout(self) -> NDArray[np.float32]:
+        """Return attention rollout: how much of each residue arrives where, through all layers.
+
+        Abnar & Zuidema 2020: the product over layers of (A + I) / 2, where A is the mean map of a
+        layer's heads. Taken over residues: BOS and EOS are left out and rows rescaled to 1, for
+        what flows through them has no place in the sequence.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (R, R)
+            ``[output, input]``, rows summing to 1.
+
+        Raises
+        ------
+        OptionError
+            If a head is missing, or the protein was read in windows.
+        """
+        if self.windows > 1:
+            raise OptionError(
+                f"{self.id!r} was read in {self.windows} windows, and rollout needs every pair; "
+                "use --long whole"
+            )
+        flow = np.eye(len(self.sequence))
+        for layer in range(self.choice.of_layers):
+            mean = self.layer_mean(layer).astype(np.float64)
+            flow = (0.5 * mean / mean.sum(1, keepdims=True)) @ flow + 0.5 * flow
+        return flow.astype(np.float32)
+
+    def _need_whole(self, layer: int) -> None:
+        there = self.choice.by_layer.get(layer, ())
+        if len(there) < self.choice.of_heads:
+            raise OptionError(
+                f"layer {layer} is here with {len(there)} of its {self.choice.of_heads} heads; "
+                "layer means and rollout need all of them, so leave --heads out"
+            )
+
+    def plot(self, head: str | None = None, *, path: Any = None, **options: Any) -> "Figure":
+        """Draw the grid of all heads, or one head large.
+
+        See :func:`esmkit.plots.attention_grid` and :func:`esmkit.plots.attention_head`; arcs,
+        layer means and rollout are :func:`esmkit.plots.attention_arcs` and
+        :func:`esmkit.plots.attention_flow`.
+
+        Parameters
+        ----------
+        head : str, optional
+            Such as ``L5H4``; by default the grid, or the head if only one is here.
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+        """
+        from esmkit import plots
+
+        if head is None and len(self) == 1:
+            head = self.heads[0]
+        if head is None:
+            return plots.attention_grid(self, path=path, **options)
+        return plots.attention_head(self, head, path=path, **options)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from esmkit import plots
+
+        return f"<p>{escape(repr(self))}</p>{plots.inline_html(self.plot())}"

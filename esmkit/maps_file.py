@@ -1,0 +1,330 @@
+"""Attention maps on disk: one HDF5 group per protein, each map compressed on its own.
+
+Maps are compressed once, as soon as they exist, in the very form in which HDF5 keeps a chunk
+(byte shuffle, then deflate), and copied as they are ever after. ISA-L makes the deflate stream,
+eight times faster than zlib and no larger (measured on maps of real proteins: 600 MB/s against
+80, both to 67 %); any HDF5 library reads it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from esmkit.errors import OutputError
+from esmkit.exports import PROVENANCE, dataset_key, protein_id
+from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
+from esmkit.sequences import Protein
+
+__all__ = ["AttentionFile", "AttentionWriter", "Block", "chunk_rows", "decode_block"]
+
+CHUNK_BYTES = 32 * 2**20
+"""Largest HDF5 chunk: a whole map up to 4,096 residues in float16, some of its rows beyond."""
+
+DEFLATE_LEVEL = 1
+"""Higher levels of ISA-L are slower and save less than one part in a hundred on attention maps."""
+
+
+def chunk_rows(residues: int, dtype: np.dtype[Any]) -> int:
+    """Return how many rows of a map make a chunk: all of them if they fit."""
+    return min(residues, max(1, CHUNK_BYTES // (residues * dtype.itemsize)))
+
+
+def compress(rows: NDArray[Any]) -> bytes:
+    """Return an HDF5 chunk, shuffled and deflated, of an array (rows, R)."""
+    size = rows.dtype.itemsize
+    by_byte = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, size).T
+    return isal_zlib.compress(np.ascontiguousarray(by_byte), DEFLATE_LEVEL)
+
+
+def decompress(chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Undo :func:`compress`."""
+    by_byte = np.frombuffer(isal_zlib.decompress(chunk), np.uint8).reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(by_byte.T).view(dtype).reshape(shape)
+
+
+class Block:
+    """Compressed maps of h heads of one piece of a protein, and their mass to BOS and EOS.
+
+    Attributes
+    ----------
+    chunks : list of list of bytes
+        For each head the HDF5 chunks of its map, from the first row.
+    bos, eos : numpy.ndarray of float32, shape (h, R)
+    """
+
+    def __init__(
+        self,
+        chunks: list[list[bytes]],
+        bos: NDArray[np.float32],
+        eos: NDArray[np.float32],
+    ) -> None:
+        self.chunks = chunks
+        self.bos = bos
+        self.eos = eos
+
+    @classmethod
+    def make(
+        cls, maps: NDArray[Any], bos: NDArray[np.float32], eos: NDArray[np.float32]
+    ) -> "Block":
+        """Compress maps (h, R, R) of the data type they are to be stored in."""
+        rows = chunk_rows(maps.shape[1], maps.dtype)
+        chunks = [
+            [
+                compress(_full(of_head[top : top + rows], rows))
+                for top in range(0, len(of_head), rows)
+            ]
+            for of_head in maps
+        ]
+        return cls(chunks, bos, eos)
+
+    def encode(self) -> NDArray[np.uint8]:
+        """Return everything as one array of bytes, for a shard."""
+        flat = [chunk for of_head in self.chunks for chunk in of_head]
+        sizes = np.array([len(chunk) for chunk in flat], dtype="<i8")
+        parts = [sizes.tobytes(), self.bos.tobytes(), self.eos.tobytes(), *flat]
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def decode_block(data: NDArray[np.uint8], heads: int, residues: int, dtype: np.dtype[Any]) -> Block:
+    """Undo :meth:`Block.encode`, for a piece of that many heads and residues."""
+    per_head = -(-residues // chunk_rows(residues, dtype))
+    raw = memoryview(data.tobytes())
+    sizes = np.frombuffer(raw[: 8 * heads * per_head], "<i8")
+    at = sizes.nbytes
+    mass = np.frombuffer(raw[at : at + 8 * heads * residues], np.float32)
+    bos, eos = mass.reshape(2, heads, residues)
+    at += mass.nbytes
+    ends = at + np.cumsum(sizes)
+    flat = [bytes(raw[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    chunks = [flat[head * per_head : (head + 1) * per_head] for head in range(heads)]
+    return Block(chunks, bos, eos)
+
+
+class AttentionWriter:
+    """Writes the HDF5 file: group per protein with ``attention``, ``bos`` and ``eos``.
+
+    ``attention`` is (layers, heads, R, R) when whole layers were asked for, otherwise (n, R, R);
+    the attribute ``heads`` of the group lists the names in this order.
+
+    Parameters
+    ----------
+    path : Path
+    provenance : dict
+        Goes into the attribute of that name, as JSON.
+    choice : HeadChoice
+    dtype : numpy.dtype
+        float16 or float32, of ``attention``; ``bos`` and ``eos`` are float32.
+    """
+
+    def __init__(
+        self, path: Path, provenance: dict[str, Any], choice: HeadChoice, dtype: np.dtype[Any]
+    ) -> None:
+        self._choice, self._dtype = choice, dtype
+        layers = len(choice.by_layer)
+        self._shape = (layers, choice.of_heads) if choice.whole_layers else (len(choice.heads),)
+        self._file = h5py.File(path, "w", libver=("v108", "v108"), track_order=True)
+        self._file.attrs[PROVENANCE] = json.dumps(provenance)
+
+    def begin(self, protein: Protein, residues: int, *, windows: int) -> None:
+        """Make the group of a protein of which R residues were read; its maps come next."""
+        group = self._file.create_group(dataset_key(protein.id))
+        group.attrs["id"] = protein.id
+        group.attrs["header"] = protein.header
+        group.attrs["length"] = len(protein)
+        group.attrs["sequence"] = np.bytes_(protein.sequence[:residues])
+        group.attrs["heads"] = json.dumps(self._choice.names)
+        group.attrs["windows"] = windows
+        self._maps = group.create_dataset(
+            "attention",
+            shape=(*self._shape, residues, residues),
+            dtype=self._dtype,
+            chunks=(*(1,) * len(self._shape), chunk_rows(residues, self._dtype), residues),
+            compression="gzip",
+            compression_opts=DEFLATE_LEVEL,
+            shuffle=True,
+        )
+        self._group = group
+        self._bos, self._eos = np.zeros((2, len(self._choice.heads), residues), np.float32)
+
+    def add(
+        self, places: Sequence[int], blocks: Sequence[Block], pieces: Sequence[tuple[int, int]]
+    ) -> None:
+        """Write the maps of some heads, given by their places in the choice.
+
+        Parameters
+        ----------
+        places : sequence of h int
+        blocks : sequence of Block
+            The maps of these heads in each piece of the protein.
+        pieces : sequence of (start, stop)
+            The residues of each piece. One piece is copied as it is; several are averaged.
+        """
+        rows = np.zeros(pieces[-1][1], np.float32)
+        for (start, stop), block in zip(pieces, blocks, strict=True):
+            self._bos[places, start:stop] += block.bos
+            self._eos[places, start:stop] += block.eos
+            rows[start:stop] += 1
+        self._bos[places] /= rows
+        self._eos[places] /= rows
+        height = chunk_rows(len(rows), self._dtype)
+        for which, place in enumerate(places):
+            head = tuple(map(int, np.unravel_index(place, self._shape)))
+            if len(pieces) == 1:
+                chunks: Iterable[bytes] = blocks[0].chunks[which]
+            else:
+                squares = [block.chunks[which][0] for block in blocks]
+                chunks = _merge_windows(squares, pieces, height, self._dtype)
+            for number, chunk in enumerate(chunks):
+                self._maps.id.write_direct_chunk((*head, number * height, 0), chunk)
+
+    def end(self) -> None:
+        """Finish the group of a protein."""
+        for name, mass in (("bos", self._bos), ("eos", self._eos)):
+            self._group.create_dataset(name, data=mass.reshape(*self._shape, -1))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def _merge_windows(
+    squares: Sequence[bytes],
+    pieces: Sequence[tuple[int, int]],
+    height: int,
+    dtype: np.dtype[Any],
+) -> Iterator[bytes]:
+    """Yield the chunks of a map from those of its windows: means where they overlap, else NaN."""
+    residues = pieces[-1][1]
+    for top in range(0, residues, height):
+        bottom = min(top + height, residues)
+        sums = np.zeros((bottom - top, residues), np.float32)
+        counts = np.zeros((bottom - top, residues), np.uint8)
+        for (start, stop), chunk in zip(pieces, squares, strict=True):
+            first, last = max(start, top), min(stop, bottom)
+            if first >= last:
+                continue
+            size = stop - start
+            square = decompress(chunk, (size, size), dtype)[first - start : last - start]
+            sums[first - top : last - top, start:stop] += square
+            counts[first - top : last - top, start:stop] += 1
+        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+            sums /= counts
+        yield compress(_full(_cast(sums, dtype), height))
+
+
+def _cast(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in another precision: PyTorch has it done ten times faster than NumPy."""
+    import torch
+
+    return torch.from_numpy(values).to(getattr(torch, dtype.name)).numpy()
+
+
+def _full(rows: NDArray[Any], height: int) -> NDArray[Any]:
+    """Return a chunk of full height: HDF5 keeps no less, and never reads what is over the edge."""
+    if len(rows) == height:
+        return rows
+    full = np.zeros((height, rows.shape[1]), rows.dtype)
+    full[: len(rows)] = rows
+    return full
+
+
+class AttentionFile(Mapping[str, AttentionMaps]):
+    """An attention file: a mapping from ID to :class:`AttentionMaps`, in input order.
+
+    Maps are read from the file when they are asked for: ``file["P69905"]["L5H4"]`` reads one.
+
+    Attributes
+    ----------
+    path : Path
+    provenance : dict
+        What the file records of its making: checkpoint, heads, policies, input, versions.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise OutputError(f"there is no file {str(path)!r}; check the path")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise OutputError(
+                f"{str(path)!r} cannot be read as HDF5 ({error}); make it anew with "
+                "`esmkit attention`"
+            ) from None
+        self.provenance: dict[str, Any] = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
+        if self.provenance.get("task") != "attention":
+            self._file.close()
+            raise OutputError(
+                f"{str(path)!r} holds no attention maps of esmkit's; `esmkit attention` writes them"
+            )
+        shape = self.provenance["model_shape"]
+        self._choice = choose_heads(
+            self.provenance["heads"], "all", of_layers=shape["layers"], of_heads=shape["heads"]
+        )
+        self._keys = {protein_id(str(key)): str(key) for key in self._file}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the n heads that every protein has here."""
+        return self._choice.names
+
+    def __getitem__(self, name: str) -> AttentionMaps:
+        group = self._file[self._keys[name]]
+        assert isinstance(group, h5py.Group)
+        stored: Any = group["attention"]
+        count, attributes = len(self._choice.heads), group.attrs
+
+        def get(place: int) -> NDArray[np.float32]:
+            head = np.unravel_index(place, stored.shape[:-2])
+            return np.asarray(stored[(*map(int, head),)], np.float32)
+
+        return AttentionMaps(
+            id=str(attributes["id"]),
+            header=str(attributes["header"]),
+            sequence=bytes(attributes["sequence"]).decode(),  # type: ignore[arg-type]
+            choice=self._choice,
+            bos=np.asarray(group["bos"]).reshape(count, -1),
+            eos=np.asarray(group["eos"]).reshape(count, -1),
+            get=get,
+            windows=int(attributes["windows"]),  # type: ignore[arg-type]
+            checkpoint=self.provenance["checkpoint"]["name"],
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._keys
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = self.heads
+        some = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        return (
+            f"AttentionFile({self.path.name}: {len(self)} proteins, {len(names)} head(s) {some}, "
+            f"{self.provenance['checkpoint']['name']})"
+        )

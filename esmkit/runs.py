@@ -1,0 +1,338 @@
+"""From FASTA files to one output file, in shards that survive a kill: what such tasks share.
+
+A task computes results for the distinct sequences of the input and then writes them in input
+order. This module validates before anything is written, keeps what is finished when a run is
+stopped for whatever reason, goes on from there, and lets the output appear only when it is whole.
+"""
+
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from esmkit._version import __version__
+from esmkit.errors import OutputError
+from esmkit.exports import provenance_sidecar
+from esmkit.inputs import InputIndex
+from esmkit.policies import MAX_RESIDUES, Long, cut_into_pieces
+from esmkit.sequences import OnInvalid
+from esmkit.store import (
+    ShardReader,
+    WorkFolder,
+    check_output,
+    disk_errors,
+    finished_by_killed_run,
+)
+
+# PyTorch is imported once the input has been found good: a typing error is answered at once.
+if TYPE_CHECKING:
+    from esmkit.model import Esm2
+
+__all__ = ["STDOUT", "Pending", "Say", "Task", "run_to_file", "writing"]
+
+STDOUT = Path("-")
+"""As output: standard output."""
+
+SHARD_SECONDS = (2.0, 60.0)
+"""A shard is written at the latest after 2 % of the time so far, within these bounds: what a kill
+can lose."""
+
+Say = Callable[[str], None]
+
+
+class Task(ABC):
+    """What one kind of run computes and writes; :func:`run_to_file` drives it.
+
+    Parameters
+    ----------
+    model : Esm2 or callable
+        A callable is asked for the model once the input has been found good.
+    long : str
+        What is done with sequences over 1,022 residues.
+    on_invalid : str
+        What is done with letters that ESM-2 has no token for.
+
+    Attributes
+    ----------
+    shard_bytes : int
+        A shard is written when it has grown to this.
+    reader_bytes : int
+        Shards held in memory while the output is written.
+    """
+
+    name: ClassVar[str]
+    shard_bytes = 32 * 2**20
+    reader_bytes = 256 * 2**20
+
+    def __init__(
+        self, model: "Esm2 | Callable[[], Esm2]", *, long: Long, on_invalid: OnInvalid
+    ) -> None:
+        self._given = model
+        self._loaded: Esm2 | None = None
+        self.long: Long = long
+        self.on_invalid: OnInvalid = on_invalid
+
+    @property
+    def model(self) -> "Esm2":
+        """The model, loaded when it is first needed."""
+        if self._loaded is None:
+            self._loaded = self._given() if callable(self._given) else self._given
+        return self._loaded
+
+    @abstractmethod
+    def prepare(self, index: InputIndex, say: Say) -> None:
+        """Resolve options against the model, and refuse what does not fit it."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Return the task's part of fingerprint and provenance, JSON-ready."""
+
+    def missing(self, index: InputIndex, held: Any) -> NDArray[np.bool_]:
+        """Return, for each distinct sequence, whether shards do not hold it whole."""
+        return ~np.isin(np.arange(index.sequences), np.fromiter(held, np.int64, len(held)))
+
+    @abstractmethod
+    def compute(
+        self, index: InputIndex, missing: NDArray[np.bool_], pending: "Pending"
+    ) -> Iterator[Sequence[int]]:
+        """Add results to ``pending``; yield the sequences that each batch has completed."""
+
+    @abstractmethod
+    def write(
+        self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
+    ) -> None:
+        """Write all results in input order, repeats of a sequence included."""
+
+
+def run_to_file(
+    task: Task,
+    sources: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    with_sidecar: bool = False,
+    force: bool = False,
+    restart: bool = False,
+    command: str = "",
+    progress: bool = False,
+    say: Say = lambda text: None,
+) -> None:
+    """Run a task from FASTA files to one file.
+
+    Parameters
+    ----------
+    task : Task
+    sources : path, or sequence of paths
+        FASTA files, plain or gzip; ``-`` is standard input.
+    output : str or Path
+        The file to write; ``-`` is standard output.
+    with_sidecar : bool
+        The provenance goes to a file beside the output, which has no place for it.
+    force : bool
+        Overwrite an output that exists.
+    restart : bool
+        Throw unfinished work away instead of going on with it.
+    command : str
+        Recorded in the provenance.
+    progress : bool
+        Show a progress bar on standard error.
+    say : callable
+        Told what was found and done, a sentence at a time.
+
+    Raises
+    ------
+    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+        One sentence with the remedy. What was computed before is kept.
+    """
+    sources = [sources] if isinstance(sources, str | Path) else sources
+    output = Path(output)
+    to_stdout = output == STDOUT
+    if not to_stdout:
+        # A run killed between moving its output and tidying up is recognised further down
+        check_output(output, force=force or finished_by_killed_run(output))
+        if with_sidecar:
+            check_output(provenance_sidecar(output), force=force)
+        _refuse_to_overwrite_input(output, sources)
+    with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
+        index = InputIndex.build(sources, on_invalid=task.on_invalid, scratch=Path(scratch))
+        _apply_long_policy(index, task.long)
+        for line in index.report.lines():
+            say(line)
+        task.prepare(index, say)
+        home = Path(scratch) / "stdout" if to_stdout else output
+        fingerprint = _fingerprint(task, index)
+        if not force and not to_stdout and output.exists():
+            if finished_by_killed_run(output, fingerprint):
+                say(f"{output} was complete: the run before was stopped just after writing it")
+                return
+            check_output(output, force=False)
+        work = WorkFolder(home, fingerprint, restart=restart, force=force)
+        try:
+            _fill(work, task, index, progress=progress, say=say)
+            provenance = _provenance(task, index, command)
+            target = sys.stdout if to_stdout else work.temporary()
+            task.write(index, ShardReader(work, task.reader_bytes), provenance, target)
+            if not to_stdout:
+                work.finish(sidecar=_sidecar(output, provenance) if with_sidecar else None)
+        finally:
+            work.close()
+
+
+def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
+    """Even --force must not turn a FASTA file into its own results."""
+    for source in sources:
+        path = Path(source)
+        for target in (output, provenance_sidecar(output)):
+            if target.exists() and path.exists() and target.samefile(path):
+                raise OutputError(f"{str(target)!r} is the input itself; give another with -o")
+
+
+def _sidecar(output: Path, provenance: dict[str, Any]) -> tuple[Path, bytes]:
+    return provenance_sidecar(output), (json.dumps(provenance, indent=2) + "\n").encode()
+
+
+def _apply_long_policy(index: InputIndex, long: Long) -> None:
+    """Count, or refuse, the sequences that are longer than the model was trained for."""
+    count = int((index.lengths > MAX_RESIDUES).sum())
+    if count and long == "error":
+        for _, protein in index.proteins():
+            cut_into_pieces(protein, "error")
+    if long == "window":
+        index.report.windowed = count
+    if long == "truncate":
+        index.report.truncated = count
+
+
+def _fingerprint(task: Task, index: InputIndex) -> dict[str, Any]:
+    """Return everything that the output depends on."""
+    return {
+        "task": task.name,
+        "esmkit": __version__,
+        "input": [file["sha256"] for file in index.files],
+        "checkpoint": task.model.checkpoint.sha256,
+        **task.options(),
+        "long": task.long,
+        "on-invalid": task.on_invalid,
+        "dtype": str(task.model.dtype),
+        "device": task.model.device.type,
+    }
+
+
+def _provenance(task: Task, index: InputIndex, command: str) -> dict[str, Any]:
+    """Return what the output records of its making: no dates, so equal runs give equal files."""
+    import h5py
+    import torch
+    import transformers
+
+    return {
+        "task": task.name,
+        "esmkit": __version__,
+        "checkpoint": task.model.checkpoint.to_dict(),
+        "model_shape": {
+            "layers": task.model.layers,
+            "heads": task.model.heads,
+            "width": task.model.width,
+        },
+        **task.options(),
+        "long": task.long,
+        "max_residues": MAX_RESIDUES,
+        "dtype_model": str(task.model.dtype).removeprefix("torch."),
+        "device": task.model.device.type,
+        "inputs": index.files,
+        "input_report": index.report.to_dict(),
+        "command": command,
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "numpy": np.__version__,
+            "h5py": h5py.__version__,
+        },
+    }
+
+
+def _fill(work: WorkFolder, task: Task, index: InputIndex, *, progress: bool, say: Say) -> None:
+    """Compute what the shards do not hold yet."""
+    if work.damaged:
+        say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
+    missing = task.missing(index, work.shard_of)
+    held = int((~missing).sum())
+    if held:
+        say(f"going on after {held:,} of {index.sequences:,} sequences")
+    if held == index.sequences:
+        return
+    residues_of = index.lengths[index.first_of]
+    bar = tqdm(
+        total=index.residues_to_compute,
+        initial=int(residues_of[~missing].sum()),
+        unit="res",
+        unit_scale=True,
+        desc=task.name,
+        disable=not progress,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        dynamic_ncols=True,
+    )
+    with bar, Pending(work, task.shard_bytes) as pending:
+        for completed in task.compute(index, missing, pending):
+            pending.flush_if_due()
+            bar.update(int(residues_of[list(completed)].sum()))
+
+
+class Pending(contextlib.AbstractContextManager["Pending"]):
+    """Results on their way to a shard; whatever ends the run, they are written first."""
+
+    def __init__(self, work: WorkFolder, shard_bytes: int) -> None:
+        self._work = work
+        self._shard_bytes = shard_bytes
+        self._arrays: dict[int, NDArray[Any]] = {}
+        self._bytes = 0
+        self._begun = self._written = time.monotonic()
+
+    def add(self, number: int, values: NDArray[Any]) -> None:
+        """Take one result under its number."""
+        self._arrays[number] = values
+        self._bytes += values.nbytes
+
+    def flush_if_full(self) -> None:
+        """Write a shard if it has grown to its size."""
+        if self._bytes >= self._shard_bytes:
+            self.flush()
+
+    def flush_if_due(self) -> None:
+        """Write a shard if it has grown to its size, or much work would be lost without it."""
+        now = time.monotonic()
+        least, most = SHARD_SECONDS
+        patience = min(most, max(least, 0.02 * (now - self._begun)))
+        if self._bytes >= self._shard_bytes or now - self._written >= patience:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if self._arrays:
+            self._work.write(self._arrays)
+            self._arrays, self._bytes = {}, 0
+        self._written = time.monotonic()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.flush()
+        else:
+            with contextlib.suppress(OutputError):  # the first error is the one to report
+                self.flush()
+
+
+@contextlib.contextmanager
+def writing(where: Path | str) -> Iterator[None]:
+    """Give a full disk the same sentence whatever a library makes of it."""
+    with disk_errors(where):
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:  # h5py's and pyarrow's names for it
+            raise OSError(f"writing failed: {error}") from error

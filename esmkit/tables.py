@@ -1,0 +1,116 @@
+"""Tables written a few rows at a time: CSV or Parquet, with provenance."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from esmkit.errors import OptionError
+from esmkit.exports import PROVENANCE, import_pyarrow
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["TableWriter", "open_table"]
+
+_PARQUET_ROWS = 20_000
+"""Rows gathered before a Parquet row group is written."""
+
+
+class TableWriter:
+    """Takes pandas tables of the same columns and writes them below each other."""
+
+    def add(self, rows: "pandas.DataFrame") -> None:
+        """Write rows; their index is not kept."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Finish the file."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Csv(TableWriter):
+    def __init__(self, target: Path | IO[str], provenance: dict[str, Any]) -> None:
+        self._owned = isinstance(target, Path)
+        self._handle: IO[str] = (
+            target.open("w", encoding="utf-8", newline="") if isinstance(target, Path) else target
+        )
+        self._begun = False
+
+    def add(self, rows: "pandas.DataFrame") -> None:
+        # float32 is written with the fewest digits that read back to the same float32
+        rows.to_csv(self._handle, index=False, header=not self._begun, lineterminator="\n")
+        self._begun = True
+
+    def close(self) -> None:
+        self._handle.flush()
+        if self._owned:
+            self._handle.close()
+
+
+class _Parquet(TableWriter):
+    def __init__(self, target: Path, provenance: dict[str, Any]) -> None:
+        self._arrow, self._parquet = import_pyarrow()
+        self._target = target
+        self._metadata = {PROVENANCE: json.dumps(provenance)}
+        self._held: list[pandas.DataFrame] = []
+        self._file: Any = None
+
+    def add(self, rows: "pandas.DataFrame") -> None:
+        self._held.append(rows)
+        if sum(map(len, self._held)) >= _PARQUET_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pandas
+
+        if not self._held:
+            return
+        together = pandas.concat(self._held, ignore_index=True)
+        table = self._arrow.Table.from_pandas(together, preserve_index=False)
+        table = table.replace_schema_metadata(self._metadata)
+        if self._file is None:
+            self._file = self._parquet.ParquetWriter(self._target, table.schema)
+        self._file.write_table(table)
+        self._held = []
+
+    def close(self) -> None:
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+
+
+def open_table(kind: str, target: Path | IO[str], provenance: dict[str, Any]) -> TableWriter:
+    """Open a table for writing.
+
+    Parameters
+    ----------
+    kind : {'csv', 'parquet'}
+    target : Path or text stream
+        A stream for CSV only.
+    provenance : dict
+        Kept in the metadata of Parquet; a CSV has it in a file beside it, which the caller writes.
+
+    Raises
+    ------
+    OptionError
+        If there is no such format.
+    MissingDependencyError
+        If Parquet is asked for and pyarrow is not installed.
+    """
+    if kind == "csv":
+        return _Csv(target, provenance)
+    if kind == "parquet" and isinstance(target, Path):
+        return _Parquet(target, provenance)
+    raise OptionError(f"a table is csv or parquet, not {kind!r}")
