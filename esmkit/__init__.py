@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, blueprint, data, errors, plots, reference, sklearn
+    from esmkit import alphabet, blueprint, data, errors, plots, reference, sklearn, structure
     from esmkit.attention_fasta import attention_file
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
     from esmkit.sequences import Protein, read_fasta
+    from esmkit.structure import Structure, read_structure, read_structures
 
 __all__ = [
     "AttentionFile",
@@ -35,6 +36,7 @@ __all__ = [
     "Esm2",
     "EsmkitError",
     "Protein",
+    "Structure",
     "__version__",
     "alphabet",
     "attention_file",
@@ -46,8 +48,11 @@ __all__ = [
     "plots",
     "read",
     "read_fasta",
+    "read_structure",
+    "read_structures",
     "reference",
     "sklearn",
+    "structure",
 ]
 
 _HOME = {
@@ -59,13 +64,16 @@ _HOME = {
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
+    "Structure": "esmkit.structure",
     "attention_file": "esmkit.attention_fasta",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
+    "read_structure": "esmkit.structure",
+    "read_structures": "esmkit.structure",
 }
-_MODULES = ("alphabet", "blueprint", "data", "errors", "plots", "reference", "sklearn")
+_MODULES = ("alphabet", "blueprint", "data", "errors", "plots", "reference", "sklearn", "structure")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,19 @@
 """The real proteins that travel with esmkit; ``data/README.md`` gives sources and licences."""
 
+import functools
 from pathlib import Path
 
 from esmkit.sequences import Protein, read_fasta
+from esmkit.structure import Structure, read_structure, read_structures
 
-__all__ = ["demo_fasta", "demo_proteins", "ubiquitin_fasta"]
+__all__ = [
+    "demo_fasta",
+    "demo_proteins",
+    "demo_structure",
+    "ts50",
+    "ts50_folder",
+    "ubiquitin_fasta",
+]
 
 
 def _folder() -> Path:
@@ -28,6 +37,40 @@ def demo_proteins() -> list[Protein]:
     '1UBI_A'
     """
     return list(read_fasta(demo_fasta()))
+
+
+def demo_structure() -> Structure:
+    """Return the structure of the first demo protein: ubiquitin, PDB entry 1UBI, 76 residues.
+
+    Examples
+    --------
+    >>> demo_structure()
+    Structure(1ubi_A: 76 residues, 76 resolved)
+    """
+    return read_structure(_folder() / "1ubi.pdb.gz")
+
+
+def ts50_folder() -> Path:
+    """Return the folder of TS50: 50 files, and ``labels.tsv`` with what DSSP says about them."""
+    return _folder() / "ts50"
+
+
+def ts50() -> list[Structure]:
+    """Return TS50: 50 single chains of 79 to 173 residues, low in redundancy, sorted by ID.
+
+    They are read once; the arrays are read-only, so that the list can be shared.
+
+    Examples
+    --------
+    >>> sum(len(structure) for structure in ts50())
+    6860
+    """
+    return list(_ts50())
+
+
+@functools.cache
+def _ts50() -> tuple[Structure, ...]:
+    return tuple(read_structures(ts50_folder()))
 
 
 def ubiquitin_fasta() -> Path:

@@ -14,10 +14,11 @@ PACKAGE = Path(esmkit.__file__).parent
 # From the ground up: a module may import modules of its own level or below, never above.
 LEVELS = [
     {"errors", "_version"},
-    {"sequences", "report", "inputs", "data"},
+    {"sequences", "report", "inputs"},
     {
         *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
         *("reference", "blueprint", "network", "maps", "maps_file", "runs", "tables"),
+        *("structure", "data"),
     },
     {"model"},
     {"plots"},
@@ -99,12 +100,13 @@ def run(code: str) -> str:
         "import esmkit, esmkit.errors; dir(esmkit)",
         "from esmkit.cli import cli; cli(['--help'], standalone_mode=False)",
         "import esmkit; esmkit.data.demo_proteins()",
+        "import esmkit; esmkit.data.demo_structure()",
         "import esmkit.embed_fasta",
         "import esmkit.attention_fasta",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):
-    heavy = "('torch', 'transformers', 'pandas', 'matplotlib', 'sklearn')"
+    heavy = "('torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'mdtraj')"
     last = run(f"{code}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])").splitlines()
     assert last[-1] == "[]"
 

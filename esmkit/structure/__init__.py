@@ -1,0 +1,19 @@
+"""PDB and mmCIF files to protein chains: sequence, contacts, secondary structure, disulfides.
+
+``files`` reads the two formats, ``residues`` chooses among alternatives and tells protein from
+the rest, ``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result.
+"""
+
+from esmkit.structure.reading import chains_of, read_structure, read_structures, split_chain
+from esmkit.structure.record import CONTACT_CUTOFF, Structure
+from esmkit.structure.residues import Chain
+
+__all__ = [
+    "CONTACT_CUTOFF",
+    "Chain",
+    "Structure",
+    "chains_of",
+    "read_structure",
+    "read_structures",
+    "split_chain",
+]

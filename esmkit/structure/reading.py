@@ -1,0 +1,278 @@
+"""A file and the name of a chain to a :class:`Structure`; a folder to all of its chains."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from esmkit.errors import InputError
+from esmkit.structure.files import StructureFile, read_file
+from esmkit.structure.placing import place
+from esmkit.structure.record import Structure
+from esmkit.structure.residues import Chain, Residue, letter_of, read_chain
+
+__all__ = ["chains_of", "read_structure", "read_structures", "split_chain"]
+
+ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+"""Names of structure files in a folder, each also with ``.gz``."""
+
+LISTED_CHAINS = 12
+"""How many chains a message lists; a ribosome has eighty."""
+
+
+def split_chain(text: str) -> tuple[Path, str | None]:
+    r"""Split ``FILE:CHAIN`` into its parts; without a chain, or if such a file exists, no chain.
+
+    Raises
+    ------
+    InputError
+        If nothing follows the colon.
+
+    Examples
+    --------
+    >>> split_chain("1ake.cif:A")[1]
+    'A'
+    >>> split_chain(r"C:\data\1ake.cif")[1] is None
+    True
+    """
+    path, colon, chain = text.rpartition(":")
+    is_drive = len(path) == 1 and path.isalpha() and not Path(path).exists()
+    if not colon or not path or is_drive or "/" in chain or "\\" in chain or _exists(text):
+        return Path(text), None
+    if not chain:
+        raise InputError(
+            f"{text!r} names no chain after the colon; write FILE:CHAIN, such as 1ake.pdb:A"
+        )
+    return Path(path), chain
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
+    """List the chains of a structure file and what each of them is.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a structure.
+
+    Examples
+    --------
+    >>> print(*chains_of(demo_structure().path), sep=", ")    # doctest: +SKIP
+    A (protein, 76 residues)
+    """
+    found = read_file(path, model)
+    return [read_chain(found, chain)[0] for chain in found.atoms]
+
+
+def read_structure(
+    path: str | Path, chain: str | None = None, *, model: int | None = None
+) -> Structure:
+    """Read one protein chain of a PDB or mmCIF file, plain or gzip.
+
+    The sequence is the full one (SEQRES, entity_poly_seq) where the file has it; otherwise that
+    of the residues with coordinates, with X for the gaps in the numbering. Modified residues have
+    the letter of their parent (MSE is M); of alternate locations the one with the highest
+    occupancy counts; ligands and waters are left out.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; a string may name the chain too, ``FILE:CHAIN``.
+    chain : str, optional
+        The authors' name of the chain. Not needed if there is one protein chain only.
+    model : int, optional
+        Number of the model in the file; default is the first.
+
+    Returns
+    -------
+    Structure
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, the chain is not there or is no protein, there are several
+        protein chains and none was named, or the chain has no Cβ atoms.
+
+    Examples
+    --------
+    >>> read_structure("1ake.cif.gz", "A").secondary_structure    # doctest: +SKIP
+    >>> read_structure("1ake.cif.gz:A")                           # doctest: +SKIP
+    """
+    if isinstance(path, str) and chain is None:
+        path, chain = split_chain(path)
+    found = read_file(path, model)
+    if chain is None:
+        chain = _only_protein(found)
+    chain = str(chain).strip()
+    if chain not in found.atoms:
+        raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
+    return _build(found, chain)
+
+
+def read_structures(
+    folder: str | Path,
+    *,
+    model: int | None = None,
+    report: list[tuple[Path, str]] | None = None,
+) -> Iterator[Structure]:
+    """Read every protein chain of every structure file in a folder, sorted by file name.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Its files ``.pdb``, ``.ent``, ``.cif`` and ``.mmcif``, each also with ``.gz``, are read.
+    model : int, optional
+        Number of the model in each file; default is the first.
+    report : list, optional
+        Gets ``(path, reason)`` for each file that cannot be used, and for each chain of nucleic
+        acid. Without it such a file is an error.
+
+    Yields
+    ------
+    Structure
+        IDs are unique: the second ``1ubi_A`` is ``1ubi_A~2``.
+
+    Raises
+    ------
+    InputError
+        If the folder is not there or has no structure files; without ``report`` also if one of
+        them cannot be used.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {str(folder)!r}; check the path")
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().removesuffix(".gz").endswith(ENDINGS)
+    ]
+    if not paths:
+        raise InputError(
+            f"{str(folder)!r} has no structure files; put files there that end in "
+            f"{', '.join(ENDINGS)}, or these with .gz"
+        )
+    seen: dict[str, int] = {}
+    for path in paths:
+        try:
+            structures = _all_proteins(path, model, report)
+        except InputError as error:
+            if report is None:
+                raise
+            report.append((path, str(error)))
+            continue
+        for structure in structures:
+            seen[structure.id] = number = seen.get(structure.id, 0) + 1
+            yield structure if number == 1 else replace(structure, id=f"{structure.id}~{number}")
+
+
+def _all_proteins(
+    path: Path, model: int | None, report: list[tuple[Path, str]] | None
+) -> list[Structure]:
+    found = read_file(path, model)
+    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    proteins = [chain.chain for chain in chains if chain.kind == "protein"]
+    if not proteins:
+        _only_protein(found)  # says what is there instead
+    structures = []
+    for name in proteins:
+        try:
+            structures.append(_build(found, name))
+        except InputError as error:
+            if report is None:
+                raise
+            report.append((path, str(error)))
+    if report is not None:
+        report.extend(
+            (path, f"chain {chain} is no protein") for chain in chains if "nucleic" in chain.kind
+        )
+    return structures
+
+
+def _listed(found: StructureFile, kind: str = "") -> str:
+    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    chains = [str(chain) for chain in chains if kind in chain.kind]
+    more = len(chains) - LISTED_CHAINS
+    return ", ".join(chains[:LISTED_CHAINS]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _only_protein(found: StructureFile) -> str:
+    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    proteins = [chain.chain for chain in chains if chain.kind == "protein"]
+    name = str(found.path)
+    if not proteins:
+        raise InputError(f"{name!r} has no protein chain; it has {_listed(found)}")
+    if len(proteins) > 1:
+        raise InputError(
+            f"{name!r} has {len(proteins)} protein chains: {_listed(found, 'protein')}; name one, "
+            f"as in {found.path.name}:{proteins[0]}"
+        )
+    return proteins[0]
+
+
+def _build(found: StructureFile, chain: str) -> Structure:
+    summary, residues, repeated = read_chain(found, chain)
+    what = f"chain {chain!r} of {str(found.path)!r}"
+    if not residues:
+        raise InputError(
+            f"{what} is no protein: {summary}; the protein chains are "
+            f"{_listed(found, 'protein') or 'none'}"
+        )
+    placement = place(found, chain, residues)
+    notes = list(placement.notes)
+    if repeated:
+        notes.append(f"{repeated} residue(s) with the number of an earlier one left out")
+    size = len(placement.sequence)
+    numbers = np.full(size, "", dtype=object)
+    numbers[placement.positions] = [residue.author_number for residue in residues]
+    atoms = {name: _positions(residues, name) for name in ("N", "CA", "C", "O", "CB", "SG")}
+    letters = [letter_of(residue.name, found.parents) for residue in residues]
+    is_glycine = np.array([letter == "G" for letter in letters])
+    without = ~np.isfinite(atoms["CB"][:, 0]) & ~is_glycine
+    if without.any() and without.sum() == (~is_glycine).sum():
+        raise InputError(
+            f"{what} has no Cβ atoms, between which contacts are measured (is it a Cα trace?); "
+            "give a file with all atoms"
+        )
+    if without.any():
+        notes.append(f"{without.sum()} residue(s) without Cβ count as not resolved")
+    atoms["CB"][is_glycine] = atoms["CA"][is_glycine]
+
+    def rows(*names: str) -> np.ndarray:
+        array = np.full((size, len(names), 3), np.nan)
+        array[placement.positions] = np.stack([atoms[name] for name in names], axis=1)
+        return array
+
+    return Structure(
+        id=_name(found.path, chain),
+        path=found.path,
+        chain=chain,
+        model=found.models[0] if found.model is None else found.model,
+        sequence=placement.sequence,
+        residue_numbers=tuple(numbers),
+        backbone=rows("N", "CA", "C", "O"),
+        cb=rows("CB")[:, 0],
+        sg=rows("SG")[:, 0],
+        notes=tuple(notes),
+    )
+
+
+def _positions(residues: list[Residue], name: str) -> np.ndarray:
+    missing = (np.nan, np.nan, np.nan)
+    return np.array([residue.atoms.get(name, missing) for residue in residues], dtype=np.float64)
+
+
+def _name(path: Path, chain: str) -> str:
+    """Return the ID: the file's name without its endings, and the chain; no blanks."""
+    name = path.name
+    for ending in (".gz", *ENDINGS):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    name = "".join(c if c.isprintable() and not c.isspace() else "_" for c in name)
+    return f"{name}_{chain}" if chain else name

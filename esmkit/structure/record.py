@@ -1,0 +1,219 @@
+"""One protein chain with coordinates: what contacts, heads and the explorer measure against."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from esmkit.errors import OptionError
+from esmkit.sequences import Protein
+from esmkit.structure import secondary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CONTACT_CUTOFF", "Structure"]
+
+CONTACT_CUTOFF = 8.0
+"""Å between Cβ; the definition of CASP and of the ESM papers."""
+
+MAX_DISULFIDE = 2.5
+"""Å between the sulfurs; a disulfide bond is 2.05 Å long."""
+
+_THREE_STATES = str.maketrans("HGIEBTS-", "HHHEECCC")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Structure:
+    """One protein chain: its whole sequence, and coordinates for the residues that have some.
+
+    Arrays have a row for each of the R residues of the sequence, are in Å, hold NaN where there
+    is no coordinate, and are read-only. What is computed from them is computed when first used.
+
+    Attributes
+    ----------
+    id : str
+        Name of the file without its endings, ``_``, name of the chain: ``1ubi_A``.
+    path : pathlib.Path
+        The file.
+    chain : str
+        The authors' name of the chain; ``""`` where a PDB file has a blank.
+    model : int
+        Number of the model in the file.
+    sequence : str
+        R letters; X is an unknown or missing residue.
+    residue_numbers : tuple of str
+        The authors' numbers with insertion code (``52A``); ``""`` for residues without any atom.
+    backbone : numpy.ndarray
+        float64, (R, 4, 3): N, CA, C, O.
+    cb : numpy.ndarray
+        float64, (R, 3): Cβ, for glycine Cα. A residue of another kind whose Cβ is missing has NaN.
+    sg : numpy.ndarray
+        float64, (R, 3): the sulfur of cysteines, else NaN.
+    notes : tuple of str
+        What had to be decided on reading, one sentence each.
+
+    Examples
+    --------
+    >>> from esmkit.data import demo_structure
+    >>> ubiquitin = demo_structure()
+    >>> ubiquitin
+    Structure(1ubi_A: 76 residues, 76 resolved)
+    >>> ubiquitin.secondary_structure[:20]
+    '-EEEEEETTS-EEEEE--TT'
+    >>> int(ubiquitin.contacts().sum()) // 2
+    337
+    """
+
+    id: str
+    path: Path
+    chain: str
+    model: int
+    sequence: str
+    residue_numbers: tuple[str, ...]
+    backbone: np.ndarray
+    cb: np.ndarray
+    sg: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "cb", "sg"):  # views, so that the caller's arrays stay writable
+            object.__setattr__(self, name, _fixed(getattr(self, name).view()))
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def ca(self) -> np.ndarray:
+        """float64, (R, 3), Å: Cα."""
+        return self.backbone[:, 1]
+
+    @property
+    def protein(self) -> Protein:
+        """The sequence as a protein that the model takes."""
+        chain = f", chain {self.chain}" if self.chain else ""
+        return Protein(self.id, self.sequence, f"{self.id} {self.path.name}{chain}")
+
+    @cached_property
+    def resolved(self) -> np.ndarray:
+        """bool, (R,): whether the residue has a Cβ (glycine: Cα), so that it can be in contact."""
+        return _fixed(np.asarray(np.isfinite(self.cb).all(axis=1)))
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """float32, (R, R), Å: between Cβ (glycine: Cα); NaN where one is not resolved."""
+        from scipy.spatial.distance import cdist
+
+        return _fixed(cdist(self.cb, self.cb).astype(np.float32))
+
+    def contacts(self, cutoff: float = CONTACT_CUTOFF) -> np.ndarray:
+        """Return which residues are in contact: Cβ-Cβ closer than a cutoff (Cα for glycine).
+
+        Parameters
+        ----------
+        cutoff : float
+            Å.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool, (R, R), symmetric; False where a residue is not resolved, and on the diagonal.
+
+        Raises
+        ------
+        OptionError
+            If the cutoff is not a positive number.
+        """
+        if not (isinstance(cutoff, int | float | np.number) and 0 < cutoff < np.inf):
+            raise OptionError(
+                f"the cutoff of a contact is a positive number of Å such as 8, not {cutoff!r}"
+            )
+        close = self.distances < cutoff  # NaN is never smaller
+        np.fill_diagonal(close, False)
+        return close
+
+    @cached_property
+    def _bonds_and_letters(self) -> tuple[np.ndarray, str]:
+        bonds, letters = secondary.hydrogen_bonds_and_letters(self.backbone, self.sequence)
+        return _fixed(bonds), letters
+
+    @property
+    def secondary_structure(self) -> str:
+        """R letters of DSSP: H E G B I T S, ``-`` coil, ``.`` backbone not complete."""
+        return self._bonds_and_letters[1]
+
+    @property
+    def secondary_structure_3(self) -> str:
+        """R letters: H (H, G, I), E (E, B), C (T, S, coil), ``.`` backbone not complete."""
+        return self.secondary_structure.translate(_THREE_STATES)
+
+    @property
+    def hydrogen_bonds(self) -> np.ndarray:
+        """int64, (n, 2): donor (N-H) and acceptor (C=O), Kabsch-Sander energy < -0.5 kcal/mol."""
+        return self._bonds_and_letters[0]
+
+    @cached_property
+    def strand_partners(self) -> np.ndarray:
+        """int64, (n, 2), i < j: pairs in a beta bridge, parallel or antiparallel (DSSP)."""
+        return _fixed(secondary.bridges(self.hydrogen_bonds, secondary.linked(self.backbone)))
+
+    @cached_property
+    def disulfides(self) -> np.ndarray:
+        """int64, (n, 2), i < j: cysteines whose sulfurs are closer than 2.5 Å."""
+        from scipy.spatial.distance import cdist
+
+        close = np.triu(cdist(self.sg, self.sg) < MAX_DISULFIDE, 1)
+        return _fixed(np.argwhere(close).astype(np.int64))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a table with a row for each residue.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``residue_number`` (1-based, in the sequence), ``author_number``, ``letter``,
+            ``secondary_structure``, ``resolved``, and ``ca_x`` to ``cb_z`` in Å.
+        """
+        import pandas as pd
+
+        columns = {
+            "residue_number": np.arange(1, len(self) + 1),
+            "author_number": list(self.residue_numbers),
+            "letter": list(self.sequence),
+            "secondary_structure": list(self.secondary_structure),
+            "resolved": self.resolved,
+        }
+        for name, array in (("ca", self.ca), ("cb", self.cb)):
+            columns |= {f"{name}_{axis}": array[:, k] for k, axis in enumerate("xyz")}
+        return pd.DataFrame(columns)
+
+    def __repr__(self) -> str:
+        many = "residue" if len(self) == 1 else "residues"
+        return f"Structure({self.id}: {len(self):,} {many}, {self.resolved.sum():,} resolved)"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = {
+            "residues": f"{len(self):,}, {self.resolved.sum():,} resolved",
+            "contacts": f"{int(self.contacts().sum()) // 2:,} pairs, Cβ closer than 8 Å",
+            "disulfides": f"{len(self.disulfides):,}",
+            **{f"note {i}": escape(note) for i, note in enumerate(self.notes, 1)},
+        }
+        body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
+        lines = [
+            f"{i + 1:>6,} {text[i : i + 60]}"
+            for i in range(0, len(self), 60)
+            for text in (self.sequence, self.secondary_structure)
+        ]
+        return (
+            f"<table><caption>{escape(self.id)}</caption>{body}</table>"
+            f"<pre>{escape(chr(10).join(lines))}</pre>"
+        )
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
