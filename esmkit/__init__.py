@@ -14,8 +14,21 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import alphabet, blueprint, data, errors, plots, reference, sklearn, structure
+    from esmkit import (
+        alphabet,
+        blueprint,
+        contacts,
+        data,
+        errors,
+        plots,
+        reference,
+        sklearn,
+        structure,
+    )
     from esmkit.attention_fasta import attention_file
+    from esmkit.contacts.files import contacts_file
+    from esmkit.contacts.head import ContactHead
+    from esmkit.contacts.result import ContactMap
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
@@ -31,6 +44,8 @@ __all__ = [
     "AttentionFile",
     "AttentionMaps",
     "AttentionOptions",
+    "ContactHead",
+    "ContactMap",
     "EmbedOptions",
     "Embedding",
     "Esm2",
@@ -41,6 +56,8 @@ __all__ = [
     "alphabet",
     "attention_file",
     "blueprint",
+    "contacts",
+    "contacts_file",
     "data",
     "embed_file",
     "errors",
@@ -65,7 +82,10 @@ _HOME = {
     "EsmkitError": "esmkit.errors",
     "Protein": "esmkit.sequences",
     "Structure": "esmkit.structure",
+    "ContactHead": "esmkit.contacts.head",
+    "ContactMap": "esmkit.contacts.result",
     "attention_file": "esmkit.attention_fasta",
+    "contacts_file": "esmkit.contacts.files",
     "embed_file": "esmkit.embed_fasta",
     "load": "esmkit.model",
     "read": "esmkit.reading",
@@ -73,7 +93,17 @@ _HOME = {
     "read_structure": "esmkit.structure",
     "read_structures": "esmkit.structure",
 }
-_MODULES = ("alphabet", "blueprint", "data", "errors", "plots", "reference", "sklearn", "structure")
+_MODULES = (
+    "alphabet",
+    "blueprint",
+    "contacts",
+    "data",
+    "errors",
+    "plots",
+    "reference",
+    "sklearn",
+    "structure",
+)
 
 
 def __getattr__(name: str) -> Any:

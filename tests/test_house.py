@@ -24,7 +24,7 @@ LEVELS = [
     {"plots"},
     {
         *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
-        *("sklearn", "verify"),
+        *("sklearn", "verify", "contacts"),
     },
     {"cli", "__main__"},
 ]
@@ -32,7 +32,7 @@ LEVEL_OF = {name: number for number, names in enumerate(LEVELS) for name in name
 
 # The methods of Esm2 are doors to the tasks, those of results to their figures; they import them
 # when called.
-DOORS = {("model", "embed"), ("model", "attention"), ("maps", "plots")}
+DOORS = {("model", "embed"), ("model", "attention"), ("model", "contacts"), ("maps", "plots")}
 
 
 def modules() -> list[Path]:
@@ -103,6 +103,7 @@ def run(code: str) -> str:
         "import esmkit; esmkit.data.demo_structure()",
         "import esmkit.embed_fasta",
         "import esmkit.attention_fasta",
+        "import esmkit.contacts.files",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):

@@ -20,6 +20,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "embed": "Embed proteins of FASTA files, pooled or per residue.",
     "attention": "Extract per-head attention maps, draw them, or reduce them to numbers.",
+    "contacts": "Predict contact maps, score them on structures, or fit a contact head.",
     "verify": "Compare esmkit with Hugging Face and the reference encoder.",
     "weights": "Show, fetch and check model weights.",
 }
@@ -87,7 +88,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     """Leave by an exception, so that what is pending is written on the way out."""
     kept = "; finished work is kept, the same command again goes on from there"
     resumes = (
-        sys.argv[1:2] in (["embed"], ["attention"]) and "-" not in sys.argv
+        sys.argv[1:2] in (["embed"], ["attention"], ["contacts"]) and "-" not in sys.argv
     )  # `-o -` has no work folder
     click.echo(f"esmkit: stopped{kept if resumes else ''}", err=True)
     raise SystemExit(128 + number)

@@ -13,6 +13,7 @@ from esmkit.cli.options import (
     load_model,
     make_say,
     model_options,
+    names_list,
 )
 
 __all__ = ["command"]
@@ -20,19 +21,12 @@ __all__ = ["command"]
 NO_PLOT = "\0no plot"
 
 
-def _names(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[str, ...] | None:
-    """Parse ``L5H4,L4H11``."""
-    if text is None:
-        return None
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 @click.command("attention", short_help="Extract per-head attention maps of proteins.")
 @click.argument("fasta", nargs=-1, metavar="[FASTA]...")
 @click.option("-o", "--output", help="File to write. [default: <stem>.attention.h5, or .csv]")
-@click.option("--heads", callback=_names, help="Only these: L5H4,L4H11, or L5 for a whole layer.")
+@click.option(
+    "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
+)
 @click.option(
     "--layers",
     default="all",
@@ -51,7 +45,7 @@ def _names(
 )
 @click.option(
     "--plot-heads",
-    callback=_names,
+    callback=names_list,
     help="Heads to draw large. [default: the most focused of each layer, at most 6]",
 )
 @click.option(
@@ -64,7 +58,7 @@ def _names(
 @click.option(
     "--reduce",
     "reduce",
-    callback=_names,
+    callback=names_list,
     help="Numbers in place of maps: entropy,distance,special,offsets (any of them), or all.",
 )
 @click.option(

@@ -17,6 +17,7 @@ __all__ = [
     "load_model",
     "make_say",
     "model_options",
+    "names_list",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -77,6 +78,15 @@ def layer_list(
         raise click.BadParameter(
             f"{text!r} is not a number, a list such as 0,3,-1, or all"
         ) from None
+
+
+def names_list(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[str, ...] | None:
+    """Parse ``L5H4,L4H11``."""
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def default_output(sources: tuple[str, ...], suffix: str) -> Path:

@@ -83,9 +83,7 @@ def _align(one: str, two: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     )
     aligner.end_gap_score = 0
     blocks = aligner.align(one, two)[0].aligned
-    pairs = [
-        (np.arange(*first), np.arange(*second)) for first, second in zip(*blocks, strict=True)
-    ]
+    pairs = [(np.arange(*first), np.arange(*second)) for first, second in zip(*blocks, strict=True)]
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return (

@@ -25,10 +25,10 @@ _FORMAT = "esmkit contact head 1"
 class ContactHead:
     """Weights with which the corrected maps of attention heads make a contact map.
 
-    For each head the map of residues is symmetrised, S = A + A\\ :sup:`T`, and corrected by its
-    average product, S\\ :sub:`ij` - S\\ :sub:`i.` S\\ :sub:`.j` / S\\ :sub:`..` (APC; Dunn et al.
-    2008, Rao et al. 2021). A regression then gives the probability of contact
-    sigmoid(bias + sum of weight x map); single heads give the mean of their maps, a score.
+    For each head the map a of residues is symmetrised, s = a + its transpose, and corrected by its
+    average product, s_ij - s_i. s_.j / s_.. (APC; Dunn et al. 2008, Rao et al. 2021). A regression
+    then gives the probability of contact, sigmoid(bias + sum of weight times map); single heads
+    give the mean of their maps, a score.
 
     Attributes
     ----------

@@ -1,0 +1,395 @@
+"""``esmkit contacts``: contact maps from attention; ``fit`` and ``evaluate`` on structures."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from esmkit.cli.options import (
+    command_line,
+    default_output,
+    load_model,
+    make_say,
+    model_options,
+    names_list,
+)
+
+if TYPE_CHECKING:
+    from esmkit.contacts import ContactHead
+    from esmkit.model import Esm2
+    from esmkit.structure import Structure
+
+__all__ = ["command"]
+
+
+class _PredictByDefault(click.Group):
+    """A group whose first word may be missing: then it is ``predict``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["predict", *args]
+        return super().parse_args(ctx, args)
+
+
+def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what decides which attention heads make the map."""
+    for option in (
+        click.option(
+            "--head-weights",
+            type=click.Path(),
+            help="Contact head written by `esmkit contacts fit`. [default: the checkpoint's own]",
+        ),
+        click.option(
+            "--top",
+            "top",
+            type=click.IntRange(min=1),
+            help="With --method heads: the best so many by long-range P@L/2 on TS50.",
+        ),
+        click.option(
+            "--heads", callback=names_list, help="With --method heads: these, such as L5H4,L4H11."
+        ),
+        click.option(
+            "--method",
+            type=click.Choice(["regression", "heads"]),
+            help="Contact head, or the mean of single heads. [default: heads if any are given]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _head_maker(
+    method: str | None,
+    heads: Sequence[str] | None,
+    top: int | None,
+    head_weights: str | None,
+    say: Callable[[str], None],
+) -> "Callable[[Esm2], ContactHead] | None":
+    """Return what makes the contact head once there is a model."""
+    by_heads = method == "heads" or (method is None and bool(heads or top))
+    if (heads or top) and not by_heads:
+        raise click.UsageError("--heads and --top are for --method heads; leave --method out")
+    if by_heads and head_weights:
+        raise click.UsageError("--head-weights is a regression; leave --heads, --top or it out")
+    if heads and top:
+        raise click.UsageError("give --heads, or --top to have them chosen, not both")
+    if by_heads:
+
+        def mean_of_heads(model: "Esm2") -> "ContactHead":
+            from esmkit.contacts import ContactHead, best_heads, rank_heads
+            from esmkit.data import ts50
+
+            chosen = heads
+            if not chosen:
+                count = top or 1
+                say(f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50")
+                chosen = best_heads(rank_heads(model, ts50()), count)
+            return ContactHead.mean_of(model, chosen)
+
+        return mean_of_heads
+    if head_weights:
+
+        def from_file(model: "Esm2") -> "ContactHead":
+            from esmkit.contacts import ContactHead
+
+            head = ContactHead.load(head_weights, model)
+            fitted = head.provenance.get("checkpoint", {})
+            if fitted.get("sha256") not in (None, model.checkpoint.sha256):
+                say(
+                    f"note: {head_weights} was fitted to {fitted.get('name')}, not to these weights"
+                )
+            return head
+
+        return from_file
+    return None
+
+
+def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
+    """Return the chains of a folder, those left out listed, or TS50."""
+    from esmkit.data import ts50
+    from esmkit.errors import InputError
+    from esmkit.structure import read_structures
+
+    if folder is None:
+        return ts50()
+    left_out: list[tuple[Any, str]] = []
+    found = list(read_structures(folder, report=left_out))
+    for path, reason in left_out:
+        say(f"left out: {path}: {reason}")
+    if not found:
+        raise InputError(f"no protein chain in {folder!r} can be used; give PDB or mmCIF files")
+    return found
+
+
+@click.group("contacts", cls=_PredictByDefault, short_help="Contact maps from attention.")
+def command() -> None:
+    """Predict contact maps from attention, score them on structures, or fit a contact head.
+
+    \b
+    Examples:
+      esmkit contacts seqs.fasta
+      esmkit contacts ubiquitin.fasta --structure 1ubi.pdb --plot
+      esmkit contacts evaluate
+      esmkit contacts fit --structures chains -o head.json
+    """
+
+
+@command.command("predict", short_help="Predict contacts (the word may be left out).")
+@click.argument("fasta", nargs=-1, metavar="[FASTA]...")
+@click.option("-o", "--output", help="File to write; - for TSV on stdout. [<stem>.contacts.tsv]")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["tsv", "rr", "npz", "h5"]),
+    help="Pairs as a table or as CASP's RR, or whole maps. [default: what the name ends in, tsv]",
+)
+@click.option(
+    "--structure",
+    "structures",
+    multiple=True,
+    metavar="FILE[:CHAIN]",
+    help="PDB or mmCIF to score and overlay; may be given several times.",
+)
+@click.option(
+    "--plot",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FOLDER]",
+    help="Draw the map of each protein. [default: <stem>.contacts]",
+)
+@click.option(
+    "--plot-format",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of the figures.",
+)
+@head_options
+@click.option(
+    "--min-separation",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Leave closer pairs out of tsv and rr.",
+)
+@click.option(
+    "--min-probability", type=float, help="Leave less likely pairs out of tsv and rr. [all kept]"
+)
+@click.option(
+    "--max-bytes",
+    default="10GB",
+    show_default=True,
+    help="Refuse outputs of about more than this, unless --force.",
+)
+@click.option(
+    "--long",
+    type=click.Choice(["window", "whole", "truncate", "error"]),
+    default="window",
+    show_default=True,
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out and list it.",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Most tokens in one forward pass; less memory with fewer.",
+)
+@click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
+@click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
+@model_options
+def predict(
+    fasta: tuple[str, ...],
+    output: str | None,
+    file_format: str | None,
+    structures: tuple[str, ...],
+    plot: str | None,
+    plot_format: str,
+    method: str | None,
+    heads: tuple[str, ...] | None,
+    top: int | None,
+    head_weights: str | None,
+    min_separation: int,
+    min_probability: float | None,
+    max_bytes: str,
+    long: str,
+    on_invalid: str,
+    batch_tokens: int,
+    force: bool,
+    restart: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Predict the contacts of proteins (FASTA: plain, .gz, or - for standard input).
+
+    With --structure, maps are scored: precision of the top L, L/2 and L/5 pairs at short, medium
+    and long range, printed and written to <stem>.contacts.scores.tsv. Without FASTA the sequence
+    of the structure is used.
+
+    \b
+    Examples:
+      esmkit contacts seqs.fasta
+      esmkit contacts seqs.fasta --format rr
+      esmkit contacts --structure 1ubi.pdb:A --plot
+      esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
+    """
+    from esmkit.attention_fasta import parse_bytes
+    from esmkit.contacts.workflow import predict_to_files, read_chains, sources_or_structures
+
+    say = make_say(quiet)
+    if plot and Path(plot).is_file():  # --plot seqs.fasta, read as it is meant
+        fasta, plot = (*fasta, plot), ""
+    loaded: list[Esm2] = []
+
+    def model_once() -> "Esm2":
+        if not loaded:
+            loaded.append(load_model(model, device, dtype))
+        return loaded[0]
+
+    chains = read_chains(structures)
+    with sources_or_structures(fasta, chains) as sources:
+        suffix = f".contacts.{file_format or 'tsv'}"
+        target = Path(output) if output else default_output(sources, suffix)
+        if file_format and output not in (None, "-") and target.suffix != f".{file_format}":
+            raise click.UsageError(f"{output!r} does not end in .{file_format}")
+        folder = None if plot is None else Path(plot) if plot else target.with_suffix("")
+        text = predict_to_files(
+            model_once,
+            sources,
+            target,
+            _head_maker(method, heads, top, head_weights, say),
+            chains,
+            folder=folder,
+            kind=plot_format,
+            say=say,
+            on_invalid=on_invalid,  # type: ignore[arg-type]
+            force=force,
+            long=long,
+            batch_tokens=batch_tokens,
+            min_separation=min_separation,
+            min_probability=min_probability,
+            max_bytes=parse_bytes(max_bytes),
+            restart=restart,
+            command=command_line(),
+            progress=not quiet,
+        )
+    if text:
+        click.echo(text, err=output == "-")
+
+
+@command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
+@click.option(
+    "--structures", type=click.Path(), help="Folder of PDB or mmCIF files. [default: TS50]"
+)
+@head_options
+@click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
+@click.option("-o", "--output", help="Write the table as CSV. [default: printed only]")
+@click.option("--plot", type=click.Path(), help="Draw it to this file: .png, .svg or .pdf.")
+@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@model_options
+def evaluate(
+    structures: str | None,
+    method: str | None,
+    heads: tuple[str, ...] | None,
+    top: int | None,
+    head_weights: str | None,
+    each_head: bool,
+    output: str | None,
+    plot: str | None,
+    force: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Score a contact head on structures: means over chains with bootstrap intervals.
+
+    \b
+    Examples:
+      esmkit contacts evaluate
+      esmkit contacts evaluate --structures chains --head-weights head.json -o scores.csv
+      esmkit contacts evaluate --each-head --plot heads.png
+    """
+    from esmkit.contacts.workflow import evaluate_to_files
+
+    say = make_say(quiet)
+    head = _head_maker(method, heads, top, head_weights, say)
+    text = evaluate_to_files(
+        lambda: load_model(model, device, dtype),
+        lambda: structures_of(structures, make_say(quiet=False)),
+        None if each_head else head,
+        each_head=each_head,
+        output=Path(output) if output else None,
+        plot=Path(plot) if plot else None,
+        force=force,
+        progress=not quiet,
+    )
+    click.echo(text)
+
+
+@command.command("fit", short_help="Fit a contact head to structures.")
+@click.option(
+    "--structures", type=click.Path(), help="Folder of PDB or mmCIF files. [default: TS50]"
+)
+@click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
+@click.option("--seed", default=0, show_default=True, help="Of the draw and the solver.")
+@click.option(
+    "--inverse-penalty",
+    type=float,
+    default=0.15,
+    show_default=True,
+    help="C of the L1 penalty (0.15 in Rao et al. 2021); smaller leaves fewer heads.",
+)
+@click.option(
+    "-o", "--output", default="contact-head.json", show_default=True, help="File to write."
+)
+@click.option("--force", is_flag=True, help="Overwrite an output that exists.")
+@model_options
+def fit(
+    structures: str | None,
+    chains: int | None,
+    seed: int,
+    inverse_penalty: float,
+    output: str,
+    force: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Fit a contact head: L1 logistic regression on the maps of all heads (Rao et al. 2021).
+
+    Chains that took no part are scored with it and with the checkpoint's own head.
+
+    \b
+    Examples:
+      esmkit contacts fit --chains 20
+      esmkit contacts fit --structures chains -o head.json
+      esmkit contacts seqs.fasta --head-weights head.json
+    """
+    from esmkit.contacts.workflow import fit_to_file
+
+    say = make_say(quiet)
+    text = fit_to_file(
+        lambda: load_model(model, device, dtype),
+        lambda: structures_of(structures, make_say(quiet=False)),
+        Path(output),
+        chains=chains,
+        seed=seed,
+        inverse_penalty=inverse_penalty,
+        force=force,
+        progress=not quiet,
+    )
+    say(f"wrote {output}")
+    click.echo(text)

@@ -1,0 +1,348 @@
+"""What ``esmkit contacts`` does around a prediction: structures, scores, figures, files."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esmkit.errors import InputError, OptionError
+from esmkit.figures import check_folder, file_name
+from esmkit.runs import Say
+from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.store import check_output, disk_errors, write_durably
+from esmkit.structure import Structure, read_structure, split_chain
+
+if TYPE_CHECKING:
+    import pandas
+
+    from esmkit.contacts.head import ContactHead
+    from esmkit.model import Esm2
+
+__all__ = [
+    "evaluate_to_files",
+    "fit_to_file",
+    "pair_up",
+    "predict_to_files",
+    "read_chains",
+    "sources_or_structures",
+]
+
+
+def read_chains(texts: Sequence[str]) -> list[Structure]:
+    """Read structures given as FILE or FILE:CHAIN."""
+    found = []
+    for text in texts:
+        path, chain = split_chain(text)
+        found.append(read_structure(path, chain))
+    return found
+
+
+@contextlib.contextmanager
+def sources_or_structures(
+    fasta: Sequence[str], structures: Sequence[Structure]
+) -> Iterator[tuple[str, ...]]:
+    """Yield FASTA files: those given, or one made of the sequences of the structures.
+
+    Raises
+    ------
+    OptionError
+        If there is neither, or standard input is to be scored, which can be read only once.
+    """
+    if fasta:
+        if structures and "-" in fasta:
+            raise OptionError("to score on a structure, give a FASTA file in place of -")
+        yield tuple(fasta)
+        return
+    if not structures:
+        raise OptionError("give a FASTA file, - for standard input, or a --structure")
+    with tempfile.TemporaryDirectory(prefix="esmkit-") as folder:
+        name = file_name(structures[0].id if len(structures) == 1 else "structures")
+        path = Path(folder) / f"{name}.fasta"
+        path.write_text("".join(f">{s.protein.header}\n{s.protein.sequence}\n" for s in structures))
+        yield (str(path),)
+
+
+def pair_up(
+    structures: Sequence[Structure], sources: Sequence[str | Path], on_invalid: OnInvalid
+) -> list[tuple[Protein, Structure]]:
+    """Find the protein that each structure is of.
+
+    Raises
+    ------
+    InputError
+        If a structure is of none of them.
+    """
+    from esmkit.contacts.alignment import match
+
+    proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
+    pairs = []
+    for structure in structures:
+        best: tuple[float, Protein] | None = None
+        error: InputError | None = None
+        for protein in proteins:
+            try:
+                identity = match(protein.id, protein.sequence, structure).identity
+            except InputError as mismatch:
+                error = mismatch
+                continue
+            if best is None or identity > best[0]:
+                best = (identity, protein)
+        if best is None:
+            if len(proteins) == 1 and error is not None:
+                raise error
+            raise InputError(
+                f"structure {structure.id!r} is of none of the {len(proteins):,} proteins; give "
+                "the structure of one of them, or name its chain: FILE:CHAIN"
+            )
+        pairs.append((best[1], structure))
+    return pairs
+
+
+def score_maps(
+    model: "Esm2", pairs: Sequence[tuple[Protein, Structure]], head: "ContactHead", **options: Any
+) -> "pandas.DataFrame":
+    """Score the contact maps of proteins on their structures.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each structure and range; see :func:`esmkit.contacts.score_map`.
+    """
+    import pandas
+
+    tables = {
+        (protein.id, structure.id): model.contacts(protein, head=head, **options).score(structure)
+        for protein, structure in pairs
+    }
+    return pandas.concat(tables, names=["id", "structure", "range"])
+
+
+def draw_maps(
+    model: "Esm2",
+    proteins: Sequence[Protein],
+    pairs: Sequence[tuple[Protein, Structure]],
+    head: "ContactHead",
+    folder: Path,
+    *,
+    kind: str,
+    **options: Any,
+) -> list[Path]:
+    """Draw the contact map of each protein, over its structure where there is one.
+
+    Returns
+    -------
+    list of Path
+        ``ID.contacts.png``, or ``ID.STRUCTURE.png`` with a structure, and for structures
+        ``precision.png``: precision against rank.
+    """
+    from esmkit import plots
+    from esmkit.contacts.scores import precision_curves
+
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    drawn, curves = [], []
+    for protein in proteins:
+        found = model.contacts(protein, head=head, **options)
+        of_protein = [s for p, s in pairs if p.id == protein.id]
+        for structure in of_protein or [None]:
+            what = "contacts" if structure is None else file_name(structure.id)
+            path = folder / f"{file_name(protein.id)}.{what}.{kind}"
+            plots.contact_map(found, structure, path=path)
+            drawn.append(path)
+            if structure is not None:
+                curves.append((found, structure))
+    if curves:
+        path = folder / f"precision.{kind}"
+        plots.precision_by_rank(precision_curves(curves), path=path)
+        drawn.append(path)
+    return drawn
+
+
+def evaluate_to_files(
+    model: "Callable[[], Esm2]",
+    structures: Callable[[], list[Structure]],
+    make_head: "Callable[[Esm2], ContactHead] | None",
+    *,
+    each_head: bool,
+    output: Path | None,
+    plot: Path | None,
+    force: bool,
+    progress: bool,
+) -> str:
+    """Score a contact head, or each attention head, on structures; write and draw the table.
+
+    Returns
+    -------
+    str
+        The table to print.
+    """
+    from esmkit import plots
+    from esmkit.contacts.evaluation import evaluate, rank_heads
+    from esmkit.contacts.scores import precision_curves
+
+    for path in (output, plot):
+        if path is not None:
+            check_output(path, force=force)
+    chains = structures()
+    loaded = model()
+    with _bar(len(chains), "contacts", progress) as told:
+        if each_head:
+            table = rank_heads(loaded, chains, progress=told)
+            long = table[table["range"] == "long"].sort_values(by="P@L/2", ascending=False)
+            columns = ["name", "P@L", "P@L/2", "P@L/5", "low", "high", "background"]
+            text = (
+                f"the ten best of {len(long)} heads at long range, {len(chains)} chain(s), interval "
+                f"of P@L/2\n\n{long[columns].head(10).round(3).to_string(index=False)}"
+            )
+        else:
+            head = make_head(loaded) if make_head else None
+            result = evaluate(loaded, chains, head, progress=told)
+            table, text = result.chains.reset_index(), result.to_text()
+    if output is not None:
+        write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
+    if plot is not None and each_head:
+        plots.head_precision_grid(table, path=plot)
+    elif plot is not None:
+        results = ((loaded.contacts(c.protein, head=result.head), c) for c in chains)
+        plots.precision_by_rank(precision_curves(results), path=plot)
+    return text
+
+
+def fit_to_file(
+    model: "Callable[[], Esm2]",
+    structures: Callable[[], list[Structure]],
+    output: Path,
+    *,
+    chains: int | None,
+    seed: int,
+    inverse_penalty: float,
+    force: bool,
+    progress: bool,
+) -> str:
+    """Fit a contact head and score it on the chains that took no part.
+
+    Returns
+    -------
+    str
+        What to print.
+    """
+    import numpy as np
+
+    from esmkit.contacts.evaluation import evaluate
+    from esmkit.contacts.fitting import fit
+
+    check_output(output, force=force)
+    found = structures()
+    if chains is not None and chains > len(found):
+        raise OptionError(
+            f"{chains} chains were asked for and there are {len(found)}; ask for less"
+        )
+    order = np.random.default_rng(seed).permutation(len(found))
+    fitted = [found[i] for i in sorted(order[:chains])] if chains is not None else found
+    rest = [chain for chain in found if chain.id not in {c.id for c in fitted}]
+    loaded = model()
+    with _bar(len(fitted), "fit", progress) as told:
+        head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
+    with disk_errors(output):
+        head.save(output)
+    facts = head.provenance
+    lines = [
+        f"{head.source}: {facts['pairs']:,} pairs, {facts['contacts']:,} contacts; "
+        f"{facts['heads_with_weight']} of {loaded.layers * loaded.heads} heads have a weight"
+    ]
+    if rest:
+        with _bar(len(rest), "score", progress) as told:
+            lines += ["", evaluate(loaded, rest, head, progress=told).to_text()]
+        if loaded.has_contact_head:
+            lines += ["", evaluate(loaded, rest).to_text()]
+    else:
+        lines += ["no chain is left to score it on; --chains fits to some and scores on the rest"]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Yield what is told of each chain before its turn."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=name, unit="chain", disable=not shown, dynamic_ncols=True) as bar:
+
+        def told(_: str) -> None:
+            bar.update()
+
+        yield told
+
+
+def write_scores(table: "pandas.DataFrame", path: Path) -> None:
+    """Write scores as tab-separated text."""
+    text = table.reset_index().to_csv(sep="\t", index=False, lineterminator="\n")
+    with disk_errors(path):
+        write_durably(path, text.encode())
+
+
+def predict_to_files(
+    model: "Callable[[], Esm2]",
+    sources: Sequence[str],
+    target: Path,
+    make_head: "Callable[[Esm2], ContactHead] | None",
+    structures: Sequence[Structure],
+    *,
+    folder: Path | None,
+    kind: str,
+    say: Say,
+    on_invalid: OnInvalid,
+    force: bool,
+    long: Any,
+    **options: Any,
+) -> str:
+    """Write contact maps, then score and draw them.
+
+    Returns
+    -------
+    str
+        The table of scores to print; empty without structures.
+    """
+    from esmkit.contacts.files import contacts_file
+    from esmkit.contacts.head import ContactHead
+
+    scores = target.with_suffix(".scores.tsv") if structures and str(target) != "-" else None
+    if scores is not None:
+        check_output(scores, force=force)
+    if folder is not None:
+        check_folder(folder, force=force)
+    pairs = pair_up(structures, sources, on_invalid) if structures else []
+    made: list[ContactHead] = []
+
+    def head_once(loaded: "Esm2") -> "ContactHead":
+        if not made:
+            made.append((make_head or ContactHead.of_checkpoint)(loaded))
+        return made[0]
+
+    contacts_file(
+        model,
+        sources,
+        target,
+        head_once,
+        on_invalid=on_invalid,
+        long=long,
+        force=force,
+        say=say,
+        **options,
+    )
+    if str(target) != "-":
+        say(f"wrote {target}")
+    text = ""
+    if pairs:
+        table = score_maps(model(), pairs, head_once(model()), long=long)
+        text = table.round(3).to_string()
+        if scores is not None:
+            write_scores(table, scores)
+            say(f"wrote {scores}")
+    if folder is not None:
+        proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
+        drawn = draw_maps(
+            model(), proteins, pairs, head_once(model()), folder, kind=kind, long=long
+        )
+        say(f"drew {len(drawn)} figure(s) in {folder}")
+    return text
