@@ -214,6 +214,6 @@ def best_heads(
 
     Ties go to the head that stands first in the model.
     """
-    rows = table[table["range"] == of_range]
-    ranked = rows.sort_values([measure, "layer", "head"], ascending=[False, True, True])
+    rows = table.query("range == @of_range")
+    ranked = rows.sort_values(by=[measure, "layer", "head"], ascending=[False, True, True])
     return list(ranked["name"].head(count))

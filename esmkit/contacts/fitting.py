@@ -93,7 +93,7 @@ def fit(
     return ContactHead.regression(
         model,
         weights,
-        float(regression.intercept_[0]),
+        float(np.ravel(regression.intercept_)[0]),
         source=f"regression fitted to {len(chains)} chain(s)",
         provenance=_provenance(model, chains, true, weights, inverse_penalty, min_separation, seed),
     )

@@ -115,7 +115,7 @@ def score_maps(
         (protein.id, structure.id): model.contacts(protein, head=head, **options).score(structure)
         for protein, structure in pairs
     }
-    return pandas.concat(tables, names=["id", "structure", "range"])
+    return pandas.concat(tables).rename_axis(["id", "structure", "range"])
 
 
 def draw_maps(
@@ -189,7 +189,7 @@ def evaluate_to_files(
     with _bar(len(chains), "contacts", progress) as told:
         if each_head:
             table = rank_heads(loaded, chains, progress=told)
-            long = table[table["range"] == "long"].sort_values(by="P@L/2", ascending=False)
+            long = table.query("range == 'long'").sort_values(by="P@L/2", ascending=False)
             columns = ["name", "P@L", "P@L/2", "P@L/5", "low", "high", "background"]
             text = (
                 f"the ten best of {len(long)} heads at long range, {len(chains)} chain(s), interval "
