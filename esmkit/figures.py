@@ -31,7 +31,7 @@ def file_name(name: str) -> str:
     >>> file_name("sp|P69905|HBA_HUMAN")
     'sp_P69905_HBA_HUMAN-dd05f5c8'
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-")
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-") or "protein"
     if safe.split(".")[0].upper() in _RESERVED:
         safe = f"_{safe}"
     if safe != name:
@@ -45,7 +45,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     Raises
     ------
     OutputError
-        If it is a file, cannot be made, or holds something and ``force`` is not set.
+        If it is a file, or holds something and ``force`` is not set.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{str(folder)!r} is a file; name a folder for the figures with --plot")
@@ -55,7 +55,6 @@ def check_folder(folder: Path, *, force: bool) -> None:
                 f"the folder {str(folder)!r} is not empty; --force draws into it all the same, or "
                 "--plot names another"
             )
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def focus(maps: AttentionMaps) -> NDArray[np.float64]:
@@ -141,6 +140,8 @@ def attention_figures(
                     f"{found.heads[0]} to {found.heads[-1]}"
                 )
         check_folder(folder, force=force)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         for name, maps in found.items():
             start = file_name(name)
             target = folder / f"{start}.heads.{kind}"

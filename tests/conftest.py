@@ -1,7 +1,11 @@
 """Fixtures: tiny seeded checkpoints for quick tests, and the real offline one."""
 
+import io
 import os
+import signal
+import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from hypothesis import settings
 
 from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.checkpoints.convert import esm2_config, write_folder
+from esmkit.cli import main
 from esmkit.data import demo_proteins
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2, load
@@ -156,3 +161,51 @@ def real() -> Esm2:
 @pytest.fixture(scope="session")
 def demo() -> list[Protein]:
     return demo_proteins()
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the esmkit command in this process, in a folder of its own."""
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    def run_one(
+        *arguments: object, cwd: Path, text: str = "", terminal: bool = False, **environment: str
+    ) -> Done:
+        stdin = Terminal if terminal else io.TextIOWrapper
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["esmkit", *map(str, arguments)])
+            patch.setattr(sys, "stdin", stdin(io.BytesIO(text.encode())))
+            patch.setattr(warnings, "showwarning", warnings.showwarning)
+            patch.setattr(signal, "signal", lambda *_: None)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", OfflineCheckpointWarning)
+                with pytest.raises(SystemExit) as stopped:
+                    main()
+        output = capsys.readouterr()
+        return Done(int(stopped.value.code or 0), output.out, output.err)
+
+    return run_one
+
+
+def fails(done: Done, code: int = 1) -> str:
+    """Check that a command failed with one sentence and no traceback, and return the sentence."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if "error:" in line.lower()]
+    assert len(errors) == 1, done.stderr
+    return errors[0]

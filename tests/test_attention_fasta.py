@@ -221,7 +221,7 @@ def test_resume_gives_the_same_bytes(
         with pytest.raises(_Stop):
             attention_file(tiny, fasta, tmp_path / "cut.h5", options)
     assert len(list((tmp_path / "cut.h5.work").glob("*.safetensors"))) == shards
-    with pytest.raises(ResumeError, match="heads was .* now"):
+    with pytest.raises(ResumeError, match=r"heads was .* now"):
         attention_file(tiny, fasta, tmp_path / "cut.h5", AttentionOptions(heads=("L0H0",)))
     said: list[str] = []
     attention_file(tiny, fasta, tmp_path / "cut.h5", options, say=said.append)
@@ -244,7 +244,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(store.os, "fsync", full)
-        with pytest.raises(OutputError, match="No space left on device.*is kept: make room or"):
+        with pytest.raises(OutputError, match=r"No space left on device.*is kept: make room or"):
             attention_file(tiny, fasta, tmp_path / "o.h5")
     assert not (tmp_path / "o.h5").exists()
     assert list((tmp_path / "o.h5.work").glob("*.safetensors"))

@@ -8,63 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas
 import pytest
-from conftest import assert_close, random_sequence, write_fasta
+from conftest import Done, assert_close, fails, random_sequence, write_fasta
 
 import esmkit
-from esmkit.checkpoints import OfflineCheckpointWarning
-from esmkit.cli import _COMMANDS, cli, main
+from esmkit.cli import _COMMANDS, cli
 from esmkit.model import Esm2
 
 REPOSITORY = Path(esmkit.__file__).parents[1]
-
-
-@dataclass
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the esmkit command in this process, in a folder of its own."""
-
-    def run_one(*arguments: object, cwd: Path, text: str = "", **environment: str) -> Done:
-        with monkeypatch.context() as patch:
-            patch.chdir(cwd)
-            patch.setattr(sys, "argv", ["esmkit", *map(str, arguments)])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-            patch.setattr(warnings, "showwarning", warnings.showwarning)
-            patch.setattr(signal, "signal", lambda *_: None)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", OfflineCheckpointWarning)
-                with pytest.raises(SystemExit) as stopped:
-                    main()
-        output = capsys.readouterr()
-        return Done(int(stopped.value.code or 0), output.out, output.err)
-
-    return run_one
-
-
-def fails(done: Done, code: int = 1) -> str:
-    """Check that a command failed with one sentence and no traceback, and return the sentence."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if "error:" in line.lower()]
-    assert len(errors) == 1, done.stderr
-    return errors[0]
 
 
 @pytest.fixture

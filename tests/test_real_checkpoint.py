@@ -38,10 +38,15 @@ def check_against(states: np.ndarray, oracle: np.ndarray) -> None:
     np.testing.assert_allclose(pooled, expected, rtol=0, atol=1e-5)
 
 
-def test_equal_to_hugging_face_eager_one_at_a_time(real: Esm2, proteins, packed):
-    network = EsmModel.from_pretrained(
+@pytest.fixture(scope="module")
+def network(real: Esm2) -> EsmModel:
+    """Hugging Face's own encoder, eager."""
+    return EsmModel.from_pretrained(
         real.checkpoint.folder, add_pooling_layer=False, attn_implementation="eager"
     ).eval()
+
+
+def test_equal_to_hugging_face_eager_one_at_a_time(network, proteins, packed):
     for protein, states in zip(proteins, packed, strict=True):
         ids = torch.from_numpy(encode(protein.sequence))[None]
         with torch.no_grad():
@@ -109,3 +114,19 @@ def test_embeddings_know_biology(real: Esm2, demo):
     near = cosine(real.embed(mutant).mean, vectors["P69905"])
     far = max(cosine(vectors["P69905"], v) for name, v in vectors.items() if name != "P69905")
     assert near > 0.99 > far
+
+
+def test_attention_is_that_of_hugging_face_for_every_head(real: Esm2, proteins, network):
+    """Every map of every demo protein within 1e-5 of eager attention, before the cast."""
+    for protein, maps in zip(proteins, real.attention(proteins), strict=True):
+        with torch.no_grad():
+            tokens = torch.from_numpy(encode(protein.sequence))[None]
+            theirs = network(tokens, output_attentions=True).attentions
+        for layer, of_layer in enumerate(theirs):
+            ours, places = maps[f"L{layer}"], slice(20 * layer, 20 * layer + 20)
+            whole = of_layer[0].numpy()
+            np.testing.assert_allclose(ours, whole[:, 1:-1, 1:-1], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(maps.bos[places], whole[:, 1:-1, 0], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(maps.eos[places], whole[:, 1:-1, -1], rtol=0, atol=1e-5)
+            total = ours.sum(-1) + maps.bos[places] + maps.eos[places]
+            np.testing.assert_allclose(total, 1, rtol=0, atol=1e-5)

@@ -192,10 +192,10 @@ def command(
     if plot != NO_PLOT:
         from esmkit.figures import attention_figures
 
-        for path in attention_figures(
-            target, folder, heads=plot_heads, kind=plot_format, force=force
-        ):
-            say(f"drew {path}")
+        drawn = list(
+            attention_figures(target, folder, heads=plot_heads, kind=plot_format, force=force)
+        )
+        say(f"drew {len(drawn)} figure(s) in {folder}")
 
 
 def _sources(

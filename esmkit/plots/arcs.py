@@ -1,0 +1,160 @@
+"""The strongest links of a head, as arcs along the sequence."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from esmkit.maps import AttentionMaps, head_name, parse_head
+from esmkit.plots import matrix
+from esmkit.plots.figure import MARGIN, PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
+from esmkit.plots.thumbnails import describe
+
+__all__ = ["attention_arcs"]
+
+Link: TypeAlias = tuple[int, int, float]
+"""(query number, key number, weight)"""
+
+MOST_LINKS = 100
+"""More arcs than this hide one another."""
+
+HEIGHT, REACH = 1.4, 0.85
+"""Inches above and below the sequence, and the part of them that the tallest arc takes."""
+
+FLATTENED = 0.7
+"""Power of the distance that makes the height: short arcs stay visible beside long ones."""
+
+LETTERS = 0.3
+"""Inches between the arcs above and below, where the sequence stands."""
+
+FORWARD, BACKWARD = "#D55E00", "#0072B2"
+"""Okabe and Ito's vermilion and blue."""
+
+WIDEST, THINNEST = 2.2, 0.3
+"""Points."""
+
+
+def attention_arcs(
+    maps: AttentionMaps,
+    head: str,
+    *,
+    count: int | None = None,
+    min_separation: int = 6,
+    path: str | Path | None = None,
+) -> Figure:
+    """Draw the strongest links of a head as arcs along the sequence.
+
+    Arcs above the sequence lead from a query to a key after it, arcs below to one before it; a
+    pair that looks at each other is an arc on both sides. Width and opacity follow the weight.
+
+    Parameters
+    ----------
+    maps : AttentionMaps
+        R residues.
+    head : str
+        Such as ``L5H4``.
+    count : int, optional
+        How many links; by default R, but no more than 100.
+    min_separation : int
+        Leave out pairs closer than this along the sequence; 6 leaves out neighbours and turns. Use
+        1 for heads that look at neighbours.
+    path : path, optional
+        Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    OptionError
+        If the head is not here, ``count`` is below 1, or the extension is another.
+    """
+    name = head_name(*parse_head(head))
+    residues = len(maps.sequence)
+    count = min(residues, MOST_LINKS) if count is None else count
+    table = maps.top(count, head=name, min_separation=max(1, min_separation))
+    columns = (table[column].tolist() for column in ("query_number", "key_number", "weight"))
+    links = list(zip(*columns, strict=True))
+    middle = TITLE_HEIGHT + 0.1 + HEIGHT
+    left, across = MARGIN + 0.1, PAGE_WIDTH - 2 * MARGIN - 0.2
+    with house_style():
+        figure = new(
+            PAGE_WIDTH,
+            middle + LETTERS + HEIGHT + 0.1,
+            f"{maps.id} · {len(links)} strongest links of head {name}",
+            f"at least {min_separation} residues apart · {describe(maps)}",
+        )
+        above = panel(figure, left, middle - HEIGHT, across, HEIGHT)
+        below = panel(figure, left, middle + LETTERS, across, HEIGHT)
+        for axes, forward in ((above, True), (below, False)):
+            axes.set(xlim=(0.5, residues + 0.5), ylim=(0, 1 / REACH) if forward else (1 / REACH, 0))
+            draw_arcs(axes, links, forward)
+            axes.spines[:].set_visible(False)
+            axes.spines["bottom" if forward else "top"].set_visible(True)
+            axes.set_yticks([])
+        matrix.residue_axis(above, "x", maps.sequence, most=16)
+        below.xaxis.tick_top()
+        below.set_xticks(above.get_xticks(), labels=[])
+        add_legends(above, below, links)
+        return finish(figure, path)
+
+
+def arc(query: int, key: int, farthest: int) -> NDArray[np.float64]:
+    """Return the points of half an ellipse (61, 2) between two residues, height up to 1."""
+    turn = np.linspace(np.pi, 0, 61)
+    across = (query + key) / 2 + (key - query) / 2 * np.cos(turn)
+    return np.stack([across, (abs(key - query) / farthest) ** FLATTENED * np.sin(turn)], axis=1)
+
+
+def draw_arcs(axes: Axes, links: Sequence[Link], forward: bool) -> None:
+    """Draw the links of one direction, the strongest last, so that it lies on top."""
+    colour = FORWARD if forward else BACKWARD
+    farthest = max((abs(key - query) for query, key, _ in links), default=1)
+    strongest = max((weight for *_, weight in links), default=1.0)
+    drawn = [link for link in reversed(links) if (link[1] > link[0]) == forward]
+    shares = [weight / strongest for *_, weight in drawn]
+    arcs = LineCollection(
+        [arc(query, key, farthest) for query, key, _ in drawn],
+        linewidths=[width(share) for share in shares],
+        colors=[to_rgba(colour, opacity(share)) for share in shares],
+        capstyle="round",
+    )
+    axes.add_collection(arcs, autolim=False)
+
+
+def width(share: float) -> float:
+    """Return the width of an arc, points, from its weight as a share of the strongest."""
+    return THINNEST + (WIDEST - THINNEST) * share
+
+
+def opacity(share: float) -> float:
+    """Return the opacity of an arc, likewise."""
+    return 0.3 + 0.7 * share
+
+
+def add_legends(above: Axes, below: Axes, links: Sequence[Link]) -> None:
+    """Say which direction is which, and what width means."""
+    for axes, height, text, colour in (
+        (above, 0.97, "towards the C-terminus: query before key", FORWARD),
+        (below, 0.03, "towards the N-terminus: query after key", BACKWARD),
+    ):
+        axes.text(0, height, text, color=colour, transform=axes.transAxes, va="center")
+    if not links:
+        above.text(0.5, 0.5, "no pairs so far apart", transform=above.transAxes, ha="center")
+        return
+    weights = [weight for *_, weight in links]
+    shown = sorted({float(f"{w:.2g}") for w in (weights[0], median(weights), weights[-1])})
+    lines = [
+        Line2D([], [], color="black", lw=width(w / shown[-1]), alpha=opacity(w / shown[-1]))
+        for w in shown
+    ]
+    above.legend(lines, [f"weight {w:.2g}" for w in shown], loc="upper right", ncols=3, borderpad=0)

@@ -1,0 +1,153 @@
+"""What every picture of an R x R map needs: colours, a scale, pooling, residues on the axes."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.image import AxesImage
+from matplotlib.ticker import FormatStrFormatter
+from numpy.typing import NDArray
+
+__all__ = ["colour_bar", "colours", "draw", "pool", "residue_axis", "residue_ticks", "scale"]
+
+NEVER_SEEN = "0.78"
+"""Grey of pairs that were never in one window."""
+
+FADED = 0.25
+"""Part of the colours that is faded into white."""
+
+BLENDED = "data"
+"""Where image and dots do not match, weights are averaged, not colours: those would turn grey."""
+
+SMALLEST_LETTER, LARGEST_LETTER = 4.5, 7.0
+"""Points. With less room for each, only some letters stand on an axis."""
+
+STEPS = tuple(base * 10**power for power in range(6) for base in (1, 2, 5))
+
+
+@cache
+def colours() -> Colormap:
+    """Return the colours of attention: white for none, through orange and purple, to black.
+
+    Magma reversed, with its pale yellow end faded into white, and its steps then spaced so that
+    lightness (L* of CIELAB) falls evenly: the picture keeps its meaning in greys and for every
+    kind of colour vision.
+    """
+    along = np.linspace(0, 1, 1024)[:, None]
+    faded = 1 - np.minimum(along / FADED, 1) * (1 - matplotlib.colormaps["magma_r"](along[:, 0]))
+    darkness = 100 - lightness(faded[:, :3])
+    even = np.interp(np.linspace(0, 100, 256), darkness, along[:, 0])
+    steps = [np.interp(even, along[:, 0], faded[:, channel]) for channel in range(3)]
+    return ListedColormap(np.stack(steps, axis=1)).with_extremes(bad=NEVER_SEEN)
+
+
+def lightness(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return L* of CIELAB, 0 for black to 100 for white, of sRGB colours (..., 3)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    dark = luminance <= (6 / 29) ** 3
+    return np.where(dark, luminance * (29 / 3) ** 3, 116 * np.cbrt(luminance) - 16)
+
+
+def scale(values: Iterable[NDArray[np.float32]], percentile: float) -> Normalize:
+    """Return the linear scale from 0 to a percentile of all values that are not NaN."""
+    seen = np.concatenate([of_one[~np.isnan(of_one)] for of_one in values])
+    largest = float(np.percentile(seen, percentile)) if len(seen) else 0.0
+    return Normalize(vmin=0, vmax=largest or 1.0)
+
+
+def pool(square: NDArray[np.float32], limit: int) -> tuple[NDArray[np.float32], int]:
+    """Shrink a map to at most ``limit`` rows and columns by the maximum of each block.
+
+    A mean would make thin diagonals and single contacts fade away.
+
+    Returns
+    -------
+    numpy.ndarray of float32
+        NaN where a whole block is NaN.
+    int
+        Residues along the side of a block; the last one may hold fewer.
+    """
+    block = max(1, -(-len(square) // limit))
+    if block == 1:
+        return square, 1
+    starts = np.arange(0, len(square), block)
+    return np.fmax.reduceat(np.fmax.reduceat(square, starts, axis=0), starts, axis=1), block
+
+
+def draw(axes: Axes, square: NDArray[np.float32], norm: Normalize, limit: int) -> AxesImage:
+    """Draw a map so that coordinates are residue numbers: first query on top, first key left."""
+    residues = len(square)
+    shown, block = pool(square, limit)
+    edge = 0.5 + len(shown) * block
+    image = axes.imshow(
+        shown,
+        cmap=colours(),
+        norm=norm,
+        extent=(0.5, edge, edge, 0.5),
+        aspect="auto",
+        interpolation_stage=BLENDED,
+    )
+    axes.set(xlim=(0.5, residues + 0.5), ylim=(residues + 0.5, 0.5))
+    return image
+
+
+def colour_bar(
+    axes: Axes, image: AxesImage, what: str, percentile: float, *, across: bool = False
+) -> None:
+    """Fill axes with the bar that explains an image's colours, and say where they are cut."""
+    figure = axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(
+        image, cax=axes, orientation="horizontal" if across else "vertical", extend="max"
+    )
+    bar.set_label(f"{what}, cut at the {percentile:g}th percentile", loc="left" if across else None)
+    bar.ax.locator_params(nbins=5)
+    bar.formatter = FormatStrFormatter("%g")
+
+
+def residue_ticks(residues: int, most: int) -> list[int]:
+    """Return residue numbers for about that many ticks: the first, round ones, the last."""
+    step = next((step for step in STEPS if residues / step <= most), STEPS[-1])
+    round_ones = [n for n in range(step, residues, step) if n - 1 > step / 2]
+    inner = [n for n in round_ones if n > 1 and residues - n > step / 2]
+    return sorted({1, *inner, residues})
+
+
+def residue_axis(axes: Axes, which: Literal["x", "y"], sequence: str, *, most: int = 10) -> None:
+    """Put residues on an axis: every letter of a short protein, else letters beside the numbers.
+
+    Parameters
+    ----------
+    axes : Axes
+        Its coordinates are residue numbers.
+    which : 'x' or 'y'
+    sequence : str
+        R residues.
+    most : int
+        Of the numbers, about.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    numbers = residue_ticks(len(sequence), most)
+    points = room(axes, which, len(sequence))
+    if points < SMALLEST_LETTER:
+        axis.set_ticks(numbers, labels=[f"{sequence[n - 1]}{n}" for n in numbers])
+        return
+    points = min(points, LARGEST_LETTER)
+    axis.set_ticks(numbers, labels=[str(number) for number in numbers])
+    axis.remove_overlapping_locs = False  # letters are minor ticks, and stand at numbers too
+    axis.set_ticks(range(1, len(sequence) + 1), labels=list(sequence), minor=True)
+    axis.set_tick_params(which="minor", length=0, pad=2, labelsize=points)
+    axis.set_tick_params(which="major", length=1.5, pad=points + 2.5)
+
+
+def room(axes: Axes, which: Literal["x", "y"], residues: int) -> float:
+    """Return the points that each residue has on an axis."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    size = axes.get_position().size * figure.get_size_inches() * 72
+    return float(size["xy".index(which)] / residues)
