@@ -6,6 +6,7 @@ esmkit reads through Biopython, so Biopython is no oracle here.
 import gzip
 import pickle
 from pathlib import Path
+from typing import Any
 
 import mdtraj
 import numpy as np
@@ -51,7 +52,7 @@ FLOAT32 = 1e-5
 
 def test_ubiquitin_against_mdtraj(tmp_path: Path):
     ours = demo_structure()
-    theirs = mdtraj.load_pdb(write(tmp_path / "1ubi.pdb", ubiquitin_text()))
+    theirs: Any = mdtraj.load_pdb(write(tmp_path / "1ubi.pdb", ubiquitin_text()))
     residues = [r for r in theirs.topology.residues if r.is_protein]
     assert [str(r.resSeq) for r in residues] == list(ours.residue_numbers)
     xyz = 10 * theirs.xyz[0].astype(np.float64)
@@ -703,6 +704,7 @@ def test_mmcif_models_and_altlocs(read):
     lines = ["MODEL 1", *chain_lines("A"), "MODEL 5", *residue_lines(1), *a, *b]
     text = to_mmcif(lines, {"1": 1, "2": 2}, ["ALA", "ALA"])
     assert read(text, name="y.cif").resolved.tolist() == [True, False]
+    assert read(text.replace(" 1\n", " x\n"), name="y.cif").model == 1
     zero = read(text.replace(" 5\n", " 0\n"), name="y.cif", model=0)
     assert (zero.model, zero.resolved.sum()) == (0, 2)
     second = read(text, name="y.cif", model=5)
@@ -851,7 +853,7 @@ def test_hybrid_36_numbers_are_refused(read):
 
 
 def test_lines_that_are_not_used_do_no_harm(read):
-    odd = ["HEADER    X                                       99-ZZZ-9X   1ABC", "REMARK 350"]
+    odd = ["HEADER    X                                       12-FOO-99   1ABC", "REMARK 350"]
     lines = [x[:60] + " x.xx" for x in chain_lines("AW")]  # no B factor, no element
     anisou = "ANISOU    1  N   ALA A   1     x"
     assert read([*odd, lines[0], anisou, "", *lines[1:], "CONECT", "END"]).sequence == "AW"

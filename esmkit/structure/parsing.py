@@ -125,7 +125,7 @@ def _build(
 def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     """Parse the lines of a PDB file (wwPDB format 3.3).
 
-    Only what is used goes to Biopython: an odd date in the header or a bad B factor would stop it.
+    Only what is used goes to Biopython: a damaged ANISOU line or a date in an odd format stops it.
     SEQRES and MODRES are read here, because ``Bio.SeqIO`` gives letters without the names, so that
     caps and whatever MODRES explains would be X.
     """
@@ -187,7 +187,9 @@ def parse_mmcif(text: str, path: Path, model: int | None) -> StructureFile:
         "pdbx_PDB_ins_code": column("?", "pdbx_PDB_ins_code"),
         "occupancy": list(map(_number, column("1", "occupancy"))),
         "B_iso_or_equiv": ["0"] * len(chains),
-        "pdbx_PDB_model_num": column("1", "pdbx_PDB_model_num"),
+        "pdbx_PDB_model_num": [
+            number if _is_number(number) else "1" for number in column("1", "pdbx_PDB_model_num")
+        ],
         **{key: column("?", key) for key in ("label_atom_id", "label_comp_id")},
         **{key: list(map(_number, sites[key])) for key in ("Cartn_x", "Cartn_y", "Cartn_z")},
     }
