@@ -137,13 +137,21 @@ def _kind(letter: str) -> str:
 
 
 @contextlib.contextmanager
-def open_text(path: str | Path) -> Iterator[IO[str]]:
-    """Open a FASTA file, plain or gzip, or standard input (``-``), as UTF-8 text.
+def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -> Iterator[IO[str]]:
+    """Open a file, plain or gzip, or standard input (``-``), as UTF-8 text.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file, or ``-``.
+    kind, example : str
+        What the file should be and what such a file is called, for the messages.
 
     Raises
     ------
     InputError
-        If the file is missing, is a folder, is compressed in another way or is not text.
+        If the file is missing, is a folder, is compressed in another way, is damaged or cannot be
+        read.
     """
     name = "standard input" if str(path) == "-" else str(path)
     with contextlib.ExitStack() as stack:
@@ -156,46 +164,47 @@ def open_text(path: str | Path) -> Iterator[IO[str]]:
                 raise InputError(f"there is no file {name!r}; check the path") from None
             except IsADirectoryError:
                 raise InputError(
-                    f"{name!r} is a folder; name the FASTA files in it, such as {name}/*.fasta"
+                    f"{name!r} is a folder; name the {kind} files in it, such as {name}/{example}"
                 ) from None
-            except OSError as error:
-                raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-        head = buffered.peek(8)
-        for magic, kind in _MAGIC_OF_OTHER_ARCHIVES.items():
-            if head.startswith(magic):
-                raise InputError(
-                    f"{name!r} is {kind} data; give plain FASTA text or FASTA packed with gzip"
-                )
-        plain = gzip.GzipFile(fileobj=buffered) if head.startswith(b"\x1f\x8b") else buffered
-        text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
+            except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+                why = getattr(error, "strerror", None) or error
+                raise InputError(f"cannot read {name!r}: {why}") from None
         try:
-            yield text
-        finally:
-            with contextlib.suppress(ValueError, OSError):
-                text.detach()
+            buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+            head = buffered.peek(8)
+            for magic, other in _MAGIC_OF_OTHER_ARCHIVES.items():
+                if head.startswith(magic):
+                    raise InputError(
+                        f"{name!r} is {other} data; give plain {kind} text or {kind} packed with gzip"
+                    )
+            plain = gzip.GzipFile(fileobj=buffered) if head.startswith(b"\x1f\x8b") else buffered
+            text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
+            try:
+                yield text
+            finally:
+                with contextlib.suppress(ValueError, OSError):
+                    text.detach()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"{name!r} is a damaged gzip file ({error}); copy or download it again"
+            ) from None
+        except OSError as error:  # a disk or a network share that fails half-way
+            raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
 
 
 def _fasta_records(path: str | Path) -> Iterator[tuple[str, str]]:
     """Yield (header, sequence) from one file after checking that it is FASTA at all."""
     name = "standard input" if str(path) == "-" else str(path)
-    try:
-        with open_text(path) as handle:
-            first = _first_line(handle)
-            if not first:
-                raise InputError(f"{name!r} is empty; a FASTA file has a '>' line for each protein")
-            if not first.startswith(">"):
-                raise InputError(
-                    f"{name!r} is not FASTA: it begins with {shorten(first.strip(), 30)!r} where "
-                    "a line that begins with '>' should stand"
-                )
-            yield from SimpleFastaParser(_chain(first, handle))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{name!r} is a damaged gzip file ({error}); copy or download it again"
-        ) from None
-    except OSError as error:  # a disk or a network share that fails half-way
-        raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
+    with open_text(path) as handle:
+        first = _first_line(handle)
+        if not first:
+            raise InputError(f"{name!r} is empty; a FASTA file has a '>' line for each protein")
+        if not first.startswith(">"):
+            raise InputError(
+                f"{name!r} is not FASTA: it begins with {shorten(first.strip(), 30)!r} where "
+                "a line that begins with '>' should stand"
+            )
+        yield from SimpleFastaParser(_chain(first, handle))
 
 
 def _first_line(handle: IO[str]) -> str:

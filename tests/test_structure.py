@@ -1,14 +1,16 @@
-"""Structure files: every hard case of PDB and mmCIF, against Bio.PDB, mdtraj, scipy and mkdssp."""
+"""Structure files: every hard case of PDB and mmCIF, against mdtraj, scipy, mkdssp and columns.
+
+esmkit reads through Biopython, so Biopython is no oracle here.
+"""
 
 import gzip
-import io
 import pickle
 from pathlib import Path
 from typing import Any
 
+import mdtraj
 import numpy as np
 import pytest
-from Bio.PDB.PDBParser import PDBParser
 from scipy.spatial.distance import cdist
 from structure_files import (
     NAMES,
@@ -44,26 +46,25 @@ def read(tmp_path: Path):
 # Ubiquitin, against independent readers
 
 
-def test_ubiquitin_against_biopython():
+# Å: Biopython holds float32, whose step is 4e-6 at 50 Å; mdtraj holds nanometres in float32.
+FLOAT32 = 1e-5
+
+
+def test_ubiquitin_against_mdtraj(tmp_path: Path):
     ours = demo_structure()
-    residues = biopython_residues(io.StringIO(ubiquitin_text()))
-    assert [str(r.id[1]) for r in residues] == list(ours.residue_numbers)
-    cb = [r["CA" if r.get_resname() == "GLY" else "CB"].coord for r in residues]
-    backbone = [[r[name].coord for name in ("N", "CA", "C", "O")] for r in residues]
-    # Bio.PDB holds float32, whose step is 4e-6 at 50 Å
-    np.testing.assert_allclose(ours.cb, cb, atol=5e-6)
-    np.testing.assert_allclose(ours.backbone, backbone, atol=5e-6)
+    theirs: Any = mdtraj.load_pdb(write(tmp_path / "1ubi.pdb", ubiquitin_text()))
+    residues = [r for r in theirs.topology.residues if r.is_protein]
+    assert [str(r.resSeq) for r in residues] == list(ours.residue_numbers)
+    xyz = 10 * theirs.xyz[0].astype(np.float64)
+    cb = [xyz[r.atom("CA" if r.name == "GLY" else "CB").index] for r in residues]
+    backbone = [[xyz[r.atom(name).index] for name in ("N", "CA", "C", "O")] for r in residues]
+    np.testing.assert_allclose(ours.cb, cb, rtol=0, atol=FLOAT32)
+    np.testing.assert_allclose(ours.backbone, backbone, rtol=0, atol=FLOAT32)
     np.testing.assert_array_equal(ours.ca, ours.backbone[:, 1])
     assert ours.sequence == demo_proteins()[0].sequence
     assert ours.id == "1ubi_A"
     assert ours.resolved.all()
     assert not ours.notes
-
-
-def biopython_residues(file: Any) -> list[Any]:
-    """The residues of chain A that stand in ATOM lines."""
-    structure: Any = PDBParser(QUIET=True).get_structure("x", file)
-    return [residue for residue in structure[0]["A"] if residue.id[0] == " "]
 
 
 def test_distances_and_contacts_against_scipy():
@@ -75,7 +76,7 @@ def test_distances_and_contacts_against_scipy():
     expected = cdist(list(cb.values()), list(cb.values()))
     ours = demo_structure()
     assert ours.distances.dtype == np.float32
-    np.testing.assert_allclose(ours.distances, expected, atol=5e-6)
+    np.testing.assert_allclose(ours.distances, expected, rtol=0, atol=FLOAT32)
     for cutoff in (8.0, 4, 12.5):
         contacts = ours.contacts(cutoff)
         assert contacts.dtype == bool
@@ -240,6 +241,32 @@ def test_runs_find_their_place_in_seqres_whatever_their_numbers(read):
     assert structure.residue_numbers[9:11] == ("501", "502")
 
 
+def test_bonds_decide_where_the_numbers_do_not_fit(read):
+    # the A of "AC" could stand before the gap as well; the W of "WG" is a mutation
+    lines = seqres([NAMES[x] for x in "KAGGACLMNPQRSTVFG"]) + chain_lines("K", 50)
+    lines += [*chain_lines("AC", 5), *chain_lines("LMNPQRSTV", 7), *chain_lines("WG", 16)]
+    structure = read(lines)
+    assert structure.sequence == "KAGGACLMNPQRSTVWG"
+    assert np.flatnonzero(~structure.resolved).tolist() == [1, 2, 3]
+
+
+def test_a_mutated_end_stays_with_the_residue_it_is_bonded_to(read):
+    # W stands for the D; the full sequence has a W of its own where residues are missing
+    lines = seqres([NAMES[x] for x in "MKDWLACEFGHIKLPQRST"]) + chain_lines("MKW", 50)
+    structure = read([*lines, *chain_lines("ACEFGHIKLPQRST", 5)])
+    assert structure.sequence == "MKWWLACEFGHIKLPQRST"
+    assert np.flatnonzero(~structure.resolved).tolist() == [3, 4]
+    # what stands alone finds its letter
+    structure = read([*lines[:-5], *residue_lines(90, "TRP"), *chain_lines("ACEFGHIKLPQRST", 5)])
+    assert structure.sequence == "MKDWLACEFGHIKLPQRST"
+    assert np.flatnonzero(~structure.resolved).tolist() == [2, 4]
+
+
+def test_numbers_that_count_the_full_sequence_are_taken_as_they_are(read):
+    structure = read(seqres(["ALA"] * 5) + chain_lines("AA", 3))
+    assert np.flatnonzero(structure.resolved).tolist() == [2, 3]
+
+
 def test_seqres_of_another_chain_is_not_used(read):
     wrong = [NAMES[x] for x in "WWWWWWWWWW"]
     structure = read(seqres(wrong) + chain_lines("ACDEF"))
@@ -277,7 +304,7 @@ def test_insertion_codes_keep_their_order_and_make_no_gaps(read):
     structure = read(lines)
     assert structure.residue_numbers == ("52", "52A", "52B", "53")
     assert structure.sequence == "AAAA"
-    np.testing.assert_allclose(structure.ca[:, 0], [1.25, 5.05, 8.85, 12.65], atol=1e-9)
+    np.testing.assert_allclose(structure.ca[:, 0], [1.25, 5.05, 8.85, 12.65], rtol=0, atol=FLOAT32)
     # inserted residues that are missing leave no number behind
     assert read(lines[:5] + [x for x in lines if x[26] == "B"]).sequence == "AA"
 
@@ -309,31 +336,65 @@ def test_one_location_for_the_whole_residue(read):
     np.testing.assert_allclose(structure.backbone[0, 3, 2], 0.0)  # B has no O
 
 
-def test_alternate_locations_against_biopython(read, tmp_path: Path):
+def test_alternate_locations_of_ubiquitin(read):
     lines = ubiquitin_text().splitlines()
     random = np.random.default_rng(0)
-    out = []
+    out, alphas = [], []
     for line in lines:
+        x = float(line[30:38]) if line.startswith("ATOM") else 0.0
         if line.startswith("ATOM") and int(line[22:26]) % 3 == 0:
-            other = float(line[30:38]) + 1 + float(np.round(random.random(), 3))
+            other = x = x + 1 + float(np.round(random.random(), 3))
             out.append(f"{line[:16]}A{line[17:54]}  0.35{line[60:]}")
             out.append(f"{line[:16]}B{line[17:30]}{other:8.3f}{line[38:54]}  0.65{line[60:]}")
         else:
             out.append(line)
-    ours = read(out, name="alt.pdb")
-    # Bio.PDB selects by occupancy too
-    ca = [residue["CA"].coord for residue in biopython_residues(tmp_path / "alt.pdb")]
-    np.testing.assert_allclose(ours.ca, ca, atol=5e-6)
+        if line.startswith("ATOM") and line[12:16] == " CA ":
+            alphas.append([x, float(line[38:46]), float(line[46:54])])
+    ours = read(out)
+    assert len(alphas) == 76
+    np.testing.assert_allclose(ours.ca, alphas, rtol=0, atol=FLOAT32)
     assert np.abs(ours.ca - demo_structure().ca).max() > 1
 
 
 def test_two_residues_at_one_place(read):
     serine = residue_lines(2, "SER", altloc="A", occupancy=0.4)
     tryptophan = residue_lines(2, "TRP", altloc="B", occupancy=0.6, shift=3.0)
-    for lines in (serine + tryptophan, tryptophan + serine):
-        structure = read([*residue_lines(1), *lines, *residue_lines(3)])
-        assert structure.sequence == "AWA"
-        np.testing.assert_allclose(structure.backbone[1, :, 2], 3.0)
+    mixed = [line for pair in zip(serine, tryptophan, strict=True) for line in pair]
+    labels = {"1": 1, "2": 2, "3": 3}
+    for middle in (serine + tryptophan, tryptophan + serine, mixed):
+        lines = [*residue_lines(1), *middle, *residue_lines(3)]
+        for structure in (read(lines), read(to_mmcif(lines, labels, []), name="y.cif")):
+            assert structure.sequence == "AWA"
+            np.testing.assert_allclose(structure.backbone[1, :, 2], 3.0)
+            np.testing.assert_allclose(structure.cb[1, 2], 4.25)
+            assert not any("more than once" in note for note in structure.notes)
+
+
+@pytest.mark.parametrize(("occupancy", "letter"), [(0.4, "W"), (0.6, "M")])
+def test_alternatives_in_atom_and_hetatm_lines(read, occupancy: float, letter: str):
+    one = residue_lines(2, "MSE", altloc="A", occupancy=occupancy, record="HETATM")
+    two = residue_lines(2, "TRP", altloc="B", occupancy=1 - occupancy)
+    structure = read([*residue_lines(1), *one, *two, *residue_lines(3)])
+    assert structure.sequence == f"A{letter}A"
+    assert not structure.notes
+
+
+def test_alternate_chains_one_after_the_other(read):
+    a = [*residue_lines(2, "SER", altloc="A", occupancy=0.4), *residue_lines(3, altloc="A")]
+    b = [*residue_lines(2, "TRP", altloc="B", occupancy=0.6), *residue_lines(3, altloc="B")]
+    assert read([*residue_lines(1), *a, *b]).sequence == "AWA"
+    assert read([*residue_lines(1), *b, *a]).residue_numbers == ("1", "2", "3")
+
+
+def test_of_atoms_that_are_given_twice_the_first_counts(read):
+    lines = residue_lines(1)
+    for altloc in (" ", "A"):
+        one = [line[:16] + altloc + line[17:] for line in lines]
+        twice = [*one, *[line[:30] + "   9.999" + line[38:] for line in one]]
+        structure = read([*twice, *residue_lines(2)])
+        np.testing.assert_array_equal(structure.backbone[:, :, 0] == np.float32(9.999), False)
+        assert structure.sequence == "AA"
+        assert not structure.notes
 
 
 @pytest.mark.parametrize(
@@ -398,6 +459,12 @@ def test_ligands_and_waters_are_left_out(read):
     np.testing.assert_array_equal(structure.ca, read(chain_lines("AW")).ca)
 
 
+def test_a_ligand_with_alternate_locations_is_no_alternative(read):
+    two = [x for a in "AB" for x in residue_lines(2, "TRP", altloc=a, occupancy=0.5)]
+    ligand = residue_lines(2, "GLU", at=30, altloc="A", occupancy=0.9, record="HETATM")
+    assert read([*residue_lines(1), *two, *residue_lines(3), *ligand]).sequence == "AWA"
+
+
 def test_hydrogens_change_nothing(read):
     lines = chain_lines("AW")
     hydrogen = atom_line("H", "ALA", "A", 1, (9, 9, 9))
@@ -408,8 +475,12 @@ def test_hydrogens_change_nothing(read):
 def test_a_second_copy_of_the_chain_is_left_out(read):
     structure = read([*chain_lines("AW"), "TER", *chain_lines("AW", at=None, shift=30.0)])
     assert structure.sequence == "AW"
-    assert structure.notes == ("2 residue(s) with the number of an earlier one left out",)
+    assert structure.notes == ("2 residue(s) are given more than once; the first counts",)
     np.testing.assert_allclose(structure.backbone[:, :, 2], 0)
+    # what the first copy lacks is not taken from the second
+    half = [x for x in chain_lines("AW") if x[12:16] != " CB " or x[22:26] != "   2"]
+    structure = read([*half, "TER", *chain_lines("AW", shift=30.0)])
+    assert structure.resolved.tolist() == [True, False]
 
 
 # Models, chains, kinds
@@ -606,6 +677,12 @@ def test_mmcif_with_a_position_outside_its_sequence(read):
     assert "the full sequence that the file gives does not fit" in structure.notes[0]
 
 
+def test_mmcif_without_numbers_that_are_not_used(read):
+    lines = [line[:54] + "     ." + line[60:] for line in chain_lines("AW")]
+    text = to_mmcif(lines, {"1": 1, "2": 2}, []).replace(" 10.0 ", " ? ")
+    assert read(text, name="y.cif").sequence == "AW"
+
+
 @pytest.mark.parametrize("names", [[], ["ALA", "ALA"]])
 def test_mmcif_positions_from_0(read, names: list[str]):
     lines = [*residue_lines(1), *residue_lines(2, at=5)]
@@ -627,6 +704,7 @@ def test_mmcif_models_and_altlocs(read):
     lines = ["MODEL 1", *chain_lines("A"), "MODEL 5", *residue_lines(1), *a, *b]
     text = to_mmcif(lines, {"1": 1, "2": 2}, ["ALA", "ALA"])
     assert read(text, name="y.cif").resolved.tolist() == [True, False]
+    assert read(text.replace(" 1\n", " x\n"), name="y.cif").model == 1
     zero = read(text.replace(" 5\n", " 0\n"), name="y.cif", model=0)
     assert (zero.model, zero.resolved.sum()) == (0, 2)
     second = read(text, name="y.cif", model=5)
@@ -677,8 +755,14 @@ def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
             b">P1\nMKT\n",
             r"p.fasta' is no structure file: it begins with '>P1' and has neither",
         ),
-        "x.xml": (b"<?xml version='1.0'?>", r"x.xml' is XML; give a PDB or mmCIF file, plain or"),
-        "x.zip": (b"PK\x03\x04...", r"x.zip' is a zip archive; give a PDB"),
+        "x.xml": (
+            b"<?xml version='1.0'?>",
+            r"x.xml' is no structure file: it begins with \"<\?xml version",
+        ),
+        "x.zip": (
+            b"PK\x03\x04...",
+            r"x.zip' is zip data; give plain PDB/mmCIF text or PDB/mmCIF packed with gzip",
+        ),
         "cut.pdb.gz": (
             gzip.compress(text)[:-30],
             r"cut.pdb.gz' is a damaged gzip file \(.*\); copy",
@@ -689,19 +773,28 @@ def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
             r"head.pdb' is no structure file: it begins with",
         ),
         "none.cif": (b"data_X\n_cell.a 1\n", r"none.cif' has no atoms; download it again"),
-        "short.pdb": (line[:40], r"short.pdb', line 1: the coordinate '' is not a number of Å"),
+        "short.pdb": (
+            line[:40],
+            r"short.pdb', line 1: missing or wrong coordinate \(Å, below 1,000,000\) in "
+            r"'ATOM      1  N   ALA A   1       3.800  '; the line is cut or its columns have moved",
+        ),
+        "after.pdb": (
+            b"\n" + text + b"\nANISOU x\n" + line[:40],
+            r"after.pdb', line 14: missing or wrong coordinate",
+        ),
         "text.pdb": (
             line[:30] + b"   abc  " + line[38:],
-            r"line 1: the coordinate 'abc' is not a number of Å",
+            r"line 1: missing or wrong coordinate .* in '.*   abc     0.000",
         ),
-        "nan.pdb": (line[:30] + b"   nan  " + line[38:], r"line 1: the coordinate 'nan' is not"),
+        "nan.pdb": (line[:30] + b"   nan  " + line[38:], r"line 1: missing or wrong coordinate"),
+        "far.pdb": (line[:30] + b" 1000000" + line[38:], r"line 1: missing or wrong coordinate"),
         "occ.pdb": (
             line[:54] + b"  x.00",
-            r"line 1: the occupancy 'x.00' is not a number; leave it",
+            r"line 1: missing or wrong occupancy \(a number, or blank for 1\) in 'ATOM.*x.00'",
         ),
         "num.pdb": (
             line[:22] + b" 1-2" + line[26:],
-            r"line 1: the residue number '1-2' is not a number",
+            r"line 1: missing or wrong residue number \(hybrid-36 is not read; give mmCIF\) in",
         ),
         "quote.cif": (
             b"data_X\n_a.b 'x\n",
@@ -716,7 +809,19 @@ def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
             to_mmcif(chain_lines("A"), {}, [], leave_out=("Cartn_y",)).encode(),
             r"col.cif' has atoms without _atom_site.Cartn_y; write it again",
         ),
-        "xyz.cif": (cif.replace(b"3.800", b"?"), r"xyz.cif', atom 1: the coordinate '\?' is not a"),
+        "xyz.cif": (cif.replace(b"3.800", b"?"), r"xyz.cif', atom 1: missing or wrong coordinate"),
+        "occ.cif": (
+            cif.replace(b"1.00 10.0", b"x 10.0", 1),
+            r"occ.cif', atom 1: missing or wrong occupancy",
+        ),
+        "num.cif": (
+            cif.replace(b"10.0 1 A 1", b"10.0 1B A 1", 1),
+            r"num.cif', atom 1: missing or wrong residue number",
+        ),
+        "alt.cif": (
+            cif.replace(b" CB . ", b" CB AB ", 1),
+            r"alt.cif', atom 5: missing or wrong alternate location \(one character\) in",
+        ),
     }
 
 
@@ -732,17 +837,33 @@ def test_files_that_are_no_structures(tmp_path: Path, name: str):
 def test_paths_that_are_no_files(tmp_path: Path):
     with pytest.raises(InputError, match=r"there is no file '.*1ubi.pdb'; check the path"):
         read_structure(tmp_path / "1ubi.pdb")
-    with pytest.raises(InputError, match=r"is a folder; name one structure file in it, such as"):
+    with pytest.raises(
+        InputError, match=r"is a folder; name the PDB/mmCIF files in it, such as .*1ubi.pdb"
+    ):
         read_structure(tmp_path)
     with pytest.raises(InputError, match=r"cannot read"):
         read_structure("a\0b")
 
 
-def test_hybrid_36_numbers(read):
-    # cctbx: A000 follows 9999, a000 follows ZZZZ
-    for text, number in [("A000", 10_000), ("A001", 10_001), ("a000", 1_223_056)]:
-        line = [x[:22] + text + x[26:] for x in residue_lines(1)]
-        assert read(line).residue_numbers == (str(number),)
+def test_hybrid_36_numbers_are_refused(read):
+    # Biopython does not read them; such structures are in mmCIF too
+    line = [x[:22] + "A000" + x[26:] for x in residue_lines(1)]
+    with pytest.raises(InputError, match=r"line 1: .*residue number \(hybrid-36 is not read; give"):
+        read(line)
+
+
+def test_lines_that_are_not_used_do_no_harm(read):
+    odd = ["HEADER    X                                       12-FOO-99   1ABC", "REMARK 350"]
+    lines = [x[:60] + " x.xx" for x in chain_lines("AW")]  # no B factor, no element
+    anisou = "ANISOU    1  N   ALA A   1     x"
+    assert read([*odd, lines[0], anisou, "", *lines[1:], "CONECT", "END"]).sequence == "AW"
+    assert read([x[:54] for x in chain_lines("AW")]).sequence == "AW"
+
+
+@pytest.mark.parametrize("number", [0, 4, 7])
+def test_models_that_are_numbered_in_other_columns(read, number: int):
+    lines = [f"MODEL {number}", *chain_lines("AW"), "ENDMDL"]
+    assert read(lines, model=number).model == number
 
 
 # FILE:CHAIN and folders

@@ -1,7 +1,8 @@
 """PDB and mmCIF files to protein chains: sequence, contacts, secondary structure, disulfides.
 
-``files`` reads the two formats, ``residues`` chooses among alternatives and tells protein from
-the rest, ``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result.
+``files`` tells the two formats apart, ``parsing`` reads them through Biopython, ``letters`` knows
+the names of residues, ``residues`` chooses among alternatives and tells protein from the rest,
+``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result.
 """
 
 from esmkit.structure.reading import chains_of, read_structure, read_structures, split_chain

@@ -1,13 +1,15 @@
 """Residues with coordinates to positions in the sequence of the chain, gaps included."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import numpy as np
 
 from esmkit.structure.files import StructureFile
-from esmkit.structure.residues import CAPS, Residue, distance, is_bonded, letter_of
+from esmkit.structure.letters import CAPS, letter_of
+from esmkit.structure.residues import Residue, distance, is_bonded
 
-__all__ = ["Placement", "place"]
+__all__ = ["place"]
 
 MAX_GAP = 200
 """Residues; a longer jump in the numbering is a construct's renumbering more often than a loop."""
@@ -18,42 +20,46 @@ MAX_STEP = 3.8
 MIN_AGREEMENT = 0.9
 """Share of the observed residues that SEQRES has to explain; less is another chain's SEQRES."""
 
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the residues of a chain stand.
-
-    ``positions`` (int64, one for each residue, 0-based) rises strictly; ``sequence`` has R letters,
-    those of the residues where there are some, else those of the full sequence or X.
-    """
-
-    sequence: str
-    positions: np.ndarray
-    notes: tuple[str, ...]
+MAX_TIES = 1000
+"""Equally good alignments that are compared."""
 
 
-def place(found: StructureFile, chain: str, residues: list[Residue]) -> Placement:
+def place(
+    found: StructureFile, chain: str, residues: list[Residue]
+) -> tuple[str, np.ndarray, tuple[str, ...]]:
     """Place the residues of a chain in its full sequence, or keep their gaps by their numbers.
 
-    mmCIF gives the positions. SEQRES of a PDB file gives the letters, and each run of bonded
-    residues is put, in order, where the most letters agree; of equal places the one is taken
-    that fits the authors' numbering. Without a usable sequence the observed residues are the
-    sequence, with X for each number that is missing between two residues, unless they are bonded,
-    the jump is over 200, or the residues are too far apart for it.
+    mmCIF gives the positions. SEQRES of a PDB file gives the letters, to which the residues are
+    aligned. Without a usable sequence the observed residues are the sequence, with X for each
+    number that is missing between two residues, unless they are bonded, the jump is over 200, or
+    the residues are too far apart for it.
+
+    Returns
+    -------
+    sequence : str
+        R letters: of the residues where there are some, else of the full sequence or X.
+    positions : numpy.ndarray
+        int64, one for each residue, 0-based, rising strictly.
+    notes : tuple of str
+        What did not fit, one sentence each.
     """
     names = found.polymers.get(chain, [])
     observed = "".join(letter_of(r.name, found.parents) for r in residues)
     notes: tuple[str, ...] = ()
     if names:
-        full = "".join(letter_of(name, found.parents) for name in names)
-        labels = [residue.label for residue in residues]
-        positions = (
-            np.array([label - 1 for label in labels if label is not None], dtype=np.int64)
-            if None not in labels
-            else _align(observed, full, residues)
-        )
-        if _is_usable(positions, len(full)):
-            return _without_caps(names, full, observed, positions)
+        labels = [residue.label for residue in residues if residue.label is not None]
+        if len(labels) == len(residues):
+            positions = np.array(labels) - 1
+        else:
+            names = [name for name in names if name not in CAPS]
+            full = "".join(letter_of(name, found.parents) for name in names)
+            positions = _align(observed, full, residues)
+        rising = (np.diff(positions) > 0).all()
+        if len(positions) and rising and positions[0] >= 0 and positions[-1] < len(names):
+            letters = np.array([letter_of(n, found.parents) * (n not in CAPS) for n in names])
+            letters[positions] = list(observed)
+            places = np.cumsum(letters != "") - 1  # caps are in the numbers of mmCIF
+            return "".join(letters), places[positions], ()
         notes = (
             "the full sequence that the file gives does not fit the residues; "
             "the sequence is that of the residues with coordinates",
@@ -61,88 +67,60 @@ def place(found: StructureFile, chain: str, residues: list[Residue]) -> Placemen
     positions, more = _by_numbering(residues)
     letters = np.full(int(positions[-1]) + 1, "X")
     letters[positions] = list(observed)
-    return Placement("".join(letters), positions, notes + more)
-
-
-def _is_usable(positions: np.ndarray, length: int) -> bool:
-    return bool(len(positions)) and bool(
-        (np.diff(positions) > 0).all() and positions[0] >= 0 and positions[-1] < length
-    )
-
-
-def _without_caps(names: list[str], full: str, observed: str, positions: np.ndarray) -> Placement:
-    letters = np.array(list(full))
-    letters[positions] = list(observed)
-    keep = np.array([name not in CAPS for name in names])
-    keep[positions] = True
-    return Placement("".join(letters[keep]), (np.cumsum(keep) - 1)[positions], ())
+    return "".join(letters), positions, notes + more
 
 
 def _align(observed: str, full: str, residues: list[Residue]) -> np.ndarray:
-    """Place runs of bonded residues, unbroken and in order, so that most letters agree.
+    """Find the residues in the full sequence.
+
+    The authors' numbers nearly always tell: if all letters agree where the numbers, shifted by a
+    constant, put the residues, that is the answer. Otherwise the letters are aligned. Of equally
+    good alignments the one counts that keeps most bonded residues together, then the one in which
+    most letters agree, then the one nearest to the numbers.
 
     Returns
     -------
     numpy.ndarray
         int64, one position for each residue; empty if they do not fit.
     """
-    n, length = len(observed), len(full)
-    empty = np.empty(0, dtype=np.int64)
-    if n > length:
-        return empty
-    breaks = [i for i in range(1, n) if not is_bonded(residues[i - 1], residues[i])]
-    starts = np.array([0, *breaks])
-    sizes = np.diff([*starts, n])
-    letters = np.array(list(full))
-    is_same = {letter: letters == letter for letter in set(observed)}
+    letters, target = np.array(list(observed)), np.array(list(full))
+    numbers = np.array([residue.number for residue in residues])
+    steps = numbers - numbers[0]
+    if (np.diff(steps) > 0).all():
+        starts = range(len(full) - int(steps[-1]))
+        for start in sorted(starts, key=lambda i: i + 1 != numbers[0]):  # as numbered, if it fits
+            if (target[start + steps] == letters).all():
+                return start + steps
+    if len(observed) > len(full):
+        return np.empty(0, dtype=np.int64)
+    bonded = np.array([is_bonded(one, two) for one, two in pairwise(residues)], dtype=bool)
 
-    never = -(10**9)
-    best = np.zeros(length + 1, dtype=np.int64)  # best score with all runs before ending by here
-    choices = []
-    for run, (start, size) in enumerate(zip(starts, sizes, strict=True)):
-        score = np.full(length, never)
-        places = length - size + 1
-        matches = sum(is_same[observed[start + k]][k : k + places] for k in range(size))
-        # A letter counts 2 and agreement with the numbering 1: it decides between equal places.
-        score[:places] = 2 * np.asarray(matches) + best[:places]
-        where = np.full(length, -1)
-        if run:
-            shift = residues[start].number - residues[starts[run - 1]].number
-            if sizes[run - 1] <= shift < length:
-                previous = choices[-1][0]
-                bonus = 2 * np.asarray(matches)[shift:] + previous[: max(places - shift, 0)] + 1
-                better = bonus > score[shift:places]
-                score[shift:places][better] = bonus[better]
-                where[shift:places][better] = np.arange(places - shift)[better]
-        choices.append((score, where))
-        ends = np.full(length + 1, never)
-        ends[size:] = score[:places]
-        best = np.maximum.accumulate(ends)
-    return _trace(choices, starts, sizes, n, observed, full)
+    def fit(positions: np.ndarray) -> tuple[int, int, int]:
+        jumps = np.diff(positions)
+        return (
+            int((jumps[bonded] == 1).sum()),
+            int((target[positions] == letters).sum()),
+            int((jumps == np.diff(numbers)).sum()),
+        )
+
+    best = max(_alignments(observed, full), key=fit)
+    agreeing = int((target[best] == letters).sum())
+    return best if agreeing >= MIN_AGREEMENT * len(observed) else np.empty(0, dtype=np.int64)
 
 
-def _trace(
-    choices: list[tuple[np.ndarray, np.ndarray]],
-    starts: np.ndarray,
-    sizes: np.ndarray,
-    n: int,
-    observed: str,
-    full: str,
-) -> np.ndarray:
-    """Follow the choices back from the last run; empty if too few letters agree."""
-    positions = np.empty(n, dtype=np.int64)
-    limit, at = len(full), -1
-    for run in range(len(starts) - 1, -1, -1):
-        score, where = choices[run]
-        size = int(sizes[run])
-        if at < 0:
-            at = int(np.argmax(score[: max(limit - size + 1, 0)])) if limit >= size else -1
-        if at < 0 or score[at] < 0:
-            return np.empty(0, dtype=np.int64)
-        positions[starts[run] : starts[run] + size] = at + np.arange(size)
-        limit, at = at, int(where[at])
-    agreeing = sum(observed[i] == full[p] for i, p in enumerate(positions))
-    return positions if agreeing >= MIN_AGREEMENT * n else np.empty(0, dtype=np.int64)
+def _alignments(observed: str, full: str) -> Iterator[np.ndarray]:
+    """Yield the positions of the observed letters in the best alignments, MAX_TIES at most."""
+    from Bio.Align import PairwiseAligner
+
+    aligner = PairwiseAligner(mode="global", match_score=2, mismatch_score=-1)
+    aligner.insertion_score = -1000  # every observed residue has a place
+    # A gap of any length costs what a letter gains by it: where the residues are bonded it is
+    # not opened for one letter, and what stands alone finds its letter.
+    aligner.open_internal_deletion_score = -3
+    aligner.extend_internal_deletion_score = aligner.end_deletion_score = 0
+    for alignment in islice(aligner.align(full, observed), MAX_TIES):
+        in_full, in_observed = alignment.indices
+        yield in_full[in_observed >= 0].astype(np.int64)
 
 
 def _by_numbering(residues: list[Residue]) -> tuple[np.ndarray, tuple[str, ...]]:

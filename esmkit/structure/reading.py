@@ -8,9 +8,10 @@ import numpy as np
 
 from esmkit.errors import InputError
 from esmkit.structure.files import StructureFile, read_file
+from esmkit.structure.letters import letter_of
 from esmkit.structure.placing import place
 from esmkit.structure.record import Structure
-from esmkit.structure.residues import Chain, Residue, letter_of, read_chain
+from esmkit.structure.residues import Chain, Residue, read_chain
 
 __all__ = ["chains_of", "read_structure", "read_structures", "split_chain"]
 
@@ -68,7 +69,7 @@ def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
     A (protein, 76 residues)
     """
     found = read_file(path, model)
-    return [read_chain(found, chain)[0] for chain in found.atoms]
+    return [read_chain(found, chain)[0] for chain in found.chains]
 
 
 def read_structure(
@@ -111,7 +112,7 @@ def read_structure(
     if chain is None:
         chain = _only_protein(found)
     chain = str(chain).strip()
-    if chain not in found.atoms:
+    if chain not in found.chains:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
     return _build(found, chain)
 
@@ -176,7 +177,7 @@ def _all_proteins(
     path: Path, model: int | None, report: list[tuple[Path, str]] | None
 ) -> list[Structure]:
     found = read_file(path, model)
-    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    chains = [read_chain(found, chain)[0] for chain in found.chains]
     proteins = [chain.chain for chain in chains if chain.kind == "protein"]
     if not proteins:
         _only_protein(found)  # says what is there instead
@@ -196,14 +197,14 @@ def _all_proteins(
 
 
 def _listed(found: StructureFile, kind: str = "") -> str:
-    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    chains = [read_chain(found, chain)[0] for chain in found.chains]
     chains = [str(chain) for chain in chains if kind in chain.kind]
     more = len(chains) - LISTED_CHAINS
     return ", ".join(chains[:LISTED_CHAINS]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _only_protein(found: StructureFile) -> str:
-    chains = [read_chain(found, chain)[0] for chain in found.atoms]
+    chains = [read_chain(found, chain)[0] for chain in found.chains]
     proteins = [chain.chain for chain in chains if chain.kind == "protein"]
     name = str(found.path)
     if not proteins:
@@ -224,13 +225,13 @@ def _build(found: StructureFile, chain: str) -> Structure:
             f"{what} is no protein: {summary}; the protein chains are "
             f"{_listed(found, 'protein') or 'none'}"
         )
-    placement = place(found, chain, residues)
-    notes = list(placement.notes)
+    sequence, positions, found_notes = place(found, chain, residues)
+    notes = list(found_notes)
     if repeated:
-        notes.append(f"{repeated} residue(s) with the number of an earlier one left out")
-    size = len(placement.sequence)
+        notes.append(f"{repeated} residue(s) are given more than once; the first counts")
+    size = len(sequence)
     numbers = np.full(size, "", dtype=object)
-    numbers[placement.positions] = [residue.author_number for residue in residues]
+    numbers[positions] = [residue.author_number for residue in residues]
     atoms = {name: _positions(residues, name) for name in ("N", "CA", "C", "O", "CB", "SG")}
     letters = [letter_of(residue.name, found.parents) for residue in residues]
     is_glycine = np.array([letter == "G" for letter in letters])
@@ -246,15 +247,15 @@ def _build(found: StructureFile, chain: str) -> Structure:
 
     def rows(*names: str) -> np.ndarray:
         array = np.full((size, len(names), 3), np.nan)
-        array[placement.positions] = np.stack([atoms[name] for name in names], axis=1)
+        array[positions] = np.stack([atoms[name] for name in names], axis=1)
         return array
 
     return Structure(
         id=_name(found.path, chain),
         path=found.path,
         chain=chain,
-        model=found.models[0] if found.model is None else found.model,
-        sequence=placement.sequence,
+        model=found.model,
+        sequence=sequence,
         residue_numbers=tuple(numbers),
         backbone=rows("N", "CA", "C", "O"),
         cb=rows("CB")[:, 0],

@@ -30,7 +30,7 @@ class Structure:
     """One protein chain: its whole sequence, and coordinates for the residues that have some.
 
     Arrays have a row for each of the R residues of the sequence, are in Å, hold NaN where there
-    is no coordinate, and are read-only. What is computed from them is computed when first used.
+    is no coordinate, and are read-only; Biopython rounds coordinates to float32. What is computed from them is computed when first used.
 
     Attributes
     ----------

@@ -1,15 +1,18 @@
-"""Atoms to residues: alternate locations chosen, kinds told apart, the polymer separated."""
+"""Residues of Biopython: alternate locations chosen, kinds told apart, the polymer separated."""
 
-import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from esmkit.sequences import ALLOWED_LETTERS
-from esmkit.structure.files import Atom, StructureFile
+from esmkit.structure.files import StructureFile
+from esmkit.structure.letters import WATERS, is_known, nucleotides
 
-__all__ = ["CAPS", "Chain", "Residue", "distance", "is_bonded", "letter_of", "read_chain"]
+if TYPE_CHECKING:
+    from Bio.PDB.Chain import Chain as BioChain
+    from Bio.PDB.Residue import Residue as BioResidue
+
+__all__ = ["Chain", "Residue", "distance", "is_bonded", "read_chain"]
 
 BACKBONE = ("N", "CA", "C", "O")
 
@@ -19,49 +22,20 @@ MAX_PEPTIDE_BOND = 2.0
 MAX_BONDED_ALPHAS = 4.2
 """Å; Cα-Cα of bonded residues is 3.8 at most, with room for coordinates of low resolution."""
 
-CAPS = frozenset(("ACE", "FOR", "NH2", "NME", "NMA"))
-"""Groups at the ends of a chain that SEQRES lists but that are no residues."""
-
-# What Biopython's table of modified residues lacks: the rarer letters, and the names that
-# molecular dynamics programs give to protonation states (Amber, CHARMM).
-_MORE_LETTERS = {
-    **{"SEC": "U", "PYL": "O", "ASX": "B", "GLX": "Z", "UNK": "X"},
-    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "H"),
-    **{"CYX": "C", "CYM": "C", "ASH": "D", "GLH": "E", "LYN": "K"},
-}
-_MORE_NUCLEOTIDES = ("A", "C", "G", "U", "I", "N", "DA", "DC", "DG", "DT", "DU", "DI", "DN")
-_WATERS = frozenset(("HOH", "WAT", "DOD", "H2O", "TIP", "TIP3", "SOL"))
-
-
-@functools.cache
-def _tables() -> tuple[dict[str, str], frozenset[str]]:
-    """Return residue name to letter, and the names of nucleotides."""
-    from Bio.Data import PDBData
-
-    letters = {
-        name.strip(): letter
-        for name, letter in PDBData.protein_letters_3to1_extended.items()
-        if letter in ALLOWED_LETTERS
-    }
-    nucleotides = {name.strip() for name in PDBData.nucleic_letters_3to1_extended}
-    return letters | _MORE_LETTERS, frozenset(nucleotides.union(_MORE_NUCLEOTIDES))
-
-
-def letter_of(name: str, parents: dict[str, str]) -> str:
-    """Return the letter of a residue: of its own name, else of its parent's, else X."""
-    letters, _ = _tables()
-    return letters.get(name) or letters.get(parents.get(name, ""), "X")
-
 
 class Residue(NamedTuple):
-    """One residue, ligand or water with one position for each atom, in Å."""
+    """One residue, ligand or water with one position for each atom, in Å.
+
+    ``label`` is the 1-based position in the full sequence of the polymer, which mmCIF gives and
+    PDB does not; ``number`` and ``insertion`` are the authors' residue number.
+    """
 
     name: str
     number: int
     insertion: str
     hetero: bool
     label: int | None
-    atoms: dict[str, tuple[float, float, float]]
+    atoms: dict[str, np.ndarray]
 
     @property
     def author_number(self) -> str:
@@ -94,97 +68,109 @@ class Chain:
 
 def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], int]:
     """Return what a chain is, the residues of its protein, and how many repeats were left out."""
-    residues = [_choose(group) for group in _group(found.atoms[chain])]
+    residues = [_choose(group, found.labels) for group in _alternatives(found.chains[chain])]
     polymer, repeated = _polymer(residues, found.parents)
-    _, nucleotides = _tables()
-    nucleic = sum(residue.name in nucleotides for residue in residues)
+    nucleic = sum(residue.name in nucleotides() for residue in residues)
     if polymer and len(polymer) >= nucleic:
-        return Chain(chain, "protein", len(polymer)), polymer, repeated
+        repeated |= {(r[1], r[2].strip()) for r in found.left_out if r[0].strip() == chain}
+        repeated &= {(r.number, r.insertion) for r in polymer}
+        return Chain(chain, "protein", len(polymer)), polymer, len(repeated)
     if nucleic:
         return Chain(chain, "nucleic acid", nucleic), [], 0
-    waters = sum(residue.name in _WATERS for residue in residues)
+    waters = sum(residue.name in WATERS for residue in residues)
     kind = "water" if 2 * waters > len(residues) else "ligand"
     return Chain(chain, kind, len(residues)), [], 0
 
 
-def _group(atoms: list[Atom]) -> list[list[Atom]]:
-    """Split the atoms of a chain into residues; those with one number and altlocs stay together.
+def _alternatives(chain: "BioChain") -> list[list["BioResidue"]]:
+    """Return the residues in file order, each with those that stand at the same place.
 
-    Two residues of the same number but without alternate locations, such as a ligand numbered
-    like a residue, are two groups.
+    Residues of several names are alternatives if they have one number and all of their atoms have
+    alternate locations; a ligand elsewhere in the file that is numbered like a residue is none.
     """
-    groups: list[list[Atom]] = []
-    open_groups: dict[tuple, int] = {}
-    for atom in atoms:
-        key = (atom.number, atom.insertion, atom.label, atom.asym)
-        index = open_groups.get(key)
-        if index is not None:
-            last = groups[index][-1]
-            current = index == len(groups) - 1
-            both_alternate = atom.altloc and last.altloc and (current or atom.hetero == last.hetero)
-            if both_alternate or (current and last.residue == atom.residue):
-                groups[index].append(atom)
-                continue
-        open_groups[key] = len(groups)
-        groups.append([atom])
+    groups: list[list[BioResidue]] = []
+    group_at: dict[tuple[int, str], int] = {}
+    for residue in chain:
+        place = residue.id[1:]
+        index = group_at.get(place, -1)
+        both = [*groups[index], residue] if index >= 0 else []
+        near = index == len(groups) - 1 or len({_is_hetero(r) for r in both}) == 1
+        if both and near and all(a.altloc != " " for r in both for a in r.get_unpacked_list()):
+            groups[index] = both
+        else:
+            group_at[place] = len(groups)
+            groups.append([residue])
     return groups
 
 
-def _choose(atoms: list[Atom]) -> Residue:
+def _is_hetero(residue: "BioResidue") -> bool:
+    return residue.id[0][0] != " "
+
+
+def _choose(group: list["BioResidue"], labels: list[int | None]) -> Residue:
     """Choose one residue name and one alternate location: that of the highest mean occupancy.
 
     At a tie the first in the alphabet is taken (A before B). An atom that the chosen location
     lacks is taken from the location where it has the highest occupancy.
     """
-    options: dict[tuple[str, str], list[float]] = {}
-    for atom in atoms:
-        options.setdefault((atom.residue, atom.altloc), []).append(atom.occupancy)
+    options: dict[tuple[str, int], list[float]] = {}
+    for i, residue in enumerate(group):
+        for atom in residue.get_unpacked_list():
+            options.setdefault((atom.altloc, i), []).append(atom.occupancy)
     # The common part of a residue, without altloc, decides nothing.
-    candidates = {key: v for key, v in options.items() if key[1]} or options
-    name, altloc = min(candidates, key=lambda k: (-sum(candidates[k]) / len(candidates[k]), k[1]))
-    positions = {}
-    chosen = [atom for atom in atoms if atom.residue == name]
-    chosen.sort(key=lambda a: (a.altloc not in ("", altloc), -a.occupancy, a.altloc))
-    for atom in chosen:
-        positions.setdefault(atom.name, atom.position)
-    one = chosen[0]
-    return Residue(name, one.number, one.insertion, one.hetero, one.label, positions)
+    candidates = {key: v for key, v in options.items() if key[0] != " "} or options
+    altloc, chosen = min(candidates, key=lambda k: (-float(np.mean(candidates[k])), k))
+    residue = group[chosen]
+    atoms = sorted(
+        residue.get_unpacked_list(),
+        key=lambda a: (a.altloc not in (" ", altloc), -a.occupancy, a.altloc),
+    )
+    positions: dict[str, np.ndarray] = {}
+    for atom in atoms:
+        positions.setdefault(atom.name, atom.coord)
+    _, number, insertion = residue.id
+    label = labels[atoms[0].serial_number] if labels else None
+    return Residue(
+        residue.resname, number, insertion.strip(), _is_hetero(residue), label, positions
+    )
 
 
-def _polymer(residues: list[Residue], parents: dict[str, str]) -> tuple[list[Residue], int]:
-    """Return the residues of the protein chain, and how many repeated ones were left out.
+def _polymer(
+    residues: list[Residue], parents: dict[str, str]
+) -> tuple[list[Residue], set[tuple[int, str]]]:
+    """Return the residues of the protein chain, and the numbers of those that were left out.
 
     In mmCIF they have a position in the sequence. In PDB they are the amino acids of ATOM lines,
     and of HETATM lines those with N, CA and C that MODRES names, that stand before the last ATOM
     residue, or that are bonded to a neighbour: a free amino acid is a ligand. Of residues with
     one number and insertion code the first counts (a second copy of the chain is no part of it).
     """
-    if any(residue.label is not None and _is_amino(residue) for residue in residues):
-        kept = [r for r in residues if r.label is not None and _is_amino(r)]
-    else:
-        amino = [r for r in residues if _is_amino(r)]
+    amino = [residue for residue in residues if _is_amino(residue)]
+    kept = [residue for residue in amino if residue.label is not None]
+    if not kept:
         last = max((i for i, r in enumerate(amino) if not r.hetero), default=-1)
-        kept = []
         for i, residue in enumerate(amino):
             if residue.hetero and not (i < last or residue.name in parents):
                 before = bool(kept) and is_bonded(kept[-1], residue)
                 if not before and (i + 1 == len(amino) or not is_bonded(residue, amino[i + 1])):
                     continue
             kept.append(residue)
-    first = {}
+    first: dict[tuple[int, str, int | None], Residue] = {}
+    repeated = set()
     for residue in kept:
-        first.setdefault((residue.number, residue.insertion, residue.label), residue)
-    return list(first.values()), len(kept) - len(first)
+        key = (residue.number, residue.insertion, residue.label)
+        if first.setdefault(key, residue) is not residue:
+            repeated.add(key[:2])
+    return list(first.values()), repeated
 
 
 def _is_amino(residue: Residue) -> bool:
-    letters, nucleotides = _tables()
-    if residue.name in nucleotides or residue.name in _WATERS:
+    if residue.name in nucleotides() or residue.name in WATERS:
         return False
     if all(name in residue.atoms for name in ("N", "CA", "C")):
         return True
     some = any(name in residue.atoms for name in BACKBONE)
-    return some and not residue.hetero and residue.name in letters
+    return some and not residue.hetero and is_known(residue.name)
 
 
 def distance(one: Residue, name: str, other: Residue, other_name: str) -> float | None:
