@@ -130,8 +130,12 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":  # one run of one program, in a process of its own
+    import logging
+
     import torch
 
+    logging.disable(logging.WARNING)
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(THREADS)
     warnings.simplefilter("ignore")
     module_name, program, scratch, given = sys.argv[1:]
