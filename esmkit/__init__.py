@@ -61,6 +61,7 @@ __all__ = [
     "data",
     "embed_file",
     "errors",
+    "heads",
     "load",
     "plots",
     "read",

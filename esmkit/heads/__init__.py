@@ -1,0 +1,40 @@
+"""Head specialisation: what each attention head looks at, with backgrounds and controls."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from esmkit.heads.labels import Rules
+    from esmkit.heads.profiling import HeadProfile, profile
+    from esmkit.heads.properties import Property, read_annotations, standard_properties
+
+__all__ = [
+    "HeadProfile",
+    "Property",
+    "Rules",
+    "profile",
+    "read_annotations",
+    "standard_properties",
+]
+
+# Imported when first used, so that a bad option is answered before PyTorch is loaded.
+_HOME = {
+    "HeadProfile": "profiling",
+    "Property": "properties",
+    "Rules": "labels",
+    "profile": "profiling",
+    "read_annotations": "properties",
+    "standard_properties": "properties",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'esmkit.heads' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"esmkit.heads.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

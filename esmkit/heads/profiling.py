@@ -1,0 +1,377 @@
+"""The profile of all heads: every property, its background, its statistics and its controls."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esmkit.attention import Piece, compute
+from esmkit.errors import InputError, OptionError
+from esmkit.heads.labels import Rules, describe
+from esmkit.heads.properties import Property, standard_properties
+from esmkit.heads.scores import BlockScores, ChainLabels, score_block
+from esmkit.heads.statistics import Accumulator, Effects, benjamini_hochberg, bonferroni
+from esmkit.maps import HeadChoice, choose_heads
+from esmkit.policies import MAX_OFFSET, MAX_RESIDUES, columns_of
+from esmkit.reductions import reduce_maps
+
+if TYPE_CHECKING:
+    import pandas
+
+    from esmkit.model import Esm2
+    from esmkit.structure import Structure
+
+__all__ = ["HeadProfile", "profile"]
+
+Array = NDArray[np.float64]
+
+CENTRE = MAX_RESIDUES - 1
+"""Place of offset 0 in profiles of all offsets."""
+
+
+@dataclass
+class Measured:
+    """What one pass over the proteins has gathered about n heads and P properties."""
+
+    accumulator: Accumulator
+    facts: Array  # (n, 4): entropy, distance, BOS, EOS, summed over proteins
+    offsets: Array  # (n, 2 * 1022 - 1): weight at each offset
+    offset_pairs: Array  # (2 * 1022 - 1,): pairs at each offset
+    offset_labels: Array  # (P, 2 * 1022 - 1): labelled pairs at each offset
+    squares: Array  # (n, 3)
+    chains: list[str]
+
+    def position_only(self) -> Array:
+        """Return the share of each property for a head that knows nothing but offsets: (n, P).
+
+        Its weight for a pair is the mean weight at that offset over all proteins.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.nan_to_num(self.offsets / self.offset_pairs)
+            return mean @ self.offset_labels.T / (mean @ self.offset_pairs)[:, None]
+
+
+def measure(
+    model: "Esm2",
+    structures: Iterable["Structure"],
+    properties: Sequence[Property],
+    choice: HeadChoice,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+    left_out: list[tuple[str, str]] | None = None,
+) -> Measured:
+    """Run chains through a model and add up the scores of its heads, map by map."""
+    heads, count = len(choice.heads), len(properties)
+    width = 2 * MAX_RESIDUES - 1
+    gathered = Measured(
+        Accumulator(heads, count),
+        np.zeros((heads, 4)),
+        np.zeros((heads, width)),
+        np.zeros(width),
+        np.zeros((count, width)),
+        np.zeros((heads, 3)),
+        [],
+    )
+    places = {head: place for place, head in enumerate(choice.heads)}
+    for structure in structures:
+        reason = _unusable(structure, gathered.chains)
+        if reason:
+            if left_out is not None:
+                left_out.append((structure.id, reason))
+            continue
+        progress(structure.id)
+        labels = ChainLabels(structure, properties)
+        blocks: dict[int, BlockScores] = {}
+
+        def take(
+            piece: Piece,
+            layer: int,
+            some: Sequence[int],
+            maps: torch.Tensor,
+            labels: ChainLabels = labels,
+            blocks: dict[int, BlockScores] = blocks,
+        ) -> None:
+            first = places[layer, some[0]]
+            blocks[first] = score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels)
+            numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
+            gathered.facts[first : first + len(some)] += np.nan_to_num(numbers, nan=1.0)
+
+        for _ in compute(
+            model, [(0, structure.protein)], choice, take, long="error", batch_tokens=1
+        ):
+            pass
+        _add(gathered, structure.id, _joined(blocks), labels)
+    return gathered
+
+
+def _unusable(structure: "Structure", seen: Sequence[str]) -> str:
+    if structure.id in seen:
+        return "its ID comes twice; only the first is taken"
+    if len(structure) > MAX_RESIDUES:
+        return f"it has {len(structure):,} residues, more than the {MAX_RESIDUES:,} of one window"
+    if int(structure.resolved.sum()) < 3:
+        return "fewer than three of its residues are resolved"
+    return ""
+
+
+def _joined(blocks: dict[int, BlockScores]) -> BlockScores:
+    parts = [blocks[first] for first in sorted(blocks)]
+    names = BlockScores.__dataclass_fields__
+    return BlockScores(
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+    )
+
+
+def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabels) -> None:
+    gathered.accumulator.add(scores, labels.counts)
+    window = slice(CENTRE - labels.size + 1, CENTRE + labels.size)
+    found, pairs = labels.offset_counts()
+    gathered.offsets[:, window] += scores.profile
+    gathered.offset_pairs[window] += pairs
+    gathered.offset_labels[:, window] += found
+    gathered.squares += scores.squares
+    gathered.chains.append(chain)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadProfile:
+    """What each head looks at.
+
+    Attributes
+    ----------
+    effects : pandas.DataFrame
+        A row for each head and property; the columns are explained in :func:`profile`.
+    heads : pandas.DataFrame
+        A row for each head: ``name``, ``layer``, ``head``, ``label``, ``evidence``, ``entropy``
+        (0 to 1), ``distance`` (residues), ``bos``, ``eos`` (mean weight), ``top_offset`` and
+        ``top_offset_share``, ``positional`` (variance of the maps that offsets explain), and
+        ``offset_-32`` to ``offset_32``, the share of the weight between residues at each offset.
+    provenance : dict
+        Checkpoint, chains, settings; JSON-ready.
+    left_out : list of (str, str)
+        Chains that took no part, and why.
+    """
+
+    effects: "pandas.DataFrame" = field(repr=False)
+    heads: "pandas.DataFrame" = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        chains = len(self.provenance["chains"])
+        return (
+            f"HeadProfile({self.provenance['checkpoint']['name']}: {len(self.heads)} heads, "
+            f"{self.effects['property'].nunique()} properties, {chains} chains)"
+        )
+
+    def of(self, name: str) -> "pandas.DataFrame":
+        """Return the effects of one head, such as ``L5H4``, largest difference first."""
+        rows = self.effects.query("name == @name")
+        if rows.empty:
+            raise OptionError(
+                f"there is no head {name!r} in this profile; heads are named like L5H4"
+            )
+        return rows.sort_values(by="difference", ascending=False)
+
+    def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
+        """Return the heads with the largest difference for a property."""
+        rows = self.effects.query("property == @property_name")
+        if rows.empty:
+            names = ", ".join(self.effects["property"].unique())
+            raise OptionError(f"there is no property {property_name!r}; there are {names}")
+        return rows.sort_values(by="difference", ascending=False).head(count)
+
+
+def profile(
+    model: "Esm2",
+    structures: Iterable["Structure"],
+    *,
+    properties: Sequence[Property] | None = None,
+    control: bool = True,
+    resamples: int = 2_000,
+    seed: int = 0,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    progress: Callable[[str], None] = lambda text: None,
+) -> HeadProfile:
+    """Measure what each attention head looks at, with backgrounds, intervals and controls.
+
+    Parameters
+    ----------
+    model : Esm2
+    structures : iterable of Structure
+        Chains, such as :func:`esmkit.data.ts50`; those over 1,022 residues, repeats and those
+        hardly resolved are left out and listed.
+    properties : sequence of Property, optional
+        By default :func:`esmkit.heads.standard_properties`.
+    control : bool
+        Measure the same model with seeded random weights as well.
+    resamples : int
+        Bootstrap samples of proteins.
+    seed : int
+        Of bootstrap and random weights.
+    rules : Rules
+        Thresholds of the labels.
+    progress : callable
+        Told the ID of each chain before its turn.
+
+    Returns
+    -------
+    HeadProfile
+        Columns of ``effects``: ``name``, ``layer``, ``head``, ``property``, ``kind``; ``share``,
+        the part of the head's weight between residues that is on labelled pairs; ``background``,
+        that expected from its own offsets (for offsets: from an even spread); ``difference`` and
+        its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
+        background; ``p`` of the shift test (:func:`esmkit.heads.statistics.tail`), ``q``
+        (Benjamini-Hochberg) and ``p_bonferroni`` over all heads and properties; ``arc_share`` and
+        ``arc_background`` for weights of at least 0.3; ``arcs``, ``proteins`` and ``labelled``, the
+        support; ``half_a`` and ``half_b`` (with ``half_b_low``, ``half_b_high``), the difference in
+        every second protein and in the others; ``position_only``, the share of a head that knows
+        nothing but its mean offsets; ``random``, the difference in the model with random weights,
+        and ``random_limit``, the 95th percentile of its size over all heads. NaN where the support
+        is insufficient: a property in fewer than 10 proteins, or fewer than 100 arcs.
+
+    Raises
+    ------
+    InputError
+        If no chain can be used.
+    OptionError
+        If two properties have one name, or a number is out of range.
+    """
+    chosen = list(standard_properties() if properties is None else properties)
+    names = [of.name for of in chosen]
+    if not chosen or len(set(names)) < len(names):
+        raise OptionError("give at least one property, and each name once")
+    if resamples < 100:
+        raise OptionError(f"resamples is at least 100, not {resamples}")
+    choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
+    left_out: list[tuple[str, str]] = []
+    chains = list(structures) if control else structures
+    measured = measure(model, chains, chosen, choice, progress=progress, left_out=left_out)
+    if not measured.chains:
+        why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
+        raise InputError(f"no chain can be used{why}; give protein chains of 3 to 1,022 residues")
+    effects = measured.accumulator.effects(resamples=resamples, seed=seed)
+    random = None
+    if control:
+        from esmkit.model import with_random_weights
+
+        shuffled = with_random_weights(model, seed=seed)
+        random = measure(shuffled, chains, chosen, choice, progress=progress)
+    table = _effects_table(chosen, choice, measured, effects, random, resamples, seed)
+    provenance = {
+        "checkpoint": model.checkpoint.to_dict(),
+        "chains": measured.chains,
+        "properties": names,
+        "resamples": resamples,
+        "seed": seed,
+        "rules": vars(rules),
+        "control": control,
+    }
+    return HeadProfile(table, _heads_table(choice, measured, table, rules), provenance, left_out)
+
+
+def _effects_table(
+    properties: Sequence[Property],
+    choice: HeadChoice,
+    measured: Measured,
+    effects: Effects,
+    random: Measured | None,
+    resamples: int,
+    seed: int,
+) -> "pandas.DataFrame":
+    import pandas
+
+    heads, count = len(choice.heads), len(properties)
+    gathered = measured.accumulator
+
+    def column(values: Any) -> Any:
+        return np.broadcast_to(values, (heads, count)).reshape(-1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        odds = effects.share / (1 - effects.share), effects.background / (1 - effects.background)
+        ratio, log_odds = effects.share / effects.background, np.log(odds[0] / odds[1])
+    ratio[~np.isfinite(ratio)] = np.nan
+    log_odds[~np.isfinite(log_odds)] = np.nan
+    table = {
+        "name": np.repeat(choice.names, count),
+        "layer": np.repeat([layer for layer, _ in choice.heads], count),
+        "head": np.repeat([head for _, head in choice.heads], count),
+        "property": np.tile([of.name for of in properties], heads),
+        "kind": np.tile([of.kind for of in properties], heads),
+        "share": effects.share,
+        "background": effects.background,
+        "difference": effects.difference,
+        "low": effects.low,
+        "high": effects.high,
+        "ratio": ratio,
+        "log_odds": log_odds,
+        "p": effects.p,
+        "q": benjamini_hochberg(effects.p),
+        "p_bonferroni": bonferroni(effects.p),
+        "arc_share": effects.arc_share,
+        "arc_background": effects.arc_background,
+        "arcs": gathered.arcs,
+        "proteins": gathered.proteins[None],
+        "labelled": gathered.labelled[None],
+        "half_a": effects.half[0],
+        "half_b": effects.half[1],
+        "half_b_low": effects.half_low,
+        "half_b_high": effects.half_high,
+        "position_only": measured.position_only(),
+    }
+    if random is not None:
+        control = random.accumulator.effects(resamples=100, seed=seed)
+        table["random"] = control.difference
+        size = np.abs(control.difference)
+        known = ~np.isnan(size).all(0)
+        limit = np.full(count, np.nan)
+        limit[known] = np.nanquantile(size[:, known], 0.95, axis=0)
+        table["random_limit"] = limit[None]
+    flat = {
+        name: values if np.ndim(values) == 1 else column(values) for name, values in table.items()
+    }
+    return pandas.DataFrame(flat)
+
+
+def _heads_table(
+    choice: HeadChoice, measured: Measured, effects: "pandas.DataFrame", rules: Rules
+) -> "pandas.DataFrame":
+    import pandas
+
+    chains = len(measured.chains)
+    entropy, distance, bos, eos = (measured.facts / chains).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = measured.offsets / measured.offsets.sum(1, keepdims=True)
+        every, by_offset, overall = measured.squares.T
+        positional = (by_offset - overall) / (every - overall)
+    top = shares.argmax(1)
+    window = shares[:, CENTRE - MAX_OFFSET : CENTRE + MAX_OFFSET + 1]
+    rows = []
+    of_head = {name: rows.to_dict("records") for name, rows in effects.groupby("name", sort=False)}
+    for place, (layer, head) in enumerate(choice.heads):
+        name = choice.names[place]
+        facts = {
+            "entropy": entropy[place],
+            "distance": distance[place],
+            "bos": bos[place],
+            "eos": eos[place],
+            "top_offset": int(top[place]) - CENTRE,
+            "top_offset_share": shares[place, top[place]],
+            "positional": positional[place],
+        }
+        label, evidence = describe(facts, of_head[name], rules)  # type: ignore[arg-type]
+        rows.append(
+            {
+                "name": name,
+                "layer": layer,
+                "head": head,
+                "label": label,
+                "evidence": evidence,
+                **facts,
+                **dict(zip(columns_of(("offsets",)), window[place], strict=True)),
+            }
+        )
+    return pandas.DataFrame(rows)

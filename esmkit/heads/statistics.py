@@ -1,0 +1,216 @@
+"""From scores of chains to effects: intervals, p values, corrections, support, halves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.heads.scores import BlockScores
+
+__all__ = [
+    "MIN_ARCS",
+    "MIN_PROTEINS",
+    "Accumulator",
+    "Effects",
+    "benjamini_hochberg",
+    "bonferroni",
+    "tail",
+]
+
+MIN_ARCS = 100
+"""Fewer arcs give no thresholded share (Vig et al. 2021)."""
+
+MIN_PROTEINS = 10
+"""Fewer proteins with the property give no effect: "insufficient"."""
+
+MAX_GROUPS = 512
+"""Proteins that are resampled one by one; of more, neighbours are put together two by two."""
+
+Array = NDArray[np.float64]
+
+
+def benjamini_hochberg(p: Array) -> Array:
+    """Return the false discovery rate at which each p value is significant; NaN stays NaN."""
+    from scipy.stats import false_discovery_control
+
+    p = np.asarray(p, float)
+    q = np.full(p.shape, np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q
+
+
+def bonferroni(p: Array) -> Array:
+    """Return p times the number of tests, at most 1; NaN stays NaN and is no test."""
+    p = np.asarray(p, float)
+    return np.minimum(p * (~np.isnan(p)).sum(), 1.0)
+
+
+def tail(observed: Array, mean: Array, variance: Array, third: Array) -> Array:
+    """Return the chance of a sum at least this large under random shifts of the labels.
+
+    The sum over independent chains has the exact mean, variance and third central moment given; its
+    upper tail is taken from the Pearson type III distribution with these three, the usual
+    approximation of permutation tests (Mielke & Berry 2007).
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        0 to 1; NaN where nothing varies.
+    """
+    from scipy.stats import pearson3
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = np.sqrt(variance)
+        z = (observed - mean) / deviation
+        skew = third / deviation**3
+    p = np.full(np.shape(observed), np.nan)
+    # below this the variance is rounding: labels that are the same under every shift
+    varies = deviation > 1e-9 * np.maximum(1.0, np.abs(mean))
+    p[varies] = np.clip(pearson3.sf(z[varies], skew[varies]), 0.0, 1.0)
+    return p
+
+
+@dataclass
+class Effects:
+    """Pooled effects of n heads and P properties.
+
+    ``share``, ``background`` (expected share) and ``difference`` are (n, P), as are ``low`` and
+    ``high`` (95 % bootstrap interval of the difference over proteins), ``p``, ``half`` (difference
+    in the even and in the odd proteins: (2, n, P)), ``half_low`` and ``half_high`` (interval in the
+    odd ones), ``arc_share`` and ``arc_background``.
+    """
+
+    share: Array
+    background: Array
+    difference: Array
+    low: Array
+    high: Array
+    p: Array
+    half: Array
+    half_low: Array
+    half_high: Array
+    arc_share: Array
+    arc_background: Array
+
+
+class Accumulator:
+    """Adds up the scores of proteins; its size does not grow beyond 512 groups of proteins.
+
+    Parameters
+    ----------
+    heads, properties : int
+        n and P.
+    """
+
+    def __init__(self, heads: int, properties: int) -> None:
+        self._shape = (heads, properties)
+        self._groups: list[dict[str, Array]] = []
+        self._per_group = 1
+        self._waiting: list[dict[str, Array]] = []
+        self.moments = np.zeros((3, heads, properties))
+        self.proteins = np.zeros(properties, np.int64)
+        self.labelled = np.zeros(properties, np.int64)
+        self.arcs = np.zeros((heads, properties), np.int64)
+        self.count = 0
+
+    def add(self, scores: BlockScores, counts: NDArray[np.int64]) -> None:
+        """Take the scores of one protein, all n heads."""
+        present = counts > 0
+        self.count += 1
+        self.proteins += present
+        self.labelled += counts
+        # A protein without the property says nothing about it: its weight does not count there
+        there = present[None, :].astype(np.float64)
+        self.arcs += scores.arcs[:, None] * present
+        self.moments += np.stack([scores.mean, scores.variance, scores.third]) * there
+        one = {
+            "mass": scores.mass[:, None] * there,
+            "hits": scores.hits * there,
+            "expected": scores.expected * there,
+            "arcs": scores.arcs[:, None] * there,
+            "arc_hits": scores.arc_hits * there,
+            "arc_expected": scores.arc_expected * there,
+        }
+        self._waiting.append(one)
+        if len(self._waiting) == self._per_group:
+            self._groups.append(_sum(self._waiting))
+            self._waiting = []
+        if len(self._groups) == 2 * MAX_GROUPS:
+            pairs = zip(self._groups[::2], self._groups[1::2], strict=True)
+            self._groups = [_sum(pair) for pair in pairs]
+            self._per_group *= 2
+
+    def effects(self, *, resamples: int, seed: int) -> Effects:
+        """Return the pooled effects.
+
+        Parameters
+        ----------
+        resamples : int
+            Bootstrap samples of proteins.
+        seed : int
+        """
+        groups = self._groups + ([_sum(self._waiting)] if self._waiting else [])
+        stacked = {name: np.stack([g[name] for g in groups]) for name in groups[0]}
+        total = {name: values.sum(0) for name, values in stacked.items()}
+        low, high = _interval(stacked, resamples, seed)
+        halves = [{name: values[start::2] for name, values in stacked.items()} for start in (0, 1)]
+        half = np.stack([_difference({n: v.sum(0) for n, v in h.items()}) for h in halves])
+        half_low, half_high = _interval(halves[1], resamples, seed + 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = total["hits"] / total["mass"]
+            background = total["expected"] / total["mass"]
+            arc_share = total["arc_hits"] / total["arcs"]
+            arc_background = total["arc_expected"] / total["arcs"]
+        p = tail(total["hits"] - total["expected"], *self.moments)
+        scarce = np.broadcast_to(self.proteins < MIN_PROTEINS, self._shape)
+        for values in (share, background, low, high, p, *half, half_low, half_high):
+            values[scarce] = np.nan
+        for values in (arc_share, arc_background):
+            values[scarce | (self.arcs < MIN_ARCS)] = np.nan
+        return Effects(
+            share,
+            background,
+            share - background,
+            low,
+            high,
+            p,
+            half,
+            half_low,
+            half_high,
+            arc_share,
+            arc_background,
+        )
+
+
+def _sum(groups: Any) -> dict[str, Array]:
+    groups = list(groups)
+    return {name: np.sum([g[name] for g in groups], axis=0) for name in groups[0]}
+
+
+def _difference(total: dict[str, Array]) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (total["hits"] - total["expected"]) / total["mass"]
+
+
+def _interval(stacked: dict[str, Array], resamples: int, seed: int) -> tuple[Array, Array]:
+    """Return the 95 % percentile interval of the difference, proteins resampled."""
+    count, *shape = stacked["hits"].shape
+    if count < 2:
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+    random = np.random.default_rng(seed)
+    draws = random.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    excess = (stacked["hits"] - stacked["expected"]).reshape(count, -1)
+    mass = stacked["mass"].reshape(count, -1)
+    low, high = np.empty(excess.shape[1]), np.empty(excess.shape[1])
+    for start in range(0, excess.shape[1], 500):  # so that the samples of all never lie in memory
+        part = slice(start, start + 500)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = (draws @ excess[:, part]) / (draws @ mass[:, part])
+        known = ~np.isnan(values).all(0)
+        ends = np.full((2, values.shape[1]), np.nan)
+        ends[:, known] = np.nanquantile(values[:, known], [0.025, 0.975], axis=0)
+        low[part], high[part] = ends
+    return low.reshape(shape), high.reshape(shape)
