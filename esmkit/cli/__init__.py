@@ -21,6 +21,7 @@ _COMMANDS = {
     "embed": "Embed proteins of FASTA files, pooled or per residue.",
     "attention": "Extract per-head attention maps, draw them, or reduce them to numbers.",
     "contacts": "Predict contact maps, score them on structures, or fit a contact head.",
+    "heads": "Measure what each attention head looks at, with controls.",
     "verify": "Compare esmkit with Hugging Face and the reference encoder.",
     "weights": "Show, fetch and check model weights.",
 }

@@ -13,12 +13,12 @@ from esmkit.cli.options import (
     make_say,
     model_options,
     names_list,
+    structures_of,
 )
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
     from esmkit.model import Esm2
-    from esmkit.structure import Structure
 
 __all__ = ["command"]
 
@@ -103,23 +103,6 @@ def _head_maker(
 
         return from_file
     return None
-
-
-def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
-    """Return the chains of a folder, those left out listed, or TS50."""
-    from esmkit.data import ts50
-    from esmkit.errors import InputError
-    from esmkit.structure import read_structures
-
-    if folder is None:
-        return ts50()
-    left_out: list[tuple[Any, str]] = []
-    found = list(read_structures(folder, report=left_out))
-    for path, reason in left_out:
-        say(f"left out: {path}: {reason}")
-    if not found:
-        raise InputError(f"no protein chain in {folder!r} can be used; give PDB or mmCIF files")
-    return found
 
 
 @click.group("contacts", cls=_PredictByDefault, short_help="Contact maps from attention.")

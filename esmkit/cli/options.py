@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2
+    from esmkit.structure import Structure
 
 __all__ = [
     "command_line",
@@ -18,6 +19,7 @@ __all__ = [
     "make_say",
     "model_options",
     "names_list",
+    "structures_of",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -87,6 +89,23 @@ def names_list(
     if text is None:
         return None
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
+    """Return the chains of a folder, those left out listed, or TS50."""
+    from esmkit.data import ts50
+    from esmkit.errors import InputError
+    from esmkit.structure import read_structures
+
+    if folder is None:
+        return ts50()
+    left_out: list[tuple[Any, str]] = []
+    found = list(read_structures(folder, report=left_out))
+    for path, reason in left_out:
+        say(f"left out: {path}: {reason}")
+    if not found:
+        raise InputError(f"no protein chain in {folder!r} can be used; give PDB or mmCIF files")
+    return found
 
 
 def default_output(sources: tuple[str, ...], suffix: str) -> Path:
