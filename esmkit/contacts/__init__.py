@@ -3,7 +3,7 @@
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.regression import contacts, corrected_maps, predict
 from esmkit.contacts.result import ContactMap
-from esmkit.contacts.scores import bootstrap, score_map, summarize_scores
+from esmkit.contacts.scores import bootstrap, precision_curves, score_map, summarize_scores
 
 __all__ = [
     "ContactHead",
@@ -11,6 +11,7 @@ __all__ = [
     "bootstrap",
     "contacts",
     "corrected_maps",
+    "precision_curves",
     "predict",
     "score_map",
     "summarize_scores",
