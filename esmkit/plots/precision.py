@@ -82,7 +82,7 @@ def precision_by_rank(
         raise OptionError("there is no curve to draw; make some with precision_curves")
     first = next(iter(named.values()))
     ranges = list(dict.fromkeys(first["range"]))
-    chains = max(table["chains"].to_numpy(int).max() for table in named.values())
+    chains = int(max(table["chains"].to_numpy().max() for table in named.values()))
     gap, left = 0.12, 0.5
     width = (PAGE_WIDTH - left - MARGIN - 0.1 + gap) / len(ranges) - gap
     top = TITLE_HEIGHT + 0.2
