@@ -151,7 +151,7 @@ def draw_maps(
             plots.contact_map(found, structure, path=path)
             drawn.append(path)
             if structure is not None:
-                curves.append((found, structure))
+                curves.append(found.onto(structure))
     if curves:
         path = folder / f"precision.{kind}"
         plots.precision_by_rank(precision_curves(curves), path=path)
@@ -204,7 +204,7 @@ def evaluate_to_files(
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
-        results = ((loaded.contacts(c.protein, head=result.head), c) for c in chains)
+        results = (loaded.contacts(c.protein, head=result.head).onto(c) for c in chains)
         plots.precision_by_rank(precision_curves(results), path=plot)
     return text
 
