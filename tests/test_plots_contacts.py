@@ -24,7 +24,6 @@ from esmkit.contacts.scores import RANGES, ranked_pairs
 from esmkit.data import demo_structure
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2
-from esmkit.plots import contacts as drawn
 from esmkit.plots import matrix, precision, secondary
 from esmkit.structure import Structure
 
@@ -282,6 +281,8 @@ def test_scores_that_are_all_negative(tmp_path: Path):
     contacts = invented(UBIQUITIN.sequence, probability=below, method="heads")
     figure = plots.contact_map(contacts, UBIQUITIN, path=tmp_path / "x.png")
     check_marks(figure, contacts, UBIQUITIN)
+    norm = figure.axes[0].get_images()[0].norm
+    assert (norm.vmin, norm.vmax) == (0, 1)
 
 
 # What is not known
@@ -450,8 +451,6 @@ def test_secondary_structure_stands_at_its_residues_on_both_axes():
 def test_waves_turn_as_helices_do_and_arrows_point_to_the_end(length: int):
     points = secondary.wave(4.5, 4.5 + length)
     np.testing.assert_allclose(points[[0, -1]], [[4.5, 0], [4.5 + length, 0]], atol=1e-9)
-    crossings = int((np.diff(np.sign(np.round(points[1:-1, 1], 9))) != 0).sum())
-    assert crossings >= 0
     turns = np.abs(np.diff(points[:, 1])).sum() / (4 * 0.36)
     assert turns == pytest.approx(length / 3.6, abs=0.36)  # half a turn more or less, at most
     corners = secondary.arrow(4.5, 4.5 + length)
@@ -666,5 +665,3 @@ def test_ubiquitin_is_drawn_with_what_the_checkpoint_finds(real: Esm2):
     figure = contacts.plot(UBIQUITIN)
     check_marks(figure, contacts, UBIQUITIN)
     assert legend(figure)[1:3] == ["true positive 27", "false positive 49"]
-    assert (14, 4) not in marks(figure)["false positive"]
-    assert drawn.MIN_SEPARATION == 6

@@ -86,6 +86,15 @@ def test_curves_pass_through_the_scores_of_the_cuts():
     assert table.loc[("short", 1.0), "chains"] == 5
 
 
+def test_pairs_that_a_chain_does_not_have_count_as_wrong():
+    """26 residues have 3 pairs of long range: all right, they are still 3 of 26."""
+    touching = np.ones((26, 26), bool)
+    one = touching.astype(np.float32), touching, np.ones(26, bool)
+    found: Any = precision_curves([one]).set_index(["range", "k/L"]).loc[("long", 1.0)]
+    np.testing.assert_allclose([found["precision"], found["ceiling"]], 3 / 26, rtol=1e-12)
+    assert score_map(*one).loc["long", "P@L"] == found["precision"]
+
+
 def test_chains_are_taken_one_at_a_time_and_left_alone():
     held, before = [], [[array.copy() for array in one] for one in CHAINS]
 
