@@ -200,7 +200,8 @@ def evaluate_to_files(
             result = evaluate(loaded, chains, head, progress=told)
             table, text = result.chains.reset_index(), result.to_text()
     if output is not None:
-        write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
+        with disk_errors(output):
+            write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
@@ -244,8 +245,7 @@ def fit_to_file(
     loaded = model()
     with _bar(len(fitted), "fit", progress) as told:
         head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
-    with disk_errors(output):
-        head.save(output)
+    head.save(output)
     facts = head.provenance
     lines = [
         f"{head.source}: {facts['pairs']:,} pairs, {facts['contacts']:,} contacts; "
