@@ -241,7 +241,7 @@ def predict(
     \b
     Examples:
       esmkit contacts seqs.fasta
-      esmkit contacts seqs.fasta --format rr
+      esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
