@@ -300,6 +300,10 @@ VARIANTS = {
         [*range(35), *range(39, 80)],
     ),
     "K48R": (UBIQUITIN.sequence[:47] + "R" + UBIQUITIN.sequence[48:], range(76)),
+    "X in every fifth place": (
+        "".join("X" if i % 5 == 2 else x for i, x in enumerate(UBIQUITIN.sequence)),
+        range(76),
+    ),
     "X": ("X" + UBIQUITIN.sequence[1:30] + "XX" + UBIQUITIN.sequence[32:], range(76)),
 }
 
