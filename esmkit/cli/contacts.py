@@ -67,12 +67,13 @@ def _head_maker(
     say: Callable[[str], None],
 ) -> "Callable[[Esm2], ContactHead] | None":
     """Return what makes the contact head once there is a model."""
-    by_heads = method == "heads" or (method is None and bool(heads or top))
-    if (heads or top) and not by_heads:
+    named = heads is not None or top is not None
+    by_heads = method == "heads" or (method is None and named)
+    if named and not by_heads:
         raise click.UsageError("--heads and --top are for --method heads; leave --method out")
     if by_heads and head_weights:
         raise click.UsageError("--head-weights is a regression; leave --heads, --top or it out")
-    if heads and top:
+    if heads is not None and top:
         raise click.UsageError("give --heads, or --top to have them chosen, not both")
     if by_heads:
 
@@ -81,7 +82,7 @@ def _head_maker(
             from esmkit.data import ts50
 
             chosen = heads
-            if not chosen:
+            if chosen is None:
                 count = top or 1
                 say(f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50")
                 chosen = best_heads(rank_heads(model, ts50()), count)
@@ -223,7 +224,7 @@ def predict(
     \b
     Examples:
       esmkit contacts seqs.fasta
-      esmkit contacts seqs.fasta --format rr
+      esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
@@ -308,10 +309,12 @@ def evaluate(
 
     say = make_say(quiet)
     head = _head_maker(method, heads, top, head_weights, say)
+    if each_head and (head is not None or method):
+        raise click.UsageError("--each-head scores every head; leave other choices of heads out")
     text = evaluate_to_files(
         lambda: load_model(model, device, dtype),
         lambda: structures_of(structures, make_say(quiet=False)),
-        None if each_head else head,
+        head,
         each_head=each_head,
         output=Path(output) if output else None,
         plot=Path(plot) if plot else None,

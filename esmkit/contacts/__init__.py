@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.regression import contacts, corrected_maps, predict
     from esmkit.contacts.result import ContactMap
-    from esmkit.contacts.scores import bootstrap, score_map, summarize_scores
+    from esmkit.contacts.scores import (
+        bootstrap,
+        precision_curves,
+        score_map,
+        summarize_scores,
+    )
 
 __all__ = [
     "ContactHead",
@@ -23,6 +28,7 @@ __all__ = [
     "corrected_maps",
     "evaluate",
     "fit",
+    "precision_curves",
     "predict",
     "rank_heads",
     "score_map",
@@ -41,6 +47,7 @@ _HOME = {
     "corrected_maps": "regression",
     "evaluate": "evaluation",
     "fit": "fitting",
+    "precision_curves": "scores",
     "predict": "regression",
     "rank_heads": "evaluation",
     "score_map": "scores",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esmkit.checkpoints.known import OFFICIAL
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.regression import contacts, corrected_maps
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
@@ -39,7 +40,8 @@ class Evaluation:
     checkpoint : str
         Name of the weights.
     published : float or None
-        Long-range P@L that the authors of these very weights give for their own set of chains.
+        Long-range P@L that the authors of these very weights give for the head they come with, on
+        their own set of chains.
     chains : pandas.DataFrame
         A row for each chain and range, as :func:`esmkit.contacts.score_map` gives them.
     summary : pandas.DataFrame
@@ -64,7 +66,7 @@ class Evaluation:
                     f"{name} {_span(name)}",
                     measure,
                     f"{row['mean']:.3f}",
-                    f"[{row['low']:.3f}, {row['high']:.3f}]",
+                    "" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]",
                     "" if np.isnan(row["ceiling"]) else f"{row['ceiling']:.3f}",
                     f"{row['background']:.3f}",
                 )
@@ -130,15 +132,20 @@ def evaluate(
         )
     if not tables:
         raise InputError("there is no structure to score on; give at least one chain")
-    official = model.checkpoint.official
-    name = model.checkpoint.name.rsplit("/", 1)[-1]
     return Evaluation(
         chosen,
         model.checkpoint.name,
-        PUBLISHED.get(name) if official and chosen.method == "regression" else None,
+        _published(model) if head is None else None,
         pandas.concat(tables, names=["id", "range"]),
         summarize_scores(tables, seed=seed),
     )
+
+
+def _published(model: "Esm2") -> float | None:
+    """Return the authors' number for these very weights, whatever their folder is called."""
+    digest = model.checkpoint.sha256
+    repo = next((c.repo for c in OFFICIAL.values() if c.sha256 == digest), "")
+    return PUBLISHED.get(repo.removeprefix("facebook/"))
 
 
 def rank_heads(

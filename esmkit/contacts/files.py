@@ -11,7 +11,7 @@ from esmkit.attention_fasta import MAX_BYTES, readable_bytes
 from esmkit.errors import OptionError
 from esmkit.exports import open_writer
 from esmkit.inputs import InputIndex
-from esmkit.policies import MAX_RESIDUES, Long
+from esmkit.policies import MAX_RESIDUES, AttentionOptions, Long
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences import OnInvalid, Protein
 from esmkit.store import ShardReader, disk_errors
@@ -78,6 +78,7 @@ def contacts_file(
     InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
+    AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     suffix = Path(output).suffix.removeprefix(".").lower()
     to_stdout = Path(output) == STDOUT
     if not to_stdout and suffix not in FORMATS:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from esmkit.errors import CheckpointError, OptionError
 from esmkit.maps import HeadChoice, choose_heads, head_name
-from esmkit.store import write_durably
+from esmkit.store import disk_errors, write_durably
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2
@@ -82,6 +82,10 @@ class ContactHead:
     ) -> "ContactHead":
         """Return a regression over all heads of a model, layer by layer; zeros are left out."""
         names = [head_name(n, h) for n in range(model.layers) for h in range(model.heads)]
+        if len(weights) != len(names):
+            raise OptionError(
+                f"a regression has a weight for each of the {len(names)} heads, not {len(weights)}"
+            )
         used = np.flatnonzero(weights)
         if not len(used):
             used = np.array([0])
@@ -98,6 +102,21 @@ class ContactHead:
         source = f"mean of {', '.join(choice.names)}" if count > 1 else f"head {choice.names[0]}"
         return cls(choice, np.full(count, 1 / count), 0.0, "heads", source)
 
+    def check_fits(self, model: "Esm2") -> None:
+        """Refuse a model of another shape.
+
+        Raises
+        ------
+        OptionError
+            If the model has other numbers of layers or heads than the one this is for.
+        """
+        shape = (self.choice.of_layers, self.choice.of_heads)
+        if shape != (model.layers, model.heads):
+            raise OptionError(
+                f"the {self.source} is for a model of {shape[0]} layers with {shape[1]} heads, and "
+                f"{model.checkpoint.name} has {model.layers} with {model.heads}; make one for it"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
         return {
@@ -113,7 +132,8 @@ class ContactHead:
 
     def save(self, path: str | Path) -> None:
         """Write the head as JSON."""
-        write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+        with disk_errors(path):
+            write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path, model: "Esm2") -> "ContactHead":
@@ -155,5 +175,10 @@ class ContactHead:
             choice = choose_heads(names, "all", of_layers=shape[0], of_heads=shape[1])
         except OptionError as error:
             raise CheckpointError(f"{str(path)!r}: {error}") from None
+        if set(choice.names) != set(names):  # L5 for a whole layer, or l5h4
+            raise CheckpointError(
+                f"{str(path)!r} is not a contact head of esmkit's (its heads are not named like "
+                "L5H4, each once); make one with `esmkit contacts fit`"
+            )
         order = [names.index(name) for name in choice.names]
         return cls(choice, values[order], bias, method, source, provenance)

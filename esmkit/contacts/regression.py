@@ -81,6 +81,7 @@ def predict(
         Symmetric maps of the proteins that a pass has completed; over windows the mean, and NaN
         for pairs that were never in one window.
     """
+    head.check_fits(model)
     places = {of: place for place, of in enumerate(head.choice.heads)}
     weights = torch.tensor(head.weights, dtype=torch.float32, device=model.device)
     sums: dict[tuple[int, int], _Sum] = {}

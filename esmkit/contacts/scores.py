@@ -1,7 +1,7 @@
 """How good a contact map is, measured on a structure: precision, its ceiling and its background."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,15 @@ from esmkit.errors import InputError, OptionError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CUTS", "RANGES", "bootstrap", "ranked_pairs", "score_map", "summarize_scores"]
+__all__ = [
+    "CUTS",
+    "RANGES",
+    "bootstrap",
+    "precision_curves",
+    "ranked_pairs",
+    "score_map",
+    "summarize_scores",
+]
 
 RANGES: Mapping[str, tuple[int, int | None]] = {
     "short": (6, 11),
@@ -25,6 +33,12 @@ CUTS: Mapping[str, int] = {"P@L": 1, "P@L/2": 2, "P@L/5": 5}
 
 RESAMPLES = 2_000
 """Bootstrap samples of chains behind an interval."""
+
+CURVE_STEPS = 50
+"""Points of a precision curve for each L of its length; L, L/2 and L/5 are among them."""
+
+OnChain: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]
+"""What :meth:`ContactMap.onto` gives: values (R, R), contacts (R, R), resolved (R,)."""
 
 
 def ranked_pairs(
@@ -87,10 +101,7 @@ def score_map(
     import pandas
     from sklearn.metrics import average_precision_score
 
-    if values.shape != contacts.shape or len(resolved) != len(values):
-        raise OptionError(
-            f"a map of shape {values.shape} does not fit contacts of shape {contacts.shape}"
-        )
+    _check_shapes(values, contacts, resolved)
     length = int(resolved.sum()) if length is None else length
     rows = {}
     known = np.where(resolved[:, None] & resolved, values, np.nan)
@@ -174,6 +185,99 @@ def summarize_scores(
                 }
             )
     return pandas.DataFrame(rows).set_index(["range", "measure"])
+
+
+def precision_curves(
+    chains: Iterable[OnChain], *, up_to: int = 1, seed: int = 0
+) -> "pandas.DataFrame":
+    """Follow precision from the strongest pair of each range to the L-th or beyond.
+
+    Parameters
+    ----------
+    chains : iterable of (values, contacts, resolved)
+        One for each chain, as :meth:`ContactMap.onto` gives it; taken one at a time.
+    up_to : int
+        Where curves end, in L, the number of resolved residues.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        50 rows for each range and L: ``range``; ``k/L``, the part of L that is asked for, of which
+        each chain takes the whole number k of pairs; ``precision``, the mean over chains of
+        correct pairs over k, equal to P@L, P@L/2 and P@L/5 of :func:`score_map` where k/L is 1,
+        0.5 and 0.2; ``low`` and ``high``, its 95 % bootstrap interval over chains; ``ceiling``,
+        the mean of the highest precision possible; ``background``, that of guessing; ``chains``,
+        how many have a pair there. NaN where none has.
+
+    Raises
+    ------
+    InputError
+        If there is no chain.
+    OptionError
+        If ``up_to`` is no whole number above 0, or a map does not fit its contacts.
+
+    Examples
+    --------
+    >>> found = [model.contacts(s.protein).onto(s) for s in structures]      # doctest: +SKIP
+    >>> esmkit.plots.precision_by_rank(precision_curves(found))              # doctest: +SKIP
+    """
+    import pandas
+
+    if isinstance(up_to, bool) or not isinstance(up_to, int | np.integer) or up_to < 1:
+        raise OptionError(f"curves end at a whole number of L, 1 or more, not at {up_to!r}")
+    steps = np.arange(1, up_to * CURVE_STEPS + 1)
+    curves = [_curves(chain, steps) for chain in chains]
+    if not curves:
+        raise InputError("there is no chain to average over")
+    rows = []
+    for name, of_range in zip(RANGES, np.stack(curves, axis=-1), strict=True):
+        at_steps = of_range.transpose(1, 0, 2)  # (steps, 3, chains)
+        for step, (precision, ceiling, background) in zip(steps, at_steps, strict=True):
+            low, high = bootstrap(precision, seed=seed)
+            rows.append(
+                {
+                    "range": name,
+                    "k/L": step / CURVE_STEPS,
+                    "precision": _mean(precision),
+                    "low": low,
+                    "high": high,
+                    "ceiling": _mean(ceiling),
+                    "background": _mean(background),
+                    "chains": int((~np.isnan(precision)).sum()),
+                }
+            )
+    return pandas.DataFrame(rows)
+
+
+def _curves(chain: OnChain, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return precision, ceiling and background of one chain: (ranges, 3, steps)."""
+    values, contacts, resolved = chain
+    _check_shapes(values, contacts, resolved)
+    known = np.where(resolved[:, None] & resolved, values, np.nan)
+    counts = int(resolved.sum()) * steps // CURVE_STEPS
+    found = np.full((len(RANGES), 3, len(steps)), np.nan)
+    for of_range, (least, most) in zip(found, RANGES.values(), strict=True):
+        true = contacts[ranked_pairs(known, least=least, most=most)]
+        if not len(true):
+            continue
+        correct = np.concatenate([[0], np.cumsum(true)])
+        asked = counts > 0
+        k = counts[asked]
+        of_range[0, asked] = correct[np.minimum(k, len(true))] / k
+        of_range[1, asked] = np.minimum(1, correct[-1] / k)
+        of_range[2] = true.mean()
+    return found
+
+
+def _check_shapes(
+    values: NDArray[np.floating[Any]], contacts: NDArray[np.bool_], resolved: NDArray[np.bool_]
+) -> None:
+    if values.shape != contacts.shape or len(resolved) != len(values):
+        raise OptionError(
+            f"a map of shape {values.shape} does not fit contacts of shape {contacts.shape}"
+        )
 
 
 def _mean(values: Any) -> float:

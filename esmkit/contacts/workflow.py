@@ -151,7 +151,7 @@ def draw_maps(
             plots.contact_map(found, structure, path=path)
             drawn.append(path)
             if structure is not None:
-                curves.append((found, structure))
+                curves.append(found.onto(structure))
     if curves:
         path = folder / f"precision.{kind}"
         plots.precision_by_rank(precision_curves(curves), path=path)
@@ -200,11 +200,12 @@ def evaluate_to_files(
             result = evaluate(loaded, chains, head, progress=told)
             table, text = result.chains.reset_index(), result.to_text()
     if output is not None:
-        write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
+        with disk_errors(output):
+            write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
-        results = ((loaded.contacts(c.protein, head=result.head), c) for c in chains)
+        results = (loaded.contacts(c.protein, head=result.head).onto(c) for c in chains)
         plots.precision_by_rank(precision_curves(results), path=plot)
     return text
 
@@ -244,8 +245,7 @@ def fit_to_file(
     loaded = model()
     with _bar(len(fitted), "fit", progress) as told:
         head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
-    with disk_errors(output):
-        head.save(output)
+    head.save(output)
     facts = head.provenance
     lines = [
         f"{head.source}: {facts['pairs']:,} pairs, {facts['contacts']:,} contacts; "
