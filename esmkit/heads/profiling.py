@@ -127,11 +127,10 @@ def _joined(blocks: dict[int, BlockScores]) -> BlockScores:
 
 def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabels) -> None:
     gathered.accumulator.add(scores, labels.counts)
-    window = slice(CENTRE - labels.size + 1, CENTRE + labels.size)
-    found, pairs = labels.offset_counts()
+    window = slice(CENTRE - labels.residues + 1, CENTRE + labels.residues)
     gathered.offsets[:, window] += scores.profile
-    gathered.offset_pairs[window] += pairs
-    gathered.offset_labels[:, window] += found
+    gathered.offset_pairs[window] += labels.offset_pairs
+    gathered.offset_labels[:, window] += labels.offset_labels
     gathered.squares += scores.squares
     gathered.chains.append(chain)
 
