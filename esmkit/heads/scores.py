@@ -5,13 +5,13 @@ For a map a (R, R) and labels f of pairs, with sums over all residues i (query) 
 ``hits``
     sum of a_ij f_ij: the weight on labelled pairs. Over the whole weight it is the share.
 ``expected``
-    The same if the weight at each offset were spread evenly over the pairs at that offset: sum over
-    offsets d of (weight at d) x (share of labelled pairs among those at d). A head that only counts
-    positions has hits = expected, whatever the property: separation is taken out.
+    sum of b_ij f_ij, where the background b_ij = u_i w_(j-i) has the head's own weight at each
+    offset and of each query, and is even beside that: what a head gives that only counts positions.
+    Such a head has hits = expected, whatever the property. Queries belong to it because a softmax
+    near the ends of a chain has fewer keys to share its weight among; with offsets alone, heads
+    that look at neighbours would seem to seek what ends are rich in, coil.
 ``excess``
-    hits - expected.
-
-Equally, excess is the sum of r_ij f_ij, where r is the map less its mean at each offset.
+    hits - expected: the sum of r_ij f_ij, where r = a - b.
 
 For chance, labels are shifted along the chain, circularly, against the attention: this keeps how
 labels cluster and, nearly, how they are spread over offsets. For each of the R shifts the excess
@@ -24,7 +24,7 @@ sequence, so that two residues on both sides of a gap are as far apart as they a
 the resolved residues.
 
 The thresholded share is that of Vig et al. 2021: among pairs with a_ij of at least 0.3 ("arcs"),
-those that are labelled.
+those that are labelled; arcs are too few for backgrounds of queries, theirs is that of offsets.
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,10 @@ __all__ = ["THRESHOLD", "BlockScores", "ChainLabels", "score_block"]
 
 THRESHOLD = 0.3
 """Weight from which a pair counts as an arc (Vig et al. 2021)."""
+
+FIT_ROUNDS = 200
+FIT_TOLERANCE = 1e-12
+"""Part of the mean row to which the background meets the rows; maps need 10 to 80 rounds."""
 
 Array = NDArray[np.float64]
 
@@ -112,9 +116,34 @@ class ChainLabels:
         """Sum maps (h, S, S) by offset: (h, 2 R - 1), from -(R - 1)."""
         return np.stack([self._at_offsets(matrix) for matrix in matrices])
 
-    def even_by_offset(self, sums: Array) -> Array:
-        """Spread sums by offset (h, 2 R - 1) evenly over the pairs at that offset: (h, S, S)."""
-        return (sums / np.maximum(self.offset_pairs, 1))[:, self._bins]
+    @cached_property
+    def _has_key(self) -> Array:
+        """Whether a query has a key at an offset, 1 or 0: (S, 2 R - 1)."""
+        found = np.zeros((self.size, 2 * self.residues - 1))
+        np.put_along_axis(found, self._bins, 1.0, axis=1)
+        return found
+
+    def background(self, rows: Array, by_offset: Array) -> Array:
+        """Return the maps b_ij = u_i w_(j-i) with given sums of rows and of offsets: (h, S, S).
+
+        Found by scaling to the one and to the other in turn (iterative proportional fitting, Deming
+        & Stephan 1940). Offsets come last: they are met exactly, rows to ``FIT_TOLERANCE``.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray, shape (h, S)
+        by_offset : numpy.ndarray, shape (h, 2 R - 1)
+        """
+        offsets = by_offset / np.maximum(self.offset_pairs, 1)
+        allowed = FIT_TOLERANCE * rows.mean(1, keepdims=True)
+        queries = np.ones_like(rows)
+        for _ in range(FIT_ROUNDS):
+            reached = offsets @ self._has_key.T
+            if (np.abs(queries * reached - rows) <= allowed).all():
+                break
+            queries = _divide(rows, reached)
+            offsets = _divide(by_offset, queries @ self._has_key)
+        return queries[:, :, None] * offsets[:, self._bins]
 
     @cached_property
     def offset_labels(self) -> Array:
@@ -125,9 +154,9 @@ class ChainLabels:
 
     @cached_property
     def chance(self) -> Array:
-        """How likely a pair at an offset is labelled if only offsets count: (P, 2 R - 1).
+        """How likely an arc at an offset is labelled if only offsets count: (P, 2 R - 1).
 
-        For an offset as property, how likely any pair is.
+        For an offset as property, how likely any is.
         """
         found = self.offset_labels / np.maximum(self.offset_pairs, 1)
         for place in self.places("offset"):
@@ -156,6 +185,10 @@ class ChainLabels:
             query, key = np.nonzero(self._labels[place])
             found.append([(d, query[key - query == d]) for d in np.unique(key - query).tolist()])
         return found
+
+
+def _divide(a: Array, b: Array) -> Array:
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
 def circular(matrices: Array) -> Array:
@@ -214,17 +247,19 @@ def score_block(maps: Array, labels: ChainLabels) -> BlockScores:
     inner = np.asarray(maps, np.float64)[:, labels.kept[:, None], labels.kept]
     size = labels.size
     by_offset = labels.by_offset(inner)
-    mean = labels.even_by_offset(by_offset)
-    excess = _shifted(inner, inner - mean, labels)  # (h, P, S), the last for each shift
+    rest = inner - labels.background(inner.sum(2), by_offset)
+    excess = _shifted(inner, rest, labels)  # (h, P, S), the last for each shift
     average = excess.mean(2)
     apart = excess - average[:, :, None]
     square = apart * apart
     arcs = (inner >= THRESHOLD).astype(np.float64)
     totals = inner.sum((1, 2))
+    hits = _hits(inner, labels)
+    pairs = np.maximum(labels.offset_pairs, 1)
     return BlockScores(
         mass=totals,
-        hits=_hits(inner, labels),
-        expected=by_offset @ labels.chance.T,
+        hits=hits,
+        expected=hits - excess[:, :, 0],
         mean=average,
         variance=square.mean(2),
         third=(square * apart).mean(2),
@@ -233,7 +268,7 @@ def score_block(maps: Array, labels: ChainLabels) -> BlockScores:
         arc_expected=labels.by_offset(arcs) @ labels.chance.T,
         profile=by_offset,
         squares=np.stack(
-            [(inner**2).sum((1, 2)), (mean**2).sum((1, 2)), totals**2 / size**2], axis=1
+            [(inner**2).sum((1, 2)), (by_offset**2 / pairs).sum(1), totals**2 / size**2], axis=1
         ),
     )
 
@@ -255,7 +290,7 @@ def _shifted(inner: Array, rest: Array, labels: ChainLabels) -> Array:
     Parameters
     ----------
     inner, rest : numpy.ndarray, shape (h, S, S)
-        Maps, and maps less their mean at each offset.
+        Maps, and maps less their background.
     labels : ChainLabels
     """
     heads, size, _ = inner.shape
