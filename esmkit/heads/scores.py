@@ -235,7 +235,7 @@ class BlockScores:
     squares: Array
 
 
-def score_block(maps: Array, labels: ChainLabels) -> BlockScores:
+def score_block(maps: NDArray[np.floating[Any]], labels: ChainLabels) -> BlockScores:
     """Score the maps of some heads on one chain.
 
     Parameters
