@@ -137,7 +137,9 @@ def test_offsets_are_key_minus_query(offset: int):
 def test_one_of_the_users():
     charged = Property("charged", "residue", lambda s: np.isin(list(s.sequence), list("DEKR")))
     assert charged.of(made("ADKC")).tolist() == [False, True, True, False]
-    salt = Property("salt", "pair", lambda s: [[a + b == "DK" for b in "DKA"] for a in "DKA"])
+    salt = Property(
+        "salt", "pair", lambda s: np.array([[a + b == "DK" for b in "DKA"] for a in "DKA"])
+    )
     assert np.argwhere(salt.of(made("DKA"))).tolist() == [[0, 1]]
     assert Property("offset +9", "offset", 9).of(made("ACD")).sum() == 0
 

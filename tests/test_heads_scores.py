@@ -123,7 +123,9 @@ def test_profile_and_squares(gaps: tuple[int, ...]):
         inner = [a[i, j] for i in kept for j in kept]
         overall = len(inner) * np.mean(inner) ** 2
         every = sum(x * x for x in inner)
-        np.testing.assert_allclose(found.squares[head], [every, squares, overall], rtol=1e-12)
+        np.testing.assert_allclose(
+            found.squares[head], np.array([every, squares, overall]), rtol=1e-12
+        )
     pairs = [sum(i + d in kept for i in kept) for d in range(1 - residues, residues)]
     np.testing.assert_array_equal(labels.offset_pairs, pairs)
     of_pairs = labels.pairs(0)
