@@ -127,11 +127,10 @@ def _joined(blocks: dict[int, BlockScores]) -> BlockScores:
 
 def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabels) -> None:
     gathered.accumulator.add(scores, labels.counts)
-    window = slice(CENTRE - labels.size + 1, CENTRE + labels.size)
-    found, pairs = labels.offset_counts()
+    window = slice(CENTRE - labels.residues + 1, CENTRE + labels.residues)
     gathered.offsets[:, window] += scores.profile
-    gathered.offset_pairs[window] += pairs
-    gathered.offset_labels[:, window] += found
+    gathered.offset_pairs[window] += labels.offset_pairs
+    gathered.offset_labels[:, window] += labels.offset_labels
     gathered.squares += scores.squares
     gathered.chains.append(chain)
 
@@ -222,8 +221,8 @@ def profile(
     HeadProfile
         Columns of ``effects``: ``name``, ``layer``, ``head``, ``property``, ``kind``; ``share``,
         the part of the head's weight between residues that is on labelled pairs; ``background``,
-        that expected from its own offsets (for offsets: from an even spread); ``difference`` and
-        its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
+        that expected from its own offsets and queries (:mod:`esmkit.heads.scores`; for offsets:
+        from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
         background; ``p`` of the shift test (:func:`esmkit.heads.statistics.tail`), ``q``
         (Benjamini-Hochberg) and ``p_bonferroni`` over all heads and properties; ``arc_share`` and
         ``arc_background`` for weights of at least 0.3; ``arcs``, ``proteins`` and ``labelled``, the

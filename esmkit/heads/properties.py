@@ -142,8 +142,8 @@ def standard_properties() -> list[Property]:
     """Return the properties that every profile has.
 
     Contacts by range (short 6-11, medium 12-23, long from 24; Cβ within 8 Å); helix partner (3 or
-    4 apart in one alpha helix); strand partner (DSSP bridge); disulfide, and any two cysteines; same amino acid;
-    secondary structure and kind of the residue looked at; offsets -4 to 4.
+    4 apart in one alpha helix); strand partner (DSSP bridge); disulfide, and any two cysteines;
+    same amino acid; secondary structure and kind of the residue looked at; offsets -4 to 4.
     """
     pairs: list[Property] = [
         Property("short-range contact", "pair", _contacts(6, 11)),
@@ -188,6 +188,7 @@ def read_annotations(path: str | Path) -> list[Property]:
     ------
     InputError
         If the file cannot be read, lacks a column, or a line makes no sense; the line is named.
+        On use, if a feature ends after its chain.
     """
     needed = ("id", "start", "end", "feature")
     spans: dict[str, list[tuple[str, int, int]]] = {}
@@ -200,8 +201,8 @@ def read_annotations(path: str | Path) -> list[Property]:
                     f"{str(path)!r} lacks the column {missing[0]!r}; annotations are tab-separated "
                     f"with a header line: {', '.join(needed)}"
                 )
-            for number, row in enumerate(reader, 2):
-                span = _span(row, f"{str(path)!r}, line {number}")
+            for row in reader:  # blank lines are no rows, but they count as lines
+                span = _span(row, f"{str(path)!r}, line {reader.line_num}")
                 spans.setdefault(str(row["feature"]).strip(), []).append(span)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
@@ -210,7 +211,8 @@ def read_annotations(path: str | Path) -> list[Property]:
     if not spans:
         raise InputError(f"{str(path)!r} has no annotations; give a line for each feature")
     return [
-        Property(f"to {feature}", "residue", _annotated(found)) for feature, found in spans.items()
+        Property(f"to {feature}", "residue", _annotated(feature, found))
+        for feature, found in spans.items()
     ]
 
 
@@ -230,12 +232,20 @@ def _span(row: dict[str, Any], where: str) -> tuple[str, int, int]:
     return name, start, end
 
 
-def _annotated(spans: Sequence[tuple[str, int, int]]) -> Callable[["Structure"], NDArray[np.bool_]]:
+def _annotated(
+    feature: str, spans: Sequence[tuple[str, int, int]]
+) -> Callable[["Structure"], NDArray[np.bool_]]:
     def labels(structure: "Structure") -> NDArray[np.bool_]:
         found = np.zeros(len(structure), bool)
         for name, start, end in spans:
-            if name in (structure.id, structure.protein.id):
-                found[start - 1 : end] = True
+            if name != structure.id:
+                continue
+            if end > len(structure):
+                raise InputError(
+                    f"feature {feature!r} ends at residue {end} of chain {structure.id!r}, which "
+                    f"has {len(structure)}; give residue numbers from 1 in the chain's sequence"
+                )
+            found[start - 1 : end] = True
         return found
 
     return labels
