@@ -4,16 +4,22 @@ Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
 """
 
+from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
+from esmkit.plots.heads import offset_profiles, property_grid, property_map
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
 __all__ = [
+    "ablation_scatter",
     "attention_arcs",
     "attention_flow",
     "attention_grid",
     "attention_head",
     "inline_html",
+    "offset_profiles",
+    "property_grid",
+    "property_map",
     "save",
 ]
