@@ -88,7 +88,7 @@ def ablation_scatter(
         figure = new(
             PAGE_WIDTH,
             TITLE_HEIGHT + 0.2 + step * len(modes) + 0.25,
-            "Specialised is not the same as needed",
+            "What heads look for, and what is lost without them",
             f"each point is a head, taken away alone · {source(profile)}",
         )
         for row, mode in enumerate(modes):
@@ -149,6 +149,7 @@ def _name(axes: Axes, points: list[tuple[float, float, str]]) -> None:
                 parse_math=False,
             )
             box = written.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken):
+            outside = box.x0 < axes.bbox.x0 + 3 or box.y0 < axes.bbox.y0
+            if not outside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
