@@ -10,13 +10,13 @@ from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.profiles import percent, signed
 
 if TYPE_CHECKING:
-    from esmkit.heads.profiling import HeadProfile
+    from esmkit.heads.result import HeadProfile
 
 __all__ = ["QUESTIONS", "UNKNOWN", "Answer", "answer"]
 
 QUESTIONS = {
     "long-range contact": "long-range contacts",
-    "helix partner": "helices (partners 3 or 4 apart in one helix)",
+    "helix partner": "helices (partners 3 or 4 apart)",
     "strand partner": "strand partners",
     "disulfide": "disulfides",
 }
@@ -36,7 +36,7 @@ class Answer:
     ----------
     property : str
     verdict : str
-        A few words, such as ``Yes``, ``Weakly``, ``Positional`` or ``No``.
+        A few words, such as ``Yes``, ``Weakly``, ``Mostly positional`` or ``No``.
     sentences : list of str
         What it rests on.
     head : str
@@ -107,12 +107,12 @@ def _judge(best: dict[str, Any], label: str, rules: Rules, name: str) -> tuple[s
     if not (best["half_a"] > 0 and best["q"] <= rules.max_q and best["half_b_low"] > 0):
         return "No", [
             f"{chosen}, but that is not confirmed: in the other half its weight on these pairs is "
-            f"{other} beyond what its offsets explain (q = {_q(best['q'])} over all chains)."
+            f"{other} beyond what its offsets explain ({_q(best['q'])} over all chains)."
         ]
     reasons = [
         f"{chosen}, and the other half confirms it: {other} of its weight more than its offsets "
         f"explain. Over all chains {percent(best['share'])} of its weight is on these pairs against "
-        f"{percent(best['background'])} expected, {ratio:.2g} times as much (q = {_q(best['q'])})."
+        f"{percent(best['background'])} expected, {ratio:.1f} times as much ({_q(best['q'])})."
     ]
     positional = label == "positional" or label.startswith("offset ")
     arcs = best["arc_share"] - best["arc_background"]
@@ -121,7 +121,7 @@ def _judge(best: dict[str, Any], label: str, rules: Rules, name: str) -> tuple[s
             f"{head} is labelled {label}, and most of that weight is where its distances along the "
             "sequence put it anyway: positional, with at most a preference for helices."
         )
-        return "Positional", reasons
+        return "Mostly positional", reasons
     if ratio < rules.min_ratio and not arcs >= rules.min_arc_difference:
         reasons.append(
             "Most of that weight is where its distances along the sequence put it anyway."
@@ -171,8 +171,8 @@ def _against_cysteines(
     any_two = control.iloc[0]
     excess = best["ratio"] / any_two["ratio"]
     text = (
-        f"Control: on any two cysteines, bonded or not, {head} has {any_two['ratio']:.2g} times the "
-        f"expected weight, on bonded ones {best['ratio']:.2g} times"
+        f"Control: on any two cysteines, bonded or not, {head} has {any_two['ratio']:.1f} times the "
+        f"expected weight, on bonded ones {best['ratio']:.1f} times"
     )
     bonded = _bonded_weight(best, any_two)
     if bonded is not None:
@@ -181,15 +181,37 @@ def _against_cysteines(
             f"{percent(best['labelled'] / any_two['labelled'])} of these pairs"
         )
     sentences = [*sentences, text + "."]
-    if verdict in ("No", "Barely"):
-        return verdict, sentences
-    if excess < rules.min_ratio:
-        sentences.append(
-            "It attends to cysteines; nothing shows that it tells bonded ones from the others."
-        )
-        return "Cysteines, not disulfides", sentences
-    sentences.append("It prefers bonded cysteines to cysteines as such.")
+    others = _prefer_bonded(effects, rules)
+    if excess >= rules.min_ratio:
+        sentences.append("It prefers bonded cysteines to cysteines as such.")
+    else:
+        sentences.append("It attends to cysteines, bonded or not.")
+        verdict = "Not beyond cysteines" if verdict != "No" else verdict
+        if others:
+            verdict = "Mostly cysteines" if verdict != "No" else verdict
+            listed = ", ".join(f"{n} ({a:.1f} against {b:.1f})" for n, a, b in others[:4])
+            sentences.append(
+                f"{len(others)} other head{'s' * (len(others) != 1)} with a confirmed effect favour "
+                f"bonded pairs at least {rules.min_ratio:g} times more than any two cysteines: "
+                f"{listed}{', ...' if len(others) > 4 else ''}. That is a hint, not a test; bonded "
+                "cysteines also touch, which a head that looks for contacts sees as well."
+            )
     return verdict, sentences
+
+
+def _prefer_bonded(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
+    """Return heads with a confirmed disulfide effect well over that on any two cysteines."""
+    bonded = effects[effects["property"] == "disulfide"].set_index("name")
+    any_two = effects[effects["property"] == CYSTEINES].set_index("name")["ratio"]
+    held = bonded[
+        (bonded["q"] <= rules.max_q) & (bonded["half_a"] > 0) & (bonded["half_b_low"] > 0)
+    ]
+    found = [
+        (str(name), float(ratio), float(any_two[name]))
+        for name, ratio in held["ratio"].items()
+        if name in any_two.index and ratio >= rules.min_ratio * any_two[name]
+    ]
+    return sorted(found, key=lambda one: -one[1] / max(one[2], 1e-9))
 
 
 def _bonded_weight(best: dict[str, Any], any_two: Any) -> float | None:
@@ -233,7 +255,7 @@ def _numbers(best: dict[str, Any], label: str) -> dict[str, str]:
         else UNKNOWN,
         "random weights: difference": control,
         "share / background": f"{best['ratio']:.2f}",
-        "q (Benjamini-Hochberg)": _q(best["q"]),
+        "false discovery rate (Benjamini-Hochberg)": _q(best["q"]),
         "support": f"{int(best['proteins']):,} chains, {int(best['labelled']):,} ordered pairs",
         "strong links (weight ≥ 0.3) on such pairs": arcs,
     }
@@ -259,5 +281,5 @@ def _range(low: float, high: float) -> str:
 
 def _q(value: float) -> str:
     if np.isnan(value):
-        return UNKNOWN
-    return "below 1e-9" if value < 1e-9 else f"{value:.1g}"
+        return f"q {UNKNOWN}"
+    return "q < 1e-9" if value < 1e-9 else f"q = {value:.1g}"

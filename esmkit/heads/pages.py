@@ -50,7 +50,8 @@ class Figures:
 
 Block = Heading | Paragraph | Points | Table | Figures
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]#|!~$])")
+_SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|^[#>+-]")
+"""What Markdown would take for markup; the rest stays readable as plain text."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #d5d5d5; --paper: #fff;
@@ -140,8 +141,7 @@ def _one_line(text: str) -> str:
 
 
 def _md(text: str) -> str:
-    safe = _SPECIAL.sub(r"\\\1", _one_line(text))
-    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\g<0>", _one_line(text)).replace("<", "&lt;")
 
 
 def _html(text: str) -> str:

@@ -31,7 +31,7 @@ from esmkit.tables import open_table
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.profiling import HeadProfile
+    from esmkit.heads.result import HeadProfile
 
 __all__ = ["summary", "write_report"]
 
@@ -199,7 +199,6 @@ def summary(
     blocks: list[Block] = [
         Heading(1, f"What the attention heads of {profile.provenance['checkpoint']['name']} see"),
         *_source(profile),
-        Heading(2, "Does a head see ...?"),
         *[
             Paragraph(
                 " ".join(found.sentences), f"... {QUESTIONS[found.property]}: {found.verdict}."
@@ -234,7 +233,7 @@ def _source(profile: "HeadProfile") -> list[Block]:
     blocks: list[Block] = []
     if not facts.get("official"):
         note = facts.get("note") or f"{facts['name']} is not an official ESM-2 checkpoint."
-        blocks.append(Paragraph(f"{note[0].upper()}{note[1:]}".rstrip(".") + ".", "Note:", True))
+        blocks.append(Paragraph(f"{note}".rstrip(".") + ".", "Not the original weights:", True))
     known = facts.get("sha256") or "unknown"
     text = (
         f"{len(profile.heads):,} heads in {layers} layers, "
@@ -268,7 +267,7 @@ def _labels(profile: "HeadProfile", kinds: dict[str, str]) -> Table:
     rows = []
     for key, text in FAMILIES.items():
         labels = table.loc[[family(label, kinds) == key for label in table["label"]], "label"]
-        counts = [f"{label} {count}" for label, count in labels.value_counts().items()]
+        counts = [f"{label} ({count})" for label, count in labels.value_counts().items()]
         if counts:
             rows.append([f"{text}", str(len(labels)), ", ".join(counts)])
     return Table(["label is about", "heads", "labels, and heads with each"], rows)
@@ -322,8 +321,8 @@ def _caveats(profile: "HeadProfile") -> list[str]:
         f"{tests:,} tests, {called:,} of them with q of at most {_max_q(profile):g}: about "
         f"{_max_q(profile):.0%} of such findings are expected to be false. Significant is not "
         "large: look at share and ratio.",
-        "A head may share its labels among several properties that go together (strands are rich "
-        "in valine, contacts in strands); the label names the strongest.",
+        "Properties go together (strands are rich in valine, and pair over contacts): a label names "
+        "the strongest, not the only one.",
     ]
 
 

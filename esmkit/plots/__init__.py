@@ -6,6 +6,7 @@ PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no win
 
 from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
+from esmkit.plots.card import head_card
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid, property_map
@@ -17,6 +18,7 @@ __all__ = [
     "attention_flow",
     "attention_grid",
     "attention_head",
+    "head_card",
     "inline_html",
     "offset_profiles",
     "property_grid",

@@ -16,7 +16,7 @@ from esmkit.plots.profiles import FAMILIES, family, kinds_of, source, specialisa
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.profiling import HeadProfile
+    from esmkit.heads.result import HeadProfile
 
 __all__ = ["ablation_scatter"]
 

@@ -42,7 +42,7 @@ from esmkit.plots.profiles import (
 )
 
 if TYPE_CHECKING:
-    from esmkit.heads.profiling import HeadProfile
+    from esmkit.heads.result import HeadProfile
 
 __all__ = ["offset_profiles", "property_grid", "property_map"]
 

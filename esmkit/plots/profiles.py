@@ -10,7 +10,7 @@ from esmkit.errors import OptionError
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.profiling import HeadProfile
+    from esmkit.heads.result import HeadProfile
 
 __all__ = [
     "CLIP",
