@@ -200,18 +200,18 @@ def _against_cysteines(
 
 
 def _prefer_bonded(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
-    """Return heads with a confirmed disulfide effect well over that on any two cysteines."""
+    """Return heads whose disulfide effect is well over that on any two cysteines, largest first."""
     bonded = effects[effects["property"] == "disulfide"].set_index("name")
     any_two = effects[effects["property"] == CYSTEINES].set_index("name")["ratio"]
     held = bonded[
         (bonded["q"] <= rules.max_q) & (bonded["half_a"] > 0) & (bonded["half_b_low"] > 0)
     ]
-    found = [
+    held = held.sort_values(by="difference", ascending=False)
+    return [
         (str(name), float(ratio), float(any_two[name]))
         for name, ratio in held["ratio"].items()
         if name in any_two.index and ratio >= rules.min_ratio * any_two[name]
     ]
-    return sorted(found, key=lambda one: -one[1] / max(one[2], 1e-9))
 
 
 def _bonded_weight(best: dict[str, Any], any_two: Any) -> float | None:
@@ -239,7 +239,7 @@ def _numbers(best: dict[str, Any], label: str) -> dict[str, str]:
     control = UNKNOWN
     if "random" in best and not np.isnan(best["random"]):
         control = (
-            f"{_points(best['random'], 2)} (95% of heads within {100 * best['random_limit']:.2g})"
+            f"{_points(best['random'], 2)} (95% of heads within ±{100 * best['random_limit']:.2g})"
         )
     return {
         "head (label)": f"{best['name']} ({label})",

@@ -50,7 +50,7 @@ class Figures:
 
 Block = Heading | Paragraph | Points | Table | Figures
 
-_SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|^[#>+-]")
+_SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|<(?=[A-Za-z/!?])")
 """What Markdown would take for markup; the rest stays readable as plain text."""
 
 STYLE = """
@@ -141,7 +141,7 @@ def _one_line(text: str) -> str:
 
 
 def _md(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", _one_line(text)).replace("<", "&lt;")
+    return _SPECIAL.sub(r"\\\g<0>", _one_line(text))
 
 
 def _html(text: str) -> str:

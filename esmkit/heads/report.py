@@ -41,7 +41,7 @@ FIGURES = "figures"
 """The folder of the figures in that of the report."""
 
 LISTED = 3
-"""Heads that the summary names for each mode of ablation, and chains left out that it lists."""
+"""Heads that the summary names for each label and mode of ablation, chains left out that it lists."""
 
 REFERENCES = (
     "Vig et al. 2021, BERTology meets biology, ICLR (arXiv:2006.15222): attention against "
@@ -201,7 +201,8 @@ def summary(
         *_source(profile),
         *[
             Paragraph(
-                " ".join(found.sentences), f"... {QUESTIONS[found.property]}: {found.verdict}."
+                " ".join(found.sentences),
+                f"Does a head see {QUESTIONS[found.property]}? {found.verdict}.",
             )
             for found in answers
         ],
@@ -267,10 +268,15 @@ def _labels(profile: "HeadProfile", kinds: dict[str, str]) -> Table:
     rows = []
     for key, text in FAMILIES.items():
         labels = table.loc[[family(label, kinds) == key for label in table["label"]], "label"]
-        counts = [f"{label} ({count})" for label, count in labels.value_counts().items()]
+        counts = []
+        for label, count in labels.value_counts().items():
+            names = list(table.loc[table["label"] == label, "name"])
+            counts.append(f"{label} ({', '.join(names) if count <= LISTED else count})")
         if counts:
             rows.append([f"{text}", str(len(labels)), ", ".join(counts)])
-    return Table(["label is about", "heads", "labels, and heads with each"], rows)
+    return Table(
+        ["label is about", "heads", "labels, and the heads with each or their number"], rows
+    )
 
 
 def _ablation(profile: "HeadProfile", ablation: Any) -> list[Block]:
