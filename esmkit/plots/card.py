@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
-from esmkit.plots.profiles import MAX_Q, literal
+from esmkit.plots.profiles import MAX_Q, literal, one_line
 
 if TYPE_CHECKING:
     from esmkit.heads.card import HeadCard
@@ -41,7 +41,10 @@ def head_card(card: "HeadCard", *, path: str | Path | None = None) -> Figure:
     """
     with house_style():
         figure = new(
-            PAGE_WIDTH, TITLE_HEIGHT + HEIGHT + 0.5, f"{card.name}: {card.label}", card.source
+            PAGE_WIDTH,
+            TITLE_HEIGHT + HEIGHT + 0.5,
+            f"{card.name}: {one_line(card.label)}",
+            card.source,
         )
         axes = panel(figure, 0.5, TITLE_HEIGHT, 2.7, HEIGHT)
         axes.bar(card.offsets, 100 * card.offset_shares, width=1.0, color=PROFILE)
@@ -55,7 +58,7 @@ def head_card(card: "HeadCard", *, path: str | Path | None = None) -> Figure:
         axes.barh(place, 100 * top["share"], height=0.7, color=colours)
         expected = 100 * top["background"]
         axes.vlines(expected, place - 0.42, place + 0.42, color=EXPECTED, lw=1.2)
-        axes.set_yticks(place, labels=list(top["property"]))
+        axes.set_yticks(place, labels=[*map(one_line, top["property"])])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(max(len(top), 1) - 0.4, -0.6)
         axes.set_xlabel("% of weight (line: expected from its offsets)")

@@ -23,6 +23,7 @@ __all__ = [
     "literal",
     "of_property",
     "offset_columns",
+    "one_line",
     "percent",
     "signed",
     "source",
@@ -118,7 +119,8 @@ def kinds_of(profile: "HeadProfile") -> dict[str, str]:
 def source(profile: "HeadProfile") -> str:
     """Return checkpoint and number of chains, as subtitles have it."""
     chains = len(profile.provenance["chains"])
-    return f"{profile.provenance['checkpoint']['name']} · {chains:,} chain{'s' * (chains != 1)}"
+    name = one_line(profile.provenance["checkpoint"]["name"])
+    return f"{name} · {chains:,} chain{'s' * (chains != 1)}"
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -141,6 +143,11 @@ def signed(value: float, digits: int) -> str:
     """
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text
+
+
+def one_line(text: str) -> str:
+    """Return a name without line breaks, for which no font has a sign."""
+    return " ".join(str(text).split())
 
 
 def literal(texts: Iterable[Any]) -> None:
