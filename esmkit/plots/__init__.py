@@ -10,7 +10,7 @@ from esmkit.plots.card import head_card
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
-from esmkit.plots.property_map import property_map
+from esmkit.plots.properties import property_map
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
 __all__ = [
