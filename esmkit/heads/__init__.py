@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from esmkit.heads.labels import Rules
-    from esmkit.heads.profiling import HeadProfile, profile
+    from esmkit.heads.profiling import profile
     from esmkit.heads.properties import Property, read_annotations, standard_properties
+    from esmkit.heads.report import write_report
+    from esmkit.heads.result import HeadProfile
 
 __all__ = [
     "HeadProfile",
@@ -15,16 +17,18 @@ __all__ = [
     "profile",
     "read_annotations",
     "standard_properties",
+    "write_report",
 ]
 
 # Imported when first used, so that a bad option is answered before PyTorch is loaded.
 _HOME = {
-    "HeadProfile": "profiling",
+    "HeadProfile": "result",
     "Property": "properties",
     "Rules": "labels",
     "profile": "profiling",
     "read_annotations": "properties",
     "standard_properties": "properties",
+    "write_report": "report",
 }
 
 

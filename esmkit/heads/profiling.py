@@ -1,7 +1,7 @@
 """The profile of all heads: every property, its background, its statistics and its controls."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from esmkit.attention import Piece, compute
 from esmkit.errors import InputError, OptionError
 from esmkit.heads.labels import Rules, describe
 from esmkit.heads.properties import Property, standard_properties
+from esmkit.heads.result import HeadProfile
 from esmkit.heads.scores import BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator, Effects, benjamini_hochberg, bonferroni
 from esmkit.maps import HeadChoice, choose_heads
@@ -135,55 +136,6 @@ def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabel
     gathered.chains.append(chain)
 
 
-@dataclass(frozen=True, eq=False)
-class HeadProfile:
-    """What each head looks at.
-
-    Attributes
-    ----------
-    effects : pandas.DataFrame
-        A row for each head and property; the columns are explained in :func:`profile`.
-    heads : pandas.DataFrame
-        A row for each head: ``name``, ``layer``, ``head``, ``label``, ``evidence``, ``entropy``
-        (0 to 1), ``distance`` (residues), ``bos``, ``eos`` (mean weight), ``top_offset`` and
-        ``top_offset_share``, ``positional`` (variance of the maps that offsets explain), and
-        ``offset_-32`` to ``offset_32``, the share of the weight between residues at each offset.
-    provenance : dict
-        Checkpoint, chains, settings; JSON-ready.
-    left_out : list of (str, str)
-        Chains that took no part, and why.
-    """
-
-    effects: "pandas.DataFrame" = field(repr=False)
-    heads: "pandas.DataFrame" = field(repr=False)
-    provenance: dict[str, Any] = field(repr=False)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        chains = len(self.provenance["chains"])
-        return (
-            f"HeadProfile({self.provenance['checkpoint']['name']}: {len(self.heads)} heads, "
-            f"{self.effects['property'].nunique()} properties, {chains} chains)"
-        )
-
-    def of(self, name: str) -> "pandas.DataFrame":
-        """Return the effects of one head, such as ``L5H4``, largest difference first."""
-        rows = self.effects.query("name == @name")
-        if rows.empty:
-            raise OptionError(
-                f"there is no head {name!r} in this profile; heads are named like L5H4"
-            )
-        return rows.sort_values(by="difference", ascending=False)
-
-    def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
-        """Return the heads with the largest difference for a property."""
-        rows = self.effects.query("property == @property_name")
-        if rows.empty:
-            names = ", ".join(self.effects["property"].unique())
-            raise OptionError(f"there is no property {property_name!r}; there are {names}")
-        return rows.sort_values(by="difference", ascending=False).head(count)
-
-
 def profile(
     model: "Esm2",
     structures: Iterable["Structure"],
@@ -228,7 +180,9 @@ def profile(
         ``arc_background`` for weights of at least 0.3; ``arcs``, ``proteins`` and ``labelled``, the
         support; ``half_a`` and ``half_b`` (with ``half_b_low``, ``half_b_high``), the difference in
         every second protein and in the others; ``position_only``, the share of a head that knows
-        nothing but its mean offsets; ``random``, the difference in the model with random weights,
+        nothing but its mean offsets; ``weight``, that between residues of the chains with the
+        property, to which shares refer; ``best_in``, the proteins in which this head has the
+        largest difference of all; ``random``, the difference in the model with random weights,
         and ``random_limit``, the 95th percentile of its size over all heads. NaN where the support
         is insufficient: a property in fewer than 10 proteins, or fewer than 100 arcs.
 
@@ -320,6 +274,8 @@ def _effects_table(
         "half_b_low": effects.half_low,
         "half_b_high": effects.half_high,
         "position_only": measured.position_only(),
+        "weight": effects.weight,
+        "best_in": effects.best_in,
     }
     if random is not None:
         control = random.accumulator.effects(resamples=100, seed=seed)

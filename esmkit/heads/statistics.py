@@ -80,7 +80,9 @@ class Effects:
     ``share``, ``background`` (expected share) and ``difference`` are (n, P), as are ``low`` and
     ``high`` (95 % bootstrap interval of the difference over proteins), ``p``, ``half`` (difference
     in the even and in the odd proteins: (2, n, P)), ``half_low`` and ``half_high`` (interval in the
-    odd ones), ``arc_share`` and ``arc_background``.
+    odd ones), ``arc_share`` and ``arc_background``, ``weight`` (the weight between residues of the
+    proteins with the property) and ``best_in`` (proteins in which no head has a larger difference;
+    NaN from 1,024 proteins on, when they are no longer kept one by one).
     """
 
     share: Array
@@ -94,6 +96,8 @@ class Effects:
     half_high: Array
     arc_share: Array
     arc_background: Array
+    weight: Array
+    best_in: Array
 
 
 class Accumulator:
@@ -166,7 +170,10 @@ class Accumulator:
             arc_background = total["arc_expected"] / total["arcs"]
         p = tail(total["hits"] - total["expected"], *self.moments)
         scarce = np.broadcast_to(self.proteins < MIN_PROTEINS, self._shape)
-        for values in (share, background, low, high, p, *half, half_low, half_high):
+        best_in = np.full(self._shape, np.nan)
+        if self._per_group == 1:
+            best_in = _best_in(_difference(stacked))
+        for values in (share, background, low, high, p, *half, half_low, half_high, best_in):
             values[scarce] = np.nan
         for values in (arc_share, arc_background):
             values[scarce | (self.arcs < MIN_ARCS)] = np.nan
@@ -182,6 +189,8 @@ class Accumulator:
             half_high,
             arc_share,
             arc_background,
+            total["mass"],
+            best_in,
         )
 
 
@@ -193,6 +202,15 @@ def _sum(groups: Any) -> dict[str, Array]:
 def _difference(total: dict[str, Array]) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total["hits"] - total["expected"]) / total["mass"]
+
+
+def _best_in(difference: Array) -> Array:
+    """Return in how many proteins each head has the largest difference, (n, P), from (G, n, P)."""
+    proteins, properties = np.nonzero(~np.isnan(difference).all(1))
+    heads = np.nanargmax(difference[proteins, :, properties], axis=1)
+    counts = np.zeros(difference.shape[1:])
+    np.add.at(counts, (heads, properties), 1)
+    return counts
 
 
 def _interval(stacked: dict[str, Array], resamples: int, seed: int) -> tuple[Array, Array]:

@@ -4,21 +4,30 @@ Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
 """
 
+from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
+from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
+from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
+from esmkit.plots.properties import property_map
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
 __all__ = [
+    "ablation_scatter",
     "attention_arcs",
     "attention_flow",
     "attention_grid",
     "attention_head",
     "contact_map",
+    "head_card",
     "head_precision_grid",
     "inline_html",
+    "offset_profiles",
     "precision_by_rank",
+    "property_grid",
+    "property_map",
     "save",
 ]

@@ -1,0 +1,109 @@
+"""What a profile of all heads holds, and what can be asked of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from esmkit.heads.card import HeadCard
+
+__all__ = ["HeadProfile"]
+
+SHOWN_ROWS = 20
+"""Heads that a notebook shows."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadProfile:
+    """What each head looks at.
+
+    Attributes
+    ----------
+    effects : pandas.DataFrame
+        A row for each head and property; the columns are explained in :func:`profile`.
+    heads : pandas.DataFrame
+        A row for each head: ``name``, ``layer``, ``head``, ``label``, ``evidence``, ``entropy``
+        (0 to 1), ``distance`` (residues), ``bos``, ``eos`` (mean weight), ``top_offset`` and
+        ``top_offset_share``, ``positional`` (variance of the maps that offsets explain), and
+        ``offset_-32`` to ``offset_32``, the share of the weight between residues at each offset.
+    provenance : dict
+        Checkpoint, chains, settings; JSON-ready.
+    left_out : list of (str, str)
+        Chains that took no part, and why.
+    """
+
+    effects: "pandas.DataFrame" = field(repr=False)
+    heads: "pandas.DataFrame" = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        chains = len(self.provenance["chains"])
+        return (
+            f"HeadProfile({self.provenance['checkpoint']['name']}: {len(self.heads)} heads, "
+            f"{self.effects['property'].nunique()} properties, {chains} chains)"
+        )
+
+    def of(self, name: str) -> "pandas.DataFrame":
+        """Return the effects of one head, such as ``L5H4``, largest difference first."""
+        rows = self.effects.query("name == @name")
+        if rows.empty:
+            raise OptionError(
+                f"there is no head {name!r} in this profile; heads are named like L5H4"
+            )
+        return rows.sort_values(by="difference", ascending=False)
+
+    def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
+        """Return the heads with the largest difference for a property."""
+        rows = self.effects.query("property == @property_name")
+        if rows.empty:
+            names = ", ".join(self.effects["property"].unique())
+            raise OptionError(f"there is no property {property_name!r}; there are {names}")
+        return rows.sort_values(by="difference", ascending=False).head(count)
+
+    def head(self, name: str, **options: Any) -> "HeadCard":
+        """Return all that is known about one head, such as ``L5H4``, to be looked at in Jupyter.
+
+        Parameters
+        ----------
+        name : str
+        **options
+            ``maps``, or ``model`` and ``protein``, for its map on an example; see
+            :func:`esmkit.heads.card.head_card`.
+        """
+        from esmkit.heads.card import head_card
+
+        return head_card(self, name, **options)
+
+    def plot(self, property_name: str | None = None, *, path: Any = None) -> "Figure":
+        """Draw the grid of heads for a property, or without one all heads beside all properties.
+
+        See :func:`esmkit.plots.property_grid` and :func:`esmkit.plots.property_map`; offsets are
+        :func:`esmkit.plots.offset_profiles`.
+        """
+        from esmkit import plots
+
+        if property_name is None:
+            return plots.property_map(self, path=path)
+        return plots.property_grid(self, property_name, path=path)
+
+    def save(self, folder: str | Path, **options: Any) -> "Sequence[Path]":
+        """Write tables, figures and a summary; see :func:`esmkit.heads.report.write_report`."""
+        from esmkit.heads.report import write_report
+
+        return write_report(self, folder, **options)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        columns = ["name", "label", "evidence", "entropy", "distance", "bos", "eos", "positional"]
+        table: Any = self.heads[columns]
+        # pandas escapes the cells
+        shown = table.to_html(index=False, max_rows=SHOWN_ROWS, float_format="{:.2f}".format)
+        return f"<p>{escape(repr(self))}</p>{shown}"

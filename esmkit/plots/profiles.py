@@ -1,0 +1,156 @@
+"""What figures and reports need of a profile of heads: rows, effects that count, numbers as text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from esmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from esmkit.heads.result import HeadProfile
+
+__all__ = [
+    "CLIP",
+    "FAMILIES",
+    "MAX_Q",
+    "best_head",
+    "chosen",
+    "family",
+    "kinds_of",
+    "literal",
+    "of_property",
+    "offset_columns",
+    "one_line",
+    "percent",
+    "signed",
+    "source",
+    "specialisation",
+    "visible_effects",
+]
+
+MAX_Q = 0.05
+"""False discovery rate from which an effect counts as chance."""
+
+CLIP = 2.0
+"""Where the colours of log2 odds end: four times the odds."""
+
+
+def of_property(profile: "HeadProfile", name: str) -> "pandas.DataFrame":
+    """Return the effects of a property, a row for each head, or say which there are."""
+    effects: Any = profile.effects
+    rows = effects[effects["property"] == name]
+    if rows.empty:
+        names = ", ".join(effects["property"].unique())
+        raise OptionError(f"there is no property {name!r} in this profile; there are {names}")
+    return rows
+
+
+def best_head(rows: Any) -> "pandas.Series | None":
+    """Return the significant row with the largest difference above 0, if there is one."""
+    found = rows[(rows["q"] <= MAX_Q) & (rows["difference"] > 0)]
+    return None if found.empty else found.loc[found["difference"].idxmax()]
+
+
+def visible_effects(effects: Any) -> "pandas.DataFrame":
+    """Return log2 odds ratios, heads x properties: 0 if not significant, NaN if insufficient."""
+    more, less = effects["q"] <= MAX_Q, effects["high"] < 0
+    known = effects["difference"].notna()
+    odds = effects["log_odds"] / np.log(2)
+    # a share of 0 has no log odds: as far below the background as the colours go
+    odds = odds.where(odds.notna() | ~known, -CLIP)
+    rows = effects.assign(shown=odds.where(more | less | ~known, 0.0))
+    names, properties = rows["name"].unique(), rows["property"].unique()
+    return rows.pivot(index="name", columns="property", values="shown").loc[names, properties]
+
+
+def specialisation(effects: Any) -> "pandas.Series":
+    """Return the largest significant difference of each head, fixed offsets left out; else NaN."""
+    counted = (effects["q"] <= MAX_Q) & (effects["difference"] > 0) & (effects["kind"] != "offset")
+    return effects["difference"].where(counted).groupby(effects["name"], sort=False).max()
+
+
+def offset_columns(table: Any) -> tuple[list[int], list[str]]:
+    """Return offsets and the columns that hold them."""
+    names = [name for name in table.columns if name.startswith("offset_")]
+    return [int(name.removeprefix("offset_")) for name in names], names
+
+
+def chosen(profile: "HeadProfile", heads: Sequence[str]) -> "pandas.DataFrame":
+    """Return the rows of these heads, or say which there are."""
+    there = list(profile.heads["name"])
+    missing = [name for name in heads if name not in there]
+    if missing or not heads:
+        raise OptionError(
+            f"there is no head {missing[0] if missing else ''!r} in this profile; "
+            f"there are {there[0]} to {there[-1]}"
+        )
+    table: Any = profile.heads
+    return table[table["name"].isin(list(heads))]
+
+
+FAMILIES = {
+    "pair": "a kind of pair",
+    "residue": "a kind of residue",
+    "position": "an offset, or positional",
+    "sink": "BOS or EOS",
+    "none": "mixed or insufficient",
+}
+"""What a label says, in general."""
+
+
+def family(label: str, kinds: "Mapping[str, str]") -> str:
+    """Return the family of a label, given the kind of each property."""
+    if label.endswith(" sink"):
+        return "sink"
+    if label == "positional" or label.startswith("offset "):
+        return "position"
+    return kinds.get(label) or kinds.get(f"to {label}") or "none"
+
+
+def kinds_of(profile: "HeadProfile") -> dict[str, str]:
+    """Return the kind of each property."""
+    effects: Any = profile.effects
+    return dict(zip(effects["property"], effects["kind"], strict=True))
+
+
+def source(profile: "HeadProfile") -> str:
+    """Return checkpoint and number of chains, as subtitles have it."""
+    chains = len(profile.provenance["chains"])
+    name = one_line(profile.provenance["checkpoint"]["name"])
+    return f"{name} · {chains:,} chain{'s' * (chains != 1)}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share with that many significant digits, so that a small one is not 0.
+
+    >>> percent(0.0378), percent(0.00038), percent(0.31), percent(0.0)
+    ('3.8%', '0.038%', '31%', '0%')
+    """
+    if not share:
+        return "0%"
+    places = max(0, digits - 1 - int(np.floor(np.log10(abs(100 * share)))))
+    return f"{100 * share:.{min(places, 6)}f}%"
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign, or 0 without one.
+
+    >>> signed(1.25, 1), signed(-0.01, 1)
+    ('+1.2', '0.0')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def one_line(text: str) -> str:
+    """Return a name without line breaks, for which no font has a sign."""
+    return " ".join(str(text).split())
+
+
+def literal(texts: Iterable[Any]) -> None:
+    """Keep a ``$`` in a name from starting a formula."""
+    for text in texts:
+        text.set_parse_math(False)

@@ -1,0 +1,175 @@
+"""Heads beside properties, similar ones next to each other."""
+
+from collections.abc import Iterable
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from esmkit.errors import OptionError
+from esmkit.plots.figure import (
+    MARGIN,
+    PAGE_WIDTH,
+    TITLE_HEIGHT,
+    HouseFigure,
+    finish,
+    house_style,
+    new,
+    panel,
+)
+from esmkit.plots.heads import diverging
+from esmkit.plots.profiles import (
+    CLIP,
+    kinds_of,
+    literal,
+    one_line,
+    source,
+    specialisation,
+    visible_effects,
+)
+
+if TYPE_CHECKING:
+    from esmkit.heads.result import HeadProfile
+
+__all__ = ["property_map"]
+
+MAP_ROW, MAP_COLUMN = 0.098, 0.155
+"""Of the map of properties: inches of a head and of a property."""
+
+KIND_COLOUR = {"pair": "black", "residue": "#0072B2"}
+KIND_TEXT = {"pair": "a kind of pair", "residue": "a kind of residue looked at"}
+
+
+def property_map(
+    profile: "HeadProfile", *, most: int = 80, path: str | Path | None = None
+) -> Figure:
+    """Draw heads beside properties, similar heads and similar properties next to each other.
+
+    Colour is the log2 of the odds of a labelled pair over those expected from the head's offsets:
+    +1 is twice the odds. White is no significant effect (more: q over 0.05; less: 95 % interval
+    not below 0), grey insufficient support. Rows and columns are ordered by hierarchical clustering
+    of what is seen (average linkage, Euclidean). Fixed offsets are left out:
+    :func:`offset_profiles` shows them.
+
+    Parameters
+    ----------
+    profile : HeadProfile
+    most : int
+        Heads that are drawn: those with the largest significant difference.
+    path : path, optional
+        Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    OptionError
+        If the profile has nothing but offsets, ``most`` is below 1, or the extension is another.
+    """
+    from scipy.cluster import hierarchy
+
+    if most < 1:
+        raise OptionError(f"most is at least 1, not {most}")
+    effects: Any = profile.effects
+    effects = effects[effects["kind"] != "offset"]
+    if effects.empty:
+        raise OptionError("the profile holds fixed offsets only; offset_profiles draws those")
+    values: Any = visible_effects(effects)
+    kinds = kinds_of(profile)
+    largest = specialisation(effects).reindex(values.index)
+    kept = largest.dropna().nlargest(most).index
+    values = values.loc[[name for name in values.index if name in set(kept)]]
+    tree = _tree(values.to_numpy())
+    if tree is not None:
+        values = values.iloc[hierarchy.leaves_list(tree)]
+    beside = _tree(values.to_numpy().T)
+    if beside is not None:
+        values = values.iloc[:, hierarchy.leaves_list(beside)]
+    labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
+    rows, columns = max(1, len(values)), values.shape[1]
+    left, top, right = 1.05, TITLE_HEIGHT + 1.05, 1.2
+    total = len(profile.heads)
+    width = min(MAP_COLUMN, 4.9 / columns) if columns > 10 else 0.25
+    with house_style():
+        figure = new(
+            max(PAGE_WIDTH, left + width * columns + right),
+            top + rows * MAP_ROW + 0.7,
+            "Heads and the properties they look for, beyond what offsets explain",
+            f"{_count_of(len(values), total)} · {source(profile)}",
+        )
+        axes = panel(figure, left, top, width * columns, rows * MAP_ROW)
+        _draw_map(axes, values, labels, kinds)
+        if tree is not None:
+            _draw_tree(panel(figure, MARGIN, top, left - 0.5, rows * MAP_ROW), tree)
+        height = top + rows * MAP_ROW
+        bar = panel(figure, left, height + 0.12, min(2.0, max(1.0, width * columns)), 0.08)
+        shown = figure.colorbar(axes.images[0], cax=bar, orientation="horizontal", extend="both")
+        shown.set_ticks([-2, -1, 0, 1, 2], labels=["¼", "½", "1", "2", "4"])
+        shown.set_label("times the odds expected from offsets", loc="left")
+        _say_kinds(figure, values.columns, kinds)
+        return finish(figure, path)
+
+
+def _count_of(shown: int, total: int) -> str:
+    if shown == total:
+        return f"all {total} heads"
+    if not shown:
+        return f"none of {total} heads has a significant effect"
+    return f"{shown} of {total} heads: those with the largest significant differences"
+
+
+def _draw_map(axes: Axes, values: Any, labels: dict[str, str], kinds: dict[str, str]) -> None:
+    axes.imshow(
+        values.to_numpy() if len(values) else np.full((1, values.shape[1]), nan),
+        cmap=diverging(),
+        norm=Normalize(-CLIP, CLIP),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set_yticks(range(len(values)), labels=list(values.index), fontsize=5.2)
+    axes.set_xticks(range(values.shape[1]), labels=[*map(one_line, values.columns)], rotation=90)
+    axes.tick_params(length=0, pad=2, labelbottom=False, labeltop=True)
+    for text, name in zip(axes.get_xticklabels(), values.columns, strict=True):
+        text.set(color=KIND_COLOUR[kinds[name]], fontsize=6)
+    for row, name in enumerate(values.index):
+        axes.text(values.shape[1] - 0.2, row, one_line(labels[name]), va="center", fontsize=5.2)
+    literal([*axes.get_xticklabels(), *axes.texts])
+    axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", axis="x", color="0.85", lw=0.3)
+    axes.tick_params(which="minor", length=0)
+
+
+def _tree(rows: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the linkage of rows, unknown values taken as no effect; None for fewer than two."""
+    from scipy.cluster import hierarchy
+
+    if len(rows) < 2:
+        return None
+    clipped = np.clip(np.nan_to_num(rows, nan=0.0), -CLIP, CLIP)
+    return hierarchy.linkage(clipped, method="average", optimal_ordering=True)
+
+
+def _draw_tree(axes: Axes, tree: NDArray[np.float64]) -> None:
+    from scipy.cluster import hierarchy
+
+    found = hierarchy.dendrogram(tree, no_plot=True)
+    for down, across in zip(found["icoord"], found["dcoord"], strict=True):
+        axes.plot(across, (np.array(down) - 5) / 10, color="0.5", lw=0.5)
+    axes.set(ylim=(len(tree) + 0.5, -0.5))
+    axes.invert_xaxis()
+    axes.set_axis_off()
+
+
+def _say_kinds(figure: HouseFigure, names: Iterable[str], kinds: dict[str, str]) -> None:
+    there = {kinds[name] for name in names}
+    across, down = figure.get_size_inches()
+    for number, kind in enumerate(kind for kind in KIND_TEXT if kind in there):
+        place = ((3.5 + 1.45 * number) / across, 0.42 / down)
+        figure.text(*place, f"name of {KIND_TEXT[kind]}", color=KIND_COLOUR[kind], fontsize=6)

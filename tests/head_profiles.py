@@ -1,0 +1,133 @@
+"""Invented profiles of heads with planted effects, for the tests of figures and reports."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas
+
+from esmkit.heads.result import HeadProfile
+
+PAIRS = (
+    # name, kind, share and background of the planted head, proteins, labelled pairs
+    ("long-range contact", "pair", 0.05, 0.02, 50, 18_000),
+    ("helix partner", "pair", 0.19, 0.16, 47, 6_000),
+    ("strand partner", "pair", 0.008, 0.003, 45, 2_000),
+    ("disulfide", "pair", 0.006, 0.001, 15, 80),
+    ("cysteine pair", "pair", 0.02, 0.004, 30, 800),
+    ("rare", "pair", np.nan, np.nan, 3, 9),
+    ("to strand", "residue", 0.30, 0.25, 48, 90_000),
+    ("offset -1", "offset", 0.02, 0.01, 50, 6_000),
+)
+"""By default for 2 layers of 4 heads, of which L1H2 has these effects and the others chance."""
+
+
+def made_profile(
+    layers: int = 2,
+    heads: int = 4,
+    *,
+    properties: Sequence[Any] = PAIRS,
+    labels: dict[str, str] | None = None,
+    rename: dict[str, str] | None = None,
+    **provenance: Any,
+) -> HeadProfile:
+    """Return a profile in which L1H2 (or the last head, if there is none) has all effects."""
+    names = [(layer, head) for layer in range(layers) for head in range(heads)]
+    planted = (1, 2) if (1, 2) in names else names[-1]
+    rows, random = [], np.random.default_rng(0)
+    for layer, head in names:
+        for name, kind, share, background, proteins, labelled in properties:
+            own = (layer, head) == planted
+            chance = 0.0 if np.isnan(background) else random.uniform(-0.02, 0.02) * background
+            real = share if own else background + chance
+            gone = np.isnan(background)
+            difference = real - background
+            odds = np.log(real / (1 - real)) - np.log(background / (1 - background))
+            rows.append(
+                {
+                    "name": f"L{layer}H{head}",
+                    "layer": layer,
+                    "head": head,
+                    "property": (rename or {}).get(name, name),
+                    "kind": kind,
+                    "share": real,
+                    "background": background,
+                    "difference": difference,
+                    "low": difference - 0.2 * abs(difference),
+                    "high": difference + 0.2 * abs(difference) + 1e-9,
+                    "ratio": real / background,
+                    "log_odds": odds,
+                    "p": np.nan if gone else 1e-9 if own else 0.5,
+                    "q": np.nan if gone else 1e-8 if own else 0.6,
+                    "p_bonferroni": np.nan if gone else 1e-6 if own else 1.0,
+                    "arc_share": np.nan,
+                    "arc_background": np.nan,
+                    "arcs": 50,
+                    "proteins": proteins,
+                    "labelled": labelled,
+                    "half_a": difference * 1.1,
+                    "half_b": difference * 0.9,
+                    "half_b_low": difference * 0.5,
+                    "half_b_high": difference * 1.3,
+                    "position_only": background * 0.9,
+                    "random": 0.0 if not gone else np.nan,
+                    "random_limit": 1e-4 if not gone else np.nan,
+                }
+            )
+    shares = random.dirichlet(np.ones(65), size=len(names)) * 0.9
+    table = pandas.DataFrame(
+        {
+            "name": [f"L{layer}H{head}" for layer, head in names],
+            "layer": [layer for layer, _ in names],
+            "head": [head for _, head in names],
+            "label": [
+                (labels or {}).get(
+                    f"L{layer}H{head}",
+                    (rename or {}).get("long-range contact", "long-range contact")
+                    if (layer, head) == planted
+                    else "mixed",
+                )
+                for layer, head in names
+            ],
+            "evidence": "as planted",
+            "entropy": 0.5,
+            "distance": 20.0,
+            "bos": 0.1,
+            "eos": 0.05,
+            "top_offset": 1,
+            "top_offset_share": 0.1,
+            "positional": 0.2,
+            **{f"offset_{n - 32}": shares[:, n] for n in range(65)},
+        }
+    )
+    facts = {
+        "checkpoint": {"name": "tiny", "source": "a test", "official": True, "sha256": "ab" * 32},
+        "chains": [f"chain{n}" for n in range(50)],
+        "properties": list(dict.fromkeys(row["property"] for row in rows)),
+        "resamples": 2000,
+        "seed": 0,
+        "rules": {"max_q": 0.05, "min_ratio": 1.5, "min_difference": 0.02},
+        "control": True,
+    }
+    return HeadProfile(pandas.DataFrame(rows), table, {**facts, **provenance})
+
+
+def made_ablation() -> pandas.DataFrame:
+    """Return ablations of all heads of the invented profile; L1H2 costs most."""
+    rows = []
+    for mode, size in (("zero", 1.0), ("mean", 0.5)):
+        for layer in range(2):
+            for head in range(4):
+                worst = (layer, head) == (1, 2)
+                change = -0.02 * size if worst else 0.001 * head
+                rows.append(
+                    {
+                        "name": f"L{layer}H{head}",
+                        "mode": mode,
+                        "precision_change": change,
+                        "low": change - 0.005,
+                        "high": change + 0.005,
+                        "drift_cosine": 0.01 * size if worst else 0.0001 * (head + 1),
+                    }
+                )
+    return pandas.DataFrame(rows)
