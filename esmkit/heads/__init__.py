@@ -1,0 +1,1 @@
+"""Head specialisation: what each attention head does, and whether it matters."""
