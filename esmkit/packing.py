@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from esmkit.errors import InputError, OptionError
 
 __all__ = [
+    "Edit",
     "Group",
     "MapStream",
     "Pack",
@@ -133,6 +134,10 @@ Sink = Callable[[int, int, Sequence[int], torch.Tensor], None]
 """Takes (layer, place of the sequence, heads, maps) as :class:`MapStream` hands them out."""
 
 
+Edit = Callable[[torch.Tensor], torch.Tensor]
+"""Takes what the heads of one layer return, (1, T, H, K) before W^O, and gives what takes its place."""
+
+
 def head_blocks(heads: Sequence[int], tokens: int) -> list[Sequence[int]]:
     """Cut heads into blocks whose maps of a sequence of that many tokens are computed at once.
 
@@ -162,15 +167,22 @@ class MapStream:
         stream does not use afterwards.
     heads : mapping from layer to head numbers, optional
         Which maps are wanted; by default all.
+    first : int
+        The layer that is run first, where a pass does not begin with layer 0.
     """
 
     def __init__(
-        self, pack: Pack, sink: Sink, heads: Mapping[int, Sequence[int]] | None = None
+        self,
+        pack: Pack,
+        sink: Sink,
+        heads: Mapping[int, Sequence[int]] | None = None,
+        *,
+        first: int = 0,
     ) -> None:
         self._pack = pack
         self._sink = sink
         self._heads = heads
-        self._layer = 0
+        self._layer = first
 
     def observe(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
         """Compute the wanted maps of the next layer from its queries and keys, (1, H, T, K)."""
@@ -198,11 +210,13 @@ def _packed_attention(
     scaling: float,
     groups: tuple[Group, ...] | None = None,
     stream: MapStream | None = None,
+    edit: Edit | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
 
-    Returns (1, T, H, K), the layout that transformers expects of an attention function.
+    Returns (1, T, H, K), the layout that transformers expects of an attention function: the output
+    of each head before W^O joins them, or what ``edit`` makes of it.
     """
     if groups is None:
         raise OptionError(
@@ -221,7 +235,7 @@ def _packed_attention(
         )
         result = scaled_dot_product_attention(q, k, v, scale=scaling)  # (c, H, n, K)
         mixed[0, group.tokens] = result.transpose(1, 2).flatten(0, 1)  # (c*n, H, K)
-    return mixed, None
+    return (mixed if edit is None else edit(mixed)), None
 
 
 def _no_mask(*unused: Any, **options: Any) -> None:
