@@ -160,16 +160,22 @@ def test_structures_that_do_not_belong(run, tiny_folder, ubiquitin, fasta, tmp_p
     assert not list(tmp_path.glob("*.tsv*"))
 
 
-def test_one_structure_among_several_proteins(run, tiny_folder, ubiquitin, tmp_path):
-    write_fasta(
-        tmp_path / "two.fasta",
-        {"a": random_sequence(60, 1), "b": demo_structure().sequence[:70]},
-    )
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_structure_among_several_proteins(run, tiny_folder, ubiquitin, tmp_path, order):
+    """That of the protein that is most like it, wherever it stands."""
+    sequence = demo_structure().sequence
+    records = {
+        "a": random_sequence(60, 1),
+        "b": sequence[:40] + "W" + sequence[41:],
+        "c": sequence[:70],
+        "d": sequence[:20] + "WW" + sequence[22:],
+    }
+    write_fasta(tmp_path / "many.fasta", dict(list(records.items())[::order]))
     done = run(
-        "contacts", "two.fasta", "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path
+        *("contacts", "many.fasta", "--structure", "1ubi.pdb.gz", "-m", tiny_folder), cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert list(read_tsv(tmp_path / "two.contacts.scores.tsv")["id"]) == ["b"] * 3
+    assert list(read_tsv(tmp_path / "many.contacts.scores.tsv")["id"]) == ["c"] * 3
 
 
 def test_single_heads(run, tiny_folder, tiny, fasta, tmp_path):
