@@ -12,7 +12,7 @@ import pytest
 from conftest import fails, make_checkpoint, random_sequence, write_fasta
 
 import esmkit.data
-from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads, scores
+from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
 from esmkit.model import Esm2, load
 from esmkit.structure import Structure
@@ -49,13 +49,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[Structure]:
     found = ts50()[:4]
     monkeypatch.setattr(esmkit.data, "ts50", lambda: list(found))
     return found
-
-
-@pytest.fixture(autouse=True)
-def _figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the module of figures the table is still printed; nothing here draws."""
-    if not hasattr(scores, "precision_curves"):
-        monkeypatch.setattr(scores, "precision_curves", None, raising=False)
 
 
 def read_tsv(path: Path) -> pandas.DataFrame:
@@ -160,16 +153,22 @@ def test_structures_that_do_not_belong(run, tiny_folder, ubiquitin, fasta, tmp_p
     assert not list(tmp_path.glob("*.tsv*"))
 
 
-def test_one_structure_among_several_proteins(run, tiny_folder, ubiquitin, tmp_path):
-    write_fasta(
-        tmp_path / "two.fasta",
-        {"a": random_sequence(60, 1), "b": demo_structure().sequence[:70]},
-    )
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_structure_among_several_proteins(run, tiny_folder, ubiquitin, tmp_path, order):
+    """That of the protein that is most like it, wherever it stands."""
+    sequence = demo_structure().sequence
+    records = {
+        "a": random_sequence(60, 1),
+        "b": sequence[:40] + "W" + sequence[41:],
+        "c": sequence[:70],
+        "d": sequence[:20] + "WW" + sequence[22:],
+    }
+    write_fasta(tmp_path / "many.fasta", dict(list(records.items())[::order]))
     done = run(
-        "contacts", "two.fasta", "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path
+        *("contacts", "many.fasta", "--structure", "1ubi.pdb.gz", "-m", tiny_folder), cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert list(read_tsv(tmp_path / "two.contacts.scores.tsv")["id"]) == ["b"] * 3
+    assert list(read_tsv(tmp_path / "many.contacts.scores.tsv")["id"]) == ["c"] * 3
 
 
 def test_single_heads(run, tiny_folder, tiny, fasta, tmp_path):
@@ -404,3 +403,26 @@ def test_ts50_is_the_default(run, tiny_folder, few, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "contact head of tiny-esm2, 4 chain(s)" in done.stdout
     assert len(list(ts50_folder().glob("*.gz"))) == 50
+
+
+def test_figures(run, tiny_folder, ubiquitin, fasta, few, tmp_path):
+    """One figure for each protein, over its structure where there is one, and a curve."""
+    structure = demo_structure().path
+    done = run(
+        *("contacts", ubiquitin.name, fasta.name, "--structure", structure, "--plot", "drawn"),
+        *("-o", "all.tsv", "--model", tiny_folder, "--plot-format", "svg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    proteins = [p.id for p in esmkit.read_fasta([ubiquitin, fasta])]
+    assert "precision.svg" in names
+    assert len(names) == len(proteins) + 1
+    assert sum("1ubi_A" in name for name in names) == 1
+    done = run(
+        *("contacts", "evaluate", "--heads", "L1H0", "--plot", "curve.pdf", "-q"),
+        *("--model", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")

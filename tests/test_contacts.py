@@ -44,8 +44,8 @@ def test_equal_to_hugging_face_padded(any_tiny_folder: Path):
     with torch.no_grad():
         theirs = network.predict_contacts(ids, (ids != PAD).long()).numpy()
     for ours, padded in zip(model.contacts(SEQUENCES), theirs, strict=True):
-        # Hugging Face counts the EOS of a shorter row as a residue no one attends to, so its
-        # sums are the same; beyond it there is nothing to compare
+        # attention to and from EOS and padding is zeroed there, so the sums are over residues only;
+        # what lies beyond the sequence is meaningless
         size = len(ours)
         np.testing.assert_allclose(ours.probability, padded[:size, :size], **ROUNDING)
 

@@ -129,10 +129,11 @@ RR_LINE = re.compile(r"(\d+) (\d+) 0 8 ([01]\.\d+)")
 
 
 def read_rr(text: str) -> dict[str, tuple[str, list[tuple[int, int, float]]]]:
-    """Read CASP's format by its description (predictioncenter.org/casprol, "Format RR").
+    """Read CASP's format by its description (predictioncenter.org/casprol/index.cgi?page=format).
 
-    PFRMAT first, TARGET, then optional AUTHOR, REMARK and METHOD, MODEL, the sequence in lines of
-    at most 50 letters, a line ``i j d1 d2 p`` for each pair with i < j, likeliest first, and END.
+    PFRMAT first, TARGET, AUTHOR, METHOD and REMARK, MODEL, the sequence in lines of at most 50
+    letters, a line ``i j d1 d2 p`` for each pair with i < j, likeliest first, and END. CASP wants
+    a file for each target; here blocks follow each other.
     """
     found = {}
     assert text.endswith("END\n")
@@ -141,7 +142,7 @@ def read_rr(text: str) -> dict[str, tuple[str, list[tuple[int, int, float]]]]:
         assert lines[0] == "PFRMAT RR"
         assert lines[1].startswith("TARGET ")
         model = lines.index("MODEL 1")
-        assert {line.split()[0] for line in lines[2:model]} <= {"AUTHOR", "REMARK", "METHOD"}
+        assert [line.split()[0] for line in lines[2:model]] == ["AUTHOR", "METHOD"]
         rest = lines[model + 1 :]
         letters = [line for line in rest if re.fullmatch("[A-Z]+", line)]
         assert rest[: len(letters)] == letters

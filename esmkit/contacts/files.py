@@ -86,6 +86,8 @@ def contacts_file(
             f"{str(output)!r} says no format: let it end in "
             + ", ".join(f".{name}" for name in FORMATS)
         )
+    if min_probability is not None and not np.isfinite(min_probability):
+        raise OptionError(f"the least probability is a number, not {min_probability}")
     if min_separation < 1:
         raise OptionError(f"the least separation is at least 1, not {min_separation}")
     task = ContactsTask(
