@@ -1,6 +1,7 @@
 """esmkit.heads.profile from chains to tables, on models of several shapes."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas
@@ -10,7 +11,7 @@ from head_chains import made
 
 from esmkit.data import ts50
 from esmkit.errors import InputError, OptionError
-from esmkit.heads import HeadProfile, Property, profile, standard_properties
+from esmkit.heads import Property, profile, standard_properties
 from esmkit.model import Esm2, load, with_random_weights
 from esmkit.policies import columns_of
 from esmkit.structure import Structure
@@ -34,13 +35,13 @@ def chains() -> list[Structure]:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny: Esm2, chains: list[Structure]) -> HeadProfile:
+def whole(tiny: Esm2, chains: list[Structure]) -> Any:
     return profile(tiny, chains, resamples=100)
 
 
 def test_every_shape_of_model(any_tiny_folder, chains: list[Structure]):
     model = load(any_tiny_folder, "cpu")
-    found = profile(model, chains, properties=FEW, resamples=100)
+    found: Any = profile(model, chains, properties=FEW, resamples=100)
     heads = model.layers * model.heads
     names = [f"L{layer}H{head}" for layer in range(model.layers) for head in range(model.heads)]
     assert list(found.effects.columns) == COLUMNS
@@ -56,7 +57,7 @@ def test_every_shape_of_model(any_tiny_folder, chains: list[Structure]):
     json.dumps(found.provenance)
 
 
-def test_the_columns_agree_with_each_other(whole: HeadProfile, chains: list[Structure]):
+def test_the_columns_agree_with_each_other(whole: Any, chains: list[Structure]):
     effects = whole.effects
     assert len(effects) == 8 * 40
     known = effects.dropna(subset=["difference"])
@@ -94,7 +95,7 @@ def test_position_only_is_a_head_of_its_mean_offsets(tiny: Esm2):
     """On chains of one length: the mean map at each offset, as a head."""
     chains = [made("ACDEFGHIKLMN"[k:] + "ACDEFGHIKLMN"[:k], name=f"chain{k}_A") for k in range(11)]
     of = [p for p in standard_properties() if p.name in ("short-range contact", "to leucine")]
-    found = profile(tiny, chains, properties=of, resamples=100, control=False).effects
+    found: Any = profile(tiny, chains, properties=of, resamples=100, control=False).effects
     maps = np.stack([tiny.attention(c.sequence).maps for c in chains]).astype(float)
     for head in range(8):
         mean = np.zeros((12, 12))
@@ -108,7 +109,7 @@ def test_position_only_is_a_head_of_its_mean_offsets(tiny: Esm2):
             np.testing.assert_allclose(row["position_only"], wanted, rtol=1e-6)
 
 
-def test_heads_table(whole: HeadProfile, tiny: Esm2, chains: list[Structure]):
+def test_heads_table(whole: Any, tiny: Esm2, chains: list[Structure]):
     """Facts are means over chains of what esmkit attention --reduce gives."""
     from esmkit.reductions import summarize
 
@@ -118,7 +119,9 @@ def test_heads_table(whole: HeadProfile, tiny: Esm2, chains: list[Structure]):
         *("top_offset", "top_offset_share", "positional"),
         *columns_of(("offsets",)),
     ]
-    table = summarize(tiny, [s.protein for s in chains], reduce=("entropy", "distance", "special"))
+    table: Any = summarize(
+        tiny, [s.protein for s in chains], reduce=("entropy", "distance", "special")
+    )
     wanted = table.groupby("name")[["entropy", "distance", "bos", "eos"]].mean()
     for name in wanted.columns:
         np.testing.assert_allclose(heads.set_index("name")[name], wanted[name], rtol=1e-5)
@@ -131,11 +134,11 @@ def test_heads_table(whole: HeadProfile, tiny: Esm2, chains: list[Structure]):
     assert heads["positional"].between(0, 1).all()
 
 
-def test_the_same_seed_gives_the_same_tables(tiny: Esm2, whole: HeadProfile, chains):
-    again = profile(tiny, iter(chains), resamples=100)
+def test_the_same_seed_gives_the_same_tables(tiny: Esm2, whole: Any, chains):
+    again: Any = profile(tiny, iter(chains), resamples=100)
     pandas.testing.assert_frame_equal(again.effects, whole.effects)
     pandas.testing.assert_frame_equal(again.heads, whole.heads)
-    other = profile(tiny, chains, resamples=100, seed=1).effects
+    other: Any = profile(tiny, chains, resamples=100, seed=1).effects
     for name, same in (("difference", True), ("p", True), ("low", False), ("random", False)):
         assert np.array_equal(other[name], whole.effects[name], equal_nan=True) == same, name
 
@@ -146,20 +149,20 @@ def test_chains_that_are_left_out(tiny: Esm2, chains: list[Structure]):
         made("A" * 1023, name="long_A"),
         made("ACDE", name="loose_A", unresolved=(0, 2)),
     ]
-    found = profile(tiny, [*chains, *bad], properties=FEW, resamples=100)
+    found: Any = profile(tiny, [*chains, *bad], properties=FEW, resamples=100)
     assert found.left_out == [
         (chains[0].id, "its ID comes twice; only the first is taken"),
         ("long_A", "it has 1,023 residues, more than the 1,022 of one window"),
         ("loose_A", "fewer than three of its residues are resolved"),
     ]
     assert found.provenance["chains"] == [s.id for s in chains]
-    alone = profile(tiny, chains, properties=FEW, resamples=100)
+    alone: Any = profile(tiny, chains, properties=FEW, resamples=100)
     pandas.testing.assert_frame_equal(found.effects, alone.effects)
     assert alone.left_out == []
 
 
 def test_one_chain_is_insufficient(tiny: Esm2, chains: list[Structure]):
-    found = profile(tiny, chains[:1], resamples=100)
+    found: Any = profile(tiny, chains[:1], resamples=100)
     for name in ("share", "background", "difference", "low", "high", "ratio", "log_odds", "p", "q"):
         assert found.effects[name].isna().all(), name
     sinks = found.heads["label"].str.contains("sink|offset|positional")
@@ -167,8 +170,8 @@ def test_one_chain_is_insufficient(tiny: Esm2, chains: list[Structure]):
     assert (~sinks).any()
 
 
-def test_without_control(tiny: Esm2, chains: list[Structure], whole: HeadProfile):
-    found = profile(tiny, iter(chains), resamples=100, control=False)
+def test_without_control(tiny: Esm2, chains: list[Structure], whole: Any):
+    found: Any = profile(tiny, iter(chains), resamples=100, control=False)
     assert list(found.effects.columns) == COLUMNS[:-2]
     pandas.testing.assert_frame_equal(found.effects, whole.effects[COLUMNS[:-2]])
     assert found.provenance["control"] is False
@@ -213,13 +216,13 @@ def test_no_chain_that_can_be_used(tiny: Esm2):
 
 def test_a_property_of_the_users(tiny: Esm2, chains: list[Structure]):
     charged = Property("charged", "residue", lambda s: np.isin(list(s.sequence), list("DEKR")))
-    found = profile(tiny, chains, properties=[charged], resamples=100, control=False)
+    found: Any = profile(tiny, chains, properties=[charged], resamples=100, control=False)
     assert found.best("charged")["difference"].is_monotonic_decreasing
     with pytest.raises(InputError, match="property 'bad' gives labels of shape"):
         profile(tiny, chains, properties=[Property("bad", "pair", lambda s: np.ones(3, bool))])
 
 
-def test_of_and_best(whole: HeadProfile):
+def test_of_and_best(whole: Any):
     assert repr(whole) == "HeadProfile(tiny-esm2: 8 heads, 40 properties, 12 chains)"
     rows = whole.of("L1H2")
     assert len(rows) == 40
@@ -262,7 +265,7 @@ def test_random_weights_are_reproducible(tiny: Esm2):
 def test_the_contact_head_of_the_real_checkpoint(real: Esm2, chains: list[Structure]):
     """L5H4, the best single head for contacts in the literature (plm-contact-fusion 2026)."""
     of = [p for p in standard_properties() if p.name == "long-range contact"]
-    found = profile(real, chains, properties=of, resamples=200, control=False)
+    found: Any = profile(real, chains, properties=of, resamples=200, control=False)
     best = found.best("long-range contact", 3)
     assert "L5H4" in best["name"].tolist()
     row = found.of("L5H4").iloc[0]
