@@ -222,7 +222,7 @@ def test_interval_against_scipy():
                     vectorized=True,
                     n_resamples=20_000,
                     method="percentile",
-                    random_state=np.random.default_rng(2),
+                    rng=np.random.default_rng(2),
                 ).confidence_interval
                 # Monte Carlo error of a 2.5 % quantile from 20,000 draws: under 3 % of the width
                 np.testing.assert_allclose(
