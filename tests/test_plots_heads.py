@@ -104,7 +104,8 @@ def test_offset_profiles_of_some_heads():
 
 
 def test_map_shows_log_odds_beside_the_names_of_its_rows():
-    profile = made_profile()
+    profile = made_profile(6, 5)
+    profile.effects.loc[profile.effects["difference"] > 0, "q"] = 0.01
     axes = plots.property_map(profile).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     properties = [label.get_text() for label in axes.get_xticklabels()]
@@ -122,7 +123,7 @@ def test_map_shows_log_odds_beside_the_names_of_its_rows():
                 assert values[i, j] == row["log_odds"] / np.log(2)
     labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
     assert [text.get_text() for text in axes.texts] == [labels[name] for name in names]
-    assert len(names) == specialisation(profile.effects).notna().sum()
+    assert len(names) == specialisation(profile.effects).notna().sum() > 20
 
 
 def test_map_takes_the_heads_with_the_largest_effects_and_says_so():
