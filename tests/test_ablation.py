@@ -1,6 +1,7 @@
 """Ablation equals zeroing a slice inside Hugging Face's own eager model, and changes nothing else."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas
@@ -47,7 +48,7 @@ class Eager:
     """Hugging Face's own model with one head taken out by a hook: nothing of esmkit in it."""
 
     def __init__(self, folder, layer: int, head: int) -> None:
-        self.network = EsmModel.from_pretrained(
+        self.network: Any = EsmModel.from_pretrained(
             folder, add_pooling_layer=False, attn_implementation="eager"
         ).eval()
         config = self.network.config
@@ -112,7 +113,7 @@ def expected(folder, chains: Chains, layer: int, head: int, mode: str, remove_ma
 def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains, remove_map):
     model = load(any_tiny_folder, "cpu")
     names = ["L0H1", f"L{model.layers - 1}H0"]
-    table = ablate(model, chains, heads=names, remove_map=remove_map)
+    table: Any = ablate(model, chains, heads=names, remove_map=remove_map)
     assert list(table["name"]) == [names[0], names[0], names[1], names[1]]
     for row in table.to_dict("records"):
         theirs = expected(
@@ -183,12 +184,23 @@ def test_maps_of_a_pass_that_begins_later_have_the_numbers_of_their_layers(tiny:
 
 
 def test_neither_order_nor_rows_nor_neighbours_matter(tiny: Esm2, chains, monkeypatch):
-    one = ablate(tiny, chains, heads=["L0"])
-    other = ablate(tiny, chains[::-1], heads=["L0"])
+    # Twins of equal length, so that rows do not sort them by it, and enough of them that the order
+    # of the chains would show in the intervals
+    chains = chains + [
+        dataclasses.replace(chain, id=f"{chain.id}{shift}", sequence=_turned(chain.sequence, shift))
+        for chain in chains
+        for shift in (10, 30)
+    ]
+    one: Any = ablate(tiny, chains, heads=["L0H0"])
+    other = ablate(tiny, chains[::-1], heads=["L0H0"])
     monkeypatch.setattr(ablation, "BATCH_TOKENS", 1)
-    alone = ablate(tiny, chains, heads=["L0"])
+    alone: Any = ablate(tiny, chains, heads=["L0H0"])
     for table in (other, alone):
         pandas.testing.assert_frame_equal(table, one, rtol=0, atol=1e-5)
+
+
+def _turned(sequence: str, shift: int) -> str:
+    return sequence[shift:] + sequence[:shift]
 
 
 def test_the_model_is_left_as_it_was(tiny: Esm2, chains):
@@ -213,7 +225,7 @@ def edited_values(folder, tmp_path, bias: float) -> Esm2:
 
 
 def test_a_head_that_writes_nothing_is_not_missed(tiny_folder, tmp_path, chains):
-    table = ablate(
+    table: Any = ablate(
         edited_values(tiny_folder, tmp_path, 0.0), chains, heads=["L0H1"], remove_map=False
     )
     assert list(table["drift_relative"]) == [0, 0]
@@ -221,26 +233,26 @@ def test_a_head_that_writes_nothing_is_not_missed(tiny_folder, tmp_path, chains)
 
 
 def test_a_head_that_always_writes_the_same_is_missed_at_zero_alone(tiny_folder, tmp_path, chains):
-    table = ablate(edited_values(tiny_folder, tmp_path, 1.0), chains, heads=["L0H1"])
+    table: Any = ablate(edited_values(tiny_folder, tmp_path, 1.0), chains, heads=["L0H1"])
     zero, mean = table["drift_relative"]
     assert zero > 0.01
     assert mean < 1e-5  # attention weights sum to 1 up to rounding
 
 
 def test_the_output_of_the_last_layer_touches_no_map(tiny: Esm2, chains):
-    table = ablate(tiny, chains, heads=["L1"], remove_map=False)
+    table: Any = ablate(tiny, chains, heads=["L1"], remove_map=False)
     assert (table["precision_change"] == 0).all()
     assert (table["drift_cosine"] > 0).all()
-    gone = ablate(tiny, chains, heads=["L1"])
+    gone: Any = ablate(tiny, chains, heads=["L1"])
     assert (gone["precision_change"] != 0).any()
     # the two modes differ in the output alone
-    by_mode = gone.set_index(["name", "mode"])["precision"].unstack()
+    by_mode: Any = gone.set_index(["name", "mode"])["precision"].unstack()
     assert (by_mode["zero"] == by_mode["mean"]).all()
 
 
 def test_the_intact_precision_is_that_of_evaluate(tiny: Esm2, chains):
-    row = ablate(tiny, chains, heads=["L0H0"], modes="zero").iloc[0]
-    summary = evaluate(tiny, chains).summary
+    row: Any = ablate(tiny, chains, heads=["L0H0"], modes="zero").iloc[0]
+    summary: Any = evaluate(tiny, chains).summary
     for name, cut in (("precision", "P@L"), ("precision_half", "P@L/2")):
         intact = row[name] - row[f"{name}_change"]
         np.testing.assert_allclose(intact, summary.loc[("long", cut), "mean"], atol=1e-12)
@@ -249,8 +261,8 @@ def test_the_intact_precision_is_that_of_evaluate(tiny: Esm2, chains):
 def test_another_contact_head(tiny: Esm2, chains):
     """The mean of two maps: without one of them the other is left, in the same order of pairs."""
     two = ContactHead.mean_of(tiny, ["L1H0", "L1H1"])
-    table = ablate(tiny, chains, heads=["L1H0"], modes="zero", contact_head=two)
-    alone = evaluate(tiny, chains, ContactHead.mean_of(tiny, ["L1H1"])).summary
+    table: Any = ablate(tiny, chains, heads=["L1H0"], modes="zero", contact_head=two)
+    alone: Any = evaluate(tiny, chains, ContactHead.mean_of(tiny, ["L1H1"])).summary
     np.testing.assert_allclose(
         table["precision"][0], alone.loc[("long", "P@L"), "mean"], atol=1e-12
     )
@@ -261,7 +273,7 @@ def test_without_contact_head_there_is_drift_alone(tmp_path, chains):
     tensors = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "contact_head" not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    table = ablate(load(folder, "cpu"), chains, heads=["L0H0"])
+    table: Any = ablate(load(folder, "cpu"), chains, heads=["L0H0"])
     assert table.filter(like="precision").isna().all().all()
     assert table[["low", "high"]].isna().all().all()
     assert (table["drift_cosine_low"] > 0).all()
@@ -270,19 +282,19 @@ def test_without_contact_head_there_is_drift_alone(tmp_path, chains):
 
 
 def test_intervals_hold_the_mean_and_need_two_chains(tiny: Esm2, chains):
-    table = ablate(tiny, chains, heads=["L0"])
+    table: Any = ablate(tiny, chains, heads=["L0"])
     for name, prefix in ablation.INTERVALS.items():
         assert (table[f"{prefix}low"] <= table[name] + 1e-12).all()
         assert (table[f"{prefix}high"] >= table[name] - 1e-12).all()
     assert (table["drift_cosine_low"] < table["drift_cosine_high"]).all()
-    one = ablate(tiny, chains[:1], heads=["L0H0"], modes=["mean"])
+    one: Any = ablate(tiny, chains[:1], heads=["L0H0"], modes=["mean"])
     assert np.isnan(one["drift_cosine_low"][0])
     assert one["drift_cosine"][0] > 0
 
 
 def test_heads_are_told_in_order_once(tiny: Esm2, chains):
     told: list[str] = []
-    table = ablate(tiny, chains[:1], heads=["L1H3", "L0H2"], progress=told.append)
+    table: Any = ablate(tiny, chains[:1], heads=["L1H3", "L0H2"], progress=told.append)
     assert told == ["L0H2", "L1H3"]
     assert list(table["mode"]) == ["zero", "mean"] * 2
 
@@ -314,6 +326,6 @@ def test_a_result_that_is_no_number_is_an_error(tiny_folder, chains, monkeypatch
 @pytest.mark.weights
 def test_the_contact_head_of_esm2_needs_l5h4(real: Esm2):
     """The best contact head by itself (science.md) is the one whose loss costs most here, too."""
-    table = ablate(real, ts50()[:20], heads=["L5H4", "L5H7"], modes="zero").set_index("name")
+    table: Any = ablate(real, ts50()[:20], heads=["L5H4", "L5H7"], modes="zero").set_index("name")
     assert table.loc["L5H4", "high"] < 0
     assert table.loc["L5H7", "low"] <= 0 <= table.loc["L5H7", "high"]
