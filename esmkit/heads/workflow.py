@@ -103,7 +103,12 @@ def profile_to_folder(
         ) as shown:
             switched_off = ablate(loaded, some, seed=seed, progress=lambda _: _advance(shown))
     return write_report(
-        found, folder, ablation=switched_off, circuits=circuits(loaded).to_frame(), kind=kind, force=force
+        found,
+        folder,
+        ablation=switched_off,
+        circuits=circuits(loaded).to_frame(),
+        kind=kind,
+        force=force,
     )
 
 
