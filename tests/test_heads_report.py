@@ -160,7 +160,7 @@ def test_a_small_effect_is_weak_and_one_that_offsets_explain_is_positional():
     )
     helix = answer(profile, "helix partner")
     assert helix.verdict == "Mostly positional"
-    assert "positional, with at most a preference for helices" in helix.sentences[-1]
+    assert "positional, with a small preference for helices" in helix.sentences[-1]
     change(profile, "L1H2", "helix partner", ratio=2.0)
     assert answer(profile, "helix partner").verdict == "Yes"
     profile = made_profile(labels={"L1H2": "offset -3"})
@@ -231,7 +231,10 @@ def test_best_in_is_told_if_it_was_counted():
     assert "Chain by chain" not in " ".join(answer(profile, "long-range contact").sentences)
     change(profile, "L1H2", "long-range contact", best_in=31)
     text = " ".join(answer(profile, "long-range contact").sentences)
-    assert "L1H2 is the best of all heads most often: in 31 of 50 chains." in text
+    assert "L1H2 is the best of all heads in 31 of 50 chains; no head is in more." in text
+    change(profile, "L0H0", "long-range contact", best_in=32)
+    text = " ".join(answer(profile, "long-range contact").sentences)
+    assert "L0H0 is the best of all heads most often: in 32 of 50 chains (L1H2: 31)." in text
 
 
 def test_best_in_and_weight_are_counted():

@@ -119,7 +119,7 @@ def _judge(best: dict[str, Any], label: str, rules: Rules, name: str) -> tuple[s
     if name == "helix partner" and (positional or ratio < rules.min_ratio):
         reasons.append(
             f"{head} is labelled {label}, and most of that weight is where its distances along the "
-            "sequence put it anyway: positional, with at most a preference for helices."
+            "sequence put it anyway: positional, with a small preference for helices."
         )
         return "Mostly positional", reasons
     if ratio < rules.min_ratio and not arcs >= rules.min_arc_difference:
@@ -146,13 +146,13 @@ def _leaders(rows: Any, best: dict[str, Any]) -> list[str]:
     """Say in how many chains a head is the best one, if the profile counted that."""
     if "best_in" not in rows.columns or rows["best_in"].isna().all():
         return []
-    first = rows.loc[rows["best_in"].idxmax()]
-    count = int(rows["proteins"].max())
+    first, count = rows.loc[rows["best_in"].idxmax()], int(rows["proteins"].max())
+    own = rows.loc[rows["name"] == best["name"], "best_in"].iloc[0]
+    if own == first["best_in"]:
+        text = f"Chain by chain, {best['name']} is the best of all heads in {int(own):,} of "
+        return [text + f"{count:,} chains; no head is in more."]
     text = f"Chain by chain, {first['name']} is the best of all heads most often: in "
-    text += f"{int(first['best_in']):,} of {count:,} chains"
-    if first["name"] != best["name"]:
-        own = rows.loc[rows["name"] == best["name"], "best_in"].iloc[0]
-        text += f" ({best['name']}: {int(own):,})"
+    text += f"{int(first['best_in']):,} of {count:,} chains ({best['name']}: {int(own):,})"
     return [text + "."]
 
 

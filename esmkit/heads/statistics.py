@@ -173,7 +173,9 @@ class Accumulator:
         best_in = np.full(self._shape, np.nan)
         if self._per_group == 1:
             best_in = _best_in(_difference(stacked))
-        for values in (share, background, low, high, p, *half, half_low, half_high, best_in):
+        weight = total["mass"]
+        of_all = (share, background, low, high, p, *half, half_low, half_high, weight, best_in)
+        for values in of_all:
             values[scarce] = np.nan
         for values in (arc_share, arc_background):
             values[scarce | (self.arcs < MIN_ARCS)] = np.nan
@@ -189,7 +191,7 @@ class Accumulator:
             half_high,
             arc_share,
             arc_background,
-            total["mass"],
+            weight,
             best_in,
         )
 

@@ -154,7 +154,7 @@ def _mark_cells(axes: Axes, rows: Any, places: Any, numbers: bool, digits: int) 
             written = axes.text(across, down, text, ha="center", va="center", fontsize=5.5)
             written.set(color="white" if dark else "black")
             if not row["q"] <= MAX_Q:
-                written.set_color("0.45")
+                written.set_color("0.35")
 
 
 def _signed_bar(figure: HouseFigure, axes: Axes, image: Any, layers: int) -> None:
