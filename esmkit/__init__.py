@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         contacts,
         data,
         errors,
+        heads,
         plots,
         reference,
         sklearn,

@@ -1,6 +1,5 @@
 """Esm2: Hugging Face's ``EsmModel`` with packed batches, exact token dropout and honest errors."""
 
-import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from esmkit.maps import AttentionMaps
     from esmkit.sequences import Protein
 
-__all__ = ["DTYPES", "Esm2", "load", "with_random_weights"]
+__all__ = ["DTYPES", "Esm2", "load"]
 
 TRAIN_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
@@ -386,23 +385,4 @@ def load(
     network, has_contact_head = load_network(checkpoint)
     return Esm2(
         network, checkpoint, device=chosen, dtype=DTYPES[dtype], has_contact_head=has_contact_head
-    )
-
-
-def with_random_weights(model: Esm2, *, seed: int = 0) -> Esm2:
-    """Return the same architecture with random weights, a control for what structure alone does.
-
-    Weights are those of transformers' own initialisation (normal, standard deviation 0.02; norms
-    1 and 0), the same for the same seed; rotary frequencies are those of the model.
-    """
-    config = copy.deepcopy(model.network.config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = EsmModel(config, add_pooling_layer=False)
-    frequencies = dict(model.network.named_buffers())
-    for name, buffer in network.named_buffers():
-        if name.endswith("inv_freq"):
-            buffer.data = frequencies[name].detach().cpu().clone()
-    return Esm2(
-        network, model.checkpoint, device=model.device, dtype=model.dtype, has_contact_head=False
     )

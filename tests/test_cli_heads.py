@@ -40,7 +40,7 @@ def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_
     assert list(heads["name"]) == [f"L{n}H{h}" for n in range(2) for h in range(4)]
     assert "to active site" in set(effects["property"])
     assert set(effects["name"]) == set(heads["name"])
-    assert effects["random"].notna().any()
+    assert effects["random"].notna().to_numpy().any()
     assert len(json.loads((out / "provenance.json").read_text())["chains"]) == 11
     message = fails(run("heads", "--structures", "chains", "-o", "out", cwd=tmp_path))
     assert "is not empty" in message

@@ -12,7 +12,8 @@ from head_chains import made
 from esmkit.data import ts50
 from esmkit.errors import InputError, OptionError
 from esmkit.heads import Property, profile, standard_properties
-from esmkit.model import Esm2, load, with_random_weights
+from esmkit.heads.control import with_random_weights
+from esmkit.model import Esm2, load
 from esmkit.policies import columns_of
 from esmkit.structure import Structure
 
@@ -25,7 +26,7 @@ COLUMNS = [
     *("name", "layer", "head", "property", "kind", "share", "background", "difference", "low"),
     *("high", "ratio", "log_odds", "p", "q", "p_bonferroni", "arc_share", "arc_background"),
     *("arcs", "proteins", "labelled", "half_a", "half_b", "half_b_low", "half_b_high"),
-    *("position_only", "random", "random_limit"),
+    *("position_only", "weight", "best_in", "random", "random_limit"),
 ]
 
 

@@ -209,7 +209,7 @@ def profile(
     effects = measured.accumulator.effects(resamples=resamples, seed=seed)
     random = None
     if control:
-        from esmkit.model import with_random_weights
+        from esmkit.heads.control import with_random_weights
 
         shuffled = with_random_weights(model, seed=seed)
         random = measure(shuffled, chains, chosen, choice, progress=progress)

@@ -1,0 +1,29 @@
+"""The control of a head profile: the same architecture without what training put into it."""
+
+import copy
+
+import torch
+from transformers import EsmModel
+
+from esmkit.model import Esm2
+
+__all__ = ["with_random_weights"]
+
+
+def with_random_weights(model: Esm2, *, seed: int = 0) -> Esm2:
+    """Return the same architecture with random weights, a control for what structure alone does.
+
+    Weights are those of transformers' own initialisation (normal, standard deviation 0.02; norms
+    1 and 0), the same for the same seed; rotary frequencies are those of the model.
+    """
+    config = copy.deepcopy(model.network.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = EsmModel(config, add_pooling_layer=False)
+    frequencies = dict(model.network.named_buffers())
+    for name, buffer in network.named_buffers():
+        if name.endswith("inv_freq"):
+            buffer.data = frequencies[name].detach().cpu().clone()
+    return Esm2(
+        network, model.checkpoint, device=model.device, dtype=model.dtype, has_contact_head=False
+    )
