@@ -83,13 +83,15 @@ def ablation_scatter(
     labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
     kinds = kinds_of(profile)
     families = table["name"].map(lambda name: family(labels[name], kinds))
+    # The heads were taken away on fewer chains than they were profiled on
+    on = f" on {int(table['chains'].max()):,} chains" if "chains" in table else ""
     step, wide = PANEL_HEIGHT + 0.55, (PAGE_WIDTH - 0.15) / len(measures) - 0.75
     with house_style():
         figure = new(
             PAGE_WIDTH,
             TITLE_HEIGHT + 0.2 + step * len(modes) + 0.25,
             "What heads look for, and what is lost without them",
-            f"each point is a head, taken away alone · {source(profile)}",
+            f"each point is a head, taken away alone{on} · {source(profile)}",
         )
         for row, mode in enumerate(modes):
             for column, measure in enumerate(measures):
