@@ -249,7 +249,7 @@ def _numbers(best: dict[str, Any], label: str) -> dict[str, str]:
         "all chains: difference [95% interval]": f"{_points(best['difference'])} "
         f"{_range(best['low'], best['high'])}",
         "share of its weight": percent(best["share"]),
-        "background, from its offsets in each chain": percent(best["background"]),
+        "background, from its offsets and queries in each chain": percent(best["background"]),
         "position only, from its mean offsets": percent(best["position_only"])
         if not np.isnan(best.get("position_only", np.nan))
         else UNKNOWN,

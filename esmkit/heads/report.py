@@ -346,9 +346,9 @@ def _methods(profile: "HeadProfile") -> list[str]:
     return [
         "Share: of the head's weight between resolved residues, the part on pairs with the property "
         "(residues: on pairs whose key has it).",
-        "Background: what that would be if the weight at each distance along the chain (offset, key "
-        "- query) were spread evenly over the pairs at that distance. Difference = share - "
-        "background.",
+        "Background: what that would be for a map with the head's own weight at each distance along "
+        "the chain (offset, key - query) and of each query, and even beside that; for strong links "
+        "with the distances alone. Difference = share - background.",
         "Test: labels are shifted circularly along each chain, all shifts; one-sided for more than "
         "expected; q after Benjamini & Hochberg (1995) over heads x properties. Intervals: "
         f"bootstrap over chains, {resamples:,} resamples, 95%.",
