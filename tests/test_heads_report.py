@@ -135,7 +135,7 @@ def test_a_planted_head_is_the_answer_with_its_numbers():
         "+2.7 points [+1.5, +3.9]"
     )
     assert found.numbers["share of its weight"] == "5.0%"
-    assert found.numbers["background, from its offsets in each chain"] == "2.0%"
+    assert found.numbers["background, from its offsets and queries in each chain"] == "2.0%"
     assert found.numbers["position only, from its mean offsets"] == "1.8%"
     assert found.numbers["share / background"] == "2.50"
     assert found.numbers["support"] == "50 chains, 18,000 ordered pairs"
