@@ -101,6 +101,7 @@ _MODULES = (
     "contacts",
     "data",
     "errors",
+    "heads",
     "plots",
     "reference",
     "sklearn",

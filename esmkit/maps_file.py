@@ -6,6 +6,7 @@ eight times faster than zlib and no larger (measured on maps of real proteins: 6
 80, both to 67 %); any HDF5 library reads it.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -258,17 +259,40 @@ class AttentionFile(Mapping[str, AttentionMaps]):
                 f"{str(path)!r} cannot be read as HDF5 ({error}); make it anew with "
                 "`esmkit attention`"
             ) from None
-        self.provenance: dict[str, Any] = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
-        if self.provenance.get("task") != "attention":
-            self._file.close()
-            raise OutputError(
-                f"{str(path)!r} holds no attention maps of esmkit's; `esmkit attention` writes them"
+        try:
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._file.attrs.get(PROVENANCE, "{}"))
             )
-        shape = self.provenance["model_shape"]
-        self._choice = choose_heads(
-            self.provenance["heads"], "all", of_layers=shape["layers"], of_heads=shape["heads"]
-        )
-        self._keys = {protein_id(str(key)): str(key) for key in self._file}
+            if self.provenance.get("task") != "attention":
+                raise OutputError(
+                    f"{str(path)!r} holds no attention maps of esmkit's; `esmkit attention` writes "
+                    "them"
+                )
+            with self._reading():
+                shape = self.provenance["model_shape"]
+                self._choice = choose_heads(
+                    self.provenance["heads"],
+                    "all",
+                    of_layers=shape["layers"],
+                    of_heads=shape["heads"],
+                )
+                self._keys = {protein_id(str(key)): str(key) for key in self._file}
+        except ValueError as error:
+            self._file.close()
+            raise OutputError(f"{str(path)!r} is damaged ({error}); make it anew") from None
+        except OutputError:
+            self._file.close()
+            raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what HDF5 makes of a damaged file into one sentence."""
+        try:
+            yield
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise OutputError(
+                f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit attention`"
+            ) from None
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -276,14 +300,18 @@ class AttentionFile(Mapping[str, AttentionMaps]):
         return self._choice.names
 
     def __getitem__(self, name: str) -> AttentionMaps:
-        group = self._file[self._keys[name]]
-        assert isinstance(group, h5py.Group)
+        key = self._keys[name]
+        with self._reading():
+            return self._maps(self._file[key])
+
+    def _maps(self, group: Any) -> AttentionMaps:
         stored: Any = group["attention"]
         count, attributes = len(self._choice.heads), group.attrs
 
         def get(place: int) -> NDArray[np.float32]:
             head = np.unravel_index(place, stored.shape[:-2])
-            return np.asarray(stored[(*map(int, head),)], np.float32)
+            with self._reading():
+                return np.asarray(stored[(*map(int, head),)], np.float32)
 
         return AttentionMaps(
             id=str(attributes["id"]),

@@ -191,14 +191,22 @@ class Esm2:
             raise InputError(
                 f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.alphabet.encode"
             )
+        implementation = self.network.config._attn_implementation
+        if implementation != packing.PACKED_ATTENTION:
+            raise OptionError(
+                f"the model's attention was switched to {implementation!r}, which would mix the "
+                "proteins of a batch; load it anew with esmkit.load, and give other tools a copy"
+            )
         inner = [layer for layer in layers if layer != self.layers]
         try:
             stream = packing.MapStream(pack, sink, heads) if sink is not None else None
             output = self._run(pack, inner, stream)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # OutOfMemoryError is one; the CPU's has no class of its own
+            if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
+                raise
             raise OptionError(
                 f"{pack.ids.shape[1]:,} tokens do not fit into the memory of {self.device}; use "
-                "fewer with --batch-tokens, or --device cpu"
+                "fewer with --batch-tokens, --long window for long chains, or --device cpu"
             ) from None
         chosen = [
             output.last_hidden_state if layer == self.layers else output.hidden_states[layer]

@@ -31,6 +31,7 @@ from esmkit.store import (
     check_output,
     disk_errors,
     finished_by_killed_run,
+    was_finishing,
 )
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
@@ -159,7 +160,7 @@ def run_to_file(
         # A run killed between moving its output and tidying up is recognised further down
         check_output(output, force=force or finished_by_killed_run(output))
         if with_sidecar:
-            check_output(provenance_sidecar(output), force=force)
+            check_output(provenance_sidecar(output), force=force or was_finishing(output))
         _refuse_to_overwrite_input(output, sources)
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         index = InputIndex.build(sources, on_invalid=task.on_invalid, scratch=Path(scratch))

@@ -30,6 +30,7 @@ __all__ = [
     "disk_errors",
     "finished_by_killed_run",
     "read_shard",
+    "was_finishing",
     "write_durably",
 ]
 
@@ -279,6 +280,11 @@ def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = No
         if finished:
             shutil.rmtree(folder, ignore_errors=True)
     return finished
+
+
+def was_finishing(output: Path) -> bool:
+    """Tell whether a run was stopped while it moved its output, or a file beside it, into place."""
+    return (_folder_of(output) / FINISHING).exists()
 
 
 def _is_ours(path: Path) -> bool:

@@ -207,3 +207,28 @@ def test_summaries_say_what_they_take(tiny: Esm2):
     assert list(table.columns) == ["id", "length", "layer", "head", "name", "entropy", "bos", "eos"]
     assert list(table["id"].unique()) == [f"sequence_{n}" for n in range(1, 6)]
     assert set(table["layer"]) == {1}
+
+
+def test_another_attention_implementation_is_refused(tiny_folder):
+    """Packed proteins would see each other under it, and no map would be handed out."""
+    model = load(tiny_folder, "cpu")
+    model.network.set_attn_implementation("eager")
+    for call in (
+        lambda: model.attention(SEQUENCES[0]),
+        lambda: list(model.embed(SEQUENCES[:2])),
+        lambda: summarize(model, SEQUENCES[:2]),
+    ):
+        with pytest.raises(
+            OptionError, match=r"attention was switched to 'eager', which would mix"
+        ):
+            call()
+
+
+def test_distance_keeps_its_digits_on_long_proteins():
+    random = np.random.default_rng(0)
+    maps = random.dirichlet(np.full(1002, 0.1), size=1002)[None]
+    inner = maps[0, 1:-1, 1:-1]
+    place = np.arange(1000)
+    expected = np.average(np.abs(np.subtract.outer(place, place)), weights=inner)
+    found = reduce_maps(torch.tensor(maps, dtype=torch.float32), ("distance",))
+    assert float(found[0, 0]) == pytest.approx(expected, rel=2e-6)

@@ -341,3 +341,48 @@ def test_compute_hands_out_only_what_is_missing(tiny: Esm2):
     )
     assert list(done) == [[0, 2]]
     assert set(seen) == {(n, layer, 4) for n in (0, 2) for layer in (0, 1)}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_table_killed_while_it_is_moved_into_place(
+    tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch, after: bool
+):
+    """The provenance beside a CSV is written just before the CSV appears."""
+    options, output = AttentionOptions(reduce=("special",)), tmp_path / "o.csv"
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if Path(target) == output:
+            if after:
+                replace(self, target)
+            raise _Stop
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(_Stop):
+            attention_file(tiny, fasta, output, options)
+    attention_file(tiny, fasta, output, options)
+    attention_file(tiny, fasta, tmp_path / "whole.csv", options)
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not (tmp_path / "o.csv.work").exists()
+
+
+@pytest.mark.parametrize("damage", ["chunk", "mass", "shape", "json"])
+def test_a_damaged_attention_file_is_one_sentence(tiny: Esm2, fasta, tmp_path, damage: str):
+    path = tmp_path / "o.h5"
+    attention_file(tiny, fasta, path)
+    with h5py.File(path, "r+") as handle:
+        group: Any = handle["p61"]
+        if damage == "chunk":
+            group["attention"].id.write_direct_chunk((0, 0, 0, 0), b"no deflate stream")
+        if damage == "mass":
+            del group["bos"]
+        if damage == "shape":
+            record = json.loads(str(handle.attrs["provenance"]))
+            del record["model_shape"]
+            handle.attrs["provenance"] = json.dumps(record)
+        if damage == "json":
+            handle.attrs["provenance"] = "{"
+    with pytest.raises(OutputError, match="is damaged"), AttentionFile(path) as found:
+        found["p61"]["L0H0"]
