@@ -121,6 +121,13 @@ def test_states_and_letters(chains: list[Structure]):
             np.testing.assert_array_equal(OF[f"to {name}"].of(chain), expected)
 
 
+def test_two_helices_side_by_side_have_no_partners_across():
+    chain = made("ACDEFGHIK")
+    chain.__dict__["_bonds_and_letters"] = (np.zeros((0, 2), int), "HHHHSHHHH")
+    found = np.argwhere(OF["helix partner"].of(chain)).tolist()
+    assert found == [[0, 3], [3, 0], [5, 8], [8, 5]]
+
+
 def test_without_a_backbone_there_is_no_state():
     for state in ("helix", "strand", "coil"):
         assert not OF[f"to {state}"].of(made("ACDEF")).any()
