@@ -1,11 +1,14 @@
 """ESM-2 embeddings as a scikit-learn transformer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 
 from esmkit.embed import embed
 from esmkit.errors import InputError, OptionError
@@ -18,12 +21,12 @@ __all__ = ["EsmEmbedder"]
 class EsmEmbedder(TransformerMixin, BaseEstimator):
     """Turn protein sequences into pooled ESM-2 embeddings.
 
-    There is nothing to fit: the model is frozen. It is loaded at the first ``transform`` and left
-    out of pickles.
+    There is nothing to fit: the model is frozen. ``fit`` only loads it, and ``transform`` does so
+    if need be. Clones and pickles leave it out and load it again.
 
     Parameters
     ----------
-    model : str
+    model : str or Path
         See :func:`esmkit.load`.
     layer : int
         Hidden state 0..N, or negative from the end.
@@ -42,7 +45,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str = "auto",
+        model: str | Path = "auto",
         *,
         layer: int = -1,
         pool: str = "mean",
@@ -59,39 +62,68 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         self.device = device
         self.dtype = dtype
 
-    def fit(self, X: Sequence[str | Protein], y: Any = None) -> "EsmEmbedder":
-        """Do nothing but return self."""
+    def fit(self, X: Iterable[str | Protein], y: Any = None) -> "EsmEmbedder":
+        """Load the model; nothing is learned from ``X``.
+
+        Raises
+        ------
+        InputError
+            If ``X`` is one string or a table instead of a sequence of strings.
+        CheckpointError
+            See :func:`esmkit.load`.
+        """
+        _refuse_tables(X)
+        self._loaded()
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def transform(self, X: Sequence[str | Protein]) -> NDArray[np.float32]:
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = False
+        # Not scikit-learn's validation, which is about numbers: the rules of esmkit.sequences
+        tags.no_validation = True
+        assert tags.transformer_tags is not None  # TransformerMixin sets them
+        tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
+        return tags
+
+    def transform(self, X: Iterable[str | Protein]) -> NDArray[np.float32]:
         """Embed sequences.
 
         Parameters
         ----------
-        X : sequence of B str or Protein
+        X : iterable of B str or Protein
+            A list, a one-dimensional array or a pandas Series.
 
         Returns
         -------
         numpy.ndarray of float32, shape (B, D)
-            Row b belongs to sequence b.
+            Row b belongs to sequence b. After ``set_output(transform="pandas")`` a DataFrame with
+            the index of ``X``.
 
         Raises
         ------
         InputError
-            If ``X`` is one string instead of a sequence of them, or a sequence is not acceptable.
+            If ``X`` is one string or a table instead of a sequence of strings, or is empty, or a
+            sequence is not acceptable.
+        OptionError
+            If a parameter has a value that it cannot have.
         """
-        if isinstance(X, str):
-            raise InputError("X is one string; give a list of sequences")
+        _refuse_tables(X)
+        sequences = list(X)
+        if not sequences:
+            raise InputError("X is empty: 0 sequence(s); give at least one")
         if self.pool not in ("mean", "bos"):
             raise OptionError(f"pool is 'mean' or 'bos', not {self.pool!r}")
         if self.on_invalid == "skip":
             raise OptionError("a transformer returns a row per sequence: skip is not possible here")
         results = embed(
             self._loaded(),
-            list(X),
+            sequences,
             layers=self.layer,
             residues=False,
             long=self.long,  # type: ignore[arg-type]
@@ -113,3 +145,19 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         return {k: v for k, v in state.items() if k not in ("_model", "_model_key")}
+
+
+def _refuse_tables(X: Any) -> None:
+    """Refuse what is not a sequence of sequences.
+
+    Iterating over a table or a dictionary gives the names of its columns, which are letters too:
+    ``sequence`` would be embedded as a protein of eight residues.
+    """
+    shape = tuple(getattr(X, "shape", (0,)))
+    kind = "sparse " if issparse(X) else ""
+    what = f"a {kind}{type(X).__name__}" + (f" of shape {shape}" if len(shape) != 1 else "")
+    if isinstance(X, str | Protein):
+        what = "one string" if isinstance(X, str) else "one Protein"
+    elif len(shape) == 1 and isinstance(X, Iterable) and not isinstance(X, bytes | Mapping):
+        return
+    raise InputError(f"X is {what}; give a list of sequences, or a column: table['sequence']")
