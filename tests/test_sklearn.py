@@ -94,7 +94,7 @@ def test_checks_of_scikit_learn(folder: str):
 def test_checks_run_on_sequences_themselves(embedder: Any):
     """For an estimator of strings scikit-learn has one check, and says that it has no more."""
     with pytest.warns(SkipTestWarning, match="requires input  of type.*string=True"):
-        checks = list(estimator_checks_generator(embedder))
+        checks: Any = list(estimator_checks_generator(embedder))
     assert [check.func.__name__ for _, check in checks] == ["check_estimator_cloneable"]
     for estimator, check in checks:
         check(estimator)
