@@ -50,9 +50,9 @@ def cli() -> None:
     """Look inside a protein language model: ESM-2 on your own FASTA files.
 
     \b
-    Example:
-      esmkit embed seqs.fasta          one vector per protein, in seqs.h5
-      esmkit attention --plot          which head looks where in ubiquitin
+    Examples:
+      esmkit embed seqs.fasta    # one vector per protein, in seqs.h5
+      esmkit attention --plot    # which head looks where in ubiquitin
     """
 
 

@@ -75,7 +75,7 @@ def command(
     Examples:
       esmkit heads
       esmkit heads --structures chains -o profile --no-ablation
-      esmkit heads --annotations features.tsv
+      esmkit heads --annotations features.tsv -o with-features
 
     In Python:
 
