@@ -68,7 +68,7 @@ def main() -> NoReturn:
             signal.signal(number, _stop)
     warnings.showwarning = _show_warning
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

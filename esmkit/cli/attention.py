@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import (
+    PATH,
     command_line,
     default_output,
     layer_list,
@@ -22,8 +23,10 @@ NO_PLOT = "\0no plot"
 
 
 @click.command("attention", short_help="Extract per-head attention maps of proteins.")
-@click.argument("fasta", nargs=-1, metavar="[FASTA]...")
-@click.option("-o", "--output", help="File to write. [default: <stem>.attention.h5, or .csv]")
+@click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
+@click.option(
+    "-o", "--output", type=PATH, help="File to write. [default: <stem>.attention.h5, or .csv]"
+)
 @click.option(
     "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
 )

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from esmkit.cli.options import (
+    PATH,
     command_line,
     default_output,
     load_model,
@@ -31,13 +33,21 @@ class _PredictByDefault(click.Group):
             args = ["predict", *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        inner = click.Context(self.commands["predict"], parent=ctx, info_name="predict")
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            return inner.command.shell_complete(inner, incomplete)
+        # A shell completes files if no word is left; bash wants to be told of that first
+        return [CompletionItem(incomplete, type="file"), *found]
+
 
 def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what decides which attention heads make the map."""
     for option in (
         click.option(
             "--head-weights",
-            type=click.Path(),
+            type=PATH,
             help="Contact head written by `esmkit contacts fit`. [default: the checkpoint's own]",
         ),
         click.option(
@@ -120,8 +130,10 @@ def command() -> None:
 
 
 @command.command("predict", short_help="Predict contacts (the word may be left out).")
-@click.argument("fasta", nargs=-1, metavar="[FASTA]...")
-@click.option("-o", "--output", help="File to write; - for TSV on stdout. [<stem>.contacts.tsv]")
+@click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
+@click.option(
+    "-o", "--output", type=PATH, help="File to write; - for TSV on stdout. [<stem>.contacts.tsv]"
+)
 @click.option(
     "--format",
     "file_format",
@@ -131,6 +143,7 @@ def command() -> None:
 @click.option(
     "--structure",
     "structures",
+    type=PATH,
     multiple=True,
     metavar="FILE[:CHAIN]",
     help="PDB or mmCIF to score and overlay; may be given several times.",
@@ -273,13 +286,11 @@ def predict(
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
-@click.option(
-    "--structures", type=click.Path(), help="Folder of PDB or mmCIF files. [default: TS50]"
-)
+@click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @head_options
 @click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
-@click.option("-o", "--output", help="Write the table as CSV. [default: printed only]")
-@click.option("--plot", type=click.Path(), help="Draw it to this file: .png, .svg or .pdf.")
+@click.option("-o", "--output", type=PATH, help="Write the table as CSV. [default: printed only]")
+@click.option("--plot", type=PATH, help="Draw it to this file: .png, .svg or .pdf.")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @model_options
 def evaluate(
@@ -325,9 +336,7 @@ def evaluate(
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")
-@click.option(
-    "--structures", type=click.Path(), help="Folder of PDB or mmCIF files. [default: TS50]"
-)
+@click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
 @click.option("--seed", default=0, show_default=True, help="Of the draw and the solver.")
 @click.option(
@@ -338,7 +347,12 @@ def evaluate(
     help="C of the L1 penalty (0.15 in Rao et al. 2021); smaller leaves fewer heads.",
 )
 @click.option(
-    "-o", "--output", default="contact-head.json", show_default=True, help="File to write."
+    "-o",
+    "--output",
+    type=PATH,
+    default="contact-head.json",
+    show_default=True,
+    help="File to write.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @model_options

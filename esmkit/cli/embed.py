@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import (
+    PATH,
     command_line,
     default_output,
     layer_list,
@@ -17,8 +18,10 @@ __all__ = ["command"]
 
 
 @click.command("embed", short_help="Embed proteins of FASTA files.")
-@click.argument("fasta", nargs=-1, required=True, metavar="FASTA...")
-@click.option("-o", "--output", help="File to write; - for CSV on stdout. [default: <stem>.h5]")
+@click.argument("fasta", nargs=-1, type=PATH, required=True, metavar="FASTA...")
+@click.option(
+    "-o", "--output", type=PATH, help="File to write; - for CSV on stdout. [default: <stem>.h5]"
+)
 @click.option(
     "--per",
     type=click.Choice(["protein", "residue"]),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from esmkit.cli.options import load_model, make_say, model_options, structures_of
+from esmkit.cli.options import PATH, load_model, make_say, model_options, structures_of
 
 __all__ = ["command"]
 
@@ -12,15 +12,17 @@ __all__ = ["command"]
 @click.command("heads", short_help="What each attention head looks at, with controls.")
 @click.option(
     "--structures",
-    type=click.Path(),
+    type=PATH,
     help="Folder of PDB or mmCIF files. [default: the 50 chains of TS50]",
 )
 @click.option(
     "--annotations",
-    type=click.Path(),
+    type=PATH,
     help="Further properties: a table with columns id, start, end, feature (tab-separated).",
 )
-@click.option("-o", "--output", default="heads", show_default=True, help="Folder to write.")
+@click.option(
+    "-o", "--output", type=PATH, default="heads", show_default=True, help="Folder to write."
+)
 @click.option(
     "--control/--no-control",
     default=True,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from esmkit.structure import Structure
 
 __all__ = [
+    "PATH",
     "command_line",
     "default_output",
     "layer_list",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+PATH = click.Path(readable=False)
+"""Text that a shell completes as a path; whether it is one, and can be read, is asked later."""
 
 FASTA_SUFFIXES = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
 
@@ -44,6 +48,7 @@ def model_options(function: Function) -> Function:
         click.option(
             "--model",
             "-m",
+            type=PATH,
             default="auto",
             show_default=True,
             help="auto, a Hub name, a model folder or an esm2_*.pt file.",

@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from esmkit.cli.options import load_model, make_say, model_options
+from esmkit.cli.options import PATH, load_model, make_say, model_options
 
 __all__ = ["command"]
 
 
 @click.command("verify", short_help="Compare esmkit with Hugging Face and the reference.")
-@click.argument("fasta", required=False)
+@click.argument("fasta", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "--on-invalid",
