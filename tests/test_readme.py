@@ -41,7 +41,7 @@ def test_python_prints_what_the_readme_shows(run, real: object, tmp_path: Path, 
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(text, "README.md", "exec"), names)  # noqa: S102 - our own README
+            exec(compile(text, "README.md", "exec"), names)
         if following == "text":
             assert [x.rstrip() for x in printed.getvalue().splitlines()] == [
                 x.rstrip() for x in wanted.splitlines()
