@@ -149,8 +149,8 @@ class Verification:
         for c in self.checks:
             if not c.passed:
                 raise VerificationError(
-                    f"{c.compared}, {c.quantity}: the {c.bounded} difference {c.absolute:.1e} "
-                    f"({c.relative:.1e} relative) at {c.where} is over {c.tolerance:.0e}; check "
+                    f"{c.compared}, {c.quantity}: the {c.bounded} difference "
+                    f"{getattr(c, c.bounded):.1e} at {c.where} is over {c.tolerance:.0e}; check "
                     "the weights (esmkit weights check) and the versions of torch and transformers"
                 )
 

@@ -125,7 +125,7 @@ def tables(
         labels = ChainLabels(chain, properties)
         _add(measured, chain.id, score_block(maps_of(chain), labels), labels)
     effects = measured.accumulator.effects(resamples=2_000, seed=0)
-    table = _effects_table(properties, choice, measured, effects, None, 100, 0)
+    table = _effects_table(properties, choice, measured, effects, None)
     return table, _heads_table(choice, measured, table, Rules())
 
 
@@ -209,29 +209,44 @@ def test_a_positional_head_is_never_helix():
     assert heads["label"][4] in ("positional", "mixed")
 
 
+def assert_untrained(found: Any) -> None:
+    """5 % of a random model's heads are significant, and fewer have a label of a property."""
+    effects = found.effects[found.effects["p"].notna()]
+    for kind, rows in effects.groupby("kind"):
+        print(kind, (rows["p_shift"] <= 0.05).mean())
+        wide = rows.pivot(index="name", columns="property", values="p")
+        assert_below(wide.to_numpy() <= 0.05)
+    assert_below(effects.pivot(index="name", columns="property", values="q").to_numpy() <= 0.05)
+    labels = found.heads["label"]
+    none = labels.isin(["mixed", "positional", "insufficient", "BOS sink", "EOS sink"])
+    none |= labels.str.startswith("offset ")
+    assert (~none).mean() <= 0.05, labels.value_counts()
+
+
+def assert_below(significant: np.ndarray) -> None:
+    """At most 5 %, within the 99 % interval; heads of one model are the units."""
+    rates = significant.mean(1)
+    error = rates.std(ddof=1) / np.sqrt(len(rates))
+    print(f"rate {rates.mean():.4f} +- {error:.4f} of {len(rates)} heads")
+    assert rates.mean() - 2.58 * error <= 0.05
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_random_weights_give_no_labels_of_properties(any_tiny_folder, seed: int):
+@pytest.mark.parametrize("seed", [100, 101])
+def test_random_weights_are_significant_as_often_as_they_should(any_tiny_folder, seed: int):
     from esmkit.model import load
 
     model = with_random_weights(load(any_tiny_folder, "cpu"), seed=seed)
-    assert_unlabelled(profile(model, ts50()[:12], control=False, resamples=200).heads)
+    assert_untrained(profile(model, ts50()[:12], resamples=200))
 
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_random_weights_of_the_real_shape_give_no_labels_of_properties(real: Esm2):
-    found = profile(with_random_weights(real), ts50()[:12], control=False, resamples=200)
-    # A random embedding has preferences among amino acids, and those are significant, rightly so; but
-    # they are far below what a label asks for.
-    effects: Any = found.effects
-    rest = effects[effects["kind"] != "offset"]
+@pytest.mark.parametrize("seed", [100, 101])
+def test_random_weights_of_the_real_shape_are_too(real: Esm2, seed: int):
+    """Against shifted labels alone 30 to 40 % are: a random embedding has a taste for amino acids."""
+    found = profile(with_random_weights(real, seed=seed), ts50()[:12], resamples=200)
+    assert_untrained(found)
+    rest: Any = found.effects[found.effects["kind"] != "offset"]
+    assert (rest["p_shift"] <= 0.05).mean() > 0.15  # else this test could not fail
     assert rest["difference"].abs().max() < 0.5 * Rules().min_difference
-    assert_unlabelled(found.heads)
-
-
-def assert_unlabelled(heads: Any) -> None:
-    labels = heads["label"]
-    none = labels.isin(["mixed", "positional", "insufficient", "BOS sink", "EOS sink"])
-    none |= labels.str.startswith("offset ")
-    assert (~none).mean() <= 0.05, labels.value_counts()

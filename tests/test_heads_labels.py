@@ -79,8 +79,8 @@ def test_insufficient():
 def test_a_property_by_all_of_the_weight():
     assert describe(FACTS, [EFFECT]) == (
         "long-range contact",
-        "12.0% against 4.0%: +8.0% [+6.0%, +10.0%], q = 1e-04; in the other half of the proteins "
-        "+7.0%",
+        "12.0% against 4.0%: +8.0 [+6.0, +10.0] points, q = 1e-04; in the other half of the proteins "
+        "+7.0 points",
     )
 
 
@@ -88,7 +88,7 @@ def test_a_property_by_its_arcs():
     assert describe(FACTS, [ARCS]) == (
         "long-range contact",
         "40% of its 1,234 arcs against 5.0% expected from its offsets; of all weight 12.0% against "
-        "4.0%: +8.0% [+6.0%, +10.0%], q = 1e-04; in the other half of the proteins +7.0%",
+        "4.0%: +8.0 [+6.0, +10.0] points, q = 1e-04; in the other half of the proteins +7.0 points",
     )
 
 

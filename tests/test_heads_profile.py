@@ -1,6 +1,7 @@
 """esmkit.heads.profile from chains to tables, on models of several shapes."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from head_chains import made
 from esmkit.data import ts50
 from esmkit.errors import InputError, OptionError
 from esmkit.heads import Property, profile, standard_properties
-from esmkit.heads.control import with_random_weights
+from esmkit.heads.control import control_models, with_random_weights
 from esmkit.model import Esm2, load
 from esmkit.policies import columns_of
 from esmkit.structure import Structure
@@ -24,9 +25,18 @@ FEW = [
 ]
 COLUMNS = [
     *("name", "layer", "head", "property", "kind", "share", "background", "difference", "low"),
-    *("high", "ratio", "log_odds", "p", "q", "p_bonferroni", "arc_share", "arc_background"),
-    *("arcs", "proteins", "labelled", "half_a", "half_b", "half_b_low", "half_b_high"),
-    *("position_only", "weight", "best_in", "random", "random_limit"),
+    *("high", "ratio", "log_odds", "p", "p_shift", "q", "p_bonferroni", "arc_share"),
+    *(
+        "arc_background",
+        "arcs",
+        "proteins",
+        "labelled",
+        "half_a",
+        "half_b",
+        "half_b_low",
+        "half_b_high",
+    ),
+    *("position_only", "weight", "best_in", "inflation", "random", "random_limit"),
 ]
 
 
@@ -85,11 +95,41 @@ def test_the_columns_agree_with_each_other(whole: Any, chains: list[Structure]):
             counts.append(int(of.of(chain)[inside].sum()) * times)
         assert (rows["proteins"] == np.count_nonzero(counts)).all()
         assert (rows["labelled"] == sum(counts)).all()
-        limit = np.quantile(rows["random"].abs(), 0.95)
-        np.testing.assert_allclose(rows["random_limit"], limit)
     # the three states are all there is, where DSSP knows the residue
     states = effects[effects["property"].isin(["to helix", "to strand", "to coil"])]
     np.testing.assert_allclose(states.groupby("name")["share"].sum(), 1, atol=0.02)
+
+
+def test_controls_are_models_with_random_weights(whole: Any, tiny: Esm2, chains: list[Structure]):
+    """Their differences, the limit over all of them, and the inflation, by hand from tables."""
+    models = control_models(tiny)
+    assert models == whole.provenance["random_models"] == 10  # eight heads in each
+    controls: Any = [
+        profile(with_random_weights(tiny, seed=n), chains, resamples=100, control=False).effects
+        for n in range(models)
+    ]
+    effects = whole.effects
+    assert (effects["inflation"] > 2).mean() > 0.5
+    np.testing.assert_array_equal(effects["random"], controls[0]["difference"])
+    for name, rows in effects.groupby("property"):
+        of: Any = pandas.concat([c[c["property"] == name] for c in controls])
+        if of["difference"].isna().all():
+            assert rows["random_limit"].isna().all()
+            assert (rows["inflation"] == 1).all()
+            continue
+        limit = np.quantile(of["difference"].abs(), 0.95)
+        np.testing.assert_allclose(rows["random_limit"], limit)
+        # the null is wider by the inflation (tests of statistics have the numbers)
+        known = rows[rows["p_shift"] < 0.4]
+        if known["inflation"].max() > 1.5:
+            assert (known["p"] > known["p_shift"]).all()
+        assert (known["p"] >= known["p_shift"]).all()
+
+
+def test_how_many_controls():
+    shapes = {(6, 20): 3, (12, 20): 2, (33, 20): 1, (1, 1): 10}
+    for (layers, heads), models in shapes.items():
+        assert control_models(SimpleNamespace(layers=layers, heads=heads)) == models  # type: ignore
 
 
 def test_position_only_is_a_head_of_its_mean_offsets(tiny: Esm2):
@@ -140,7 +180,7 @@ def test_the_same_seed_gives_the_same_tables(tiny: Esm2, whole: Any, chains):
     pandas.testing.assert_frame_equal(again.effects, whole.effects)
     pandas.testing.assert_frame_equal(again.heads, whole.heads)
     other: Any = profile(tiny, chains, resamples=100, seed=1).effects
-    for name, same in (("difference", True), ("p", True), ("low", False), ("random", False)):
+    for name, same in (("difference", True), ("p_shift", True), ("low", False), ("random", False)):
         assert np.array_equal(other[name], whole.effects[name], equal_nan=True) == same, name
 
 
@@ -173,8 +213,13 @@ def test_one_chain_is_insufficient(tiny: Esm2, chains: list[Structure]):
 
 def test_without_control(tiny: Esm2, chains: list[Structure], whole: Any):
     found: Any = profile(tiny, iter(chains), resamples=100, control=False)
-    assert list(found.effects.columns) == COLUMNS[:-2]
-    pandas.testing.assert_frame_equal(found.effects, whole.effects[COLUMNS[:-2]])
+    assert list(found.effects.columns) == COLUMNS[:-3]
+    np.testing.assert_array_equal(found.effects["p"], found.effects["p_shift"])
+    assert found.provenance["random_models"] == 0
+    tests = ["p", "q", "p_bonferroni"]
+    pandas.testing.assert_frame_equal(
+        found.effects.drop(columns=tests), whole.effects[COLUMNS[:-3]].drop(columns=tests)
+    )
     assert found.provenance["control"] is False
 
 
@@ -190,7 +235,7 @@ def test_progress_is_told_each_chain_before_its_turn(tiny: Esm2, chains: list[St
     assert told == [s.id for s in chains[:3]]
     told.clear()
     profile(tiny, chains[:3], properties=FEW, resamples=100, progress=told.append)
-    assert told == [s.id for s in chains[:3]] * 2
+    assert told == [s.id for s in chains[:3]] * (1 + control_models(tiny))
 
 
 def test_options_that_make_no_sense(tiny: Esm2, chains: list[Structure]):

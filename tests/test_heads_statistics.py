@@ -12,6 +12,7 @@ from esmkit.heads.statistics import (
     Accumulator,
     benjamini_hochberg,
     bonferroni,
+    inflation,
     tail,
 )
 
@@ -179,6 +180,9 @@ def test_effects_are_ratios_of_sums_over_proteins_with_the_property():
                     for name in ("mean", "variance", "third")
                 ),
             )
+            apart = (share - background) * mass - sum(s.mean[head, place] for s in have)
+            deviation = apart / np.sqrt(sum(s.variance[head, place] for s in have))
+            np.testing.assert_allclose(accumulator.deviations()[head, place], deviation, rtol=1e-9)
             expected = {
                 "share": share,
                 "background": background,
@@ -201,6 +205,41 @@ def test_effects_are_ratios_of_sums_over_proteins_with_the_property():
                 np.testing.assert_allclose(effects.half[which, head, place], value, rtol=1e-12)
     np.testing.assert_array_equal(accumulator.proteins, (counts > 0).sum(0))
     np.testing.assert_array_equal(accumulator.labelled, counts.sum(0))
+
+
+def test_inflation():
+    """The mean square of heads that know nothing, never below 1."""
+    deviations = np.array([[3.0, 0.1, np.nan, 2.0], [-1.0, 0.2, np.nan, np.nan]])
+    np.testing.assert_allclose(inflation(deviations), [5.0, 1.0, 1.0, 4.0])
+
+
+def test_an_inflated_null_is_wider_by_the_root_and_as_skewed():
+    accumulator, _ = gathered(np.ones((30, 2), int))
+    factor = np.array([1.0, 9.0])
+    plain = accumulator.effects(resamples=100, seed=0)
+    wide = accumulator.effects(resamples=100, seed=0, inflated=factor)
+    np.testing.assert_array_equal(plain.p, plain.p_shift)
+    np.testing.assert_array_equal(wide.p_shift, plain.p_shift)
+    np.testing.assert_allclose(wide.p[:, 0], plain.p[:, 0], rtol=1e-12)
+    _, variance, third = accumulator.moments
+    wanted = scipy.stats.pearson3.sf(
+        accumulator.deviations()[:, 1] / 3, (third / variance**1.5)[:, 1]
+    )
+    np.testing.assert_allclose(wide.p[:, 1], wanted, rtol=1e-9)
+
+
+def test_best_in_counts_proteins_however_many():
+    counts = np.random.default_rng(4).integers(0, 2, (300, 2))
+    accumulator, every = gathered(counts)
+    wanted = np.zeros((3, 2))
+    for one, count in zip(every, counts, strict=True):
+        for place in np.flatnonzero(count):
+            difference = (one.hits[:, place] - one.expected[:, place]) / one.mass
+            wanted[difference.argmax(), place] += 1
+    assert len(accumulator._groups) < 2 * statistics.MAX_GROUPS < 300
+    found = accumulator.effects(resamples=100, seed=0).best_in
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found.sum(0), counts.sum(0))
 
 
 def test_interval_against_scipy():

@@ -14,6 +14,7 @@ from PIL import Image
 
 from esmkit import plots
 from esmkit.errors import OptionError
+from esmkit.heads.statistics import benjamini_hochberg
 from esmkit.plots.profiles import family, percent, signed, specialisation, visible_effects
 
 NAME = "long-range contact"
@@ -105,7 +106,15 @@ def test_offset_profiles_of_some_heads():
 
 def test_map_shows_log_odds_beside_the_names_of_its_rows():
     profile = made_profile(6, 5)
-    profile.effects.loc[profile.effects["difference"] > 0, "q"] = 0.01
+    effects: Any = profile.effects
+    effects.loc[effects["difference"] > 0, "q"] = 0.01
+    below = effects["difference"] < 0
+    effects.loc[below, "p"] = np.resize([0.999999, 0.6], below.sum())  # every second one is less
+    known = effects["p"].notna()
+    less = pandas.Series(np.nan, effects.index)
+    less[known] = benjamini_hochberg(1 - effects.loc[known, "p"].to_numpy())
+    effects["q_less"] = less
+    assert 10 < (less <= 0.05).sum() < below.sum()
     axes = plots.property_map(profile).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     properties = [label.get_text() for label in axes.get_xticklabels()]
@@ -117,7 +126,7 @@ def test_map_shows_log_odds_beside_the_names_of_its_rows():
             row = table.loc[(name, what)]
             if np.isnan(row["difference"]):
                 assert np.isnan(values[i, j])
-            elif row["q"] > 0.05 and not row["high"] < 0:
+            elif row["q"] > 0.05 and not (row["high"] < 0 and row["q_less"] <= 0.05):
                 assert values[i, j] == 0
             else:
                 assert values[i, j] == row["log_odds"] / np.log(2)
@@ -145,7 +154,7 @@ def test_map_of_two_properties_and_of_no_effect():
 def test_a_share_of_nothing_is_shown_as_far_less():
     profile = made_profile()
     first = profile.effects.index[0]
-    profile.effects.loc[first, ["log_odds", "high"]] = [np.nan, -0.001]
+    profile.effects.loc[first, ["log_odds", "high", "p"]] = [np.nan, -0.001, 1.0]
     assert visible_effects(profile.effects).iloc[0, 0] == -2
 
 

@@ -182,25 +182,42 @@ def _against_cysteines(
         )
     sentences = [*sentences, text + "."]
     others = _prefer_bonded(effects, rules)
-    if excess >= rules.min_ratio:
-        sentences.append("It prefers bonded cysteines to cysteines as such.")
-    else:
+    if excess < rules.min_ratio:
         sentences.append("It attends to cysteines, bonded or not.")
-        verdict = "Not beyond cysteines" if verdict != "No" else verdict
-        if others:
-            verdict = "Mostly cysteines" if verdict != "No" else verdict
-            listed = ", ".join(f"{n} ({a:.1f} against {b:.1f})" for n, a, b in others[:4])
-            sentences.append(
-                f"{len(others)} other head{'s' * (len(others) != 1)} with a confirmed effect favour "
-                f"bonded pairs at least {rules.min_ratio:g} times more than any two cysteines: "
-                f"{listed}{', ...' if len(others) > 4 else ''}. That is a hint, not a test; bonded "
-                "cysteines also touch, which a head that looks for contacts sees as well."
-            )
+        if verdict != "No":
+            verdict = "Mostly cysteines" if others else "Not beyond cysteines"
+    elif verdict == "No":
+        sentences.append(
+            "That is more for bonded ones, but an effect that is not confirmed may be luck."
+        )
+    else:
+        sentences.append("It prefers bonded cysteines to cysteines as such.")
+    others = [each for each in others if each[0] != head]
+    same = [n for n, a, b in _confirmed(effects, rules) if a < rules.min_ratio * b and n != head]
+    if same:
+        sentences.append(
+            f"Confirmed too, but not beyond any two cysteines: {', '.join(same[:4])}"
+            f"{', ...' if len(same) > 4 else ''}."
+        )
+    if others and not (verdict != "No" and excess >= rules.min_ratio):
+        listed = ", ".join(f"{n} ({a:.1f} against {b:.1f})" for n, a, b in others[:4])
+        sentences.append(
+            f"{len(others)} other head{'s' * (len(others) != 1)} with a confirmed effect favour "
+            f"bonded pairs at least {rules.min_ratio:g} times more than any two cysteines: "
+            f"{listed}{', ...' if len(others) > 4 else ''}. That is a hint, not a test; bonded "
+            "cysteines also touch, which a head that looks for contacts sees as well."
+        )
     return verdict, sentences
 
 
 def _prefer_bonded(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
     """Return heads whose disulfide effect is well over that on any two cysteines, largest first."""
+    found = _confirmed(effects, rules)
+    return [each for each in found if each[1] >= rules.min_ratio * each[2]]
+
+
+def _confirmed(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
+    """Return heads with a confirmed disulfide effect, its ratio and that of any two cysteines."""
     bonded = effects[effects["property"] == "disulfide"].set_index("name")
     any_two = effects[effects["property"] == CYSTEINES].set_index("name")["ratio"]
     held = bonded[
@@ -210,7 +227,7 @@ def _prefer_bonded(effects: Any, rules: Rules) -> list[tuple[str, float, float]]
     return [
         (str(name), float(ratio), float(any_two[name]))
         for name, ratio in held["ratio"].items()
-        if name in any_two.index and ratio >= rules.min_ratio * any_two[name]
+        if name in any_two.index
     ]
 
 

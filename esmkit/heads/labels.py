@@ -93,10 +93,16 @@ def describe(
     return (
         str(best["property"]).removeprefix("to "),
         f"{text}{float(best['share']):.1%} against {float(best['background']):.1%}: "
-        f"{float(best['difference']):+.1%} [{float(best['low']):+.1%}, {float(best['high']):+.1%}], "
+        f"{_points(best['difference'])} [{_points(best['low'])}, {_points(best['high'])}] "
+        f"points, "
         f"q = {float(best['q']):.0e}; in the other half of the proteins "
-        f"{float(best['half_b']):+.1%}",
+        f"{_points(best['half_b'])} points",
     )
+
+
+def _points(share: float | str) -> str:
+    """Return a difference of shares in percentage points."""
+    return f"{100 * float(share):+.1f}"
 
 
 def _arc_difference(effect: dict[str, float | str]) -> float:

@@ -14,7 +14,13 @@ from esmkit.heads.labels import Rules, describe
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.result import HeadProfile
 from esmkit.heads.scores import BlockScores, ChainLabels, score_block
-from esmkit.heads.statistics import Accumulator, Effects, benjamini_hochberg, bonferroni
+from esmkit.heads.statistics import (
+    Accumulator,
+    Effects,
+    benjamini_hochberg,
+    bonferroni,
+    inflation,
+)
 from esmkit.maps import HeadChoice, choose_heads
 from esmkit.policies import MAX_OFFSET, MAX_RESIDUES, columns_of
 from esmkit.reductions import reduce_maps
@@ -158,7 +164,8 @@ def profile(
     properties : sequence of Property, optional
         By default :func:`esmkit.heads.standard_properties`.
     control : bool
-        Measure the same model with seeded random weights as well.
+        Measure the same architecture with seeded random weights as well, one model or some
+        (:func:`esmkit.heads.control.control_models`). Without it ``p`` is no more than ``p_shift``.
     resamples : int
         Bootstrap samples of proteins.
     seed : int
@@ -175,15 +182,18 @@ def profile(
         the part of the head's weight between residues that is on labelled pairs; ``background``,
         that expected from its own offsets and queries (:mod:`esmkit.heads.scores`; for offsets:
         from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
-        background; ``p`` of the shift test (:func:`esmkit.heads.statistics.tail`), ``q``
-        (Benjamini-Hochberg) and ``p_bonferroni`` over all heads and properties; ``arc_share`` and
-        ``arc_background`` for weights of at least 0.3; ``arcs``, ``proteins`` and ``labelled``, the
+        background; ``p``, against labels that are shifted and heads that are not trained,
+        ``p_shift``, against shifts alone, and the ``inflation`` between the two
+        (:mod:`esmkit.heads.statistics`); ``q`` (Benjamini-Hochberg) and ``p_bonferroni`` of ``p``
+        over all heads and properties; ``arc_share`` and
+        ``arc_background`` for weights of at least 0.3, in the proteins with the property; ``arcs``, ``proteins`` and ``labelled``, the
         support; ``half_a`` and ``half_b`` (with ``half_b_low``, ``half_b_high``), the difference in
         every second protein and in the others; ``position_only``, the share of a head that knows
         nothing but its mean offsets; ``weight``, that between residues of the chains with the
         property, to which shares refer; ``best_in``, the proteins in which this head has the
-        largest difference of all; ``random``, the difference in the model with random weights,
-        and ``random_limit``, the 95th percentile of its size over all heads. NaN where the support
+        largest difference of all; ``random``, the difference of the same head in the first model
+        with random weights, and ``random_limit``, the 95th percentile of its size over all heads
+        of all of them. NaN where the support
         is insufficient: a property in fewer than 10 proteins, or fewer than 100 arcs.
 
     Raises
@@ -206,14 +216,11 @@ def profile(
     if not measured.chains:
         why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
         raise InputError(f"no chain can be used{why}; give protein chains of 3 to 1,022 residues")
-    effects = measured.accumulator.effects(resamples=resamples, seed=seed)
-    random = None
-    if control:
-        from esmkit.heads.control import with_random_weights
-
-        shuffled = with_random_weights(model, seed=seed)
-        random = measure(shuffled, chains, chosen, choice, progress=progress)
-    table = _effects_table(chosen, choice, measured, effects, random, resamples, seed)
+    random = _controls(model, chains, chosen, choice, seed, progress) if control else None
+    effects = measured.accumulator.effects(
+        resamples=resamples, seed=seed, inflated=random.inflation if random else 1.0
+    )
+    table = _effects_table(chosen, choice, measured, effects, random)
     provenance = {
         "checkpoint": model.checkpoint.to_dict(),
         "chains": measured.chains,
@@ -222,8 +229,38 @@ def profile(
         "seed": seed,
         "rules": vars(rules),
         "control": control,
+        "random_models": random.models if random else 0,
     }
     return HeadProfile(table, _heads_table(choice, measured, table, rules), provenance, left_out)
+
+
+@dataclass
+class Controls:
+    """What heads of models with random weights do, on the same chains."""
+
+    models: int
+    inflation: Array  # (P,)
+    differences: Array  # (models, n, P)
+
+
+def _controls(
+    model: "Esm2",
+    chains: Iterable["Structure"],
+    properties: Sequence[Property],
+    choice: HeadChoice,
+    seed: int,
+    progress: Callable[[str], None],
+) -> Controls:
+    from esmkit.heads.control import control_models, with_random_weights
+
+    models = control_models(model)
+    deviations, differences = [], []
+    for number in range(models):
+        untrained = with_random_weights(model, seed=seed + number)
+        found = measure(untrained, chains, properties, choice, progress=progress).accumulator
+        deviations.append(found.deviations())
+        differences.append(found.effects(resamples=1, seed=seed).difference)
+    return Controls(models, inflation(np.concatenate(deviations)), np.stack(differences))
 
 
 def _effects_table(
@@ -231,9 +268,7 @@ def _effects_table(
     choice: HeadChoice,
     measured: Measured,
     effects: Effects,
-    random: Measured | None,
-    resamples: int,
-    seed: int,
+    random: Controls | None,
 ) -> "pandas.DataFrame":
     import pandas
 
@@ -262,6 +297,7 @@ def _effects_table(
         "ratio": ratio,
         "log_odds": log_odds,
         "p": effects.p,
+        "p_shift": effects.p_shift,
         "q": benjamini_hochberg(effects.p),
         "p_bonferroni": bonferroni(effects.p),
         "arc_share": effects.arc_share,
@@ -278,9 +314,9 @@ def _effects_table(
         "best_in": effects.best_in,
     }
     if random is not None:
-        control = random.accumulator.effects(resamples=100, seed=seed)
-        table["random"] = control.difference
-        size = np.abs(control.difference)
+        table["inflation"] = random.inflation[None]
+        table["random"] = random.differences[0]
+        size = np.abs(random.differences).reshape(-1, count)
         known = ~np.isnan(size).all(0)
         limit = np.full(count, np.nan)
         limit[known] = np.nanquantile(size[:, known], 0.95, axis=0)

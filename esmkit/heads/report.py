@@ -49,6 +49,7 @@ REFERENCES = (
     "Rao et al. 2021, Transformer protein language models are unsupervised structure learners, "
     "ICLR: contacts in attention.",
     "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289: false discovery rate.",
+    "Devlin & Roeder 1999, Genomic control for association studies, Biometrics 55:997.",
     "Lin et al. 2023, Science 379:1123: ESM-2.",
     "Jain & Wallace 2019, Attention is not explanation, NAACL (arXiv:1902.10186).",
 )
@@ -304,7 +305,7 @@ def _ablation(profile: "HeadProfile", ablation: Any) -> list[Block]:
             listed = "; ".join(f"{r['name']} {r['drift_cosine']:.2g}" for _, r in drift.iterrows())
             said.append(f"The mean embedding moves most without {listed} (1 - cosine).")
         both = rows[rows["name"].isin(size.index) & rows["drift_cosine"].notna()]
-        if len(both) > 2:
+        if len(both) > 2 and both["name"].map(size).nunique() > 1:
             rank = both["name"].map(size).corr(both["drift_cosine"], method="spearman")
             if not np.isnan(rank):
                 said.append(
@@ -319,14 +320,23 @@ def _caveats(profile: "HeadProfile") -> list[str]:
     effects: Any = profile.effects
     chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
     called = int((effects["q"] <= _max_q(profile)).sum())
+    if profile.provenance.get("control"):
+        meaning = (
+            "They stand out from heads of untrained networks of the same shape; if the others did "
+            f"not differ from those at all, {_max_q(profile):.0%} of the findings would be false."
+        )
+    else:
+        meaning = (
+            "Without the control they stand out from shifted labels only, as many heads of untrained "
+            "networks do, by a random taste for amino acids: take q as a description."
+        )
     return [
         "Attention is not explanation: where a head looks does not say what the model uses it for "
         "(Jain & Wallace 2019); ablation is the other half of the story.",
         f"One checkpoint and {chains:,} chains. Other weights, sizes and protein families may "
         "differ; intervals cover the choice of chains of this kind, nothing else.",
-        f"{tests:,} tests, {called:,} of them with q of at most {_max_q(profile):g}: about "
-        f"{_max_q(profile):.0%} of such findings are expected to be false. Significant is not "
-        "large: look at share and ratio.",
+        f"{tests:,} tests, {called:,} of them with q of at most {_max_q(profile):g}. " + meaning,
+        "Significant is not large: look at share and ratio.",
         "Properties go together (strands are rich in valine, and pair over contacts): a label names "
         "the strongest, not the only one.",
     ]
@@ -338,11 +348,14 @@ def _max_q(profile: "HeadProfile") -> float:
 
 def _methods(profile: "HeadProfile") -> list[str]:
     resamples = profile.provenance.get("resamples", 0)
-    control = (
-        "the same model with seeded random weights, and"
-        if profile.provenance.get("control")
-        else "no random weights in this run;"
-    )
+    models = profile.provenance.get("random_models", 0)
+    control, factor = "no random weights in this run;", ""
+    if profile.provenance.get("control"):
+        control = f"{models} model{'s' * (models != 1)} of the same shape with random weights, and"
+        factor = (
+            " The variance over shifts is multiplied, for each property, by the mean squared "
+            "deviation of the heads with random weights (inflation; Devlin & Roeder 1999)."
+        )
     return [
         "Share: of the head's weight between resolved residues, the part on pairs with the property "
         "(residues: on pairs whose key has it).",
@@ -350,10 +363,11 @@ def _methods(profile: "HeadProfile") -> list[str]:
         "the chain (offset, key - query) and of each query, and even beside that; for strong links "
         "with the distances alone. Difference = share - background.",
         "Test: labels are shifted circularly along each chain, all shifts; one-sided for more than "
-        "expected; q after Benjamini & Hochberg (1995) over heads x properties. Intervals: "
+        f"expected.{factor} q after Benjamini & Hochberg (1995) over heads x properties. Intervals: "
         f"bootstrap over chains, {resamples:,} resamples, 95%.",
         f"Support: at least {MIN_PROTEINS} chains with the property, and {MIN_ARCS} links of weight "
-        "0.3 or more (Vig et al. 2021) for shares of links; otherwise insufficient.",
+        "0.3 or more (Vig et al. 2021) for shares of links; otherwise insufficient. "
+        "Chains without a property count for none of its numbers.",
         f"Controls: {control} a head that knows only its mean offsets. Heads are chosen in every "
         "second chain (half A) and judged in the others (half B). Contacts: Cβ within 8 Å, 24 or "
         "more apart (as Rao et al. 2021 for range).",

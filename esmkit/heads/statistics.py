@@ -1,4 +1,12 @@
-"""From scores of chains to effects: intervals, p values, corrections, support, halves."""
+"""From scores of chains to effects: intervals, p values, corrections, support, halves.
+
+Two null hypotheses are tested. ``p_shift``: the labels lie anywhere along the chain. That a head
+with *any* taste for amino acids rejects, for contacts, strands and helices differ in what they are
+made of, and one amino acid is liked together with others; an untrained network has such tastes, at
+random. ``p``: the labels lie anywhere, and the sum varies as much more than that as it does for
+the heads of networks with random weights. This factor on the variance, one for each property, is
+the inflation of genomic control (Devlin & Roeder 1999, Biometrics 55:997).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +23,7 @@ __all__ = [
     "Effects",
     "benjamini_hochberg",
     "bonferroni",
+    "inflation",
     "tail",
 ]
 
@@ -24,8 +33,8 @@ MIN_ARCS = 100
 MIN_PROTEINS = 10
 """Fewer proteins with the property give no effect: "insufficient"."""
 
-MAX_GROUPS = 512
-"""Proteins that are resampled one by one; of more, neighbours are put together two by two."""
+MAX_GROUPS = 128
+"""Of twice as many proteins, neighbours are put together two by two and resampled as one."""
 
 Array = NDArray[np.float64]
 
@@ -48,6 +57,24 @@ def bonferroni(p: Array) -> Array:
     return np.minimum(p * (~np.isnan(p)).sum(), 1.0)
 
 
+def inflation(deviations: Array) -> Array:
+    """Return by how much the variance of each property exceeds that of shifted labels.
+
+    Parameters
+    ----------
+    deviations : numpy.ndarray, shape (n, P)
+        Of heads that know nothing (:meth:`Accumulator.deviations`), NaN where not known.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (P,)
+        Their mean square, at least 1: a test is never made easier. 1 where nothing is known.
+    """
+    known = ~np.isnan(deviations)
+    squares = np.where(known, deviations, 0.0) ** 2
+    return np.maximum(squares.sum(0) / np.maximum(known.sum(0), 1), 1.0)
+
+
 def tail(observed: Array, mean: Array, variance: Array, third: Array) -> Array:
     """Return the chance of a sum at least this large under random shifts of the labels.
 
@@ -67,10 +94,14 @@ def tail(observed: Array, mean: Array, variance: Array, third: Array) -> Array:
         z = (observed - mean) / deviation
         skew = third / deviation**3
     p = np.full(np.shape(observed), np.nan)
-    # below this the variance is rounding: labels that are the same under every shift
-    varies = deviation > 1e-9 * np.maximum(1.0, np.abs(mean))
+    varies = deviation > _rounding(mean)
     p[varies] = np.clip(pearson3.sf(z[varies], skew[varies]), 0.0, 1.0)
     return p
+
+
+def _rounding(mean: Array) -> Array:
+    """Return the deviation below which it is rounding: labels are the same under every shift."""
+    return 1e-9 * np.maximum(1.0, np.abs(mean))
 
 
 @dataclass
@@ -78,11 +109,11 @@ class Effects:
     """Pooled effects of n heads and P properties.
 
     ``share``, ``background`` (expected share) and ``difference`` are (n, P), as are ``low`` and
-    ``high`` (95 % bootstrap interval of the difference over proteins), ``p``, ``half`` (difference
-    in the even and in the odd proteins: (2, n, P)), ``half_low`` and ``half_high`` (interval in the
-    odd ones), ``arc_share`` and ``arc_background``, ``weight`` (the weight between residues of the
-    proteins with the property) and ``best_in`` (proteins in which no head has a larger difference;
-    NaN from 1,024 proteins on, when they are no longer kept one by one).
+    ``high`` (95 % bootstrap interval of the difference over proteins), ``p`` and ``p_shift`` (see
+    the module), ``half`` (difference in the even and in the odd proteins: (2, n, P)), ``half_low``
+    and ``half_high`` (interval in the odd ones), ``arc_share`` and ``arc_background``, ``weight``
+    (the weight between residues of the proteins with the property) and ``best_in`` (proteins in
+    which no head has a larger difference). Proteins without a property count for none of these.
     """
 
     share: Array
@@ -91,6 +122,7 @@ class Effects:
     low: Array
     high: Array
     p: Array
+    p_shift: Array
     half: Array
     half_low: Array
     half_high: Array
@@ -101,7 +133,7 @@ class Effects:
 
 
 class Accumulator:
-    """Adds up the scores of proteins; its size does not grow beyond 512 groups of proteins.
+    """Adds up the scores of proteins; its size does not grow beyond 256 groups of proteins.
 
     Parameters
     ----------
@@ -118,6 +150,7 @@ class Accumulator:
         self.proteins = np.zeros(properties, np.int64)
         self.labelled = np.zeros(properties, np.int64)
         self.arcs = np.zeros((heads, properties), np.int64)
+        self.best_in = np.zeros((heads, properties))
         self.count = 0
 
     def add(self, scores: BlockScores, counts: NDArray[np.int64]) -> None:
@@ -138,6 +171,8 @@ class Accumulator:
             "arc_hits": scores.arc_hits * there,
             "arc_expected": scores.arc_expected * there,
         }
+        there = np.nan_to_num(_difference(one)[:, present], nan=-np.inf)
+        self.best_in[there.argmax(0), np.flatnonzero(present)] += 1
         self._waiting.append(one)
         if len(self._waiting) == self._per_group:
             self._groups.append(_sum(self._waiting))
@@ -147,7 +182,29 @@ class Accumulator:
             self._groups = [_sum(pair) for pair in pairs]
             self._per_group *= 2
 
-    def effects(self, *, resamples: int, seed: int) -> Effects:
+    @property
+    def _scarce(self) -> NDArray[np.bool_]:
+        return np.broadcast_to(self.proteins < MIN_PROTEINS, self._shape)
+
+    def _stacked(self) -> dict[str, Array]:
+        groups = self._groups + ([_sum(self._waiting)] if self._waiting else [])
+        return {name: np.stack([g[name] for g in groups]) for name in groups[0]}
+
+    def deviations(self) -> Array:
+        """Return the excess less its mean over shifts, in standard deviations: (n, P).
+
+        NaN where support is insufficient or nothing varies.
+        """
+        total = {name: values.sum(0) for name, values in self._stacked().items()}
+        mean, variance, _ = self.moments
+        deviation = np.sqrt(variance)
+        known = (deviation > _rounding(mean)) & ~self._scarce
+        found = np.full(self._shape, np.nan)
+        apart = total["hits"] - total["expected"] - mean
+        found[known] = apart[known] / deviation[known]
+        return found
+
+    def effects(self, *, resamples: int, seed: int, inflated: Array | float = 1.0) -> Effects:
         """Return the pooled effects.
 
         Parameters
@@ -155,9 +212,10 @@ class Accumulator:
         resamples : int
             Bootstrap samples of proteins.
         seed : int
+        inflated : numpy.ndarray, shape (P,), or float
+            What :func:`inflation` returned; 1 makes ``p`` the same as ``p_shift``.
         """
-        groups = self._groups + ([_sum(self._waiting)] if self._waiting else [])
-        stacked = {name: np.stack([g[name] for g in groups]) for name in groups[0]}
+        stacked = self._stacked()
         total = {name: values.sum(0) for name, values in stacked.items()}
         low, high = _interval(stacked, resamples, seed)
         halves = [{name: values[start::2] for name, values in stacked.items()} for start in (0, 1)]
@@ -168,13 +226,13 @@ class Accumulator:
             background = total["expected"] / total["mass"]
             arc_share = total["arc_hits"] / total["arcs"]
             arc_background = total["arc_expected"] / total["arcs"]
-        p = tail(total["hits"] - total["expected"], *self.moments)
-        scarce = np.broadcast_to(self.proteins < MIN_PROTEINS, self._shape)
-        best_in = np.full(self._shape, np.nan)
-        if self._per_group == 1:
-            best_in = _best_in(_difference(stacked))
-        weight = total["mass"]
-        of_all = (share, background, low, high, p, *half, half_low, half_high, weight, best_in)
+        excess = total["hits"] - total["expected"]
+        mean, variance, third = self.moments
+        p_shift = tail(excess, mean, variance, third)
+        p = tail(excess, mean, variance * inflated, third * np.power(inflated, 1.5))
+        scarce, weight, best_in = self._scarce, total["mass"], self.best_in.copy()
+        tested = (low, high, p, p_shift, *half, half_low, half_high)
+        of_all = (share, background, *tested, weight, best_in)
         for values in of_all:
             values[scarce] = np.nan
         for values in (arc_share, arc_background):
@@ -186,6 +244,7 @@ class Accumulator:
             low,
             high,
             p,
+            p_shift,
             half,
             half_low,
             half_high,
@@ -206,15 +265,6 @@ def _difference(total: dict[str, Array]) -> Array:
         return (total["hits"] - total["expected"]) / total["mass"]
 
 
-def _best_in(difference: Array) -> Array:
-    """Return in how many proteins each head has the largest difference, (n, P), from (G, n, P)."""
-    proteins, properties = np.nonzero(~np.isnan(difference).all(1))
-    heads = np.nanargmax(difference[proteins, :, properties], axis=1)
-    counts = np.zeros(difference.shape[1:])
-    np.add.at(counts, (heads, properties), 1)
-    return counts
-
-
 def _interval(stacked: dict[str, Array], resamples: int, seed: int) -> tuple[Array, Array]:
     """Return the 95 % percentile interval of the difference, proteins resampled."""
     count, *shape = stacked["hits"].shape
@@ -229,8 +279,11 @@ def _interval(stacked: dict[str, Array], resamples: int, seed: int) -> tuple[Arr
         part = slice(start, start + 500)
         with np.errstate(invalid="ignore", divide="ignore"):
             values = (draws @ excess[:, part]) / (draws @ mass[:, part])
-        known = ~np.isnan(values).all(0)
+        missing = np.isnan(values)
         ends = np.full((2, values.shape[1]), np.nan)
-        ends[:, known] = np.nanquantile(values[:, known], [0.025, 0.975], axis=0)
+        whole, some = ~missing.any(0), missing.any(0) & ~missing.all(0)
+        ends[:, whole] = np.quantile(values[:, whole], [0.025, 0.975], axis=0)
+        if some.any():  # a sample without any protein that has the property; slow, so only these
+            ends[:, some] = np.nanquantile(values[:, some], [0.025, 0.975], axis=0)
         low[part], high[part] = ends
     return low.reshape(shape), high.reshape(shape)

@@ -73,6 +73,7 @@ def profile_to_folder(
 
     from esmkit.heads.ablation import ablate
     from esmkit.heads.circuits import circuits
+    from esmkit.heads.control import control_models
     from esmkit.heads.profiling import profile
     from esmkit.heads.report import write_report
 
@@ -81,7 +82,8 @@ def profile_to_folder(
     def bar(total: int, name: str) -> tqdm:
         return tqdm(total=total, desc=name, unit="chain", disable=not progress, dynamic_ncols=True)
 
-    with bar(len(chains) * (2 if control else 1), "heads") as shown:
+    passes = 1 + (control_models(loaded) if control else 0)
+    with bar(len(chains) * passes, "heads") as shown:
         found = profile(
             loaded,
             chains,

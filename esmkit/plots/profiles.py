@@ -56,7 +56,8 @@ def best_head(rows: Any) -> "pandas.Series | None":
 
 def visible_effects(effects: Any) -> "pandas.DataFrame":
     """Return log2 odds ratios, heads x properties: 0 if not significant, NaN if insufficient."""
-    more, less = effects["q"] <= MAX_Q, effects["high"] < 0
+    more = effects["q"] <= MAX_Q
+    less = (_q_of_less(effects["p"].to_numpy()) <= MAX_Q) & (effects["high"] < 0)
     known = effects["difference"].notna()
     odds = effects["log_odds"] / np.log(2)
     # a share of 0 has no log odds: as far below the background as the colours go
@@ -64,6 +65,17 @@ def visible_effects(effects: Any) -> "pandas.DataFrame":
     rows = effects.assign(shown=odds.where(more | less | ~known, 0.0))
     names, properties = rows["name"].unique(), rows["property"].unique()
     return rows.pivot(index="name", columns="property", values="shown").loc[names, properties]
+
+
+def _q_of_less(p: Any) -> Any:
+    """Return the false discovery rates of the other tail, that a share is below its background."""
+    from scipy.stats import false_discovery_control
+
+    q = np.full(len(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(1 - p[known])
+    return q
 
 
 def specialisation(effects: Any) -> "pandas.Series":

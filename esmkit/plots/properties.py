@@ -51,8 +51,8 @@ def property_map(
     """Draw heads beside properties, similar heads and similar properties next to each other.
 
     Colour is the log2 of the odds of a labelled pair over those expected from the head's offsets:
-    +1 is twice the odds. White is no significant effect (more: q over 0.05; less: 95 % interval
-    not below 0), grey insufficient support. Rows and columns are ordered by hierarchical clustering
+    +1 is twice the odds. White is no significant effect (q over 0.05, of either tail, or
+    for less a 95 % interval that reaches 0), grey insufficient support. Rows and columns are ordered by hierarchical clustering
     of what is seen (average linkage, Euclidean). Fixed offsets are left out:
     :func:`offset_profiles` shows them.
 
