@@ -77,7 +77,7 @@ def test_each_shell_gets_its_script(shell: str, environment: dict[str, str]):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert f"_ESMKIT_COMPLETE={shell}_complete esmkit" in done.stdout
+    assert f"_ESMKIT_COMPLETE={shell}_complete" in done.stdout
 
 
 BASH = """
