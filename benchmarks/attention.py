@@ -1,16 +1,15 @@
 """Attention maps to a file: esmkit beside ``output_attentions=True`` and h5py.
 
-    python -m benchmarks.attention
+    python -m benchmarks attention
 
 All 120 heads of every protein go to an HDF5 file. The proteins are real: the demo proteins up to
 1,022 residues, or the first residues of the longest of them for the rows with one length.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness import machine, parser, run_in_turn, table
+from benchmarks.harness import run_in_turn, table
 from esmkit.data import demo_proteins
 from esmkit.sequences import Protein
 
@@ -84,21 +83,15 @@ PROGRAMS = {
 }
 
 
-def main() -> None:
-    """Run everything and print a table for each set of proteins."""
-    options = parser("Attention maps to a file.", rounds=5)
-    options.add_argument("--lengths", type=json.loads, default=list(LENGTHS))
-    chosen = options.parse_args()
-    print(f"{machine()}; {chosen.rounds} rounds, median (least to most)\n")
-    for residues in [None, *chosen.lengths]:
+def report(rounds: int) -> list[str]:
+    """Run everything and return a table for each set of proteins."""
+    lines = []
+    for residues in (None, *LENGTHS):
         count, total = len(proteins(residues)), sum(map(len, proteins(residues)))
         what = "demo proteins" if residues is None else f"proteins of {residues:,} residues"
-        print(f"{count} {what}, {total:,} residues:\n")
+        lines += ["", f"{count} {what}, {total:,} residues:", ""]
         results = run_in_turn(
-            "benchmarks.attention", list(PROGRAMS), {"residues": residues}, chosen.rounds
+            "benchmarks.attention", list(PROGRAMS), {"residues": residues}, rounds
         )
-        print("\n".join(table(results, next(iter(PROGRAMS)))), end="\n\n")
-
-
-if __name__ == "__main__":
-    main()
+        lines += table(results, next(iter(PROGRAMS)))
+    return lines

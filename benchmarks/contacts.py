@@ -1,6 +1,6 @@
 """Contact maps: esmkit beside fair-esm's ``predict_contacts``, on the same weights.
 
-    python -m benchmarks.contacts
+    python -m benchmarks contacts
 
 The 50 chains of TS50, or the demo proteins up to 1,022 residues; one map in memory per protein,
 no files. fair-esm runs as in its README: a batch converter, and batches of 1 or of 8.
@@ -9,7 +9,7 @@ no files. fair-esm runs as in its README: a batch converter, and batches of 1 or
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness import machine, parser, run_in_turn, table
+from benchmarks.harness import run_in_turn, table
 from esmkit.data import demo_proteins, ts50
 from esmkit.sequences import Protein
 
@@ -75,19 +75,12 @@ PROGRAMS = {
 }
 
 
-def main() -> None:
-    """Run everything and print a table for each set of proteins."""
-    options = parser("Contact maps in memory.", rounds=5)
-    chosen = options.parse_args()
-    print(f"{machine()}; {chosen.rounds} rounds, median (least to most)\n")
+def report(rounds: int) -> list[str]:
+    """Run everything and return a table for each set of proteins."""
+    lines = []
     for which in ("TS50", "demo proteins"):
         found = proteins(which)
-        print(f"{which}: {len(found)} chains, {sum(map(len, found)):,} residues:\n")
-        results = run_in_turn(
-            "benchmarks.contacts", list(PROGRAMS), {"which": which}, chosen.rounds
-        )
-        print("\n".join(table(results, next(iter(PROGRAMS)))), end="\n\n")
-
-
-if __name__ == "__main__":
-    main()
+        lines += ["", f"{which}: {len(found)} chains, {sum(map(len, found)):,} residues:", ""]
+        results = run_in_turn("benchmarks.contacts", list(PROGRAMS), {"which": which}, rounds)
+        lines += table(results, next(iter(PROGRAMS)))
+    return lines

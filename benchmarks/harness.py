@@ -5,7 +5,6 @@ is measured: its wall time, and how far the resident memory rises above what it 
 go A B A B ..., so that whatever else the machine does falls on all alike.
 """
 
-import argparse
 import importlib
 import json
 import os
@@ -64,7 +63,12 @@ def measure(work: Callable[[], None]) -> Result:
 
 
 def run_in_turn(
-    module: str, programs: Sequence[str], arguments: dict[str, object], rounds: int
+    module: str,
+    programs: Sequence[str],
+    arguments: dict[str, object],
+    rounds: int,
+    *,
+    threads: int = THREADS,
 ) -> dict[str, list[Result]]:
     """Run each program ``rounds`` times, in turn, and return the results of each."""
     results: dict[str, list[Result]] = {name: [] for name in programs}
@@ -72,8 +76,8 @@ def run_in_turn(
         for name in programs:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, "-m", "benchmarks.harness", module, name, folder]
-                command.append(json.dumps(arguments))
-                environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+                command += [json.dumps(arguments), str(threads)]
+                environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
                 done = subprocess.run(
                     command, env=environment, stdout=subprocess.PIPE, text=True, check=True
                 )
@@ -90,7 +94,7 @@ def run_in_turn(
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """Return theirs / ours round by round: the median, and the least and the most."""
     values = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    return f"{statistics.median(values):.2g} ({min(values):.2g} to {max(values):.2g})"
 
 
 def table(results: dict[str, list[Result]], ours: str) -> list[str]:
@@ -122,13 +126,6 @@ def machine() -> str:
     )
 
 
-def parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """Return the options that every benchmark has."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("--rounds", type=int, default=rounds, help="how often each program runs")
-    return options
-
-
 if __name__ == "__main__":  # one run of one program, in a process of its own
     import logging
 
@@ -136,9 +133,9 @@ if __name__ == "__main__":  # one run of one program, in a process of its own
 
     logging.disable(logging.WARNING)
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["TQDM_DISABLE"] = "1"
-    torch.set_num_threads(THREADS)
     warnings.simplefilter("ignore")
-    module_name, program, scratch, given = sys.argv[1:]
+    module_name, program, scratch, given, count = sys.argv[1:]
+    torch.set_num_threads(int(count))
     prepare = importlib.import_module(module_name).PROGRAMS[program]
     outcome = measure(prepare(Path(scratch), **json.loads(given)))
     print(json.dumps(outcome.__dict__))
