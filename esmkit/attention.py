@@ -48,7 +48,7 @@ class Piece:
     residues: int
 
 
-Take = Callable[[Piece, int, Sequence[int], torch.Tensor], None]
+Take = Callable[[Piece, int, Sequence[int], Any], None]
 """Given a piece, a layer, h heads and their float32 maps (h, T, T), BOS and EOS included."""
 
 
@@ -61,6 +61,7 @@ def compute(
     long: Long,
     batch_tokens: int,
     missing: NDArray[np.bool_] | None = None,
+    prepare: packing.Prepare | None = None,
 ) -> Iterator[list[int]]:
     """Run proteins through the model and hand out each map as soon as it exists.
 
@@ -78,6 +79,9 @@ def compute(
         As in :class:`esmkit.policies.AttentionOptions`.
     missing : numpy.ndarray of bool, optional
         For each number whether it is wanted; passes without any that is are left out.
+    prepare : callable, optional
+        What ``take`` is given in place of maps; several blocks are then made at once (see
+        :class:`esmkit.packing.MapStream`).
 
     Yields
     ------
@@ -89,6 +93,12 @@ def compute(
     NonFiniteError
         If a map is NaN or infinite; it has not been handed out.
     """
+
+    def check(maps: torch.Tensor) -> tuple[bool, Any]:
+        # A softmax with a NaN or infinity among its scores is NaN in the whole row
+        finite = bool(torch.isfinite(maps[:, :, 0].sum()))
+        return finite, prepare(maps) if prepare is not None and finite else maps
+
     # Passes are cut from the whole stream, so that a run that goes on where another one stopped
     # makes the very passes that are missing: the last bits of a sum depend on the pass.
     for part in packing.look_ahead(_pieces(items, long), batch_tokens):
@@ -102,14 +112,15 @@ def compute(
             layer: int,
             place: int,
             heads: Sequence[int],
-            maps: torch.Tensor,
+            made: tuple[bool, Any],
             pieces: list[Piece] = pieces,
             names: list[str] = names,
             wanted: list[bool] = wanted,
         ) -> None:
             if not wanted[place]:
                 return
-            if not bool(torch.isfinite(maps.sum())):
+            finite, maps = made
+            if not finite:
                 remedy = (
                     "use --dtype float32"
                     if model.dtype != torch.float32
@@ -123,7 +134,14 @@ def compute(
 
         ids = [encode(protein.sequence[piece.start : piece.stop]) for piece, protein in part]
         pack = packing.pack(ids, model.device)
-        model.forward(pack, [model.layers], names=names, sink=check_and_take, heads=choice.by_layer)
+        model.forward(
+            pack,
+            [model.layers],
+            names=names,
+            sink=check_and_take,
+            heads=choice.by_layer,
+            prepare=check,
+        )
         last = [piece.index == piece.count - 1 for piece in pieces]
         done = [p.number for p, ends, new in zip(pieces, last, wanted, strict=True) if ends and new]
         if done:

@@ -277,14 +277,17 @@ class MapsTask(_AttentionTask):
         stored = getattr(torch, self._dtype.name)
         taken: dict[tuple[int, int], int] = {}  # blocks of each piece; they come in order
 
-        def take(piece: "Piece", layer: int, heads: Sequence[int], maps: "torch.Tensor") -> None:
+        def compressed(maps: "torch.Tensor") -> NDArray[np.uint8]:
+            bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
+            inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
+            return Block.make(inner, bos, eos).encode()
+
+        def take(piece: "Piece", layer: int, heads: Sequence[int], data: Any) -> None:
             blocks = taken.get((piece.number, piece.index), 0)
             taken[piece.number, piece.index] = blocks + 1
             of_piece = len(self._blocks(piece.stop - piece.start))
             unit = int(self._first[piece.number]) + piece.index * of_piece + blocks
-            bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
-            inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
-            pending.add(unit, Block.make(inner, bos, eos).encode())
+            pending.add(unit, data)
             pending.flush_if_full()
 
         for done in compute(
@@ -295,6 +298,7 @@ class MapsTask(_AttentionTask):
             long=self.long,
             batch_tokens=self._options.batch_tokens,
             missing=missing,
+            prepare=compressed,
         ):
             taken = {key: count for key, count in taken.items() if key[0] not in done}
             yield done

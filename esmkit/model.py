@@ -160,6 +160,7 @@ class Esm2:
         names: Sequence[str] | None = None,
         sink: packing.Sink | None = None,
         heads: Mapping[int, Sequence[int]] | None = None,
+        prepare: packing.Prepare | None = None,
     ) -> torch.Tensor:
         """Run the encoder over a pack.
 
@@ -171,8 +172,8 @@ class Esm2:
             L hidden states to return, 0..N (see :meth:`resolve_layers`).
         names : sequence of str, optional
             What to call each sequence in an error.
-        sink, heads : optional
-            Where attention maps go as they are made, and which: see
+        sink, heads, prepare : optional
+            Where attention maps go as they are made, which, and as what: see
             :class:`esmkit.packing.MapStream`.
 
         Returns
@@ -199,7 +200,7 @@ class Esm2:
             )
         inner = [layer for layer in layers if layer != self.layers]
         try:
-            stream = packing.MapStream(pack, sink, heads) if sink is not None else None
+            stream = sink and packing.MapStream(pack, sink, heads, prepare=prepare)
             output = self._run(pack, inner, stream)
         except RuntimeError as error:  # OutOfMemoryError is one; the CPU's has no class of its own
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):

@@ -6,8 +6,12 @@ each group of sequences of equal length, as a plain ``(count, heads, length, hea
 No token is ever padding.
 """
 
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +27,7 @@ __all__ = [
     "Group",
     "MapStream",
     "Pack",
+    "Prepare",
     "Sink",
     "batches_by_tokens",
     "head_blocks",
@@ -130,8 +135,12 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
     )
 
 
-Sink = Callable[[int, int, Sequence[int], torch.Tensor], None]
+Sink = Callable[[int, int, Sequence[int], Any], None]
 """Takes (layer, place of the sequence, heads, maps) as :class:`MapStream` hands them out."""
+
+
+Prepare = Callable[[torch.Tensor], Any]
+"""Makes of maps (h, T, T) what a sink is given in their place; called in several threads at once."""
 
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
@@ -167,6 +176,10 @@ class MapStream:
         stream does not use afterwards.
     heads : mapping from layer to head numbers, optional
         Which maps are wanted; by default all.
+    prepare : callable, optional
+        What becomes of a block of maps, such as its compression. On a CPU blocks are then made and
+        prepared side by side, one in each of PyTorch's threads, and the sink, called in the same
+        order as ever, is given the result: a map is too small to be shared between threads.
     first : int
         The layer that is run first, where a pass does not begin with layer 0.
     """
@@ -177,11 +190,13 @@ class MapStream:
         sink: Sink,
         heads: Mapping[int, Sequence[int]] | None = None,
         *,
+        prepare: Prepare | None = None,
         first: int = 0,
     ) -> None:
         self._pack = pack
         self._sink = sink
         self._heads = heads
+        self._prepare = prepare
         self._layer = first
 
     def observe(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
@@ -190,14 +205,48 @@ class MapStream:
         wanted = range(query.shape[1]) if self._heads is None else self._heads.get(layer, ())
         if not wanted:
             return
-        for place, tokens in self._pack.sequences():
-            # Softmax in float32 whatever the model computes in: maps are what was asked for
-            q = query[0, :, tokens].float() * scaling  # (H, n, K)
-            k = key[0, :, tokens].float().transpose(1, 2)  # (H, K, n)
-            for heads in head_blocks(wanted, q.shape[1]):
-                chosen = list(heads)
-                maps = torch.softmax(q[chosen] @ k[chosen], dim=-1)  # (h, n, n)
-                self._sink(layer, place, heads, maps)
+        with _workers(query.device if self._prepare else None) as run:
+            for place, tokens in self._pack.sequences():
+                # Softmax in float32 whatever the model computes in: maps are what was asked for
+                q = query[0, :, tokens].float() * scaling  # (H, n, K)
+                k = key[0, :, tokens].float().transpose(1, 2)  # (H, K, n)
+                blocks = head_blocks(wanted, q.shape[1])
+                for heads, maps in zip(blocks, run(partial(self._make, q, k), blocks), strict=True):
+                    self._sink(layer, place, heads, maps)
+
+    @torch.inference_mode()  # which is a state of the thread
+    def _make(self, query: torch.Tensor, key: torch.Tensor, heads: Sequence[int]) -> Any:
+        """Return the maps (h, n, n) of some heads, or what is prepared of them."""
+        chosen = list(heads)
+        maps = torch.softmax(query[chosen] @ key[chosen], dim=-1)
+        return maps if self._prepare is None else self._prepare(maps)
+
+
+@contextlib.contextmanager
+def _workers(device: torch.device | None) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give a ``map`` that keeps the order, with a thread for each of PyTorch's if that is a CPU's.
+
+    It runs ahead by as many items as there are threads, so that memory stays small.
+    """
+    threads = torch.get_num_threads()
+    if device is None or device.type != "cpu" or threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def run(make: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
+            waiting: deque[Future[Any]] = deque()
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+        try:
+            yield run
+        finally:  # the number that a worker sets is that of threads to come as well
+            torch.set_num_threads(threads)
 
 
 def _packed_attention(

@@ -118,9 +118,11 @@ def reduced(
     weights: dict[int, int] = {}
     places = {head: place for place, head in enumerate(choice.heads)}
 
-    def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
+    def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
+        return reduce_maps(maps, options.reduce).double().cpu().numpy()
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], values: NDArray[np.float64]) -> None:
         held = sums.setdefault(piece.number, np.zeros((len(choice.heads), columns)))
-        values = reduce_maps(maps, options.reduce).double().cpu().numpy()
         residues = piece.stop - piece.start
         if places[layer, heads[0]] == 0:
             weights[piece.number] = weights.get(piece.number, 0) + residues
@@ -134,6 +136,7 @@ def reduced(
         long=options.long,
         batch_tokens=options.batch_tokens,
         missing=missing,
+        prepare=reduce,
     ):
         yield [(n, (sums.pop(n) / weights.pop(n)).astype(np.float32)) for n in done]
 

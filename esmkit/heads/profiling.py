@@ -93,21 +93,31 @@ def measure(
         labels = ChainLabels(structure, properties)
         blocks: dict[int, BlockScores] = {}
 
+        def score(
+            maps: torch.Tensor, labels: ChainLabels = labels
+        ) -> tuple[BlockScores, NDArray[Any]]:
+            numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
+            return score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels), numbers
+
         def take(
             piece: Piece,
             layer: int,
             some: Sequence[int],
-            maps: torch.Tensor,
-            labels: ChainLabels = labels,
+            scored: tuple[BlockScores, NDArray[Any]],
             blocks: dict[int, BlockScores] = blocks,
         ) -> None:
             first = places[layer, some[0]]
-            blocks[first] = score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels)
-            numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
+            blocks[first], numbers = scored
             gathered.facts[first : first + len(some)] += np.nan_to_num(numbers, nan=1.0)
 
         for _ in compute(
-            model, [(0, structure.protein)], choice, take, long="error", batch_tokens=1
+            model,
+            [(0, structure.protein)],
+            choice,
+            take,
+            long="error",
+            batch_tokens=1,
+            prepare=score,
         ):
             pass
         _add(gathered, structure.id, _joined(blocks), labels)
