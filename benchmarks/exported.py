@@ -219,7 +219,7 @@ def largest_difference(
     ours = {one.id: one.mean for one in esmkit.load(device="cpu").embed(proteins(fasta))}
     if theirs.keys() != ours.keys():
         raise ValueError(f"{len(theirs)} means for {len(ours)} proteins, or other IDs")
-    return max(float(np.abs(theirs[name] - mean).max()) for name, mean in ours.items())
+    return float(np.max([np.abs(theirs[name] - mean) for name, mean in ours.items()]))
 
 
 def main() -> None:
