@@ -19,7 +19,7 @@ All get the weights of the default checkpoint, two threads, and the input that
   outside the environment. Hidden states come from ``forward_with_hidden_states``, one protein at
   a time; its batches (``forward_scheduled``) return logits alone, and were no faster when tried.
   On x86 it has kernels for AVX-512 and, for all other machines, plain loops. With the AVX-512
-  kernels hidden states of these weights become NaN from layer 4 on (every protein tried), so the
+  kernels hidden states of these weights become NaN, from the third or fourth on (8 proteins of 8), so the
   right results are those of the plain loops. Both are measured. It computes the frequencies of the
   rotary embedding instead of taking the rounded ones in the file: single residues differ by 1e-3.
 """
@@ -167,9 +167,14 @@ def read_pepe(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {h.split()[0]: mean for h, mean in zip(headers, np.load(array), strict=True)}
 
 
+def esm_cpp_folder() -> Path:
+    """Return where esm-cpp is, or is to be: outside the environment."""
+    return benchmark_cache() / ESM_CPP.replace("==", "-")
+
+
 def fetch_esm_cpp() -> Path:
-    """Install esm-cpp into a folder outside the environment and return it."""
-    folder = benchmark_cache() / ESM_CPP.replace("==", "-")
+    """Install esm-cpp, unless that has been done, and return the folder."""
+    folder = esm_cpp_folder()
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             whole = Path(scratch) / folder.name
