@@ -11,15 +11,16 @@ The input is a FASTA file that every program reads alike: upper-case residues, n
 once, at most 1,022 residues a protein (longer ones go through esmkit in windows, which the others
 do not have).
 
-What was tried: ``onnxruntime.transformers.optimizer`` fuses nothing that the session does not fuse
-by itself, since it does not know this attention (0 of 6 layers).
+What was tried on two cores with AVX-512, and is not used because it is slower: opset 18, where
+attention is separate products and a softmax; 4,096 tokens a batch, which pad more and leave the
+cache; OpenVINO's ``LATENCY`` (both threads on one batch) instead of ``THROUGHPUT`` (two batches at
+a time, a thread each). ``onnxruntime.transformers.optimizer`` finds none of the 6 attention blocks.
 """
 
 import importlib
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from esmkit.checkpoints import resolve
 from esmkit.checkpoints.fetch import cache_folder
 from esmkit.sequences import Protein, read_fasta
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 1024
 """Padded tokens in a batch."""
 
 LONGEST = 1022
@@ -42,8 +43,11 @@ LONGEST = 1022
 OPSET = 23
 """Of ONNX. From 23 on, attention and rotary embedding are operators of their own: faster."""
 
-Forward = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
-"""Token ids (B, T) and mask (B, T) to the last hidden state (B, T, D)."""
+Batch = tuple[list[int], NDArray[np.int64], NDArray[np.int64]]
+"""Numbers of the sequences, token ids (B, T), mask (B, T)."""
+
+Take = Callable[[list[int], NDArray[np.float32]], None]
+"""Told the numbers of a batch and its last hidden state (B, T, D)."""
 
 
 def proteins(fasta: str | Path) -> list[Protein]:
@@ -71,7 +75,7 @@ def onnx_file() -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             whole = Path(scratch) / path.name
             export(weights.folder, whole)
-            os.replace(whole, path)
+            whole.replace(path)
     return path
 
 
@@ -146,24 +150,32 @@ def save_means(folder: Path, ids: Sequence[str], means: Sequence[NDArray[np.floa
     np.savez(folder / "means.npz", headers=np.array(ids), embeddings=np.stack(means))
 
 
-def means_work(folder: Path, fasta: str, forward: Forward) -> Callable[[], None]:
+def means_work(
+    folder: Path, fasta: str, run: Callable[[Iterable[Batch], Take], None], tokens: int
+) -> Callable[[], None]:
     """Return the work of an exported model: read, batch, run, take means, write."""
+
+    def embed(ids: list[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        means: list[Any] = [None] * len(ids)
+
+        def take(part: list[int], states: NDArray[np.float32]) -> None:
+            for row, number in enumerate(part):
+                means[number] = states[row, 1 : len(ids[number]) - 1].mean(axis=0)
+
+        parts = batches([len(one) for one in ids], tokens)
+        run(((part, *padded([ids[n] for n in part])) for part in parts), take)
+        return means
 
     def work() -> None:
         chosen = proteins(fasta)
-        ids = [encode(protein.sequence) for protein in chosen]
-        means: list[Any] = [None] * len(ids)
-        for part in batches([len(one) for one in ids]):
-            states = forward(*padded([ids[n] for n in part]))
-            for row, number in enumerate(part):
-                means[number] = states[row, 1 : len(ids[number]) - 1].mean(axis=0)
+        means = embed([encode(protein.sequence) for protein in chosen])
         save_means(folder, [protein.id for protein in chosen], means)
 
-    forward(*padded([encode("MKTVRQERLKSIVRIL"), encode("MKTVR")]))  # the first pass is slow
+    embed([encode("MKTVRQERLKSIVRIL"), encode("MKTVR")])  # the first pass is slow
     return work
 
 
-def onnx_runtime(folder: Path, fasta: str) -> Callable[[], None]:
+def onnx_runtime(folder: Path, fasta: str, tokens: int = BATCH_TOKENS) -> Callable[[], None]:
     """ONNX Runtime on the CPU, every graph optimisation on."""
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
@@ -173,24 +185,33 @@ def onnx_runtime(folder: Path, fasta: str) -> Callable[[], None]:
     session = runtime.InferenceSession(
         str(onnx_file()), options, providers=["CPUExecutionProvider"]
     )
-    return means_work(
-        folder,
-        fasta,
-        lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0],
-    )
+
+    def run(parts: Iterable[Batch], take: Take) -> None:
+        for part, ids, mask in parts:
+            take(part, session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
+
+    return means_work(folder, fasta, run, tokens)
 
 
-def openvino(folder: Path, fasta: str) -> Callable[[], None]:
-    """OpenVINO on the CPU, one request at a time with both threads."""
+def openvino(folder: Path, fasta: str, tokens: int = BATCH_TOKENS) -> Callable[[], None]:
+    """OpenVINO on the CPU, a batch at a time on each thread."""
     runtime = importlib.import_module("openvino")
     settings = {
         "INFERENCE_NUM_THREADS": THREADS,
+        "NUM_STREAMS": THREADS,
         "INFERENCE_PRECISION_HINT": "f32",  # the CPU's own choice may be bfloat16
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": "THROUGHPUT",
     }
     compiled = runtime.Core().compile_model(str(onnx_file()), "CPU", settings)
-    request = compiled.create_infer_request()
-    return means_work(folder, fasta, lambda ids, mask: request.infer([ids, mask])[0])
+    queue = runtime.AsyncInferQueue(compiled, THREADS)
+
+    def run(parts: Iterable[Batch], take: Take) -> None:
+        queue.set_callback(lambda request, part: take(part, request.get_output_tensor(0).data))
+        for part, ids, mask in parts:
+            queue.start_async([ids, mask], part)
+        queue.wait_all()
+
+    return means_work(folder, fasta, run, tokens)
 
 
 PROGRAMS = {"ONNX Runtime": onnx_runtime, "OpenVINO": openvino}

@@ -52,7 +52,7 @@ from esmkit.checkpoints import resolve
 
 ESM_CPP = "esm-cpp==0.2.1"
 
-WARM_UP = ">warm-up\nMKTVRQERLKSIVRIL\n"
+WARM_UP = "MKTVRQERLKSIVRIL"
 """The first pass of a process is slow, whatever it is."""
 
 NAME = "esm2_t6_8M_UR50D"
@@ -74,7 +74,7 @@ def protembedder(folder: Path, fasta: str) -> Callable[[], None]:
         embeddings = embedder.embed_fasta(fasta, per_residue=False)
         save(embeddings, str(folder / "means.h5"), fmt="h5")
 
-    embedder.embed_sequences([("warm-up", WARM_UP.split()[1])])
+    embedder.embed_sequences([("warm-up", WARM_UP)])
     return work
 
 
@@ -104,13 +104,15 @@ def fair_esm_files(folder: Path) -> None:
 
 
 def read_protembedder(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Return what protembedder wrote: one dataset for each header."""
+    """Return what protembedder wrote: a dataset for each header, ``/`` written as ``|``."""
     import h5py
 
     with h5py.File(folder / "means.h5") as written:
-        group = written["embeddings"]
-        assert isinstance(group, h5py.Group)
-        return {header.split()[0]: np.asarray(group[header]) for header in group}
+        headers = [header.decode() for header in np.asarray(written["headers"])]
+        return {
+            header.split()[0]: np.asarray(written[f"embeddings/{header.replace('/', '|')}"])
+            for header in headers
+        }
 
 
 def pepe(folder: Path, fasta: str) -> Callable[[], None]:
@@ -124,7 +126,7 @@ def pepe(folder: Path, fasta: str) -> Callable[[], None]:
     logging.disable(logging.WARNING)  # it says a good deal
     try:
         warm_up = folder / "warm-up.fasta"
-        warm_up.write_text(WARM_UP)
+        warm_up.write_text(f">warm-up\n{WARM_UP}\n")
         pepe_embedder(str(warm_up), "warm-up").run()
         return pepe_embedder(fasta, "output").run
     finally:
@@ -180,7 +182,7 @@ def fetch_esm_cpp() -> Path:
             whole = Path(scratch) / folder.name
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
             subprocess.run([*command, "--target", str(whole), ESM_CPP], check=True)
-            os.replace(whole, folder)
+            whole.replace(folder)
     return folder
 
 
@@ -230,7 +232,7 @@ def esm_cpp(folder: Path, fasta: str, kernels: str = "ref") -> Callable[[], None
         chosen = proteins(fasta)
         save_means(folder, [p.id for p in chosen], [mean(p.sequence) for p in chosen])
 
-    mean(WARM_UP.split()[1])
+    mean(WARM_UP)
     return work
 
 
