@@ -24,7 +24,7 @@ LEVELS = [
     {"plots"},
     {
         *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
-        *("sklearn", "verify", "contacts", "heads"),
+        *("sklearn", "verify", "contacts", "heads", "explorer"),
     },
     {"cli", "__main__"},
 ]

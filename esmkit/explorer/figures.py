@@ -1,0 +1,275 @@
+"""The Bokeh figures of a page: axes, tools and empty sources, which the scripts in static/ fill.
+
+Each figure and source has a name by which the scripts find it. What happens in one figure is told
+to the scripts through CustomJS, and they tell the others.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from esmkit.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from bokeh.models import GlyphRenderer
+    from bokeh.plotting import figure as Figure  # noqa: N812 - a class with a function's name
+
+__all__ = ["figures", "need_bokeh"]
+
+FORWARD, BACKWARD = "#D55E00", "#0072B2"
+"""Okabe and Ito's vermilion and blue: links to a later and to an earlier residue."""
+
+BOS, EOS = "#0072B2", "#D55E00"
+
+MAP_SIZE, CONTACT_SIZE = 560, 400
+"""Pixels along the side of a map; the page shrinks them on a narrow screen."""
+
+
+def need_bokeh() -> None:
+    """Make sure that Bokeh is installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not; with the extra that brings it.
+    """
+    try:
+        import bokeh  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "the explorer needs Bokeh, which is not installed; "
+            "pip install 'esmkit[explorer]' installs it"
+        ) from None
+
+
+def figures(residues: int, *, truth: bool) -> dict[str, Any]:
+    """Return the figures as Bokeh's JSON items, by the place where each goes.
+
+    Parameters
+    ----------
+    residues : int
+        R; axes are residue numbers from 1.
+    truth : bool
+        Whether there is a structure.
+    """
+    from bokeh.embed import json_item
+    from bokeh.layouts import column
+
+    roots: dict[str, Any] = {
+        "map": _map(residues),
+        "arcs": column(*_along(residues), sizing_mode="stretch_width"),
+        "contacts": _contact_map(residues, truth),
+        "steps": column(*_steps(residues), sizing_mode="stretch_width"),
+    }
+    return {name: json_item(root) for name, root in roots.items()}
+
+
+def _new(name: str, residues: int, **options: Any) -> "Figure":
+    from bokeh.models import BasicTicker, CustomJS, CustomJSTickFormatter, WheelZoomTool
+    from bokeh.plotting import figure
+
+    plot = figure(name=name, output_backend="canvas", **options)
+    plot.toolbar.logo = None
+    plot.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.xaxis.formatter = CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
+    for tool in plot.select({"type": WheelZoomTool}):
+        tool.maintain_focus = False
+    for event in ("mousemove", "mouseleave", "tap", "selectiongeometry", "reset"):
+        plot.js_on_event(
+            event, CustomJS(args={}, code=f"esmkitExplorer.fromBokeh({name!r}, cb_obj)")
+        )
+    return plot
+
+
+def _square(name: str, residues: int, size: int, tools: str) -> "Figure":
+    """Return a figure for a map: first query on top, first key on the left."""
+    from bokeh.models import BasicTicker, CustomJSTickFormatter, Range1d
+
+    plot = _new(
+        name,
+        residues,
+        frame_width=size,
+        frame_height=size,
+        x_range=Range1d(0.5, residues + 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
+        y_range=Range1d(residues + 0.5, 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
+        x_axis_location="above",
+        tools=tools,
+        toolbar_location="right",
+    )
+    plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.yaxis.formatter = CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
+    plot.grid.visible = False
+    _image(plot, f"{name}-image")
+    return plot
+
+
+def _image(plot: "Figure", name: str) -> None:
+    import numpy as np
+    from bokeh.models import ColumnDataSource
+
+    data = {"image": [np.zeros((2, 2), np.uint32)], "x": [0.5], "y": [0.5], "dw": [1], "dh": [1]}
+    source = ColumnDataSource(data, name=name)
+    plot.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=source)
+
+
+def _scatter(plot: "Figure", name: str, **options: Any) -> "GlyphRenderer":
+    from bokeh.models import ColumnDataSource
+
+    source = ColumnDataSource({"x": [], "y": []}, name=name)
+    return plot.scatter("x", "y", source=source, name=f"{name}-glyph", **options)
+
+
+def _cross(plot: "Figure", name: str) -> None:
+    """Add a line for the picked query and one for the picked key."""
+    from bokeh.models import Span
+
+    for which, dimension in (("query", "width"), ("key", "height")):
+        plot.add_layout(
+            Span(
+                dimension=dimension,
+                name=f"{name}-{which}",
+                line_width=1,
+                line_dash="dashed" if which == "key" else "solid",
+                location=None,
+            )
+        )
+
+
+def _brush(plot: "Figure", name: str) -> None:
+    from bokeh.models import BoxAnnotation
+
+    plot.add_layout(
+        BoxAnnotation(
+            name=f"{name}-brush", fill_alpha=0.12, line_width=1.5, line_alpha=0.9, visible=False
+        )
+    )
+
+
+def _select_only(plot: "Figure") -> None:
+    """Let the brush tool mark a region, not glyphs."""
+    from bokeh.models import BoxSelectTool
+
+    for tool in plot.select({"type": BoxSelectTool}):
+        tool.renderers = []
+        tool.description = "Brush: drag over a region"
+
+
+def _map(residues: int) -> "Figure":
+    tools = "box_select,pan,box_zoom,wheel_zoom,reset,save"
+    plot = _square("map", residues, MAP_SIZE, tools)
+    plot.xaxis.axis_label = "key: the residue looked at"
+    plot.yaxis.axis_label = "query: the residue that looks"
+    _scatter(plot, "map-truth", marker="square", size=4, fill_alpha=0, line_width=1)
+    _brush(plot, "map")
+    _cross(plot, "map")
+    _scatter(plot, "map-pick", marker="circle", size=14, fill_alpha=0, line_width=2.5)
+    _select_only(plot)
+    return plot
+
+
+def _contact_map(residues: int, truth: bool) -> "Figure":
+    plot = _square("contacts", residues, CONTACT_SIZE, "pan,box_zoom,wheel_zoom,reset,save")
+    plot.xaxis.axis_label = "predicted, above the diagonal" if truth else "residue"
+    plot.yaxis.axis_label = "true, below the diagonal" if truth else "residue"
+    _cross(plot, "contacts")
+    _scatter(plot, "contacts-pick", marker="circle", size=14, fill_alpha=0, line_width=2.5)
+    return plot
+
+
+def _along(residues: int) -> list["Figure"]:
+    """Return the arcs along the sequence, and below them the mass on BOS and EOS."""
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, Range1d
+
+    shared = Range1d(0, residues + 1, bounds=(0, residues + 1), min_interval=4)
+    arcs = _new(
+        "arcs",
+        residues,
+        height=330,
+        sizing_mode="stretch_width",
+        x_range=shared,
+        y_range=Range1d(-1.15, 1.15),
+        tools="xbox_select,xpan,xwheel_zoom,reset,save",
+        toolbar_location="right",
+    )
+    arcs.yaxis.visible = False
+    arcs.grid.visible = False
+    links = ColumnDataSource(
+        {"xs": [], "ys": [], "width": [], "alpha": [], "colour": []}, name="arcs-links"
+    )
+    arcs.multi_line(
+        "xs", "ys", line_width="width", line_alpha="alpha", line_color="colour", source=links
+    )
+    secondary = ColumnDataSource(
+        {"left": [], "right": [], "top": [], "bottom": [], "colour": []}, name="arcs-secondary"
+    )
+    arcs.quad(
+        left="left",
+        right="right",
+        top="top",
+        bottom="bottom",
+        fill_color="colour",
+        line_color=None,
+        fill_alpha=0.45,
+        source=secondary,
+    )
+    letters = ColumnDataSource({"x": [], "y": [], "text": []}, name="arcs-letters")
+    arcs.text(
+        "x",
+        "y",
+        text="text",
+        source=letters,
+        name="arcs-letters-glyph",
+        text_align="center",
+        text_baseline="middle",
+        text_font_size="11px",
+        text_font=value("monospace"),
+    )
+    _brush(arcs, "arcs")
+    _scatter(arcs, "arcs-pick", marker="circle", size=13, fill_alpha=0, line_width=2.5)
+    _select_only(arcs)
+    special = _new(
+        "special",
+        residues,
+        height=130,
+        sizing_mode="stretch_width",
+        x_range=shared,
+        y_range=Range1d(0, 1),
+        tools="xpan,xwheel_zoom,reset",
+        toolbar_location=None,
+    )
+    special.yaxis.axis_label = "weight"
+    special.yaxis.ticker.desired_num_ticks = 3
+    special.grid.visible = False
+    for name, colour, dash in (("bos", BOS, "solid"), ("eos", EOS, "dashed")):
+        source = ColumnDataSource({"x": [], "y": []}, name=f"special-{name}")
+        special.line(
+            "x", "y", source=source, line_color=colour, line_dash=dash, line_width=1.8
+        )
+    return [arcs, special]
+
+
+def _steps(residues: int) -> list["Figure"]:
+    """Return bars of scores and weights over all tokens: BOS at 0, EOS at R + 1."""
+    from bokeh.models import ColumnDataSource, Range1d
+
+    shared = Range1d(-0.5, residues + 1.5, bounds=(-0.5, residues + 1.5), min_interval=4)
+    plots = []
+    for name, label in (("scores", "score"), ("weights", "weight")):
+        plot = _new(
+            name,
+            residues,
+            height=150,
+            sizing_mode="stretch_width",
+            x_range=shared,
+            y_range=Range1d(0, 1),
+            tools="xpan,xbox_zoom,xwheel_zoom,reset",
+            toolbar_location="right",
+        )
+        plot.yaxis.axis_label = label
+        plot.yaxis.ticker.desired_num_ticks = 4
+        plot.xgrid.visible = False
+        source = ColumnDataSource({"x": [], "top": [], "colour": []}, name=f"{name}-bars")
+        plot.vbar(
+            "x", top="top", width=0.85, fill_color="colour", line_color=None, source=source
+        )
+        plots.append(plot)
+    return plots
