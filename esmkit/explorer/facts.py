@@ -56,21 +56,24 @@ def head_map(head: HeadTrace, pieces: Sequence[tuple[int, int]]) -> HeadMap:
 
 
 def thumbnail(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
-    """Shrink a map by the maximum of each block, to 8 bits on a square-root scale.
+    """Shrink a map by the maximum of each block, to 8 bits.
 
     Returns
     -------
     numpy.ndarray of uint8, shape (s, s)
-        s at most 64; 255 is the largest weight.
+        s at most 64; 255 is the cut or more.
     float
-        The largest weight.
+        The cut: the (R/2)-th largest weight, so that a head whose every row has one peak keeps
+        them apart from the rest, and a few large weights do not hide what is between them.
     """
     size = len(weights)
     edges = np.unique(np.linspace(0, size, min(size, THUMBNAIL) + 1).astype(int))[:-1]
     pooled = np.fmax.reduceat(np.fmax.reduceat(weights, edges, axis=0), edges, axis=1)
     pooled = np.nan_to_num(pooled)
-    largest = float(pooled.max(initial=0))
-    return np.round(255 * np.sqrt(pooled / (largest or 1.0))).astype(np.uint8), largest
+    seen = weights[~np.isnan(weights)]
+    rank = min(len(seen), max(1, size // 2))
+    cut = float(np.partition(seen, len(seen) - rank)[len(seen) - rank]) or 1.0
+    return np.round(255 * np.minimum(1.0, pooled / cut)).astype(np.uint8), cut
 
 
 def corrected(weights: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -10,14 +10,9 @@ from esmkit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from bokeh.models import GlyphRenderer
-    from bokeh.plotting import figure as Figure  # noqa: N812 - a class with a function's name
+    from bokeh.plotting import figure as Figure
 
 __all__ = ["figures", "need_bokeh"]
-
-FORWARD, BACKWARD = "#D55E00", "#0072B2"
-"""Okabe and Ito's vermilion and blue: links to a later and to an earlier residue."""
-
-BOS, EOS = "#0072B2", "#D55E00"
 
 MAP_SIZE, CONTACT_SIZE = 560, 400
 """Pixels along the side of a map; the page shrinks them on a narrow screen."""
@@ -239,10 +234,10 @@ def _along(residues: int) -> list["Figure"]:
     special.yaxis.axis_label = "weight"
     special.yaxis.ticker.desired_num_ticks = 3
     special.grid.visible = False
-    for name, colour, dash in (("bos", BOS, "solid"), ("eos", EOS, "dashed")):
+    for name, dash in (("bos", "solid"), ("eos", "dashed")):
         source = ColumnDataSource({"x": [], "y": []}, name=f"special-{name}")
         special.line(
-            "x", "y", source=source, line_color=colour, line_dash=dash, line_width=1.8
+            "x", "y", source=source, name=f"special-{name}-line", line_dash=dash, line_width=1.8
         )
     return [arcs, special]
 
@@ -268,8 +263,6 @@ def _steps(residues: int) -> list["Figure"]:
         plot.yaxis.ticker.desired_num_ticks = 4
         plot.xgrid.visible = False
         source = ColumnDataSource({"x": [], "top": [], "colour": []}, name=f"{name}-bars")
-        plot.vbar(
-            "x", top="top", width=0.85, fill_color="colour", line_color=None, source=source
-        )
+        plot.vbar("x", top="top", width=0.85, fill_color="colour", line_color=None, source=source)
         plots.append(plot)
     return plots

@@ -12,8 +12,8 @@ from esmkit._version import __version__
 from esmkit.attention import Piece, compute
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import plan_heads
-from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.facts import THUMBNAIL, facts, head_map, rows_of, thumbnail
+from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
 from esmkit.explorer.trace import Trace, run_trace
 from esmkit.explorer.truth import Truth, truth_of
@@ -120,9 +120,7 @@ def explore(
             structure = read_structure(str(structure))
         truth = truth_of(one, structure)
     labels = read_labels(profile, model) if profile is not None else None
-    plan = plan_heads(
-        model, one, pieces, choice, named=named is not None, max_bytes=max_bytes
-    )
+    plan = plan_heads(model, one, pieces, choice, named=named is not None, max_bytes=max_bytes)
     trace = run_trace(model, one.sequence, pieces, plan.choice, strips=plan.strips)
     check = compare(model, one, trace, long)
     contacts = model.contacts(one, long=long) if model.has_contact_head else None
@@ -271,7 +269,7 @@ def _contacts(
 def _bytes(*arrays: NDArray[Any] | None) -> bytes:
     """Return arrays one after the other, little-endian as in every browser."""
     return b"".join(
-        np.ascontiguousarray(a, a.dtype.newbyteorder("<")).tobytes() for a in arrays if a is not None
+        np.ascontiguousarray(a, a.dtype.newbyteorder("<")).tobytes()
+        for a in arrays
+        if a is not None
     )
-
-

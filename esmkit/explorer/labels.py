@@ -71,10 +71,10 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Esm2") -> Labels:
     chains = len(provenance.get("chains", []))
     note = ""
     if of.get("sha256") not in (None, model.checkpoint.sha256):
-        note = (
-            f"The labels of heads are from a profile of {of.get('name')}, not of these weights."
-        )
-    return Labels(found, f"esmkit heads, {of.get('name', 'unknown weights')}, {chains} chains", note)
+        note = f"The labels of heads are from a profile of {of.get('name')}, not of these weights."
+    return Labels(
+        found, f"esmkit heads, {of.get('name', 'unknown weights')}, {chains} chains", note
+    )
 
 
 def _known(name: str) -> str:
@@ -92,7 +92,7 @@ def _read_folder(folder: Path) -> tuple[Any, dict[str, str], dict[str, Any]]:
         heads = pandas.read_csv(folder / "heads.csv", keep_default_na=False)
         effects = pandas.read_csv(folder / "effects.csv", usecols=["property", "kind"])
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        heads[["name", "label", "evidence"]]  # noqa: B018 - a KeyError if one is missing
+        heads[["name", "label", "evidence"]]
         if not isinstance(provenance.get("checkpoint", {}), dict):
             raise ValueError("provenance.json names no checkpoint")
     except (OSError, ValueError, KeyError, AttributeError) as error:

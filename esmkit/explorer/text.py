@@ -21,9 +21,7 @@ def visible(text: str) -> str:
     >>> visible("a\u202eb")
     'a[U+202E]b'
     """
-    return "".join(
-        f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text
-    )
+    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
 
 
 def json_for_script(value: Any) -> str:

@@ -2,8 +2,6 @@
 // The strongest links as arcs along the sequence, secondary structure, and the mass on BOS and EOS.
 
 (function (app) {
-  const FORWARD = "#D55E00"; // Okabe and Ito's vermilion: to a later residue
-  const BACKWARD = "#0072B2"; // and blue: to an earlier one
   const POINTS = 33;
   const FLATTENED = 0.7; // power of the distance that makes the height: short arcs stay visible
   const BAND = 0.09; // half of the height that the sequence takes
@@ -43,7 +41,7 @@
       data.xs.push(xs);
       data.ys.push(ys);
       data.width.push(picked(link) ? 4 : 0.7 + 2.3 * share);
-      data.alpha.push(picked(link) ? 1 : (0.3 + 0.6 * share) * (some && !touches(link) ? 0.35 : 1));
+      data.alpha.push(picked(link) ? 1 : (0.4 + 0.5 * share) * (some && !touches(link) ? 0.55 : 1));
       data.colour.push(picked(link) ? app.colour("--mark") : app.state.apc || link.key > link.query ? app.colour("--forward") : app.colour("--backward"));
     }
     app.fill("arcs-links", data);
@@ -72,8 +70,8 @@
       add("var(--strand)", "strand");
     }
     const head = app.heads.get(app.state.head);
-    add(BACKWARD, `weight on BOS, mean ${app.percent(head.bos)}`);
-    add(FORWARD, `weight on EOS, mean ${app.percent(head.eos)}`, true);
+    add("var(--family-sink)", `weight on BOS, mean ${app.percent(head.bos)}`);
+    add("var(--ink)", `weight on EOS, mean ${app.percent(head.eos)}`, true);
     app.byId("arcs-text").textContent =
       `The ${count} strongest link${count === 1 ? "" : "s"} of ${app.state.head} from the table; width and opacity follow the weight. ` +
       "Drag to brush a stretch of the sequence, click an arc or a residue to pick it. The lower curve is the weight that each query gives to the two special tokens.";
@@ -189,6 +187,8 @@
     app.followTheme(() => {
       draw();
       track();
+      app.part("special-bos-line").glyph.line_color = { value: app.colour("--family-sink") };
+      app.part("special-eos-line").glyph.line_color = { value: app.colour("--ink") };
     });
     app.on("arcs", "mousemove", hover);
     app.on("arcs", "mouseleave", () => app.tip(null));

@@ -31,7 +31,7 @@
           }
         let colour = palette[0];
         if (touch) colour = truth;
-        else if (value === value) colour = palette[Math.round(255 * Math.sqrt(value))];
+        else if (value === value) colour = palette[Math.round(255 * value)];
         else if (missing) colour = app.UNKNOWN;
         pixels[row * across + column] = colour;
       }
@@ -82,7 +82,7 @@
     }
     plot = app.part("contacts");
     app.byId("contacts-text").textContent =
-      `Above the diagonal the ${app.data.contacts.source}: probability of contact, 0 to 1 on a square-root scale. ` +
+      `Above the diagonal the ${app.data.contacts.source}: probability of contact, 0 to 1 on a linear scale, in the colours of the map. ` +
       (app.structure
         ? `Below it the true contacts of ${app.structure.name}: Cβ closer than 8 Å (Cα for glycine). Grey is not known.`
         : "The map is symmetric.");

@@ -196,7 +196,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
 
   app.tick = (tick) => {
     const number = Math.round(tick);
-    if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return "";
+    if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return number ? "" : "0";
     return app.residue(number - 1);
   };
 
@@ -218,7 +218,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   app.state = {
     head: app.data.heads[0].name, // the head that is open
     query: null, key: null, // the picked pair, from 0
-    threshold: 0, apc: false, truth: true, scale: "sqrt",
+    threshold: 0, apc: false, truth: true, scale: "linear",
     brush: null, // {q0, q1, k0, k1, either}: residues from 0, both ends included
     top: 50, separation: 6,
     sort: { column: "weight", down: true },

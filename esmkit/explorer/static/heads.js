@@ -104,7 +104,7 @@
 
   app.startHeads = function () {
     const count = heads.length;
-    const scale = "Each picture has its own square-root scale, from 0 to its largest weight; blocks of residues show their largest weight.";
+    const scale = "Each picture has its own scale, from 0 to a weight that as many pairs reach as half the residues; blocks of residues show their largest weight.";
     const colour = app.data.labels ? ` Colours and words are from ${app.data.labels.source}.` : "";
     app.byId("grid-text").textContent =
       `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys. ${scale}${colour}`;

@@ -32,10 +32,14 @@
     for (const [name, text] of rows) app.byId("provenance").append(app.make("dt", name), app.make("dd", text));
   }
 
-  /** Open with what is most worth seeing: the head that is best on this structure, or most focused. */
+  /** Open the head that is best on this structure, or one that a profile says sees contacts, or one
+   *  that is focused and reaches far: most of the focused heads only watch a neighbour. */
   function first() {
-    const best = (value) => app.data.heads.reduce((a, b) => ((value(b) ?? -1) > (value(a) ?? -1) ? b : a));
-    return (app.structure ? best((head) => head.precision_half) : best((head) => head.focus)).name;
+    const best = (heads, value) => heads.reduce((a, b) => ((value(b) ?? -1) > (value(a) ?? -1) ? b : a)).name;
+    const { heads } = app.data;
+    if (app.structure) return best(heads, (head) => head.precision_half);
+    const named = heads.filter((head) => /contact/.test(head.label || ""));
+    return best(named.length ? named : heads, (head) => head.focus * Math.min(head.distance, 30));
   }
 
   async function start() {

@@ -3,10 +3,11 @@
 
 (function (app) {
   let plot = null;
-  let largest = 1; // of the values that are shown: the top of the colours and of the threshold
+  let largest = 1; // of the values that are shown: the top of the threshold
+  let cut = 1; // where the colours end
   let block = 1;
 
-  /** Largest value; of corrected maps among pairs six or more apart, for the diagonal is larger. */
+  /** Find the largest value, and where colours end; of corrected maps among pairs six or more apart, for the diagonal is larger. */
   function findLargest() {
     const values = app.shown();
     const size = app.residues;
@@ -17,7 +18,17 @@
         const value = values[i * size + j];
         if (value > top && Math.abs(i - j) >= least) top = value;
       }
-    return top || 1;
+    largest = top || 1;
+    // Colours end at the (R/2)-th largest value, from a histogram: sorting a million takes too long.
+    const bins = new Uint32Array(4096);
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) {
+        const value = values[i * size + j];
+        if (value > 0 && Math.abs(i - j) >= least) bins[Math.min(4095, Math.floor((4096 * value) / largest))]++;
+      }
+    let bin = 4095;
+    for (let seen = bins[bin]; bin > 0 && seen < size / 2; ) seen += bins[--bin];
+    cut = (largest * (bin + 1)) / 4096;
   }
 
   function paint() {
@@ -42,7 +53,7 @@
           }
         let colour = app.UNKNOWN;
         if (value === value) {
-          const share = value < threshold || value <= 0 ? 0 : Math.min(1, value / largest);
+          const share = value < threshold || value <= 0 ? 0 : Math.min(1, value / cut);
           colour = palette[Math.round(255 * (scale === "sqrt" ? Math.sqrt(share) : share))];
         }
         pixels[row * across + column] = inside ? colour : ((colour & 0x00ffffff) | 0x48000000) >>> 0;
@@ -61,9 +72,9 @@
     const root = app.state.scale === "sqrt" ? "square-root" : "linear";
     const below = app.state.apc ? "; values below 0 as 0" : "";
     const hidden = app.state.threshold > 0 ? `; below ${app.number(app.state.threshold)} not drawn` : "";
-    app.byId("bar-high").textContent = `${app.state.apc ? "≥ " : ""}${app.number(largest)}`;
+    app.byId("bar-high").textContent = `≥ ${app.number(cut)}`;
     app.byId("bar-text").textContent = `${what}, ${root} scale${below}${hidden}`;
-    bar.setAttribute("aria-label", `Colours from 0 to ${app.number(largest)}: ${what}, ${root} scale`);
+    bar.setAttribute("aria-label", `Colours from 0 to ${app.number(cut)} and more: ${what}, ${root} scale`);
   }
 
   function overlay() {
@@ -89,16 +100,26 @@
   function facts() {
     const head = app.heads.get(app.state.head);
     app.byId("map-title").textContent = `${head.name}${head.label ? `: ${head.label}` : ""}`;
-    const words = [
-      `Mean weight on BOS ${app.percent(head.bos)}, on EOS ${app.percent(head.eos)}; between residues it reaches ${app.number(head.distance)} residues on average.`,
+    const rows = [
+      ["mean weight on BOS", app.percent(head.bos)],
+      ["on EOS", app.percent(head.eos)],
+      ["mean distance", `${app.number(head.distance, 2)} residues`],
     ];
     if (app.structure) {
-      words.push(
-        `Of its weight on pairs six or more apart ${app.percent(head.on_contacts)} is on true contacts, which are ${app.percent(head.background)} of these pairs.`,
-        `Symmetric and corrected, its long-range precision is P@L ${app.number(head.precision, 2)}, P@L/2 ${app.number(head.precision_half, 2)}.`);
+      rows.push(
+        ["weight on true contacts*", `${app.percent(head.on_contacts)}, by chance ${app.percent(head.background)}`],
+        ["long-range P@L, P@L/2**", `${app.number(head.precision, 2)}, ${app.number(head.precision_half, 2)}`]);
     }
-    if (head.evidence) words.push(`Profile: ${head.evidence}.`);
-    app.byId("head-facts").textContent = words.join(" ");
+    app.byId("head-facts").replaceChildren(
+      ...rows.map(([name, value]) => {
+        const pair = app.make("div");
+        pair.append(app.make("dt", name), app.make("dd", value));
+        return pair;
+      }));
+    const notes = [];
+    if (head.evidence) notes.push(`Profile: ${head.evidence}.`);
+    if (app.structure) notes.push("* of that between residues six or more apart, chance is their share of contacts. ** symmetric, APC.");
+    app.byId("head-evidence").textContent = notes.join(" ");
   }
 
   function thresholdText() {
@@ -150,7 +171,7 @@
           ? "distance not known"
           : `distance ${distance.toFixed(1)} Å${i === j ? "" : app.isContact(i, j) ? ", a contact" : ", no contact"}`);
     }
-    if (app.data.contacts && i !== j) lines.push(`predicted contact ${app.number(app.probability(i, j), 2)}`);
+    if (app.data.contacts && i !== j) lines.push(`predicted contact ${app.probability(i, j).toFixed(2)}`);
     return lines;
   };
 
@@ -287,8 +308,8 @@
   app.startMap = function () {
     plot = app.part("map");
     controls();
-    largest = findLargest();
-    app.follow(["head", "apc"], () => (largest = findLargest()));
+    findLargest();
+    app.follow(["head", "apc"], findLargest);
     app.follow(["head", "apc", "threshold", "scale", "brush"], paint);
     app.follow(["head", "apc", "threshold", "scale"], paintBar);
     app.follow(["head"], facts);

@@ -55,6 +55,7 @@
           border_fill_color: app.colour("--panel"),
           outline_line_color: soft,
         });
+        for (const grid of plot.center) if (grid.type === "Grid") grid.grid_line_color = soft;
         plot.toolbar.styles = app.isDark() ? { filter: "invert(0.85)" } : {};
         for (const side of ["above", "below", "left", "right"]) {
           for (const axis of plot[side]) {
