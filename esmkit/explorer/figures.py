@@ -4,13 +4,9 @@ Each figure and source has a name by which the scripts find it. What happens in 
 to the scripts through CustomJS, and they tell the others.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from esmkit.errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    from bokeh.models import GlyphRenderer
-    from bokeh.plotting import figure as Figure
 
 __all__ = ["figures", "need_bokeh"]
 
@@ -57,68 +53,77 @@ def figures(residues: int, *, truth: bool) -> dict[str, Any]:
     return {name: json_item(root) for name, root in roots.items()}
 
 
-def _new(name: str, residues: int, **options: Any) -> "Figure":
-    from bokeh.models import BasicTicker, CustomJS, CustomJSTickFormatter, WheelZoomTool
+def _models() -> Any:
+    """Return ``bokeh.models``; its constructors have no types that fit their arguments."""
+    from bokeh import models
+
+    return models
+
+
+def _new(name: str, residues: int, **options: Any) -> Any:
+    models = _models()
     from bokeh.plotting import figure
 
     plot = figure(name=name, output_backend="canvas", **options)
     plot.toolbar.logo = None
-    plot.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=10)
-    plot.xaxis.formatter = CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
-    for tool in plot.select({"type": WheelZoomTool}):
-        tool.maintain_focus = False
+    plot.xaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.xaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
+    for tool in plot.select({"type": models.WheelZoomTool}):
+        tool.modifiers = {"shift": True}  # the wheel alone scrolls the page
+        plot.toolbar.active_scroll = tool
     for event in ("mousemove", "mouseleave", "tap", "selectiongeometry", "reset"):
         plot.js_on_event(
-            event, CustomJS(args={}, code=f"esmkitExplorer.fromBokeh({name!r}, cb_obj)")
+            event, models.CustomJS(args={}, code=f"esmkitExplorer.fromBokeh({name!r}, cb_obj)")
         )
     return plot
 
 
-def _square(name: str, residues: int, size: int, tools: str) -> "Figure":
+def _square(name: str, residues: int, size: int, tools: str) -> Any:
     """Return a figure for a map: first query on top, first key on the left."""
-    from bokeh.models import BasicTicker, CustomJSTickFormatter, Range1d
+    models = _models()
 
     plot = _new(
         name,
         residues,
         frame_width=size,
         frame_height=size,
-        x_range=Range1d(0.5, residues + 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
-        y_range=Range1d(residues + 0.5, 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
+        x_range=models.Range1d(0.5, residues + 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
+        y_range=models.Range1d(residues + 0.5, 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
         x_axis_location="above",
         tools=tools,
         toolbar_location="right",
     )
-    plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=10)
-    plot.yaxis.formatter = CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
+    plot.yaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.yaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
     plot.grid.visible = False
     _image(plot, f"{name}-image")
     return plot
 
 
-def _image(plot: "Figure", name: str) -> None:
+def _image(plot: Any, name: str) -> None:
     import numpy as np
-    from bokeh.models import ColumnDataSource
+
+    models = _models()
 
     data = {"image": [np.zeros((2, 2), np.uint32)], "x": [0.5], "y": [0.5], "dw": [1], "dh": [1]}
-    source = ColumnDataSource(data, name=name)
+    source = models.ColumnDataSource(data, name=name)
     plot.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=source)
 
 
-def _scatter(plot: "Figure", name: str, **options: Any) -> "GlyphRenderer":
-    from bokeh.models import ColumnDataSource
+def _scatter(plot: Any, name: str, **options: Any) -> Any:
+    models = _models()
 
-    source = ColumnDataSource({"x": [], "y": []}, name=name)
+    source = models.ColumnDataSource({"x": [], "y": []}, name=name)
     return plot.scatter("x", "y", source=source, name=f"{name}-glyph", **options)
 
 
-def _cross(plot: "Figure", name: str) -> None:
+def _cross(plot: Any, name: str) -> None:
     """Add a line for the picked query and one for the picked key."""
-    from bokeh.models import Span
+    models = _models()
 
     for which, dimension in (("query", "width"), ("key", "height")):
         plot.add_layout(
-            Span(
+            models.Span(
                 dimension=dimension,
                 name=f"{name}-{which}",
                 line_width=1,
@@ -128,26 +133,27 @@ def _cross(plot: "Figure", name: str) -> None:
         )
 
 
-def _brush(plot: "Figure", name: str) -> None:
-    from bokeh.models import BoxAnnotation
+def _brush(plot: Any, name: str) -> None:
+    models = _models()
 
     plot.add_layout(
-        BoxAnnotation(
-            name=f"{name}-brush", fill_alpha=0.12, line_width=1.5, line_alpha=0.9, visible=False
+        models.BoxAnnotation(
+            name=f"{name}-brush", fill_alpha=0, line_width=1.5, line_alpha=0.9, visible=False
         )
     )
 
 
-def _select_only(plot: "Figure") -> None:
+def _select_only(plot: Any) -> None:
     """Let the brush tool mark a region, not glyphs."""
-    from bokeh.models import BoxSelectTool
+    models = _models()
 
-    for tool in plot.select({"type": BoxSelectTool}):
+    for tool in plot.select({"type": models.BoxSelectTool}):
         tool.renderers = []
+        plot.toolbar.active_drag = tool
         tool.description = "Brush: drag over a region"
 
 
-def _map(residues: int) -> "Figure":
+def _map(residues: int) -> Any:
     tools = "box_select,pan,box_zoom,wheel_zoom,reset,save"
     plot = _square("map", residues, MAP_SIZE, tools)
     plot.xaxis.axis_label = "key: the residue looked at"
@@ -160,7 +166,7 @@ def _map(residues: int) -> "Figure":
     return plot
 
 
-def _contact_map(residues: int, truth: bool) -> "Figure":
+def _contact_map(residues: int, truth: bool) -> Any:
     plot = _square("contacts", residues, CONTACT_SIZE, "pan,box_zoom,wheel_zoom,reset,save")
     plot.xaxis.axis_label = "predicted, above the diagonal" if truth else "residue"
     plot.yaxis.axis_label = "true, below the diagonal" if truth else "residue"
@@ -169,31 +175,32 @@ def _contact_map(residues: int, truth: bool) -> "Figure":
     return plot
 
 
-def _along(residues: int) -> list["Figure"]:
+def _along(residues: int) -> list[Any]:
     """Return the arcs along the sequence, and below them the mass on BOS and EOS."""
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, Range1d
 
-    shared = Range1d(0, residues + 1, bounds=(0, residues + 1), min_interval=4)
+    models = _models()
+
+    shared = models.Range1d(0, residues + 1, bounds=(0, residues + 1), min_interval=4)
     arcs = _new(
         "arcs",
         residues,
         height=330,
         sizing_mode="stretch_width",
         x_range=shared,
-        y_range=Range1d(-1.15, 1.15),
+        y_range=models.Range1d(-1.15, 1.15),
         tools="xbox_select,xpan,xwheel_zoom,reset,save",
         toolbar_location="right",
     )
     arcs.yaxis.visible = False
     arcs.grid.visible = False
-    links = ColumnDataSource(
+    links = models.ColumnDataSource(
         {"xs": [], "ys": [], "width": [], "alpha": [], "colour": []}, name="arcs-links"
     )
     arcs.multi_line(
         "xs", "ys", line_width="width", line_alpha="alpha", line_color="colour", source=links
     )
-    secondary = ColumnDataSource(
+    secondary = models.ColumnDataSource(
         {"left": [], "right": [], "top": [], "bottom": [], "colour": []}, name="arcs-secondary"
     )
     arcs.quad(
@@ -206,7 +213,7 @@ def _along(residues: int) -> list["Figure"]:
         fill_alpha=0.45,
         source=secondary,
     )
-    letters = ColumnDataSource({"x": [], "y": [], "text": []}, name="arcs-letters")
+    letters = models.ColumnDataSource({"x": [], "y": [], "text": []}, name="arcs-letters")
     arcs.text(
         "x",
         "y",
@@ -227,7 +234,7 @@ def _along(residues: int) -> list["Figure"]:
         height=130,
         sizing_mode="stretch_width",
         x_range=shared,
-        y_range=Range1d(0, 1),
+        y_range=models.Range1d(0, 1),
         tools="xpan,xwheel_zoom,reset",
         toolbar_location=None,
     )
@@ -235,18 +242,18 @@ def _along(residues: int) -> list["Figure"]:
     special.yaxis.ticker.desired_num_ticks = 3
     special.grid.visible = False
     for name, dash in (("bos", "solid"), ("eos", "dashed")):
-        source = ColumnDataSource({"x": [], "y": []}, name=f"special-{name}")
+        source = models.ColumnDataSource({"x": [], "y": []}, name=f"special-{name}")
         special.line(
             "x", "y", source=source, name=f"special-{name}-line", line_dash=dash, line_width=1.8
         )
     return [arcs, special]
 
 
-def _steps(residues: int) -> list["Figure"]:
+def _steps(residues: int) -> list[Any]:
     """Return bars of scores and weights over all tokens: BOS at 0, EOS at R + 1."""
-    from bokeh.models import ColumnDataSource, Range1d
+    models = _models()
 
-    shared = Range1d(-0.5, residues + 1.5, bounds=(-0.5, residues + 1.5), min_interval=4)
+    shared = models.Range1d(-0.5, residues + 1.5, bounds=(-0.5, residues + 1.5), min_interval=4)
     plots = []
     for name, label in (("scores", "score"), ("weights", "weight")):
         plot = _new(
@@ -255,14 +262,17 @@ def _steps(residues: int) -> list["Figure"]:
             height=150,
             sizing_mode="stretch_width",
             x_range=shared,
-            y_range=Range1d(0, 1),
+            y_range=models.Range1d(0, 1),
             tools="xpan,xbox_zoom,xwheel_zoom,reset",
             toolbar_location="right",
+        )
+        plot.xaxis.formatter = models.CustomJSTickFormatter(
+            code="return esmkitExplorer.tokenTick(tick)"
         )
         plot.yaxis.axis_label = label
         plot.yaxis.ticker.desired_num_ticks = 4
         plot.xgrid.visible = False
-        source = ColumnDataSource({"x": [], "top": [], "colour": []}, name=f"{name}-bars")
+        source = models.ColumnDataSource({"x": [], "top": [], "colour": []}, name=f"{name}-bars")
         plot.vbar("x", top="top", width=0.85, fill_color="colour", line_color=None, source=source)
         plots.append(plot)
     return plots

@@ -54,7 +54,7 @@ class Truth:
     @property
     def resolved(self) -> NDArray[np.bool_]:
         """bool, (R,): whether a residue has a place."""
-        return np.isfinite(self.cb).all(axis=1)
+        return np.asarray(np.isfinite(self.cb).all(axis=1))
 
 
 def truth_of(protein: "Protein", structure: Structure) -> Truth:

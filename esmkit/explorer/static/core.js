@@ -196,9 +196,12 @@ const esmkitExplorer = (window.esmkitExplorer = {});
 
   app.tick = (tick) => {
     const number = Math.round(tick);
-    if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return number ? "" : "0";
+    if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return "";
     return app.residue(number - 1);
   };
+
+  /** The same for tokens: BOS is 0, EOS follows the last residue. */
+  app.tokenTick = (tick) => (tick === 0 ? "BOS" : tick === app.residues + 1 ? "EOS" : app.tick(tick));
 
   // --------------------------------------------------------------------------------- numbers
 

@@ -52,7 +52,7 @@
         if (plot.type !== "Figure") continue;
         plot.setv({
           background_fill_color: app.colour("--map"),
-          border_fill_color: app.colour("--panel"),
+          border_fill_color: null,
           outline_line_color: soft,
         });
         for (const grid of plot.center) if (grid.type === "Grid") grid.grid_line_color = soft;
