@@ -335,7 +335,10 @@ def test_named_heads_are_never_left_out(shape_8m: Esm2):
     assert set(page.data["layers"]) == {"0", "5"}
     with pytest.raises(OptionError, match=r"a page with 120 head\(s\) of .* at most 3 MB are"):
         esmkit.explore(
-            shape_8m, random_sequence(300, 9), heads=[f"L{n}" for n in range(6)], max_bytes=3 * 10**6
+            shape_8m,
+            random_sequence(300, 9),
+            heads=[f"L{n}" for n in range(6)],
+            max_bytes=3 * 10**6,
         )
 
 

@@ -61,7 +61,7 @@ def open_head(page: Opened, name: str) -> None:
 
 
 def number(text: str) -> float:
-    return float(text.replace("−", "-").split()[0])
+    return float(text.replace("\u2212", "-").split()[0])
 
 
 def test_a_click_opens_a_head_and_the_map_is_the_array(page: Opened, tiny: Esm2, structure):
@@ -338,7 +338,7 @@ def test_step_by_step_is_the_trace(page: Opened, tiny: Esm2, structure: Structur
         " contribution: r.contribution, part: list(r.vectors.part),"
         " stream: list(r.vectors.before)}; })()"
     )
-    close = dict(rtol=2e-3, atol=5e-3)
+    close = {"rtol": 2e-3, "atol": 5e-3}
     np.testing.assert_allclose(found["q"], steps["rotated_query"][0, head, token], **close)
     np.testing.assert_allclose(found["k"], steps["rotated_key"][0, head, key + 1], **close)
     np.testing.assert_allclose(found["scores"], steps["scores"][0, head, token], **close)
@@ -474,9 +474,7 @@ def shape_8m(tmp_path_factory: pytest.TempPathFactory) -> Esm2:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("residues", [300, 1_000])
-def test_long_chains_open_in_seconds(
-    browser: Any, shape_8m: Esm2, tmp_path: Path, residues: int
-):
+def test_long_chains_open_in_seconds(browser: Any, shape_8m: Esm2, tmp_path: Path, residues: int):
     protein = random_sequence(residues, 3)
     path = esmkit.explore(shape_8m, protein).save(tmp_path / "long.html")
     begin = time.perf_counter()
@@ -515,8 +513,7 @@ def test_windows_leave_gaps(browser: Any, tiny: Esm2, tmp_path: Path):
     maps = tiny.attention(protein, heads=["L1H2"])["L1H2"]
     pairs = [[0, 5], [700, 600], [1_599, 1_000], [0, 1_599], [1_500, 30], [800, 1_300]]
     shown = page.do(
-        "pairs => pairs.map(([i, j]) => "
-        "esmkitExplorer.mapOf('L1H2').weights[i * 1600 + j])",
+        "pairs => pairs.map(([i, j]) => esmkitExplorer.mapOf('L1H2').weights[i * 1600 + j])",
         pairs,
     )
     shown = np.array([np.nan if value is None else value for value in shown], float)
