@@ -323,10 +323,16 @@ def test_what_does_not_fit_is_left_out_and_said(shape_8m: Esm2):
     assert len(few.to_html()) <= 4_000_000
     kept = [head["name"] for head in few.data["heads"]]
     assert 20 < len(kept) < 60
-    assert f"This page shows {len(kept)} of 120 heads, the most focused" in few.data["notes"][1]
+    assert f"This page shows {len(kept)} of 120 heads, those that are" in few.data["notes"][1]
     every = esmkit.explore(shape_8m, protein).data["heads"]
-    best = sorted(every, key=lambda head: -head["focus"])[: len(kept)]
-    assert set(kept) == {head["name"] for head in best}
+    best = sorted(every, key=lambda head: -head["focus"] * min(head["distance"], 30))
+    assert set(kept) == {head["name"] for head in best[: len(kept)]}
+    # what a profile calls a kind of pair comes first
+    last = best[-1]["name"]
+    labels = {head["name"]: "mixed" for head in every} | {last: "long-range contact"}
+    profile = made_profile(6, 20, labels=labels)
+    few = esmkit.explore(shape_8m, protein, max_bytes=4_000_000, profile=profile)
+    assert last in {head["name"] for head in few.data["heads"]}
 
 
 def test_named_heads_are_never_left_out(shape_8m: Esm2):

@@ -59,7 +59,7 @@ __all__ = ["command"]
     "--max-bytes",
     default="60MB",
     show_default=True,
-    help="Of a page; with longer chains and larger models only the most focused heads fit.",
+    help="Of a page; of longer chains and larger models it shows as many heads as fit.",
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs, and make more than 20 pages.")
 @model_options

@@ -1,4 +1,4 @@
-"""What fits into a page of a given size: all heads, or the most focused ones."""
+"""What fits into a page of a given size: all heads, or those most worth seeing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from esmkit.policies import MAX_RESIDUES
 from esmkit.sequences import Protein
 
 if TYPE_CHECKING:
+    from esmkit.explorer.labels import Labels
     from esmkit.model import Esm2
 
 __all__ = ["Plan", "plan_heads"]
@@ -24,6 +25,9 @@ FIXED = 1_700_000
 
 BASE64 = 4 / 3
 """Characters for each byte of data."""
+
+FAR_ENOUGH = 30
+"""Mean distance, in residues, beyond which farther is not better."""
 
 HEAD_WORDS = 1_200
 """Bytes of what is said about a head."""
@@ -46,11 +50,13 @@ def plan_heads(
     *,
     named: bool,
     max_bytes: int,
+    labels: "Labels | None" = None,
 ) -> Plan:
     """Decide what goes into a page.
 
     Residual streams are left out first, for the step by step view can do with their lengths; then
-    heads, the least focused first, unless they were named.
+    heads, unless they were named. Those are kept that a profile calls a kind of pair, then those
+    that are focused and reach far: the most focused of all only watch a neighbour.
 
     Raises
     ------
@@ -81,27 +87,33 @@ def plan_heads(
             f"{(rest + count * per_head) / 1e6:,.0f} MB and at most {max_bytes / 1e6:,.0f} MB are "
             "allowed; name fewer with --heads, or allow more with --max-bytes"
         )
-    kept = _most_focused(model, protein, choice, fits)
+    kept = _best(model, protein, choice, fits, labels)
+    pairs = "those that the profile calls a kind of pair, and " if labels else ""
     notes.append(
-        f"This page shows {fits} of {count} heads, the most focused on the first "
-        f"{min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
+        f"This page shows {fits} of {count} heads, {pairs}those that are focused and reach far on "
+        f"the first {min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
         f"{max_bytes / 1e6:,.0f} MB; others can be named with --heads."
     )
     return Plan(kept, False, notes)
 
 
-def _most_focused(model: "Esm2", protein: Protein, choice: HeadChoice, count: int) -> HeadChoice:
-    focus: dict[tuple[int, int], float] = {}
+def _best(
+    model: "Esm2", protein: Protein, choice: HeadChoice, count: int, labels: "Labels | None"
+) -> HeadChoice:
+    score: dict[tuple[int, int], float] = {}
 
     def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
         for head, of_head in zip(heads, maps.float().cpu().numpy(), strict=True):
             found = HeadMap(of_head[1:-1, 1:-1], of_head[1:-1, 0], of_head[1:-1, -1])
-            focus[layer, head] = facts(found, None)["focus"]
+            known = facts(found, None)
+            score[layer, head] = known["focus"] * min(known["distance"], FAR_ENOUGH)
+            if labels is not None and labels.heads[head_name(layer, head)].family == "pair":
+                score[layer, head] += FAR_ENOUGH  # more than any other can have
 
     items = [(0, protein)]
     for _ in compute(model, items, choice, take, long="truncate", batch_tokens=2_048):
         pass
-    order = np.argsort([-focus[head] for head in choice.heads], kind="stable")[:count]
+    order = np.argsort([-score[head] for head in choice.heads], kind="stable")[:count]
     return choose_heads(
         [head_name(*choice.heads[i]) for i in order],
         "all",

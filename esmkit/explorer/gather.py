@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from esmkit._version import __version__
 from esmkit.attention import Piece, compute
 from esmkit.errors import InputError, OptionError
-from esmkit.explorer.budget import plan_heads
+from esmkit.explorer.budget import Plan, plan_heads
 from esmkit.explorer.facts import THUMBNAIL, facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
@@ -34,6 +34,9 @@ MAX_BYTES = 60_000_000
 
 MAX_RESIDUES_SHOWN = 5_000
 """A browser holds a map of 5,000 x 5,000 weights in 100 MB."""
+
+NOTABLE = 1 / 255
+"""Difference between the page's weights and the model's from which the page says so at its top."""
 
 NEVER_SEEN = 65_535
 """Code of a contact probability that is not known."""
@@ -69,7 +72,7 @@ def explore(
         colours the heads.
     heads : str or sequence of str, optional
         Names such as ``L5H4``, or ``L5`` for a whole layer; by default all heads of ``layers``, or
-        the most focused that fit into ``max_bytes``.
+        as many as fit into ``max_bytes``, focused ones that reach far first.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}
@@ -120,7 +123,9 @@ def explore(
             structure = read_structure(str(structure))
         truth = truth_of(one, structure)
     labels = read_labels(profile, model) if profile is not None else None
-    plan = plan_heads(model, one, pieces, choice, named=named is not None, max_bytes=max_bytes)
+    plan = plan_heads(
+        model, one, pieces, choice, named=named is not None, max_bytes=max_bytes, labels=labels
+    )
     trace = run_trace(model, one.sequence, pieces, plan.choice, strips=plan.strips)
     check = compare(model, one, trace, long)
     contacts = model.contacts(one, long=long) if model.has_contact_head else None
@@ -139,11 +144,24 @@ def explore(
         "structure": _structure(truth, blobs),
         "contacts": _contacts(contacts, scores, blobs),
         "check": check,
-        "notes": [*plan.notes, *([labels.note] if labels and labels.note else [])],
+        "notes": _notes(plan, labels, check, model),
         "esmkit": __version__,
         "command": command,
     }
     return Explorer(data, blobs)
+
+
+def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Esm2) -> list[str]:
+    notes = list(plan.notes)
+    if labels is not None and labels.note:
+        notes.append(labels.note)
+    if check["largest"] > NOTABLE:
+        notes.append(
+            f"The weights of this page differ by up to {check['largest']:.2g} (in {check['where']}) "
+            f"from those that the model computed in {str(model.dtype).removeprefix('torch.')}: maps "
+            "are made from float32 queries and keys."
+        )
+    return notes
 
 
 def _one_protein(protein: str | Protein) -> Protein:

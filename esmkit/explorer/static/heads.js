@@ -26,14 +26,18 @@
       row.append(app.make("div", `L${layer}`, { class: "layer", "aria-hidden": "true" }));
       for (const head of heads.filter((h) => h.layer === layer)) {
         const option = app.make("div", null, {
-          class: "head", role: "option", tabindex: "-1", "data-head": head.name,
+          class: "head", role: "option", id: `option-${head.name}`, tabindex: "-1", "data-head": head.name,
           "aria-label": app.headWords(head), "aria-selected": "false",
           title: app.headWords(head) + (head.evidence ? `: ${head.evidence}` : ""),
         });
         const canvas = app.make("canvas", null, { width: size, height: size, "aria-hidden": "true" });
         option.append(canvas, app.make("span", `H${head.head}`, { class: "name", "aria-hidden": "true" }));
         if (head.label) option.append(app.make("span", head.label, { class: "label", "aria-hidden": "true" }));
-        option.addEventListener("click", () => app.set({ head: head.name }));
+        option.addEventListener("click", () => {
+          app.set({ head: head.name });
+          option.focus({ preventScroll: true });
+          app.byId("map-section").scrollIntoView();
+        });
         options.set(head.name, option);
         row.append(option);
       }
