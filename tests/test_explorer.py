@@ -217,6 +217,13 @@ def test_a_structure_is_laid_on_a_tagged_sequence():
         truth_of(Protein("other", random_sequence(76, 1), ""), structure)
 
 
+def test_a_model_in_half_precision_is_noted(tiny_folder: Path):
+    rough = load(tiny_folder, "cpu", "bfloat16")
+    page = esmkit.explore(rough, random_sequence(25, 4))
+    assert page.check["largest"] > 1 / 255
+    assert "from those that the model computed in bfloat16" in page.data["notes"][0]
+
+
 # ------------------------------------------------------------------------------------- the file
 
 

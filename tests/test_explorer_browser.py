@@ -338,7 +338,7 @@ def test_step_by_step_is_the_trace(page: Opened, tiny: Esm2, structure: Structur
         " contribution: r.contribution, part: list(r.vectors.part),"
         " stream: list(r.vectors.before)}; })()"
     )
-    close = {"rtol": 2e-3, "atol": 5e-3}
+    close: dict[str, Any] = {"rtol": 2e-3, "atol": 5e-3}
     np.testing.assert_allclose(found["q"], steps["rotated_query"][0, head, token], **close)
     np.testing.assert_allclose(found["k"], steps["rotated_key"][0, head, key + 1], **close)
     np.testing.assert_allclose(found["scores"], steps["scores"][0, head, token], **close)
@@ -402,6 +402,26 @@ def test_everything_without_a_mouse(page: Opened):
         " !e.textContent.trim()).map(e => e.outerHTML.slice(0, 80))"
     )
     assert nameless == []
+
+
+def test_panning_and_zooming(page: Opened):
+    ends = "(() => { const r = esmkitExplorer.part('map').x_range; return [r.start, r.end]; })()"
+    left, top = page.place("map", 20, 20)
+    page.tab.mouse.move(left, top)
+    page.tab.keyboard.down("Shift")
+    page.tab.mouse.wheel(0, -600)
+    page.tab.wait_for_timeout(200)
+    page.tab.keyboard.up("Shift")
+    start, end = page.do(ends)
+    assert end - start < 70
+    assert start < 20 < end
+    page.do("(() => { const t = esmkitExplorer.part('map').toolbar; t.tools.find("
+            "tool => tool.type === 'PanTool').active = true; })()")  # fmt: skip
+    middle = (start + end) / 2
+    page.drag("map", (middle, middle), (middle + 2, middle))
+    moved = page.do(ends)
+    assert moved[1] - moved[0] == pytest.approx(end - start)
+    assert moved[0] == pytest.approx(max(0.5, start - 2), abs=0.3)
 
 
 def test_labels_stand_beside_their_colours(page: Opened):

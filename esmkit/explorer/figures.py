@@ -64,7 +64,8 @@ def _new(name: str, residues: int, **options: Any) -> Any:
     models = _models()
     from bokeh.plotting import figure
 
-    plot = figure(name=name, output_backend="canvas", **options)
+    # no fill: the page shines through, and clearing a fill leaves a line at the edges
+    plot = figure(name=name, border_fill_color=None, background_fill_color=None, **options)
     plot.toolbar.logo = None
     plot.xaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
     plot.xaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")

@@ -70,7 +70,7 @@
       add("var(--strand)", "strand");
     }
     const head = app.heads.get(app.state.head);
-    add("var(--family-sink)", `weight on BOS, mean ${app.percent(head.bos)}`);
+    add("var(--truth)", `weight on BOS, mean ${app.percent(head.bos)}`);
     add("var(--ink)", `weight on EOS, mean ${app.percent(head.eos)}`, true);
     app.byId("arcs-text").textContent =
       `The ${count} strongest link${count === 1 ? "" : "s"} of ${app.state.head} from the table; width and opacity follow the weight. ` +
@@ -187,7 +187,7 @@
     app.followTheme(() => {
       draw();
       track();
-      app.part("special-bos-line").glyph.line_color = { value: app.colour("--family-sink") };
+      app.part("special-bos-line").glyph.line_color = { value: app.colour("--truth") };
       app.part("special-eos-line").glyph.line_color = { value: app.colour("--ink") };
     });
     app.on("arcs", "mousemove", hover);

@@ -82,14 +82,18 @@
     }
     plot = app.part("contacts");
     app.byId("contacts-text").textContent =
-      `Above the diagonal the ${app.data.contacts.source}: probability of contact, 0 to 1 on a linear scale, in the colours of the map. ` +
+      `Above the diagonal the ${app.data.contacts.source}: probability of contact, 0 to 1. ` +
       (app.structure
         ? `Below it the true contacts of ${app.structure.name}: Cβ closer than 8 Å (Cα for glycine). Grey is not known.`
         : "The map is symmetric.");
     scores();
     headScore();
     app.follow(["head"], headScore);
-    app.followTheme(paint);
+    app.byId("contacts-true").hidden = !app.structure;
+    app.followTheme(() => {
+      paint();
+      app.drawBar(app.byId("contacts-bar"));
+    });
     app.on("contacts", "mousemove", app.hoverPair);
     app.on("contacts", "mouseleave", () => app.tip(null));
     app.on("contacts", "tap", app.pickPair);

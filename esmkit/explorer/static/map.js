@@ -64,10 +64,7 @@
 
   function paintBar() {
     const bar = app.byId("bar");
-    const context = bar.getContext("2d");
-    const image = context.createImageData(256, 1);
-    new Uint32Array(image.data.buffer).set(app.palette());
-    context.putImageData(image, 0, 0);
+    app.drawBar(bar);
     const what = app.state.apc ? "corrected weight (both directions, less the average product)" : "attention weight, 0 to 1";
     const root = app.state.scale === "sqrt" ? "square-root" : "linear";
     const below = app.state.apc ? "; values below 0 as 0" : "";

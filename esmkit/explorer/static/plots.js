@@ -52,7 +52,6 @@
         if (plot.type !== "Figure") continue;
         plot.setv({
           background_fill_color: app.colour("--map"),
-          border_fill_color: null,
           outline_line_color: soft,
         });
         for (const grid of plot.center) if (grid.type === "Grid") grid.grid_line_color = soft;
@@ -97,6 +96,14 @@
       image: [new Kind(pixels, [height, width])],
       x: [0.5], y: [0.5], dw: [width * block], dh: [height * block],
     };
+  };
+
+  /** Draw the colours of maps from left to right. */
+  app.drawBar = function (canvas) {
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(256, 1);
+    new Uint32Array(image.data.buffer).set(app.palette());
+    context.putImageData(image, 0, 0);
   };
 
   /** How many residues share a pixel when this many are in sight. */

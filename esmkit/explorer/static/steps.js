@@ -183,7 +183,7 @@
 
   app.startSteps = function () {
     app.byId("steps-text").textContent =
-      "One query residue and one head, as the encoder computes it (Vaswani et al. 2017; rotary positions: Su et al. 2021). Numbers are from esmkit's reference encoder; blue is below 0, orange above, and pointing at a cell shows its number. In the two plots BOS (0) stands before the first residue and EOS after the last, both in purple; the picked key is bright blue." +
+      "One query residue and one head, as the encoder computes it (Vaswani et al. 2017; rotary positions: Su et al. 2021). Numbers are from esmkit's reference encoder; blue is below 0, orange above, and pointing at a cell shows its number. In the two plots BOS stands before the first residue and EOS after the last, both in purple; the picked key is bright blue." +
       (app.windows.length > 1 ? " This protein is read in windows; the steps are those of the window in which the residue is farthest from the ends." : "");
     for (const [id, name] of [["step-query", "query"], ["step-key", "key"]]) {
       const field = app.byId(id);
