@@ -136,6 +136,24 @@ def test_contacts_of_the_page_are_those_of_the_structure(page: Opened, structure
     np.testing.assert_array_equal(np.array(every).reshape(76, 76), structure.contacts())
 
 
+def test_secondary_structure_stands_beside_the_maps(page: Opened, structure: Structure):
+    expected = []
+    for i, letter in enumerate(structure.secondary_structure_3):
+        if letter in "HE" and expected and expected[-1][1:] == [i - 1, letter]:
+            expected[-1][1] = i
+        elif letter in "HE":
+            expected.append([i, i, letter])
+    for figure in ("map", "contacts"):
+        quads = page.do(f"esmkitExplorer.part('{figure}-secondary').data")
+        above = list(zip(quads["left"], quads["right"], strict=True))[::2]
+        assert above == [(first + 0.5, last + 1.5) for first, last, _ in expected]
+        aside = list(zip(quads["top"], quads["bottom"], strict=True))[1::2]
+        assert aside == above
+        assert max(quads["bottom"][::2]) < 0.5
+    along = page.do("esmkitExplorer.part('arcs-secondary').data")
+    assert list(zip(along["left"], along["right"], strict=True)) == above
+
+
 def test_threshold(page: Opened, tiny: Esm2, structure: Structure):
     open_head(page, "L0H2")
     weights = tiny.attention(structure.protein, heads="L0H2")["L0H2"].astype(float)
@@ -386,11 +404,13 @@ def test_everything_without_a_mouse(page: Opened):
     tab.keyboard.press("ArrowRight")
     after = page.state("query"), page.state("key")
     assert after == (min(75, before[0] + 1), min(75, before[1] + 1))
-    tab.keyboard.press("+")
     span = "(() => { const r = esmkitExplorer.part('map').x_range; return r.end - r.start; })()"
-    assert page.do(span) == pytest.approx(38)
+    all_of_it = page.do(span)
+    assert 76 <= all_of_it < 80  # a strip of secondary structure stands beside the map
+    tab.keyboard.press("+")
+    assert page.do(span) == pytest.approx(all_of_it / 2)
     tab.keyboard.press("0")
-    assert page.do(span) == pytest.approx(76)
+    assert page.do(span) == pytest.approx(all_of_it)
     page.do("esmkitExplorer.set({brush: {q0: 1, q1: 2, k0: 1, k1: 2, either: false}})")
     tab.keyboard.press("Escape")
     assert page.state("brush") is None

@@ -104,6 +104,7 @@ def run(code: str) -> str:
         "import esmkit.embed_fasta",
         "import esmkit.attention_fasta",
         "import esmkit.contacts.files",
+        "import esmkit.explorer; dir(esmkit.explorer)",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):

@@ -14,6 +14,10 @@ MAP_SIZE, CONTACT_SIZE = 560, 400
 """Pixels along the side of a map; the page shrinks them on a narrow screen."""
 
 
+STRIP = 0.03
+"""Part of a map's side that secondary structure takes beside it."""
+
+
 def need_bokeh() -> None:
     """Make sure that Bokeh is installed.
 
@@ -45,7 +49,7 @@ def figures(residues: int, *, truth: bool) -> dict[str, Any]:
     from bokeh.layouts import column
 
     roots: dict[str, Any] = {
-        "map": _map(residues),
+        "map": _map(residues, truth),
         "arcs": column(*_along(residues), sizing_mode="stretch_width"),
         "contacts": _contact_map(residues, truth),
         "steps": column(*_steps(residues), sizing_mode="stretch_width"),
@@ -65,7 +69,7 @@ def _new(name: str, residues: int, **options: Any) -> Any:
     from bokeh.plotting import figure
 
     # no fill: the page shines through, and clearing a fill leaves a line at the edges
-    plot = figure(name=name, border_fill_color=None, background_fill_color=None, **options)
+    plot: Any = figure(name=name, border_fill_color=None, background_fill_color=None, **options)
     plot.toolbar.logo = None
     plot.xaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
     plot.xaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
@@ -79,17 +83,22 @@ def _new(name: str, residues: int, **options: Any) -> Any:
     return plot
 
 
-def _square(name: str, residues: int, size: int, tools: str) -> Any:
-    """Return a figure for a map: first query on top, first key on the left."""
+def _square(name: str, residues: int, size: int, tools: str, *, truth: bool) -> Any:
+    """Return a figure for a map: first query on top, first key on the left.
+
+    With a structure there is room before the first residue for a strip of secondary structure.
+    """
     models = _models()
 
+    first = 0.5 - (STRIP * residues if truth else 0)
+    last = residues + 0.5
     plot = _new(
         name,
         residues,
         frame_width=size,
         frame_height=size,
-        x_range=models.Range1d(0.5, residues + 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
-        y_range=models.Range1d(residues + 0.5, 0.5, bounds=(0.5, residues + 0.5), min_interval=2),
+        x_range=models.Range1d(first, last, bounds=(first, last), min_interval=2),
+        y_range=models.Range1d(last, first, bounds=(first, last), min_interval=2),
         x_axis_location="above",
         tools=tools,
         toolbar_location="right",
@@ -98,7 +107,20 @@ def _square(name: str, residues: int, size: int, tools: str) -> Any:
     plot.yaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
     plot.grid.visible = False
     _image(plot, f"{name}-image")
+    _quads(plot, f"{name}-secondary", 0.8)
     return plot
+
+
+def _quads(plot: Any, name: str, alpha: float) -> None:
+    sides = ("left", "right", "top", "bottom")
+    source = _models().ColumnDataSource({side: [] for side in (*sides, "colour")}, name=name)
+    plot.quad(
+        **{side: side for side in sides},
+        fill_color="colour",
+        line_color=None,
+        fill_alpha=alpha,
+        source=source,
+    )
 
 
 def _image(plot: Any, name: str) -> None:
@@ -154,9 +176,9 @@ def _select_only(plot: Any) -> None:
         tool.description = "Brush: drag over a region"
 
 
-def _map(residues: int) -> Any:
+def _map(residues: int, truth: bool) -> Any:
     tools = "box_select,pan,box_zoom,wheel_zoom,reset,save"
-    plot = _square("map", residues, MAP_SIZE, tools)
+    plot = _square("map", residues, MAP_SIZE, tools, truth=truth)
     plot.xaxis.axis_label = "key: the residue looked at"
     plot.yaxis.axis_label = "query: the residue that looks"
     _scatter(plot, "map-truth", marker="square", size=4, fill_alpha=0, line_width=1)
@@ -168,7 +190,8 @@ def _map(residues: int) -> Any:
 
 
 def _contact_map(residues: int, truth: bool) -> Any:
-    plot = _square("contacts", residues, CONTACT_SIZE, "pan,box_zoom,wheel_zoom,reset,save")
+    tools = "pan,box_zoom,wheel_zoom,reset,save"
+    plot = _square("contacts", residues, CONTACT_SIZE, tools, truth=truth)
     plot.xaxis.axis_label = "predicted, above the diagonal" if truth else "residue"
     plot.yaxis.axis_label = "true, below the diagonal" if truth else "residue"
     _cross(plot, "contacts")
@@ -201,19 +224,7 @@ def _along(residues: int) -> list[Any]:
     arcs.multi_line(
         "xs", "ys", line_width="width", line_alpha="alpha", line_color="colour", source=links
     )
-    secondary = models.ColumnDataSource(
-        {"left": [], "right": [], "top": [], "bottom": [], "colour": []}, name="arcs-secondary"
-    )
-    arcs.quad(
-        left="left",
-        right="right",
-        top="top",
-        bottom="bottom",
-        fill_color="colour",
-        line_color=None,
-        fill_alpha=0.45,
-        source=secondary,
-    )
+    _quads(arcs, "arcs-secondary", 0.45)
     letters = models.ColumnDataSource({"x": [], "y": [], "text": []}, name="arcs-letters")
     arcs.text(
         "x",

@@ -12,7 +12,7 @@ from esmkit._version import __version__
 from esmkit.attention import Piece, compute
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import Plan, plan_heads
-from esmkit.explorer.facts import THUMBNAIL, facts, head_map, rows_of, thumbnail
+from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
 from esmkit.explorer.trace import Trace, run_trace
@@ -24,7 +24,6 @@ from esmkit.sequences import Protein, clean_proteins
 from esmkit.structure import Structure, read_structure
 
 if TYPE_CHECKING:
-    from esmkit.contacts.result import ContactMap
     from esmkit.heads.result import HeadProfile
 
 __all__ = ["MAX_BYTES", "MAX_RESIDUES_SHOWN", "explore"]
@@ -102,14 +101,11 @@ def explore(
     from esmkit.explorer.figures import need_bokeh
 
     need_bokeh()
-    one = _one_protein(protein)
-    pieces = cut_into_pieces(one, long)
-    one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
-    if len(one) > MAX_RESIDUES_SHOWN:
-        raise OptionError(
-            f"{one.id!r} has {len(one):,} residues and a page shows at most "
-            f"{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use --long truncate"
-        )
+    one, pieces = _one_protein(protein, long)
+    if structure is not None and not isinstance(structure, Structure):
+        structure = read_structure(str(structure))
+    truth = truth_of(one, structure) if structure is not None else None
+    labels = read_labels(profile, model) if profile is not None else None
     named = [heads] if isinstance(heads, str) else heads
     choice = choose_heads(
         named,
@@ -117,38 +113,30 @@ def explore(
         of_layers=model.layers,
         of_heads=model.heads,
     )
-    truth = None
-    if structure is not None:
-        if not isinstance(structure, Structure):
-            structure = read_structure(str(structure))
-        truth = truth_of(one, structure)
-    labels = read_labels(profile, model) if profile is not None else None
     plan = plan_heads(
         model, one, pieces, choice, named=named is not None, max_bytes=max_bytes, labels=labels
     )
     trace = run_trace(model, one.sequence, pieces, plan.choice, strips=plan.strips)
     check = compare(model, one, trace, long)
-    contacts = model.contacts(one, long=long) if model.has_contact_head else None
-    scores = contacts.score(structure) if contacts is not None and structure is not None else None
-    facts_and_maps, blobs = _heads(trace, truth, labels)
-    blobs |= _layers(trace)
+    rows, arrays = _heads(trace, truth, labels)
+    arrays |= _layers(trace)
     data = {
         "id": one.id,
         "header": one.header,
         "sequence": one.sequence,
         "pieces": [list(piece) for piece in pieces],
         "model": _model(model),
-        "heads": facts_and_maps,
+        "heads": rows,
         "layers": _layer_facts(trace),
         "labels": {"source": labels.source, "note": labels.note} if labels else None,
-        "structure": _structure(truth, blobs),
-        "contacts": _contacts(contacts, scores, blobs),
+        "structure": _structure(truth, arrays),
+        "contacts": _contacts(model, one, structure, long, arrays),
         "check": check,
         "notes": _notes(plan, labels, check, model),
         "esmkit": __version__,
         "command": command,
     }
-    return Explorer(data, blobs)
+    return Explorer(data, arrays)
 
 
 def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Esm2) -> list[str]:
@@ -164,12 +152,21 @@ def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Esm2
     return notes
 
 
-def _one_protein(protein: str | Protein) -> Protein:
+def _one_protein(protein: str | Protein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
+    """Return the protein as it is read, truncated if that was asked for, and its windows."""
     if not isinstance(protein, str | Protein):
         raise InputError(
             f"a page is about one protein: give a sequence or a Protein, not {type(protein).__name__}"
         )
-    return next(iter(clean_proteins([protein])))
+    one = next(iter(clean_proteins([protein])))
+    pieces = cut_into_pieces(one, long)
+    one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
+    if len(one) > MAX_RESIDUES_SHOWN:
+        raise OptionError(
+            f"{one.id!r} has {len(one):,} residues and a page shows at most "
+            f"{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use --long truncate"
+        )
+    return one, pieces
 
 
 def _model(model: Esm2) -> dict[str, Any]:
@@ -218,7 +215,7 @@ def _heads(
     trace: Trace, truth: Truth | None, labels: Labels | None
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Return the facts of each head, and its arrays."""
-    rows, blobs, small = [], {}, []
+    rows, arrays, small = [], {}, []
     for (layer, head), packed in trace.heads.items():
         name = head_name(layer, head)
         found = head_map(packed, trace.pieces)
@@ -230,23 +227,21 @@ def _heads(
             given = labels.heads[name]
             row |= {"label": given.label, "evidence": given.evidence, "family": given.family}
         rows.append(row)
-        arrays = (packed.query, packed.key, packed.value)
-        blobs[f"head-{name}"] = _bytes(*arrays)
-        blobs[f"contribution-{name}"] = _bytes(packed.contribution)
-    blobs["thumbnails"] = b"".join(picture.tobytes() for picture in small)
-    assert len(small[0]) <= THUMBNAIL
-    return rows, blobs
+        arrays[f"head-{name}"] = _bytes(packed.query, packed.key, packed.value)
+        arrays[f"contribution-{name}"] = _bytes(packed.contribution)
+    arrays["thumbnails"] = b"".join(picture.tobytes() for picture in small)
+    return rows, arrays
 
 
 def _layers(trace: Trace) -> dict[str, bytes]:
-    blobs = {}
+    arrays = {}
     for number, layer in trace.layers.items():
-        blobs[f"lengths-{number}"] = _bytes(layer.lengths)
+        arrays[f"lengths-{number}"] = _bytes(layer.lengths)
         if layer.output is not None:
-            blobs[f"before-{number}"] = _bytes(layer.before, layer.before_scales)
-            blobs[f"added-{number}"] = _bytes(layer.added, layer.added_scales)
-            blobs[f"output-{number}"] = _bytes(layer.output)
-    return blobs
+            arrays[f"before-{number}"] = _bytes(layer.before, layer.before_scales)
+            arrays[f"added-{number}"] = _bytes(layer.added, layer.added_scales)
+            arrays[f"output-{number}"] = _bytes(layer.output)
+    return arrays
 
 
 def _layer_facts(trace: Trace) -> dict[str, Any]:
@@ -256,10 +251,10 @@ def _layer_facts(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _structure(truth: Truth | None, blobs: dict[str, bytes]) -> dict[str, Any] | None:
+def _structure(truth: Truth | None, arrays: dict[str, bytes]) -> dict[str, Any] | None:
     if truth is None:
         return None
-    blobs["coordinates"] = _bytes(truth.cb)
+    arrays["coordinates"] = _bytes(truth.cb)
     return {
         "name": truth.name,
         "secondary": truth.secondary,
@@ -273,15 +268,23 @@ def _structure(truth: Truth | None, blobs: dict[str, bytes]) -> dict[str, Any] |
 
 
 def _contacts(
-    contacts: "ContactMap | None", scores: Any, blobs: dict[str, bytes]
+    model: Esm2,
+    protein: Protein,
+    structure: Structure | None,
+    long: Long,
+    arrays: dict[str, bytes],
 ) -> dict[str, Any] | None:
-    if contacts is None:
+    """Predict contacts, score them on the structure if there is one."""
+    if not model.has_contact_head:
         return None
+    contacts = model.contacts(protein, long=long)
     upper = contacts.probability[np.triu_indices(len(contacts), 1)]
     codes = np.where(np.isnan(upper), NEVER_SEEN, np.round(np.nan_to_num(upper) * (NEVER_SEEN - 1)))
-    blobs["probabilities"] = _bytes(codes.astype("<u2"))
-    table = None if scores is None else scores.reset_index().to_dict("records")
-    return {"source": contacts.source, "scores": table}
+    arrays["probabilities"] = _bytes(codes.astype("<u2"))
+    scores = None
+    if structure is not None:
+        scores = contacts.score(structure).reset_index().to_dict("records")
+    return {"source": contacts.source, "scores": scores}
 
 
 def _bytes(*arrays: NDArray[Any] | None) -> bytes:

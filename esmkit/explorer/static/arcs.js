@@ -79,19 +79,13 @@
 
   function track() {
     const data = { left: [], right: [], top: [], bottom: [], colour: [] };
-    const kind = (i) => ({ H: "--helix", G: "--helix", I: "--helix", E: "--strand", B: "--strand" })[app.secondary(i)];
-    for (let i = 0; i < app.residues; ) {
-      let end = i + 1;
-      while (end < app.residues && kind(end) === kind(i)) end++;
-      if (kind(i)) {
-        const half = kind(i) === "--helix" ? BAND : 0.7 * BAND; // told apart by height as well
-        data.left.push(i + 0.5);
-        data.right.push(end + 0.5);
-        data.top.push(half);
-        data.bottom.push(-half);
-        data.colour.push(app.colour(kind(i)));
-      }
-      i = end;
+    for (const { first, last, kind } of app.elements()) {
+      const half = kind === "helix" ? BAND : 0.7 * BAND; // told apart by height as well
+      data.left.push(first + 0.5);
+      data.right.push(last + 1.5);
+      data.top.push(half);
+      data.bottom.push(-half);
+      data.colour.push(app.colour(`--${kind}`));
     }
     app.fill("arcs-secondary", data);
   }

@@ -91,6 +91,7 @@
     app.follow(["head"], headScore);
     app.byId("contacts-true").hidden = !app.structure;
     app.followTheme(() => {
+      app.strips("contacts");
       paint();
       app.drawBar(app.byId("contacts-bar"));
     });

@@ -182,6 +182,19 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   app.secondary = (i) => (app.structure ? app.structure.secondary[i] : ".");
   app.secondaryName = (i) => SECONDARY[app.secondary(i)] || "not known";
 
+  /** Helices and strands: first and last residue from 0, and which of the two. */
+  app.elements = function () {
+    const kinds = { H: "helix", G: "helix", I: "helix", E: "strand", B: "strand" };
+    const found = [];
+    for (let i = 0; i < app.residues; i++) {
+      const kind = kinds[app.secondary(i)];
+      const before = found[found.length - 1];
+      if (kind && before && before.kind === kind && before.last === i - 1) before.last = i;
+      else if (kind) found.push({ first: i, last: i, kind });
+    }
+    return found;
+  };
+
   /** Name of a residue: letter and number from 1. */
   app.residue = (i) => app.sequence[i] + (i + 1);
 

@@ -286,6 +286,7 @@
     app.byId("apc").addEventListener("change", (event) => app.set({ apc: event.target.checked, threshold: 0 }));
     app.byId("truth").addEventListener("change", (event) => app.set({ truth: event.target.checked }));
     app.byId("truth-label").hidden = !app.structure;
+    app.byId("map-strips").hidden = !app.structure;
     app.byId("scale").addEventListener("change", (event) => app.set({ scale: event.target.value }));
     app.byId("brush").addEventListener("submit", brushForm);
     app.byId("clear-brush").addEventListener("click", () => app.set({ brush: null }));
@@ -317,6 +318,7 @@
     app.follow(["query", "key", "head", "apc"], showPick);
     app.follow(["brush"], showBrush);
     app.followTheme(() => {
+      app.strips("map");
       paint();
       paintBar();
     });

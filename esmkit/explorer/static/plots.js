@@ -88,6 +88,22 @@
     app.part("arcs-letters-glyph").glyph.text_color = { value: ink };
   }
 
+  /** Draw secondary structure beside a map, above and to the left; helices thicker than strands. */
+  app.strips = function (name) {
+    const room = 0.5 - app.part(name).x_range.bounds[0];
+    const data = { left: [], right: [], top: [], bottom: [], colour: [] };
+    for (const { first, last, kind } of app.elements()) {
+      const [from, to] = [first + 0.5, last + 1.5];
+      const [far, near] = kind === "helix" ? [0.5 - 0.9 * room, 0.5 - 0.2 * room] : [0.5 - 0.7 * room, 0.5 - 0.4 * room];
+      data.left.push(from, far);
+      data.right.push(to, near);
+      data.top.push(far, from);
+      data.bottom.push(near, to);
+      data.colour.push(app.colour(`--${kind}`), app.colour(`--${kind}`));
+    }
+    app.fill(`${name}-secondary`, data);
+  };
+
   /** Put RGBA pixels (height x width) into an image source that covers the residues from 0.5 on. */
   app.showImage = function (name, pixels, width, height, block) {
     const source = app.part(name);
@@ -108,8 +124,8 @@
 
   /** How many residues share a pixel when this many are in sight. */
   app.blockFor = (plot) => {
-    const across = Math.max(
-      Math.abs(plot.x_range.end - plot.x_range.start), Math.abs(plot.y_range.end - plot.y_range.start));
+    const span = (range) => Math.abs(range.end - range.start);
+    const across = Math.min(app.residues, Math.max(span(plot.x_range), span(plot.y_range)));
     return Math.max(1, Math.ceil(across / Math.max(400, plot.frame_width || 560)));
   };
 
@@ -121,12 +137,12 @@
 
   /** Zoom a figure around a point, or show all of it. */
   app.zoom = function (plot, factor, x, y) {
-    const limit = app.residues + 0.5;
+    const [low, high] = plot.x_range.bounds;
     const half = (range) => (Math.abs(range.end - range.start) * factor) / 2;
     const [hx, hy] = [half(plot.x_range), half(plot.y_range)];
     const span = (centre, h) => {
-      const size = Math.min(Math.max(h, 3), app.residues / 2);
-      const middle = app.clamp(centre, 0.5 + size, limit - size);
+      const size = Math.min(Math.max(h, 3), (high - low) / 2);
+      const middle = app.clamp(centre, low + size, high - size);
       return [middle - size, middle + size];
     };
     const [x0, x1] = span(x, hx);
