@@ -55,7 +55,8 @@ class Opened:
         self.tab.wait_for_selector("html[data-ready=true]", timeout=60_000)
 
     def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        hint = message.text.startswith("Canvas2D:")  # Chromium's advice on speed, to Bokeh 3.6
+        if message.type in ("error", "warning") and not hint:
             self.problems.append(f"{message.type}: {message.text}")
 
     def _request(self, request: Any) -> None:
