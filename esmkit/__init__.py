@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         contacts,
         data,
         errors,
+        explorer,
         heads,
         plots,
         reference,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
     from esmkit.errors import EsmkitError
+    from esmkit.explorer.gather import explore
+    from esmkit.explorer.page import Explorer
     from esmkit.maps import AttentionMaps
     from esmkit.maps_file import AttentionFile
     from esmkit.model import Esm2, load
@@ -51,6 +54,7 @@ __all__ = [
     "Embedding",
     "Esm2",
     "EsmkitError",
+    "Explorer",
     "Protein",
     "Structure",
     "__version__",
@@ -62,6 +66,8 @@ __all__ = [
     "data",
     "embed_file",
     "errors",
+    "explore",
+    "explorer",
     "heads",
     "load",
     "plots",
@@ -82,6 +88,7 @@ _HOME = {
     "Embedding": "esmkit.embed",
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
+    "Explorer": "esmkit.explorer.page",
     "Protein": "esmkit.sequences",
     "Structure": "esmkit.structure",
     "ContactHead": "esmkit.contacts.head",
@@ -89,6 +96,7 @@ _HOME = {
     "attention_file": "esmkit.attention_fasta",
     "contacts_file": "esmkit.contacts.files",
     "embed_file": "esmkit.embed_fasta",
+    "explore": "esmkit.explorer.gather",
     "load": "esmkit.model",
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences",
@@ -101,6 +109,7 @@ _MODULES = (
     "contacts",
     "data",
     "errors",
+    "explorer",
     "heads",
     "plots",
     "reference",

@@ -24,7 +24,7 @@ LEVELS = [
     {"plots"},
     {
         *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
-        *("sklearn", "verify", "contacts", "heads"),
+        *("sklearn", "verify", "contacts", "heads", "explorer"),
     },
     {"cli", "__main__"},
 ]
@@ -104,6 +104,7 @@ def run(code: str) -> str:
         "import esmkit.embed_fasta",
         "import esmkit.attention_fasta",
         "import esmkit.contacts.files",
+        "import esmkit.explorer; dir(esmkit.explorer)",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):

@@ -1,0 +1,127 @@
+"""``esmkit explore``: an interactive page about the attention of a protein."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from esmkit.cli.options import (
+    command_line,
+    layer_list,
+    load_model,
+    make_say,
+    model_options,
+    names_list,
+)
+
+__all__ = ["command"]
+
+
+@click.command("explore", short_help="Make an interactive page about a protein's attention.")
+@click.argument("fasta", nargs=-1, metavar="[FASTA]...")
+@click.option("-o", "--output", help="Page to write, or folder for several. [default: <stem>.html]")
+@click.option(
+    "--structure",
+    metavar="FILE[:CHAIN]",
+    help="PDB or mmCIF of the protein: true contacts, distances, secondary structure, scores.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(),
+    metavar="FOLDER",
+    help="What `esmkit heads` wrote: names and colours the heads.",
+)
+@click.option(
+    "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
+)
+@click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    callback=layer_list,
+    help="Attention layers, the first is 0: 5, 0,1 or -1 from the end.",
+)
+@click.option(
+    "--long",
+    type=click.Choice(["window", "whole", "truncate", "error"]),
+    default="window",
+    show_default=True,
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out and list it.",
+)
+@click.option(
+    "--max-bytes",
+    default="60MB",
+    show_default=True,
+    help="Of a page; of longer chains and larger models it shows as many heads as fit.",
+)
+@click.option("--force", is_flag=True, help="Overwrite outputs, and make more than 20 pages.")
+@model_options
+def command(
+    fasta: tuple[str, ...],
+    output: str | None,
+    structure: str | None,
+    profile: str | None,
+    heads: tuple[str, ...] | None,
+    layers: tuple[int, ...],
+    long: str,
+    on_invalid: str,
+    max_bytes: str,
+    force: bool,
+    model: str,
+    device: str,
+    dtype: str,
+    quiet: bool,
+) -> None:
+    """Make a page on which the attention of a protein can be walked through (FASTA: plain, .gz, -).
+
+    One HTML file that opens in any browser without a network: the grid of heads, the map of each,
+    its strongest links along the sequence, predicted and true contacts, and every step from query
+    to residual stream. Without FASTA the sequence of the structure is used; without either, on a
+    terminal, the demo protein with its structure. Needs Bokeh: pip install 'esmkit[explorer]'.
+
+    \b
+    Examples:
+      esmkit explore --structure 1ubi.pdb
+      esmkit explore protein.fasta --structure 1ubq.cif:A --profile heads
+      esmkit explore seqs.fasta --heads L5H4,L5H10 -o pages
+
+    In Python, shown inline in Jupyter:
+
+    \b
+      import esmkit
+      esmkit.explore(esmkit.load(), esmkit.data.demo_proteins()[0])
+    """
+    from esmkit.attention_fasta import parse_bytes
+    from esmkit.explorer.workflow import explore_to_files
+
+    say = make_say(quiet)
+    if not fasta and structure is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("name a FASTA file, - for standard input, or a --structure")
+        from esmkit.data import demo_structure, ubiquitin_fasta
+
+        make_say(quiet=False)("no FASTA given: using the demo protein, ubiquitin (1UBI_A)")
+        fasta, structure = (str(ubiquitin_fasta()),), str(demo_structure().path)
+    explore_to_files(
+        lambda: load_model(model, device, dtype),
+        fasta,
+        Path(output) if output else None,
+        structure=structure,
+        profile=profile,
+        heads=heads,
+        layers=layers,
+        long=long,  # type: ignore[arg-type]
+        on_invalid=on_invalid,  # type: ignore[arg-type]
+        max_bytes=parse_bytes(max_bytes),
+        force=force,
+        command=command_line(),
+        say=say,
+        progress=not quiet,
+    )

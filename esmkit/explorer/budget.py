@@ -1,0 +1,122 @@
+"""What fits into a page of a given size: all heads, or those most worth seeing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from esmkit.attention import Piece, compute
+from esmkit.errors import OptionError
+from esmkit.explorer.facts import THUMBNAIL, HeadMap, facts
+from esmkit.maps import HeadChoice, choose_heads, head_name
+from esmkit.policies import MAX_RESIDUES
+from esmkit.sequences import Protein
+
+if TYPE_CHECKING:
+    from esmkit.explorer.labels import Labels
+    from esmkit.model import Esm2
+
+__all__ = ["Plan", "plan_heads"]
+
+FIXED = 1_700_000
+"""Bytes of a page without data: Bokeh, scripts and styles."""
+
+BASE64 = 4 / 3
+"""Characters for each byte of data."""
+
+FAR_ENOUGH = 30
+"""Mean distance, in residues, beyond which farther is not better."""
+
+HEAD_WORDS = 1_200
+"""Bytes of what is said about a head."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The heads that a page holds, whether residual streams are in it, and what to say about it."""
+
+    choice: HeadChoice
+    strips: bool
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_heads(
+    model: "Esm2",
+    protein: Protein,
+    pieces: Sequence[tuple[int, int]],
+    choice: HeadChoice,
+    *,
+    named: bool,
+    max_bytes: int,
+    labels: "Labels | None" = None,
+) -> Plan:
+    """Decide what goes into a page.
+
+    Residual streams are left out first, for the step by step view can do with their lengths; then
+    heads, unless they were named. Those are kept that a profile calls a kind of pair, then those
+    that are focused and reach far: the most focused of all only watch a neighbour.
+
+    Raises
+    ------
+    OptionError
+        If not even one head fits, or not all that were named.
+    """
+    tokens = sum(stop - start + 2 for start, stop in pieces)
+    residues = len(protein)
+    width, depth = model.width, len(choice.by_layer)
+    per_head = BASE64 * (tokens * (width // model.heads) * 6 + tokens * 4) + HEAD_WORDS
+    per_head += BASE64 * min(residues, THUMBNAIL) ** 2
+    strips = BASE64 * depth * (2 * tokens * (width + 4) + 2 * width**2)
+    rest = FIXED + BASE64 * (residues**2 + 12 * residues + depth * tokens * 12)
+    room = max_bytes - rest
+    count = len(choice.heads)
+    if count * per_head + strips <= room:
+        return Plan(choice, True)
+    notes = [
+        "The residual stream itself is not in this page, only its length: it would have made the "
+        f"file larger than {max_bytes / 1e6:,.0f} MB."
+    ]
+    if count * per_head <= room:
+        return Plan(choice, False, notes)
+    fits = int(room // per_head)
+    if named or fits < 1:
+        raise OptionError(
+            f"a page with {count} head(s) of {protein.id!r} takes "
+            f"{(rest + count * per_head) / 1e6:,.0f} MB and at most {max_bytes / 1e6:,.0f} MB are "
+            "allowed; name fewer with --heads, or allow more with --max-bytes"
+        )
+    kept = _best(model, protein, choice, fits, labels)
+    pairs = "those that the profile calls a kind of pair, and " if labels else ""
+    notes.append(
+        f"This page shows {fits} of {count} heads, {pairs}those that are focused and reach far on "
+        f"the first {min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
+        f"{max_bytes / 1e6:,.0f} MB; others can be named with --heads."
+    )
+    return Plan(kept, False, notes)
+
+
+def _best(
+    model: "Esm2", protein: Protein, choice: HeadChoice, count: int, labels: "Labels | None"
+) -> HeadChoice:
+    score: dict[tuple[int, int], float] = {}
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
+        for head, of_head in zip(heads, maps.float().cpu().numpy(), strict=True):
+            found = HeadMap(of_head[1:-1, 1:-1], of_head[1:-1, 0], of_head[1:-1, -1])
+            known = facts(found, None)
+            score[layer, head] = known["focus"] * min(known["distance"], FAR_ENOUGH)
+            if labels is not None and labels.heads[head_name(layer, head)].family == "pair":
+                score[layer, head] += FAR_ENOUGH  # more than any other can have
+
+    items = [(0, protein)]
+    for _ in compute(model, items, choice, take, long="truncate", batch_tokens=2_048):
+        pass
+    order = np.argsort([-score[head] for head in choice.heads], kind="stable")[:count]
+    return choose_heads(
+        [head_name(*choice.heads[i]) for i in order],
+        "all",
+        of_layers=choice.of_layers,
+        of_heads=choice.of_heads,
+    )

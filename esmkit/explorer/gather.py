@@ -1,0 +1,296 @@
+"""Everything one page shows, computed: heads, contacts, structure, labels, where it comes from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esmkit._version import __version__
+from esmkit.attention import Piece, compute
+from esmkit.errors import InputError, OptionError
+from esmkit.explorer.budget import Plan, plan_heads
+from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
+from esmkit.explorer.labels import Labels, read_labels
+from esmkit.explorer.page import Explorer
+from esmkit.explorer.trace import Trace, run_trace
+from esmkit.explorer.truth import Truth, truth_of
+from esmkit.maps import choose_heads, head_name
+from esmkit.model import Esm2
+from esmkit.policies import Long, cut_into_pieces
+from esmkit.sequences import Protein, clean_proteins
+from esmkit.structure import Structure, read_structure
+
+if TYPE_CHECKING:
+    from esmkit.heads.result import HeadProfile
+
+__all__ = ["MAX_BYTES", "MAX_RESIDUES_SHOWN", "explore"]
+
+MAX_BYTES = 60_000_000
+"""Of a page; what does not fit is left out, heads last."""
+
+MAX_RESIDUES_SHOWN = 5_000
+"""A browser holds a map of 5,000 x 5,000 weights in 100 MB."""
+
+NOTABLE = 1 / 255
+"""Difference between the page's weights and the model's from which the page says so at its top."""
+
+NEVER_SEEN = 65_535
+"""Code of a contact probability that is not known."""
+
+
+def explore(
+    model: Esm2,
+    protein: str | Protein,
+    *,
+    structure: "Structure | str | Path | None" = None,
+    profile: "HeadProfile | str | Path | None" = None,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    max_bytes: int = MAX_BYTES,
+    command: str = "",
+) -> Explorer:
+    """Make a page on which the attention of one protein can be walked through.
+
+    The page holds the 16-bit queries, keys and values of the reference encoder, from which the
+    browser makes each map when it is opened; :attr:`Explorer.check` says how far these maps are
+    from the model's own. It needs no network and no server.
+
+    Parameters
+    ----------
+    model : Esm2
+    protein : str or Protein
+        A sequence or a Protein, of at most 5,000 residues.
+    structure : Structure, or path FILE or FILE:CHAIN, optional
+        Of the same protein: adds distances, true contacts, secondary structure, and scores.
+    profile : HeadProfile or path, optional
+        From :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote: names and
+        colours the heads.
+    heads : str or sequence of str, optional
+        Names such as ``L5H4``, or ``L5`` for a whole layer; by default all heads of ``layers``, or
+        as many as fit into ``max_bytes``, focused ones that reach far first.
+    layers : int, sequence of int, or 'all'
+        Attention layers 0..N-1, or negatives from the end.
+    long : {'window', 'whole', 'truncate', 'error'}
+        As in :class:`esmkit.policies.AttentionOptions`.
+    max_bytes : int
+        Of the page.
+    command : str
+        For the provenance.
+
+    Returns
+    -------
+    Explorer
+        Shows itself in Jupyter; ``.save(path)`` writes the file.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Bokeh is not installed.
+    InputError, OptionError
+        With the record and the remedy.
+
+    Examples
+    --------
+    >>> page = esmkit.explore(esmkit.load(), "MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
+    >>> page.save("page.html")                                             # doctest: +SKIP
+    """
+    from esmkit.explorer.figures import need_bokeh
+
+    need_bokeh()
+    one, pieces = _one_protein(protein, long)
+    if structure is not None and not isinstance(structure, Structure):
+        structure = read_structure(str(structure))
+    truth = truth_of(one, structure) if structure is not None else None
+    labels = read_labels(profile, model) if profile is not None else None
+    named = [heads] if isinstance(heads, str) else heads
+    choice = choose_heads(
+        named,
+        [layers] if isinstance(layers, int) else layers,
+        of_layers=model.layers,
+        of_heads=model.heads,
+    )
+    plan = plan_heads(
+        model, one, pieces, choice, named=named is not None, max_bytes=max_bytes, labels=labels
+    )
+    trace = run_trace(model, one.sequence, pieces, plan.choice, strips=plan.strips)
+    check = compare(model, one, trace, long)
+    rows, arrays = _heads(trace, truth, labels)
+    arrays |= _layers(trace)
+    data = {
+        "id": one.id,
+        "header": one.header,
+        "sequence": one.sequence,
+        "pieces": [list(piece) for piece in pieces],
+        "model": _model(model),
+        "heads": rows,
+        "layers": _layer_facts(trace),
+        "labels": {"source": labels.source, "note": labels.note} if labels else None,
+        "structure": _structure(truth, arrays),
+        "contacts": _contacts(model, one, structure, long, arrays),
+        "check": check,
+        "notes": _notes(plan, labels, check, model),
+        "esmkit": __version__,
+        "command": command,
+    }
+    return Explorer(data, arrays)
+
+
+def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Esm2) -> list[str]:
+    notes = list(plan.notes)
+    if labels is not None and labels.note:
+        notes.append(labels.note)
+    if check["largest"] > NOTABLE:
+        notes.append(
+            f"The weights of this page differ by up to {check['largest']:.2g} (in {check['where']}) "
+            f"from those that the model computed in {str(model.dtype).removeprefix('torch.')}: maps "
+            "are made from float32 queries and keys."
+        )
+    return notes
+
+
+def _one_protein(protein: str | Protein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
+    """Return the protein as it is read, truncated if that was asked for, and its windows."""
+    if not isinstance(protein, str | Protein):
+        raise InputError(
+            f"a page is about one protein: give a sequence or a Protein, not {type(protein).__name__}"
+        )
+    one = next(iter(clean_proteins([protein])))
+    pieces = cut_into_pieces(one, long)
+    one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
+    if len(one) > MAX_RESIDUES_SHOWN:
+        raise OptionError(
+            f"{one.id!r} has {len(one):,} residues and a page shows at most "
+            f"{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use --long truncate"
+        )
+    return one, pieces
+
+
+def _model(model: Esm2) -> dict[str, Any]:
+    return {
+        "checkpoint": model.checkpoint.to_dict(),
+        "layers": model.layers,
+        "heads": model.heads,
+        "width": model.width,
+        "headWidth": model.width // model.heads,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+    }
+
+
+def compare(model: Esm2, protein: Protein, trace: Trace, long: Long) -> dict[str, Any]:
+    """Return the largest difference between the page's weights and the model's own maps.
+
+    Returns
+    -------
+    dict
+        ``largest``, in units of weight (0 to 1), BOS and EOS included, and ``where``.
+    """
+    first = np.cumsum([0] + [stop - start + 2 for start, stop in trace.pieces])
+    worst: dict[str, Any] = {"largest": 0.0, "where": ""}
+
+    def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
+        tokens = piece.stop - piece.start + 2
+        for head, theirs in zip(heads, maps.float().cpu().numpy(), strict=True):
+            ours = rows_of(trace.heads[layer, head], int(first[piece.index]), tokens)
+            difference = float(np.abs(ours - theirs).max())
+            if difference >= worst["largest"]:
+                worst.update(largest=difference, where=head_name(layer, head))
+
+    choice = choose_heads(
+        [head_name(*head) for head in trace.heads],
+        "all",
+        of_layers=model.layers,
+        of_heads=model.heads,
+    )
+    for _ in compute(model, [(0, protein)], choice, take, long=long, batch_tokens=2_048):
+        pass
+    return worst
+
+
+def _heads(
+    trace: Trace, truth: Truth | None, labels: Labels | None
+) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """Return the facts of each head, and its arrays."""
+    rows, arrays, small = [], {}, []
+    for (layer, head), packed in trace.heads.items():
+        name = head_name(layer, head)
+        found = head_map(packed, trace.pieces)
+        picture, _ = thumbnail(found.weights)
+        small.append(picture)
+        known = facts(found, truth)
+        row = {"name": name, "layer": layer, "head": head, "scales": packed.scales, **known}
+        if labels is not None:
+            given = labels.heads[name]
+            row |= {"label": given.label, "evidence": given.evidence, "family": given.family}
+        rows.append(row)
+        arrays[f"head-{name}"] = _bytes(packed.query, packed.key, packed.value)
+        arrays[f"contribution-{name}"] = _bytes(packed.contribution)
+    arrays["thumbnails"] = b"".join(picture.tobytes() for picture in small)
+    return rows, arrays
+
+
+def _layers(trace: Trace) -> dict[str, bytes]:
+    arrays = {}
+    for number, layer in trace.layers.items():
+        arrays[f"lengths-{number}"] = _bytes(layer.lengths)
+        if layer.output is not None:
+            arrays[f"before-{number}"] = _bytes(layer.before, layer.before_scales)
+            arrays[f"added-{number}"] = _bytes(layer.added, layer.added_scales)
+            arrays[f"output-{number}"] = _bytes(layer.output)
+    return arrays
+
+
+def _layer_facts(trace: Trace) -> dict[str, Any]:
+    return {
+        str(number): {"outputScale": layer.output_scale if layer.output is not None else None}
+        for number, layer in trace.layers.items()
+    }
+
+
+def _structure(truth: Truth | None, arrays: dict[str, bytes]) -> dict[str, Any] | None:
+    if truth is None:
+        return None
+    arrays["coordinates"] = _bytes(truth.cb)
+    return {
+        "name": truth.name,
+        "secondary": truth.secondary,
+        "numbers": truth.numbers,
+        "resolved": truth.length,
+        "aligned": truth.aligned,
+        "identity": truth.identity,
+        "contacts": int(np.triu(truth.contacts).sum()),
+        "notes": truth.notes,
+    }
+
+
+def _contacts(
+    model: Esm2,
+    protein: Protein,
+    structure: Structure | None,
+    long: Long,
+    arrays: dict[str, bytes],
+) -> dict[str, Any] | None:
+    """Predict contacts, score them on the structure if there is one."""
+    if not model.has_contact_head:
+        return None
+    contacts = model.contacts(protein, long=long)
+    upper = contacts.probability[np.triu_indices(len(contacts), 1)]
+    codes = np.where(np.isnan(upper), NEVER_SEEN, np.round(np.nan_to_num(upper) * (NEVER_SEEN - 1)))
+    arrays["probabilities"] = _bytes(codes.astype("<u2"))
+    scores = None
+    if structure is not None:
+        scores = contacts.score(structure).reset_index().to_dict("records")
+    return {"source": contacts.source, "scores": scores}
+
+
+def _bytes(*arrays: NDArray[Any] | None) -> bytes:
+    """Return arrays one after the other, little-endian as in every browser."""
+    return b"".join(
+        np.ascontiguousarray(a, a.dtype.newbyteorder("<")).tobytes()
+        for a in arrays
+        if a is not None
+    )

@@ -1,0 +1,104 @@
+"""What a profile of ``esmkit heads`` says each head is, from memory or from its folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esmkit.errors import InputError
+from esmkit.plots.profiles import FAMILIES, family
+
+if TYPE_CHECKING:
+    from esmkit.heads.result import HeadProfile
+    from esmkit.model import Esm2
+
+__all__ = ["HeadLabel", "Labels", "read_labels"]
+
+
+@dataclass(frozen=True)
+class HeadLabel:
+    """Label of a head, the evidence for it, and its family (see ``esmkit.plots.profiles``)."""
+
+    label: str
+    evidence: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels by name of head, and where they are from."""
+
+    heads: Mapping[str, HeadLabel]
+    source: str
+    note: str = ""
+
+
+def read_labels(profile: "HeadProfile | str | Path", model: "Esm2") -> Labels:
+    """Return what a profile says about the heads of a model.
+
+    Parameters
+    ----------
+    profile : HeadProfile or path
+        A result of :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote.
+    model : Esm2
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, its tables cannot be read, or it is about a model of another
+        shape.
+    """
+    if isinstance(profile, str | Path):
+        heads, kinds, provenance = _read_folder(Path(profile))
+    else:
+        heads, provenance = profile.heads, profile.provenance
+        effects: Any = profile.effects
+        kinds = dict(zip(effects["property"], effects["kind"], strict=True))
+    found = {
+        str(row["name"]): HeadLabel(
+            str(row["label"]), str(row["evidence"]), _known(family(str(row["label"]), kinds))
+        )
+        for _, row in heads.iterrows()
+    }
+    wanted = {f"L{n}H{h}" for n in range(model.layers) for h in range(model.heads)}
+    if set(found) != wanted:
+        raise InputError(
+            f"the profile is about {len(found)} heads and {model.checkpoint.name} has "
+            f"{len(wanted)}; make one for these weights with `esmkit heads`"
+        )
+    of = provenance.get("checkpoint", {})
+    chains = len(provenance.get("chains", []))
+    note = ""
+    if of.get("sha256") not in (None, model.checkpoint.sha256):
+        note = f"The labels of heads are from a profile of {of.get('name')}, not of these weights."
+    return Labels(
+        found, f"esmkit heads, {of.get('name', 'unknown weights')}, {chains} chains", note
+    )
+
+
+def _known(name: str) -> str:
+    return name if name in FAMILIES else "none"
+
+
+def _read_folder(folder: Path) -> tuple[Any, dict[str, str], dict[str, Any]]:
+    import pandas
+
+    if not folder.is_dir():
+        raise InputError(
+            f"there is no folder {str(folder)!r}; give the folder that `esmkit heads` wrote"
+        )
+    try:
+        heads = pandas.read_csv(folder / "heads.csv", keep_default_na=False)
+        effects = pandas.read_csv(folder / "effects.csv", usecols=["property", "kind"])
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        heads[["name", "label", "evidence"]]
+        if not isinstance(provenance.get("checkpoint", {}), dict):
+            raise ValueError("provenance.json names no checkpoint")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{str(folder)!r} is not a folder that `esmkit heads` wrote ({error}); give one with "
+            "heads.csv, effects.csv and provenance.json"
+        ) from None
+    kinds = dict(zip(effects["property"].astype(str), effects["kind"].astype(str), strict=True))
+    return heads, kinds, provenance

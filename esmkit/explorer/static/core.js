@@ -1,0 +1,282 @@
+"use strict";
+// What all views share: the data of the page, the maps made from it, and one state that every view
+// follows. Text from files reaches the page through textContent only.
+
+const esmkitExplorer = (window.esmkitExplorer = {});
+
+(function (app) {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+
+  app.data = read("data");
+  app.colourTables = read("data-colours");
+  app.sequence = app.data.sequence;
+  app.residues = app.sequence.length;
+  app.heads = new Map(app.data.heads.map((head) => [head.name, head]));
+  app.structure = app.data.structure;
+  app.byId = (id) => document.getElementById(id);
+
+  // ---------------------------------------------------------------------------------- decoding
+
+  const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+  /** Decode one array of the page; its base64 text stays where it is. */
+  app.bytes = function (name) {
+    const found = app.byId("data-" + name);
+    if (!found) return null;
+    if (!LITTLE_ENDIAN) throw new Error("this page needs a little-endian machine");
+    const text = atob(found.textContent);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return bytes.buffer;
+  };
+
+  // Windows of a long protein lie one after the other, each with BOS and EOS around its residues.
+  let first = 0;
+  app.windows = app.data.pieces.map(([start, stop]) => {
+    const piece = { start, stop, first, tokens: stop - start + 2 };
+    first += piece.tokens;
+    return piece;
+  });
+  app.tokens = first;
+
+  /** Remember the last few results of a function of one name; maps are large. */
+  function remember(make, count) {
+    const kept = new Map();
+    return function (name) {
+      if (kept.has(name)) {
+        const value = kept.get(name);
+        kept.delete(name);
+        kept.set(name, value);
+        return value;
+      }
+      const value = make(name);
+      kept.set(name, value);
+      if (kept.size > count) kept.delete(kept.keys().next().value);
+      return value;
+    };
+  }
+
+  /** Queries, keys and values of a head: Float32Array, tokens x head width each. */
+  app.vectors = remember(function (name) {
+    const head = app.heads.get(name);
+    const codes = new Int16Array(app.bytes("head-" + name));
+    const size = codes.length / 3;
+    const part = (n) => Float32Array.from(codes.subarray(n * size, (n + 1) * size), (c) => c * head.scales[n]);
+    return { query: part(0), key: part(1), value: part(2) };
+  }, 4);
+
+  /** Scores of one query token against all tokens of its window, before the softmax. */
+  app.scoresOf = function (vectors, window, token) {
+    const width = app.data.model.headWidth;
+    const scores = new Float64Array(window.tokens);
+    const q = (window.first + token) * width;
+    for (let s = 0; s < window.tokens; s++) {
+      const k = (window.first + s) * width;
+      let sum = 0;
+      for (let d = 0; d < width; d++) sum += vectors.query[q + d] * vectors.key[k + d];
+      scores[s] = sum;
+    }
+    return scores;
+  };
+
+  /** Turn scores into weights that sum to 1. */
+  app.softmax = function (scores) {
+    let top = -Infinity;
+    for (const s of scores) if (s > top) top = s;
+    let total = 0;
+    const weights = new Float64Array(scores.length);
+    for (let i = 0; i < scores.length; i++) total += weights[i] = Math.exp(scores[i] - top);
+    for (let i = 0; i < scores.length; i++) weights[i] /= total;
+    return weights;
+  };
+
+  /** The map of a head: weights R x R by [query, key], and what goes to BOS and EOS. */
+  app.mapOf = remember(function (name) {
+    const size = app.residues;
+    const vectors = app.vectors(name);
+    const weights = new Float32Array(size * size);
+    const bos = new Float32Array(size);
+    const eos = new Float32Array(size);
+    const rows = new Float32Array(size);
+    const several = app.windows.length > 1;
+    const seen = several ? new Uint8Array(size * size) : null;
+    for (const window of app.windows) {
+      for (let token = 1; token < window.tokens - 1; token++) {
+        const row = app.softmax(app.scoresOf(vectors, window, token));
+        const query = window.start + token - 1;
+        const at = query * size + window.start - 1;
+        bos[query] += row[0];
+        eos[query] += row[window.tokens - 1];
+        rows[query] += 1;
+        for (let s = 1; s < window.tokens - 1; s++) {
+          weights[at + s] += row[s];
+          if (several) seen[at + s] += 1;
+        }
+      }
+    }
+    if (several) {
+      for (let i = 0; i < weights.length; i++) weights[i] = seen[i] ? weights[i] / seen[i] : NaN;
+      for (let i = 0; i < size; i++) {
+        bos[i] /= rows[i];
+        eos[i] /= rows[i];
+      }
+    }
+    return { weights, bos, eos };
+  }, 2);
+
+  /** Symmetrise a map and take off its average product, as contact heads do. */
+  app.corrected = remember(function (name) {
+    const size = app.residues;
+    const { weights } = app.mapOf(name);
+    const values = new Float32Array(size * size);
+    const sums = new Float64Array(size);
+    let total = 0;
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j < size; j++) {
+        const both = weights[i * size + j] + weights[j * size + i];
+        values[i * size + j] = both;
+        if (both === both) sums[i] += both;
+      }
+      total += sums[i];
+    }
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j < size; j++) values[i * size + j] -= (sums[i] * sums[j]) / (total || 1);
+    }
+    return values;
+  }, 1);
+
+  /** The values that are shown: weights, or the corrected map. */
+  app.shown = () => (app.state.apc ? app.corrected(app.state.head) : app.mapOf(app.state.head).weights);
+
+  // -------------------------------------------------------------------------- what is known
+
+  const coordinates = app.structure ? new Float32Array(app.bytes("coordinates")) : null;
+
+  /** Distance of two residues in Å, between Cβ (glycine: Cα); NaN where it is not known. */
+  app.distance = function (i, j) {
+    if (!coordinates) return NaN;
+    const x = coordinates[3 * i] - coordinates[3 * j];
+    const y = coordinates[3 * i + 1] - coordinates[3 * j + 1];
+    const z = coordinates[3 * i + 2] - coordinates[3 * j + 2];
+    return Math.fround(Math.sqrt(x * x + y * y + z * z));
+  };
+
+  app.CONTACT = 8;
+  app.isContact = (i, j) => i !== j && app.distance(i, j) < app.CONTACT;
+
+  const codes = app.data.contacts ? new Uint16Array(app.bytes("probabilities")) : null;
+
+  /** Predicted probability of contact; NaN where there is none. */
+  app.probability = function (i, j) {
+    if (!codes || i === j) return NaN;
+    const [a, b] = i < j ? [i, j] : [j, i];
+    const code = codes[a * app.residues - (a * (a + 1)) / 2 + (b - a - 1)];
+    return code === 65535 ? NaN : code / 65534;
+  };
+
+  const SECONDARY = {
+    H: "α-helix", G: "3-10 helix", I: "π-helix", E: "β-strand", B: "β-bridge", T: "turn",
+    S: "bend", "-": "coil", P: "PPII helix", ".": "not known",
+  };
+
+  app.secondary = (i) => (app.structure ? app.structure.secondary[i] : ".");
+  app.secondaryName = (i) => SECONDARY[app.secondary(i)] || "not known";
+
+  /** Helices and strands: first and last residue from 0, and which of the two. */
+  app.elements = function () {
+    const kinds = { H: "helix", G: "helix", I: "helix", E: "strand", B: "strand" };
+    const found = [];
+    for (let i = 0; i < app.residues; i++) {
+      const kind = kinds[app.secondary(i)];
+      const before = found[found.length - 1];
+      if (kind && before && before.kind === kind && before.last === i - 1) before.last = i;
+      else if (kind) found.push({ first: i, last: i, kind });
+    }
+    return found;
+  };
+
+  /** Name of a residue: letter and number from 1. */
+  app.residue = (i) => app.sequence[i] + (i + 1);
+
+  /** The same with its number in the structure where that is another, and secondary structure. */
+  app.describe = function (i) {
+    let text = app.residue(i);
+    if (!app.structure) return text;
+    const theirs = app.structure.numbers[i];
+    if (theirs && theirs !== String(i + 1)) text += ` (${theirs} in the structure)`;
+    return `${text}, ${app.secondaryName(i)}`;
+  };
+
+  app.tick = (tick) => {
+    const number = Math.round(tick);
+    if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return "";
+    return app.residue(number - 1);
+  };
+
+  /** The same for tokens: BOS is 0, EOS follows the last residue. */
+  app.tokenTick = (tick) => (tick === 0 ? "BOS" : tick === app.residues + 1 ? "EOS" : app.tick(tick));
+
+  // --------------------------------------------------------------------------------- numbers
+
+  /** A number with about three digits; a true minus sign. */
+  app.number = function (value, digits = 3) {
+    if (value === null || value === undefined || Number.isNaN(value)) return "not known";
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    const text = size < 1e-4 ? value.toExponential(1) : String(Number(value.toPrecision(digits)));
+    return text.replace("-", "−");
+  };
+
+  app.percent = (share) => (share === null || Number.isNaN(share) ? "not known" : `${app.number(100 * share, 2)} %`);
+
+  // ----------------------------------------------------------------------------------- state
+
+  app.state = {
+    head: app.data.heads[0].name, // the head that is open
+    query: null, key: null, // the picked pair, from 0
+    threshold: 0, apc: false, truth: true, scale: "linear",
+    brush: null, // {q0, q1, k0, k1, either}: residues from 0, both ends included
+    top: 50, separation: 6,
+    sort: { column: "weight", down: true },
+  };
+
+  const listeners = [];
+  app.follow = (keys, listener) => listeners.push({ keys, listener });
+
+  /** Change the state and tell every view that follows one of the changed keys. */
+  app.set = function (changes) {
+    const changed = Object.keys(changes).filter((key) => app.state[key] !== changes[key]);
+    if (!changed.length) return;
+    Object.assign(app.state, changes);
+    for (const { keys, listener } of listeners) {
+      if (keys.some((key) => changed.includes(key))) listener(changed);
+    }
+  };
+
+  /** Tell whether a pair is in the brushed region. */
+  app.inBrush = function (query, key) {
+    const b = app.state.brush;
+    if (!b) return true;
+    const q = query >= b.q0 && query <= b.q1;
+    const k = key >= b.k0 && key <= b.k1;
+    return b.either ? q || k : q && k;
+  };
+
+  // Events of Bokeh figures, by figure and event
+  const handlers = {};
+  app.on = (figure, event, handler) => (handlers[`${figure}/${event}`] = handler);
+  app.fromBokeh = function (figure, event) {
+    const handler = handlers[`${figure}/${event.event_name}`];
+    if (handler) handler(event);
+  };
+
+  /** Make an element with text; attributes as given. */
+  app.make = function (tag, text, attributes = {}) {
+    const element = document.createElement(tag);
+    if (text !== undefined && text !== null) element.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+
+  app.clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+})(esmkitExplorer);

@@ -1,0 +1,69 @@
+"use strict";
+// Words around the views, and the order in which they start.
+
+(function (app) {
+  function names() {
+    const { id, header } = app.data;
+    app.byId("title").textContent = id;
+    const rest = header.startsWith(id) ? header.slice(id.length).trim() : header;
+    app.byId("header").firstElementChild.textContent = rest;
+    const notes = app.byId("notes");
+    for (const note of app.data.notes) notes.append(app.make("li", note));
+    if (app.data.model.checkpoint.note) notes.append(app.make("li", app.data.model.checkpoint.note));
+    notes.hidden = !notes.children.length;
+  }
+
+  function provenance() {
+    const { checkpoint, layers, heads, dtype, device } = app.data.model;
+    const { structure, contacts, check, labels, pieces } = app.data;
+    const rows = [
+      ["Protein", `${app.data.id}, ${app.residues} residues${pieces.length > 1 ? `, read in ${pieces.length} overlapping windows` : ""}`],
+      ["Weights", `${checkpoint.name} (${checkpoint.official ? "official" : "not official"}): ${layers} layers of ${heads} heads`],
+      ["Source", `${checkpoint.source}${checkpoint.revision ? `, revision ${checkpoint.revision}` : ""}`],
+      ["SHA-256", checkpoint.sha256],
+    ];
+    if (structure)
+      rows.push(["Structure", `${structure.name}: ${structure.aligned} residues aligned with the sequence, ${app.percent(structure.identity)} identical; ${structure.contacts} contacts (Cβ closer than 8 Å)${structure.notes.length ? `. ${structure.notes.join(". ")}` : ""}`]);
+    if (contacts) rows.push(["Contacts", contacts.source]);
+    if (labels) rows.push(["Labels of heads", labels.source]);
+    rows.push(
+      ["Numbers", `Maps are made in the browser from the queries and keys of esmkit's reference encoder, held in 16 bits. The largest difference of a weight from the model's own (${dtype} on ${device}) is ${app.number(check.largest, 2)}, in ${check.where}. Thumbnails have 8 bits, residual streams 8 bits for each token.`],
+      ["Made with", `esmkit ${app.data.esmkit}${app.data.command ? `: ${app.data.command}` : ""}`]);
+    for (const [name, text] of rows) app.byId("provenance").append(app.make("dt", name), app.make("dd", text));
+  }
+
+  /** Open the head that is best on this structure, or one that a profile says sees contacts, or one
+   *  that is focused and reaches far: most of the focused heads only watch a neighbour. */
+  function first() {
+    const best = (heads, value) => heads.reduce((a, b) => ((value(b) ?? -1) > (value(a) ?? -1) ? b : a)).name;
+    const { heads } = app.data;
+    if (app.structure) return best(heads, (head) => head.precision_half);
+    const named = heads.filter((head) => /contact/.test(head.label || ""));
+    return best(named.length ? named : heads, (head) => head.focus * Math.min(head.distance, 30));
+  }
+
+  async function start() {
+    app.state.head = first();
+    names();
+    provenance();
+    app.startHeads();
+    await app.embedFigures();
+    app.startMap();
+    app.startLinks();
+    app.startArcs();
+    app.startContacts();
+    app.startSteps();
+    app.byId("head").value = app.state.head;
+    app.applyTheme();
+    if (app.links.length) app.set({ query: app.links[0].query, key: app.links[0].key });
+    else app.pickResidue(0);
+    document.documentElement.dataset.ready = "true";
+  }
+
+  start().catch((error) => {
+    const place = app.byId("problem");
+    place.hidden = false;
+    place.textContent = `This page could not start: ${error.message}. It is tested in Chromium; any browser from 2022 on should do.`;
+    console.error(error);
+  });
+})(esmkitExplorer);

@@ -1,0 +1,151 @@
+"""``esmkit explore`` from FASTA and structure to pages."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esmkit.errors import InputError, OptionError
+from esmkit.explorer.figures import need_bokeh
+from esmkit.figures import check_folder, file_name
+from esmkit.runs import Say
+from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.store import check_output, disk_errors
+from esmkit.structure import Structure, read_structure, split_chain
+
+if TYPE_CHECKING:
+    from esmkit.model import Esm2
+
+__all__ = ["MOST_PAGES", "explore_to_files"]
+
+MOST_PAGES = 20
+"""Pages of one call, unless forced: each is megabytes, and made to be looked at."""
+
+
+def explore_to_files(
+    model: "Callable[[], Esm2]",
+    sources: Sequence[str],
+    output: Path | None,
+    *,
+    structure: str | None = None,
+    on_invalid: OnInvalid = "error",
+    force: bool = False,
+    say: Say = lambda text: None,
+    progress: bool = False,
+    **options: Any,
+) -> list[Path]:
+    """Write a page for each protein.
+
+    Parameters
+    ----------
+    model : callable
+        Asked once what comes before has been found good.
+    sources : sequence of str
+        FASTA files; none with a structure, whose sequence is then used.
+    output : Path, optional
+        The page of one protein, or the folder for those of several; by default ``STEM.html`` and
+        ``STEM.explorer`` in the current folder.
+    structure : str, optional
+        FILE or FILE:CHAIN, of one of the proteins.
+    on_invalid : {'error', 'replace', 'skip'}
+    force : bool
+        Overwrite, and make more than 20 pages.
+    say : callable
+        Told of each page.
+    progress : bool
+        Show a progress bar on standard error.
+    **options
+        For :func:`esmkit.explore`.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    from tqdm import tqdm
+
+    need_bokeh()
+    truth = None
+    if structure is not None:
+        truth = read_structure(*split_chain(structure))
+    proteins = list(read_fasta(list(sources), on_invalid=on_invalid)) if sources else []
+    if not sources and truth is not None:
+        proteins = [truth.protein]
+    if not proteins:
+        raise InputError("no protein is left to show; give a FASTA file, or a --structure")
+    if len(proteins) > MOST_PAGES and not force:
+        raise OptionError(
+            f"{len(proteins):,} proteins make as many pages of some megabytes; give a FASTA file "
+            f"with at most {MOST_PAGES}, or --force"
+        )
+    beside = {} if truth is None else {_which(truth, proteins): truth}
+    targets = _targets(proteins, sources, output, force=force)
+
+    from esmkit.explorer.gather import explore
+
+    loaded = model()
+    for protein in tqdm(proteins, "pages", unit="page", disable=not progress or len(proteins) < 2):
+        page = explore(loaded, protein, structure=beside.get(protein.id), **options)
+        path = targets[protein.id]
+        page.save(path, force=force)
+        for note in page.data["notes"]:
+            say(f"{protein.id}: {note}")
+        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    return list(targets.values())
+
+
+def _which(structure: Structure, proteins: Sequence[Protein]) -> str:
+    """Return the ID of the protein that a structure is of."""
+    from esmkit.contacts.alignment import match
+
+    best: tuple[float, str] | None = None
+    error: InputError | None = None
+    for protein in proteins:
+        try:
+            identity = match(protein.id, protein.sequence, structure).identity
+        except InputError as mismatch:
+            error = mismatch
+            continue
+        if best is None or identity > best[0]:
+            best = (identity, protein.id)
+    if best is not None:
+        return best[1]
+    if len(proteins) == 1 and error is not None:
+        raise error
+    raise InputError(
+        f"structure {structure.id!r} is of none of the {len(proteins):,} proteins; give the "
+        "structure of one of them, or name its chain: FILE:CHAIN"
+    )
+
+
+def _targets(
+    proteins: Sequence[Protein], sources: Sequence[str], output: Path | None, *, force: bool
+) -> dict[str, Path]:
+    """Return where each page goes, and make sure that it can go there."""
+    stem = file_name(proteins[0].id) if not sources or sources[0] == "-" else _stem(sources[0])
+    if len(proteins) == 1:
+        target = output or Path(f"{stem}.html")
+        if target.suffix.lower() not in (".html", ".htm"):
+            raise OptionError(f"a page is an HTML file; end the name {str(target)!r} in .html")
+        check_output(target, force=force)
+        return {proteins[0].id: target}
+    folder = output or Path(f"{stem}.explorer")
+    if folder.suffix.lower() in (".html", ".htm"):
+        raise OptionError(
+            f"{len(proteins)} proteins make as many pages; -o names a folder for them, not "
+            f"{str(folder)!r}"
+        )
+    check_folder(folder, force=force)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return {protein.id: folder / f"{file_name(protein.id)}.html" for protein in proteins}
+
+
+ENDINGS = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
+"""Of FASTA files."""
+
+
+def _stem(source: str) -> str:
+    name = Path(source).name
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return name or "protein"
