@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from benchmarks import attention, contacts, gpu, scaling
-from benchmarks.embed import PROGRAMS, agreement
+from benchmarks.embed import PROGRAMS, SLOW, agreement
 from benchmarks.harness import machine, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
 
@@ -37,11 +37,14 @@ def embed(rounds: int, full: bool, proteins: int) -> list[str]:
         few = str(write_fasta(chosen[:12], Path(folder) / "few.fasta"))
         apart = agreement(few, Path(folder))
         results = run_in_turn("benchmarks.embed", list(PROGRAMS), {"fasta": fasta}, rounds)
+        slow = run_in_turn("benchmarks.others", list(SLOW), {"fasta": few}, 1)
+        slow |= run_in_turn("benchmarks.embed", [OURS], {"fasta": few}, 1)
     lines = [f"{len(chosen):,} proteins, {residues:,} residues, means to a file:", ""]
     lines += table(results, OURS)
     lines += ["", "Largest difference of a mean embedding from esmkit's, on 12 of the proteins: "]
     lines[-1] += "; ".join(f"{n} {value:.1e}" for n, value in apart.items() if n != OURS) + "."
-    return lines
+    lines += ["", f"On these 12 ({sum(map(len, chosen[:12])):,} residues), once:", ""]
+    return lines + table(slow, OURS)
 
 
 PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {

@@ -1,6 +1,5 @@
 """Esm2: Hugging Face's ``EsmModel`` with packed batches, exact token dropout and honest errors."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -8,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from transformers import EsmModel
-from transformers.models.esm import modeling_esm
 
 from esmkit import packing
 from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.kernels import speed_up
 from esmkit.network import load_network
 
 if TYPE_CHECKING:
@@ -56,12 +54,6 @@ def choose_device(device: str) -> torch.device:
     if not there.get(chosen.type, False):
         raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
     return chosen
-
-
-# oneDNN keeps a compiled primitive, with scratch memory, for each of the last 1,024 shapes it has
-# seen. Packs have ever new shapes: on a proteome of 2,100 proteins that cost 0.7 GB, growing from
-# start to end, for no gain in time. Read when the first primitive is made; a user's value stays.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
 
 
 class Esm2:
@@ -322,25 +314,10 @@ class Esm2:
         return attention(self, proteins, **options)  # type: ignore[arg-type]
 
 
-class _FusedIntermediate(modeling_esm.EsmIntermediate):
-    """The first half of the feed-forward layer with PyTorch's one-pass exact GELU.
-
-    transformers spells the same erf formula out in four passes over memory; the two differ by
-    rounding: on the demo proteins the largest difference of the last hidden state from Hugging
-    Face's is 1.2e-5 with this one and 9.3e-6 with theirs.
-    """
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(self.dense(hidden_states))
-
-
 def _prepare(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:
-    """Move to device and dtype, switch to packed attention and the fused GELU."""
+    """Move to device and dtype, switch to packed attention and the faster kernels."""
     packing.register()
     network.set_attn_implementation(packing.PACKED_ATTENTION)
-    for module in network.modules():
-        if type(module) is modeling_esm.EsmIntermediate:
-            module.__class__ = _FusedIntermediate
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.to(device=device, dtype=dtype)  # type: ignore[call-arg] - pyright loses the overload
     network.eval().requires_grad_(False)
@@ -349,6 +326,7 @@ def _prepare(network: EsmModel, device: torch.device, dtype: torch.dtype) -> Esm
     for name, buffer in network.named_buffers():
         if name.endswith("inv_freq"):
             buffer.data = buffers[name].to(device=device, dtype=torch.float32)
+    speed_up(network)
     return network
 
 

@@ -85,11 +85,12 @@ def random_sequence(length: int, seed: int) -> str:
 def assert_close(actual: object, expected: object) -> None:
     """Compare two float32 computations of the same hidden states.
 
-    Orders of summation differ. On the real checkpoint single values differ from float64 by up to
-    1e-5 in Hugging Face's own forward too (values up to 5 after the final norm, 50 before it),
-    hence an absolute and a relative part.
+    Orders of summation differ. On the real checkpoint (values up to 5 after the final norm, 50
+    before it) Hugging Face's own forward is up to 9.6e-6 from float64, esmkit's up to 1.2e-5, so
+    that the two may be further apart than either; and a value is rounded in proportion to its size,
+    hence the relative part.
     """
-    np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(actual, expected, atol=1.5e-5, rtol=1e-5)  # type: ignore[arg-type]
 
 
 def write_fasta(path: Path, records: dict[str, str]) -> Path:

@@ -17,7 +17,7 @@ LEVELS = [
     {"sequences", "report", "inputs"},
     {
         *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
-        *("reference", "blueprint", "network", "maps", "maps_file", "runs", "tables"),
+        *("reference", "blueprint", "network", "kernels", "maps", "maps_file", "runs", "tables"),
         *("structure", "data"),
     },
     {"model"},

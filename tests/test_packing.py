@@ -241,3 +241,49 @@ def test_blocks_of_heads_hold_each_once_and_fit(heads: int, tokens: int):
     assert [head for block in blocks for head in block] == list(range(heads))
     for block in blocks:
         assert len(block) == 1 or len(block) * tokens * tokens * 4 <= packing.BLOCK_BYTES
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_maps_made_side_by_side_are_the_same_and_in_the_same_order(tiny, sequences, threads: int):
+    """What is prepared comes to the sink as the maps themselves would, whatever the threads."""
+    before = torch.get_num_threads()
+    pack = packing.pack(sequences)
+    wanted: list[tuple[int, int, list[int], np.ndarray]] = []
+    found: list[tuple[int, int, list[int], np.ndarray]] = []
+    inside = set()
+
+    def prepare(maps: torch.Tensor) -> np.ndarray:
+        inside.add((torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        return 2 * maps.numpy()
+
+    try:
+        torch.set_num_threads(threads)
+        tiny.forward(pack, [2], sink=lambda la, p, h, m: wanted.append((la, p, [*h], m.numpy())))
+        tiny.forward(
+            pack, [2], sink=lambda la, p, h, m: found.append((la, p, [*h], m)), prepare=prepare
+        )
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert inside == {(1, True)}
+    assert [x[:3] for x in found] == [x[:3] for x in wanted]
+    assert len(found) == 2 * len(sequences)
+    for (*_, ours), (*_, theirs) in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, 2 * theirs, rtol=1e-6, atol=0)
+
+
+def test_what_goes_wrong_side_by_side_ends_the_pass(tiny, sequences, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(packing, "BLOCK_BYTES", 1)  # a head a block
+    taken = []
+
+    def prepare(maps: torch.Tensor) -> torch.Tensor:
+        if len(taken) >= 3:
+            raise ValueError("no more")
+        return maps
+
+    with pytest.raises(ValueError, match="no more"):
+        tiny.forward(
+            packing.pack(sequences), [2], sink=lambda *what: taken.append(what), prepare=prepare
+        )
+    assert 3 <= len(taken) <= 6  # those already made

@@ -29,10 +29,11 @@ def packed(real: Esm2, proteins: list[Protein]) -> list[np.ndarray]:
 def check_against(states: np.ndarray, oracle: np.ndarray) -> None:
     assert_close(states[-1], oracle[-1])
     # Before the final norm the residual stream holds values up to 50 beside values near 0, and
-    # float32 rounds all of them on the scale of the large ones (8 ulps of 50 are 3e-5).
+    # float32 rounds all of them on the scale of the large ones (26 ulps of 50 are 1e-4;
+    # measured: 1.5e-6 of the largest value, and Hugging Face itself is 1.1e-6 from float64).
     for layer, expected in zip(states[:-1], oracle[:-1], strict=True):
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(layer, expected, rtol=0, atol=1e-6 * max(scale, 10))
+        np.testing.assert_allclose(layer, expected, rtol=0, atol=2e-6 * max(scale, 10))
     # What `esmkit embed` writes by default, strictly within 1e-5 (measured: 1.5e-6)
     pooled, expected = states[-1, 1:-1].mean(0), oracle[-1, 1:-1].mean(0)
     np.testing.assert_allclose(pooled, expected, rtol=0, atol=1e-5)

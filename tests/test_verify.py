@@ -80,13 +80,13 @@ def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
 
 def test_a_wrong_map_is_caught_and_located(tiny: Esm2, proteins, monkeypatch):
     class Tampering(packing.MapStream):
-        def __init__(self, pack, sink, heads=None):
+        def __init__(self, pack, sink, heads=None, **options):
             def tampered(layer: int, place: int, heads, maps: torch.Tensor) -> None:
                 if layer == 1 and maps.shape[-1] == 27:
                     maps[list(heads).index(2), 5, 6] += 3e-5
                 sink(layer, place, heads, maps)
 
-            super().__init__(pack, tampered, heads)
+            super().__init__(pack, tampered, heads, **options)
 
     monkeypatch.setattr(packing, "MapStream", Tampering)
     result = verify(tiny, proteins)

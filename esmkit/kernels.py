@@ -1,0 +1,108 @@
+"""Faster forms of what an EsmModel consists of, on a CPU: the same formulas, in fewer passes.
+
+The class of a module is changed in the one network that is given; weights stay where they are, and
+nothing of transformers or PyTorch is patched. Results differ by rounding:
+``tests/test_real_checkpoint.py`` bounds it.
+
+- Matrix products of float32 run in oneDNN. PyTorch has them from MKL, which uses half the width of
+  the registers of processors that are not Intel's: on an AMD EPYC with AVX-512, two threads, 440
+  instead of 190 billion operations a second. The weights need no other layout.
+- GELU and the sum with the residual stream are done as the product is written, not in passes of
+  their own; transformers spells the erf formula of GELU out in four. On other devices GELU has one.
+"""
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import EsmModel
+from transformers.models.esm import modeling_esm
+
+__all__ = ["speed_up"]
+
+# oneDNN keeps a compiled primitive, with scratch memory, for each of the last 1,024 shapes it has
+# seen. Packs have ever new shapes: on a proteome of 2,100 proteins that cost 0.7 GB, growing from
+# start to end. A pack has but a few shapes, each used in every layer: these are worth keeping.
+# Read when the first primitive is made; a user's value stays.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+
+
+FEED_FORWARD_PARTS = 2
+"""Parts of the inner width that are summed one after the other.
+
+On the demo proteins the last hidden state is then at most 1.2e-5 from that in float64, as it is with
+MKL's products; with one part 1.6e-5, at the same speed; with four 1.2e-5 and a tenth slower."""
+
+
+def _onednn() -> Any:
+    """Return oneDNN's linear product with fused operations, or None if this PyTorch lacks it."""
+    if not torch.backends.mkldnn.is_available():
+        return None
+    try:
+        return torch.ops.mkldnn._linear_pointwise
+    except AttributeError:
+        return None
+
+
+class _Linear(nn.Linear):
+    """A linear product by oneDNN."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return _onednn()(input, self.weight, self.bias, "none", [], "")
+
+
+class _Intermediate(modeling_esm.EsmIntermediate):
+    """The first half of the feed-forward layer with a GELU in one pass."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.gelu(self.dense(hidden_states))
+
+
+class _Layer(modeling_esm.EsmLayer):
+    """A layer whose feed-forward half is done in parts of its inner width."""
+
+    def feed_forward_chunk(self, attention_output: torch.Tensor) -> torch.Tensor:
+        product = _onednn()
+        normed = self.LayerNorm(attention_output)
+        expand, contract = self.intermediate.dense, self.output.dense
+        summed, bias = attention_output, contract.bias
+        # The fewer products a sum runs over, the less it is rounded; and a part of the widest
+        # tensor stays in the cache where the whole does not.
+        for rows in torch.arange(expand.out_features).chunk(FEED_FORWARD_PARTS):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            inner = product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
+            columns = contract.weight[:, part].contiguous()
+            summed = product.binary(inner, summed, columns, bias, "add")
+            bias = None
+        return summed
+
+
+class _SelfOutput(modeling_esm.EsmSelfOutput):
+    """W^O and the sum with the residual stream."""
+
+    def forward(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.dense.weight, self.dense.bias
+        return _onednn().binary(hidden_states, input_tensor, weight, bias, "add")
+
+
+def speed_up(network: EsmModel) -> None:
+    """Change the classes of a network's modules to the faster ones, where they can be used.
+
+    Parameters
+    ----------
+    network : transformers.EsmModel
+        In evaluation mode, on its device and in its dtype; dropout takes no part.
+    """
+    first = next(network.parameters())
+    on_cpu = first.device.type == "cpu" and first.dtype == torch.float32 and _onednn() is not None
+    for module in network.modules():
+        if type(module) is modeling_esm.EsmIntermediate:
+            module.__class__ = _Intermediate
+        if on_cpu and type(module) is modeling_esm.EsmLayer:
+            module.__class__ = _Layer
+        if on_cpu and type(module) is modeling_esm.EsmSelfAttention:
+            for product in (module.query, module.key, module.value):
+                product.__class__ = _Linear
+        if on_cpu and type(module) is modeling_esm.EsmSelfOutput:
+            module.__class__ = _SelfOutput

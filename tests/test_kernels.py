@@ -1,0 +1,103 @@
+"""The faster kernels: the same numbers as the modules they take the place of, and where they do."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import EsmModel
+from transformers.models.esm import modeling_esm
+
+from esmkit import kernels
+from esmkit.kernels import speed_up
+from esmkit.model import Esm2
+
+needs_onednn = pytest.mark.skipif(
+    kernels._onednn() is None, reason="this PyTorch has no oneDNN linear product"
+)
+
+
+def parts(model: Esm2) -> tuple[modeling_esm.EsmLayer, modeling_esm.EsmLayer]:
+    """A layer as transformers has it, in float64, and the same with the faster kernels."""
+    fast: modeling_esm.EsmLayer = model.network.encoder.layer[0]
+    plain = modeling_esm.EsmLayer(model.network.config)
+    plain.load_state_dict(fast.state_dict())
+    return plain.double().eval(), fast
+
+
+@needs_onednn
+@pytest.mark.parametrize("tokens", [1, 2, 7, 300])
+def test_feed_forward_is_that_of_transformers_in_float64(tiny: Esm2, tokens: int):
+    plain, fast = parts(tiny)
+    assert type(fast) is kernels._Layer
+    torch.manual_seed(tokens)
+    x = 5 * torch.randn(1, tokens, tiny.width)
+    with torch.inference_mode():
+        wanted = plain.feed_forward_chunk(x.double()).numpy()
+        found = fast.feed_forward_chunk(x.clone()).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)  # values up to 20
+
+
+@needs_onednn
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_parts_of_any_size_sum_to_the_whole(tiny: Esm2, count: int, monkeypatch):
+    plain, fast = parts(tiny)
+    monkeypatch.setattr(kernels, "FEED_FORWARD_PARTS", count)
+    x = torch.randn(1, 11, tiny.width)
+    with torch.inference_mode():
+        wanted = plain.feed_forward_chunk(x.double()).numpy()
+        np.testing.assert_allclose(fast.feed_forward_chunk(x).numpy(), wanted, rtol=0, atol=2e-6)
+
+
+@needs_onednn
+def test_products_and_the_sum_with_the_residual(tiny: Esm2):
+    plain, fast = parts(tiny)
+    x, residual = torch.randn(2, 1, 13, tiny.width)
+    before = x.clone(), residual.clone()
+    with torch.inference_mode():
+        for name in ("query", "key", "value"):
+            product = getattr(fast.attention.self, name)
+            assert type(product) is kernels._Linear
+            wanted = getattr(plain.attention.self, name)(x.double()).numpy()
+            np.testing.assert_allclose(product(x).numpy(), wanted, rtol=0, atol=2e-6)
+        wanted = plain.attention.output(x.double(), residual.double()).numpy()
+        found = fast.attention.output(x, residual).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6)
+    assert torch.equal(x, before[0])
+    assert torch.equal(residual, before[1])
+
+
+def test_weights_stay_where_they_are(tiny: Esm2):
+    """Names and values are those of transformers, and a change of a weight is seen."""
+    plain = EsmModel(tiny.network.config, add_pooling_layer=False)
+    assert set(plain.state_dict()) <= set(tiny.network.state_dict())
+    network = copy.deepcopy(tiny.network)
+    layer = network.encoder.layer[0]
+    x = torch.randn(1, 5, tiny.width)
+    with torch.inference_mode():
+        before = layer.feed_forward_chunk(x)
+        layer.intermediate.dense.weight[0, 0] += 1
+        after = layer.feed_forward_chunk(x)
+    assert not torch.equal(before, after)
+
+
+def test_other_precisions_keep_pytorchs_products(tiny: Esm2):
+    network = EsmModel(tiny.network.config, add_pooling_layer=False).to(torch.bfloat16).eval()
+    speed_up(network)
+    kinds = {type(module) for module in network.modules()}
+    assert nn.Linear in kinds
+    assert not kinds & {kernels._Linear, kernels._Layer, kernels._SelfOutput}
+    assert kernels._Intermediate in kinds
+
+
+def test_without_onednn_everything_works(tiny: Esm2, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    config = copy.deepcopy(tiny.network.config)
+    config._attn_implementation = "eager"
+    plain = EsmModel(config, add_pooling_layer=False).eval()
+    speed_up(plain)
+    kinds = {type(module) for module in plain.modules()}
+    assert not kinds & {kernels._Linear, kernels._Layer, kernels._SelfOutput}
+    with torch.inference_mode():
+        plain(torch.tensor([[0, 5, 6, 2]]))
