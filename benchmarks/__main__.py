@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from benchmarks import attention, contacts, gpu, scaling
-from benchmarks.embed import PROGRAMS, SLOW, agreement
+from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement
 from benchmarks.harness import machine, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
 
@@ -47,8 +47,25 @@ def embed(rounds: int, full: bool, proteins: int) -> list[str]:
     return lines + table(slow, OURS)
 
 
+def floor(rounds: int, full: bool, proteins: int) -> list[str]:
+    """The part of esmkit's time that nothing but a faster product or attention could save."""
+    chosen = proteome(None if full else proteins)
+    with tempfile.TemporaryDirectory() as folder:
+        fasta = str(write_fasta(chosen, Path(folder) / "in.fasta"))
+        results = run_in_turn("benchmarks.embed", list(FLOOR), {"fasta": fasta}, rounds)
+    residues = sum(map(len, chosen))
+    lowest = next(name for name in FLOOR if name != OURS)
+    lines = [
+        f"{len(chosen):,} proteins, {residues:,} residues. The floor is the encoder's matrix products "
+        "and attention calls alone, on zeros, in the same shapes and with the same kernels:",
+        "",
+    ]
+    return lines + table(results, lowest)
+
+
 PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {
     "embed": ("Embeddings", embed),
+    "floor": ("Embeddings and the floor", floor),
     "attention": ("Attention maps to a file", lambda rounds, *_: attention.report(rounds)),
     "contacts": ("Contact maps in memory", lambda rounds, *_: contacts.report(rounds)),
     "startup": ("Start-up", lambda rounds, *_: scaling.startup(rounds)),

@@ -136,6 +136,7 @@ if __name__ == "__main__":  # one run of one program, in a process of its own
     warnings.simplefilter("ignore")
     module_name, program, scratch, given, count = sys.argv[1:]
     torch.set_num_threads(int(count))
-    prepare = importlib.import_module(module_name).PROGRAMS[program]
+    module = importlib.import_module(module_name)
+    prepare = {**module.PROGRAMS, **getattr(module, "FLOOR", {})}[program]
     outcome = measure(prepare(Path(scratch), **json.loads(given)))
     print(json.dumps(outcome.__dict__))

@@ -33,7 +33,7 @@ def pieces(count: int, *, seed: int = 0) -> list[Protein]:
     while len(found) < count:
         start, length = int(random.integers(len(text) - SHORT[1])), int(random.integers(*SHORT))
         found[text[start : start + length]] = None
-    return [Protein(f"s{n}", f"s{n}", piece) for n, piece in enumerate(found)]
+    return [Protein(id=f"s{n}", header=f"s{n}", sequence=piece) for n, piece in enumerate(found)]
 
 
 def memory(rounds: int, *, most: int = COUNTS[-1]) -> list[str]:

@@ -12,6 +12,7 @@ nothing of transformers or PyTorch is patched. Results differ by rounding:
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,10 +24,13 @@ __all__ = ["speed_up"]
 
 # oneDNN keeps a compiled primitive, with scratch memory, for each of the last 1,024 shapes it has
 # seen. Packs have ever new shapes: on a proteome of 2,100 proteins that cost 0.7 GB, growing from
-# start to end. A pack has but a few shapes, each used in every layer: these are worth keeping.
-# Read when the first primitive is made; a user's value stays.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+# start to end, for GELU alone. Products therefore run on blocks of few sizes, whose primitives fit
+# here. Read when the first primitive is made; a user's value stays.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
+MOST_ROWS = 1024
+ROWS = 64
+"""oneDNN gets blocks of 1,024 tokens and a last one of a multiple of 64, filled up with zeros."""
 
 FEED_FORWARD_PARTS = 2
 """Parts of the inner width that are summed one after the other.
@@ -45,11 +49,29 @@ def _onednn() -> Any:
         return None
 
 
+def _in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
+    """Apply a function of rows to blocks of few sizes; the last is filled up with zeros."""
+    tokens = rows[0].shape[-2]
+    missing = -tokens % ROWS
+    parts = []
+    for start in range(0, tokens, MOST_ROWS):
+        block = [x[..., start : start + MOST_ROWS, :] for x in rows]
+        if missing and start + MOST_ROWS >= tokens:
+            block = [nn.functional.pad(x, (0, 0, 0, missing)) for x in block]
+        parts.append(fast(*block))
+    whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+    return whole[..., :tokens, :].contiguous()
+
+
 class _Linear(nn.Linear):
     """A linear product by oneDNN."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return _onednn()(input, self.weight, self.bias, "none", [], "")
+        product, weight, bias = _onednn(), self.weight, self.bias
+        return _in_blocks(
+            lambda x: product(x, weight, bias, "none", [], ""),
+            input,
+        )
 
 
 class _Intermediate(modeling_esm.EsmIntermediate):
@@ -63,10 +85,12 @@ class _Layer(modeling_esm.EsmLayer):
     """A layer whose feed-forward half is done in parts of its inner width."""
 
     def feed_forward_chunk(self, attention_output: torch.Tensor) -> torch.Tensor:
-        product = _onednn()
         normed = self.LayerNorm(attention_output)
-        expand, contract = self.intermediate.dense, self.output.dense
-        summed, bias = attention_output, contract.bias
+        return _in_blocks(self._fast, normed, attention_output)
+
+    def _fast(self, normed: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        product, expand, contract = _onednn(), self.intermediate.dense, self.output.dense
+        summed, bias = residual, contract.bias
         # The fewer products a sum runs over, the less it is rounded; and a part of the widest
         # tensor stays in the cache where the whole does not.
         for rows in torch.arange(expand.out_features).chunk(FEED_FORWARD_PARTS):
@@ -82,8 +106,12 @@ class _SelfOutput(modeling_esm.EsmSelfOutput):
     """W^O and the sum with the residual stream."""
 
     def forward(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.dense.weight, self.dense.bias
-        return _onednn().binary(hidden_states, input_tensor, weight, bias, "add")
+        product, weight, bias = _onednn(), self.dense.weight, self.dense.bias
+        return _in_blocks(
+            lambda x, residual: product.binary(x, residual, weight, bias, "add"),
+            hidden_states,
+            input_tensor,
+        )
 
 
 def speed_up(network: EsmModel) -> None:

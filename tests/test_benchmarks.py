@@ -1,0 +1,144 @@
+"""Every benchmark once, as small as it gets, so that none rots. No time is asserted."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import attention, contacts, embed, exported, gpu, harness, others, scaling
+from benchmarks.harness import Result, ratios, table
+from benchmarks.proteome import MOST_RESIDUES, proteome, write_fasta
+
+needs_proteome = pytest.mark.skipif(find_spec("pyhmmer") is None, reason="pyhmmer is not installed")
+OF_OTHERS = {*exported.PROGRAMS, *others.PROGRAMS}  # tests/test_benchmarks_exported.py has these
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@needs_proteome
+def test_proteome():
+    every = proteome()
+    assert len(every) == 2_072
+    assert max(map(len, every)) <= MOST_RESIDUES
+    some = proteome(20)
+    assert [p.id for p in some] == [p.id for p in every if p.id in {q.id for q in some}]
+    assert len(some) == 20
+    assert len(scaling.pieces(100)) == len({p.sequence for p in scaling.pieces(100)}) == 100
+    assert all(8 <= len(p) < 16 for p in scaling.pieces(100))
+
+
+def test_tables_compare_round_by_round():
+    assert ratios([1, 2, 4], [2, 2, 2]) == "1 (0.5 to 2)"
+    results = {"a": [Result(1.0, 10**6)] * 2, "b": [Result(2.0, 3 * 10**6)] * 2}
+    assert table(results, "a")[2:] == [
+        "| a | 1.00 | 1 | 1 MB | 1 |",
+        "| b | 2.00 | 2 (2 to 2) | 3 MB | 3 (3 to 3) |",
+    ]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@needs_proteome
+@pytest.mark.filterwarnings("ignore")
+def test_programs_that_embed_agree(tmp_path: Path, monkeypatch):
+    fasta = str(write_fasta(proteome(3), tmp_path / "in.fasta"))
+    ours = [name for name in embed.PROGRAMS if name not in OF_OTHERS]
+    assert len(ours) == 4
+    monkeypatch.setattr(embed, "PROGRAMS", {name: embed.PROGRAMS[name] for name in ours})
+    apart = embed.agreement(fasta, tmp_path)
+    assert len(apart) == 4
+    assert max(apart.values()) < 1e-5
+    assert apart["fair-esm, extract.py's loop"] > 0
+    embed.floor(tmp_path, fasta)()
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [(attention, {"residues": 1000}), (contacts, {"which": "TS50"}), (scaling, {"residues": 40})],
+    ids=["attention", "contacts", "length"],
+)
+def test_programs_run(module, arguments: dict[str, object], tmp_path: Path, monkeypatch, real):
+    if module is not scaling:
+        few = real_proteins()
+        monkeypatch.setattr(module, "proteins", lambda *_: few)
+    else:
+        pytest.importorskip("pyhmmer", reason="pyhmmer is not installed")
+    for number, prepare in enumerate(module.PROGRAMS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outcome = harness.measure(prepare(folder, **arguments))
+        assert outcome.seconds > 0
+
+
+def real_proteins():
+    from esmkit.data import demo_proteins
+
+    return sorted(demo_proteins(), key=len)[:2]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@needs_proteome
+def test_the_command_writes_its_sections_and_keeps_others(tmp_path: Path, monkeypatch, real):
+    """Through processes of their own, as in a real run."""
+    monkeypatch.setattr(scaling, "COUNTS", (5,))
+    monkeypatch.setattr(scaling, "threads", lambda rounds: ["threads, instead"])
+    output = tmp_path / "RESULTS.md"
+    output.write_text("# old\n\n## GPU\n\nkept\n\n## No such part\n\ngone\n")
+    done = CliRunner().invoke(
+        command.main, ["startup", "memory", "threads", "--rounds", "1", "-o", str(output)]
+    )
+    assert done.exit_code == 0, done.output
+    found = command.sections(output.read_text())
+    assert list(found) == ["Start-up", "Memory and the number of sequences", "Threads", "GPU"]
+    assert "| `esmkit --help` |" in found["Start-up"]
+    assert "\n| 5 | " in found["Memory and the number of sequences"]
+    assert found["GPU"] == "kept"
+    assert "1 rounds." in found["Threads"]
+
+
+def test_gpu_says_why_it_did_not_run(monkeypatch):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert gpu.gpu(1) == ["Not run: there is no CUDA device."]
+
+
+def test_operations_of_the_gpu_benchmark():
+    """Against PyTorch's own counter, on a small encoder of Hugging Face's."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import EsmConfig, EsmModel
+
+    config = EsmConfig(
+        vocab_size=33,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        position_embedding_type="rotary",
+        pad_token_id=1,
+        mask_token_id=32,
+    )
+    config._attn_implementation = "eager"
+    network = EsmModel(config, add_pooling_layer=False).eval()
+
+    class Model:
+        layers, width = 2, 32
+
+    Model.network = network  # type: ignore[attr-defined]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.full((1, 50), 5))
+    np.testing.assert_allclose(
+        gpu.operations(Model, np.array([50.0])), counter.get_total_flops(), rtol=0.01
+    )
