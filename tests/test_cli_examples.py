@@ -8,6 +8,7 @@ set by default (TS50, the demo proteins), it gets a few of its chains.
 
 import gzip
 import inspect
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import click
 import pytest
 from conftest import Done, fails
+from head_profiles import made_profile
 
 import esmkit
 from esmkit import data
@@ -118,6 +120,12 @@ def workplace(
     )
     ContactHead.of_checkpoint(real).save(tmp_path / "head.json")
 
+    (tmp_path / "heads").mkdir()
+    profile = made_profile(6, 20, checkpoint=real.checkpoint.to_dict())
+    profile.heads.to_csv(tmp_path / "heads" / "heads.csv", index=False)
+    profile.effects.to_csv(tmp_path / "heads" / "effects.csv", index=False)
+    (tmp_path / "heads" / "provenance.json").write_text(json.dumps(profile.provenance))
+
     monkeypatch.setattr(data, "ts50", lambda: list(few))
     monkeypatch.setattr(data, "demo_fasta", lambda: tmp_path / "mine.fasta")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -164,6 +172,8 @@ def test_examples_of_help_run(
     monkeypatch: pytest.MonkeyPatch,
 ):
     examples = examples_of(COMMANDS[name])
+    if name != "esmkit explore":  # which reads what others write
+        shutil.rmtree(workplace / "heads")
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: few[:4])
     for made in re.findall(r" -o (\w\S*)", "\n".join(examples.shell)):

@@ -22,7 +22,7 @@ from esmkit.model import Esm2, load
 SEQUENCES = [random_sequence(n, n) for n in (30, 12, 44, 30, 5)]
 
 # Of probabilities and of maps of a few tiny layers, two orders of summation differ by rounding.
-ROUNDING = {"rtol": 0, "atol": 2e-6}
+ROUNDING = {"rtol": 0, "atol": 4e-6}
 
 
 def test_equal_to_hugging_face(any_tiny_folder: Path):

@@ -89,7 +89,7 @@ def command(
     \b
     Examples:
       esmkit explore --structure 1ubi.pdb
-      esmkit explore protein.fasta --structure 1ubq.cif:A --profile heads
+      esmkit explore ubiquitin.fasta --structure 1ubi.pdb:A --profile heads
       esmkit explore seqs.fasta --heads L5H4,L5H10 -o pages
 
     In Python, shown inline in Jupyter:
