@@ -49,7 +49,8 @@ class Piece:
 
 
 Take = Callable[[Piece, int, Sequence[int], Any], None]
-"""Given a piece, a layer, h heads and their float32 maps (h, T, T), BOS and EOS included."""
+"""Given a piece, a layer, h heads and their float32 maps (h, T, T), BOS and EOS included, or what
+``prepare`` made of these."""
 
 
 def compute(
@@ -80,8 +81,8 @@ def compute(
     missing : numpy.ndarray of bool, optional
         For each number whether it is wanted; passes without any that is are left out.
     prepare : callable, optional
-        What ``take`` is given in place of maps; several blocks are then made at once (see
-        :class:`esmkit.packing.MapStream`).
+        Makes of a block of maps what ``take`` is given in their place; called in several threads
+        at once (see :class:`esmkit.packing.MapStream`), where work on large blocks is done best.
 
     Yields
     ------

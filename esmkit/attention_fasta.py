@@ -199,8 +199,8 @@ class ReduceTask(_AttentionTask):
 class MapsTask(_AttentionTask):
     """Compressed maps. A unit of work on disk is a block of heads of one piece of a protein."""
 
-    shard_bytes = 4 * 2**20
-    reader_bytes = 16 * 2**20
+    shard_bytes = 8 * 2**20
+    reader_bytes = 32 * 2**20
 
     def __init__(
         self,

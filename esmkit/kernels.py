@@ -68,10 +68,7 @@ class _Linear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         product, weight, bias = _onednn(), self.weight, self.bias
-        return _in_blocks(
-            lambda x: product(x, weight, bias, "none", [], ""),
-            input,
-        )
+        return _in_blocks(lambda x: product(x, weight, bias, "none", [], ""), input)
 
 
 class _Intermediate(modeling_esm.EsmIntermediate):
@@ -93,8 +90,9 @@ class _Layer(modeling_esm.EsmLayer):
         summed, bias = residual, contract.bias
         # The fewer products a sum runs over, the less it is rounded; and a part of the widest
         # tensor stays in the cache where the whole does not.
-        for rows in torch.arange(expand.out_features).chunk(FEED_FORWARD_PARTS):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        width = -(-expand.out_features // FEED_FORWARD_PARTS)
+        for start in range(0, expand.out_features, width):
+            part = slice(start, start + width)
             inner = product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
             columns = contract.weight[:, part].contiguous()
             summed = product.binary(inner, summed, columns, bias, "add")

@@ -136,7 +136,7 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
 
 
 Sink = Callable[[int, int, Sequence[int], Any], None]
-"""Takes (layer, place of the sequence, heads, maps) as :class:`MapStream` hands them out."""
+"""Takes (layer, place of the sequence, heads, maps or what was prepared of them), one at a time."""
 
 
 Prepare = Callable[[torch.Tensor], Any]
@@ -232,21 +232,21 @@ def _workers(device: torch.device | None) -> Iterator[Callable[..., Iterator[Any
     if device is None or device.type != "cpu" or threads == 1:
         yield map
         return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
-        def run(make: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
-            waiting: deque[Future[Any]] = deque()
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    def run(make: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
-        try:
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield run
-        finally:  # the number that a worker sets is that of threads to come as well
-            torch.set_num_threads(threads)
+    finally:  # the number that a worker sets, however late it starts, is that of threads to come too
+        torch.set_num_threads(threads)
 
 
 def _packed_attention(
