@@ -24,6 +24,10 @@ __all__ = ["Embedding", "compute", "embed"]
 LOOK_AHEAD_BATCHES = 32
 """Batches' worth of input that is held and sorted by length at a time."""
 
+PASS_TOKENS = 1_024
+"""Most tokens of one forward pass on a CPU, where a batch takes several: their hidden states stay in
+the cache, which saves a tenth of the time of 4,096."""
+
 LOOK_AHEAD_BYTES = 128 * 2**20
 """Results that may wait in memory for their window; fewer batches if they would exceed it."""
 
@@ -138,7 +142,7 @@ def _compute_batch(
     options: EmbedOptions,
     keep_residues: bool,
 ) -> list[Embedding]:
-    """Embed one batch; a protein that alone exceeds the token budget takes several passes."""
+    """Embed one batch, in one pass or more."""
     cut = [cut_into_pieces(protein, options.long) for protein in proteins]
     gathered = [_Accumulator(pieces, keep_residues=keep_residues) for pieces in cut]
     costs = (
@@ -146,7 +150,9 @@ def _compute_batch(
         for number, pieces in enumerate(cut)
         for start, stop in pieces
     )
-    for part in packing.look_ahead(costs, options.batch_tokens):
+    on_cpu = model.device.type == "cpu"
+    most = min(options.batch_tokens, PASS_TOKENS) if on_cpu else options.batch_tokens
+    for part in packing.look_ahead(costs, most):
         ids = [encode(proteins[n].sequence[start:stop]) for n, start, stop in part]
         pack = packing.pack(ids, model.device)
         states = model.forward(pack, layers, names=[proteins[n].id for n, _, _ in part])

@@ -71,6 +71,8 @@ class Esm2:
     device : torch.device
     dtype : torch.dtype
         Of weights and activations; results are float32 whatever it is.
+    compiled : bool
+        Whether attention is compiled for this CPU.
     layers, heads, width : int
         N, H and D.
     has_contact_head : bool
@@ -85,17 +87,21 @@ class Esm2:
         device: torch.device,
         dtype: torch.dtype,
         has_contact_head: bool,
+        compiled: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.has_contact_head = has_contact_head
+        self.compiled = compiled
         config = network.config
         self.layers: int = config.num_hidden_layers
         self.heads: int = config.num_attention_heads
         self.width: int = config.hidden_size
         self._token_dropout = bool(config.token_dropout)
         self.network = _prepare(network, device, dtype)
+        self._attention = packing.register(compiled=compiled)
+        self.network.set_attn_implementation(self._attention)
 
     def __repr__(self) -> str:
         return (
@@ -185,7 +191,7 @@ class Esm2:
                 f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.alphabet.encode"
             )
         implementation = self.network.config._attn_implementation
-        if implementation != packing.PACKED_ATTENTION:
+        if implementation != self._attention:
             raise OptionError(
                 f"the model's attention was switched to {implementation!r}, which would mix the "
                 "proteins of a batch; load it anew with esmkit.load, and give other tools a copy"
@@ -315,9 +321,7 @@ class Esm2:
 
 
 def _prepare(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:
-    """Move to device and dtype, switch to packed attention and the faster kernels."""
-    packing.register()
-    network.set_attn_implementation(packing.PACKED_ATTENTION)
+    """Move to device and dtype, and switch to the faster kernels."""
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.to(device=device, dtype=dtype)  # type: ignore[call-arg] - pyright loses the overload
     network.eval().requires_grad_(False)
@@ -335,6 +339,7 @@ def load(
     device: str = "auto",
     dtype: str = "float32",
     *,
+    compiled: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Esm2:
     """Load ESM-2.
@@ -348,6 +353,9 @@ def load(
         ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     dtype : {'float32', 'bfloat16', 'float16'}
         Of weights and activations.
+    compiled : bool
+        Compile attention for this CPU, which takes a C compiler and, once, some seconds. Results
+        differ by rounding.
     say : callable
         Told of downloads, one sentence each.
 
@@ -356,7 +364,7 @@ def load(
     CheckpointError
         If the weights are not within reach, incomplete, tampered with or not an ESM-2.
     OptionError
-        If device or dtype do not exist here.
+        If device or dtype do not exist here, or attention cannot be compiled.
 
     Examples
     --------
@@ -367,9 +375,19 @@ def load(
     if dtype not in DTYPES:
         raise OptionError(f"dtype is {', '.join(DTYPES)}, not {dtype!r}")
     chosen = choose_device(device)
+    if compiled and (chosen.type, dtype) != ("cpu", "float32"):
+        raise OptionError(
+            f"attention is compiled for float32 on a CPU, not for {dtype} on {chosen}; leave --compile "
+            "out"
+        )
     checkpoint = resolve(model, say=say)
     warn_if_not_original(checkpoint)
     network, has_contact_head = load_network(checkpoint)
     return Esm2(
-        network, checkpoint, device=chosen, dtype=DTYPES[dtype], has_contact_head=has_contact_head
+        network,
+        checkpoint,
+        device=chosen,
+        dtype=DTYPES[dtype],
+        has_contact_head=has_contact_head,
+        compiled=compiled,
     )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from esmkit.compiled import compile_attention
 from esmkit.errors import InputError, OptionError
 
 __all__ = [
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 PACKED_ATTENTION = "esmkit_packed"
-"""Name under which the packed attention is registered with transformers."""
+"""Name under which the packed attention is registered with transformers; with ``_compiled`` added,
+that which is compiled for this CPU."""
 
 BLOCK_BYTES = 4 * 2**20
 """Float32 maps that a stream computes at once; see :func:`head_blocks`."""
@@ -249,6 +251,10 @@ def _workers(device: torch.device | None) -> Iterator[Callable[..., Iterator[Any
         torch.set_num_threads(threads)
 
 
+Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Group, ...], float], torch.Tensor]
+"""Takes query, key, value (1, H, T, K), groups and scale; returns what each head says, (1, T, H, K)."""
+
+
 def _packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -260,6 +266,7 @@ def _packed_attention(
     groups: tuple[Group, ...] | None = None,
     stream: MapStream | None = None,
     edit: Edit | None = None,
+    mix: Mix,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
@@ -274,8 +281,20 @@ def _packed_attention(
         )
     if stream is not None:
         stream.observe(query, key, scaling)
+    mixed = mix(query, key, value, groups, scaling)
+    return (mixed if edit is None else edit(mixed)), None
+
+
+def _mix(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    groups: tuple[Group, ...],
+    scaling: float,
+) -> torch.Tensor:
+    """PyTorch's attention, once for each group."""
     _, heads, tokens, width = query.shape
-    mixed = query.new_empty(1, tokens, heads, width)  # (1, T, H, K)
+    mixed = query.new_empty(1, tokens, heads, width)
     for group in groups:
         # (1, H, c*n, K) -> (c, H, n, K): a view, tokens of a sequence are neighbours in the row
         q, k, v = (
@@ -284,17 +303,46 @@ def _packed_attention(
         )
         result = scaled_dot_product_attention(q, k, v, scale=scaling)  # (c, H, n, K)
         mixed[0, group.tokens] = result.transpose(1, 2).flatten(0, 1)  # (c*n, H, K)
-    return (mixed if edit is None else edit(mixed)), None
+    return mixed
+
+
+def _mix_compiled(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    groups: tuple[Group, ...],
+    scaling: float,
+) -> torch.Tensor:
+    """Attention compiled for this CPU, once for the whole pack."""
+    starts = [group.start + i * group.length for group in groups for i in range(group.count)]
+    attend = compile_attention()
+    return attend(query[0], key[0], value[0], [*starts, query.shape[2]], scaling)[None]
 
 
 def _no_mask(*unused: Any, **options: Any) -> None:
     """There is nothing to mask: a pack holds no padding, and groups keep sequences apart."""
 
 
-def register() -> None:
-    """Make the packed attention known to transformers; harmless when repeated."""
-    AttentionInterface.register(PACKED_ATTENTION, _packed_attention)
-    AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
+def register(*, compiled: bool = False) -> str:
+    """Make the packed attention known to transformers, and return its name; harmless when repeated.
+
+    Parameters
+    ----------
+    compiled : bool
+        Compile it for this CPU.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be compiled.
+    """
+    name, mix = PACKED_ATTENTION, _mix
+    if compiled:
+        compile_attention()
+        name, mix = f"{PACKED_ATTENTION}_compiled", _mix_compiled
+    AttentionInterface.register(name, partial(_packed_attention, mix=mix))
+    AttentionMaskInterface.register(name, _no_mask)
+    return name
 
 
 def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:

@@ -224,6 +224,7 @@ def _fingerprint(task: Task, index: InputIndex) -> dict[str, Any]:
         "on-invalid": task.on_invalid,
         "dtype": str(task.model.dtype),
         "device": task.model.device.type,
+        "compiled": task.model.compiled,
     }
 
 
@@ -247,6 +248,7 @@ def _provenance(task: Task, index: InputIndex, command: str) -> dict[str, Any]:
         "max_residues": MAX_RESIDUES,
         "dtype_model": str(task.model.dtype).removeprefix("torch."),
         "device": task.model.device.type,
+        "compiled": task.model.compiled,
         "inputs": index.files,
         "input_report": index.report.to_dict(),
         "command": command,

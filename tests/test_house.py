@@ -17,7 +17,17 @@ LEVELS = [
     {"sequences", "report", "inputs"},
     {
         *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
-        *("reference", "blueprint", "network", "kernels", "maps", "maps_file", "runs", "tables"),
+        *(
+            "reference",
+            "blueprint",
+            "network",
+            "kernels",
+            "compiled",
+            "maps",
+            "maps_file",
+            "runs",
+            "tables",
+        ),
         *("structure", "data"),
     },
     {"model"},

@@ -38,11 +38,11 @@ WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """Weight files of a model, whole or in parts, the better kind first."""
 
 
-def cache_folder() -> Path:
-    """Return esmkit's own cache: ``$ESMKIT_CACHE``, else the platform's cache directory."""
+def cache_folder(kind: str = "checkpoints") -> Path:
+    """Return a folder of esmkit's cache: in ``$ESMKIT_CACHE``, else the platform's cache directory."""
     chosen = os.environ.get("ESMKIT_CACHE")
     base = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("esmkit"))
-    return base / "checkpoints"
+    return base / kind
 
 
 def sha256_of_file(path: Path) -> str:

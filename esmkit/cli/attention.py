@@ -8,10 +8,10 @@ import click
 
 from esmkit.cli.options import (
     PATH,
+    ModelChoice,
     command_line,
     default_output,
     layer_list,
-    load_model,
     make_say,
     model_options,
     names_list,
@@ -117,9 +117,7 @@ def command(
     batch_tokens: int,
     force: bool,
     restart: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Extract the attention maps of proteins (FASTA: plain, .gz, or - for standard input).
@@ -173,7 +171,7 @@ def command(
             batch_tokens,
         )
         attention_file(
-            lambda: load_model(model, device, dtype),
+            model.load,
             sources,
             target,
             options,

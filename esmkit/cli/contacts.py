@@ -9,9 +9,9 @@ from click.shell_completion import CompletionItem
 
 from esmkit.cli.options import (
     PATH,
+    ModelChoice,
     command_line,
     default_output,
-    load_model,
     make_say,
     model_options,
     names_list,
@@ -223,9 +223,7 @@ def predict(
     batch_tokens: int,
     force: bool,
     restart: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Predict the contacts of proteins (FASTA: plain, .gz, or - for standard input).
@@ -251,7 +249,7 @@ def predict(
 
     def model_once() -> "Esm2":
         if not loaded:
-            loaded.append(load_model(model, device, dtype))
+            loaded.append(model.load())
         return loaded[0]
 
     chains = read_chains(structures)
@@ -303,9 +301,7 @@ def evaluate(
     output: str | None,
     plot: str | None,
     force: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Score a contact head on structures: means over chains with bootstrap intervals.
@@ -323,7 +319,7 @@ def evaluate(
     if each_head and (head is not None or method):
         raise click.UsageError("--each-head scores every head; leave other choices of heads out")
     text = evaluate_to_files(
-        lambda: load_model(model, device, dtype),
+        model.load,
         lambda: structures_of(structures, make_say(quiet=False)),
         head,
         each_head=each_head,
@@ -363,9 +359,7 @@ def fit(
     inverse_penalty: float,
     output: str,
     force: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Fit a contact head: L1 logistic regression on the maps of all heads (Rao et al. 2021).
@@ -382,7 +376,7 @@ def fit(
 
     say = make_say(quiet)
     text = fit_to_file(
-        lambda: load_model(model, device, dtype),
+        model.load,
         lambda: structures_of(structures, make_say(quiet=False)),
         Path(output),
         chains=chains,

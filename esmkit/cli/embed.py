@@ -6,10 +6,10 @@ import click
 
 from esmkit.cli.options import (
     PATH,
+    ModelChoice,
     command_line,
     default_output,
     layer_list,
-    load_model,
     make_say,
     model_options,
 )
@@ -85,9 +85,7 @@ def command(
     batch_tokens: int,
     force: bool,
     restart: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Embed the proteins of FASTA files (plain, .gz, or - for standard input).
@@ -112,7 +110,7 @@ def command(
 
     target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
     embed_file(
-        lambda: load_model(model, device, dtype),
+        model.load,
         fasta,
         target,
         EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]

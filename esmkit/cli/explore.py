@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import (
+    ModelChoice,
     command_line,
     layer_list,
-    load_model,
     make_say,
     model_options,
     names_list,
@@ -74,9 +74,7 @@ def command(
     on_invalid: str,
     max_bytes: str,
     force: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Make a page on which the attention of a protein can be walked through (FASTA: plain, .gz, -).
@@ -110,7 +108,7 @@ def command(
         make_say(quiet=False)("no FASTA given: using the demo protein, ubiquitin (1UBI_A)")
         fasta, structure = (str(ubiquitin_fasta()),), str(demo_structure().path)
     explore_to_files(
-        lambda: load_model(model, device, dtype),
+        model.load,
         fasta,
         Path(output) if output else None,
         structure=structure,

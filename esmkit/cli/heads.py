@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from esmkit.cli.options import PATH, load_model, make_say, model_options, structures_of
+from esmkit.cli.options import PATH, ModelChoice, make_say, model_options, structures_of
 
 __all__ = ["command"]
 
@@ -62,9 +62,7 @@ def command(
     seed: int,
     plot_format: str,
     force: bool,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Measure what each attention head looks at: contacts, helices, disulfides, amino acids, offsets.
@@ -89,7 +87,7 @@ def command(
 
     say = make_say(quiet)
     written = profile_to_folder(
-        lambda: load_model(model, device, dtype),
+        model.load,
         lambda: structures_of(structures, make_say(quiet=False)),
         Path(output),
         annotations=annotations,

@@ -1,9 +1,11 @@
 """Options that every command shares, and how they turn into a model."""
 
+import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,17 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATH",
+    "ModelChoice",
     "command_line",
     "default_output",
     "layer_list",
-    "load_model",
     "make_say",
     "model_options",
     "names_list",
     "structures_of",
 ]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 PATH = click.Path(readable=False)
 """Text that a shell completes as a path; whether it is one, and can be read, is asked later."""
@@ -31,10 +31,44 @@ PATH = click.Path(readable=False)
 FASTA_SUFFIXES = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
 
 
-def model_options(function: Function) -> Function:
-    """Add ``--model``, ``--device``, ``--dtype`` and ``--quiet``."""
+@dataclass(frozen=True)
+class ModelChoice:
+    """What ``--model``, ``--device``, ``--dtype`` and ``--compile`` ask for."""
+
+    name: str
+    device: str
+    dtype: str
+    compiled: bool
+
+    def load(self) -> "Esm2":
+        """Load the model and print which weights it uses, whatever else is quiet."""
+        from esmkit.model import load
+
+        say = make_say(quiet=False)
+        loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)
+        how = f"{self.dtype} on {loaded.device}{', compiled' * self.compiled}"
+        say(f"model: {loaded.checkpoint}, {how}")
+        return loaded
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--quiet`` and the options that make a :class:`ModelChoice`, passed as ``model``."""
+
+    @functools.wraps(function)
+    def with_choice(
+        *args: Any, model: str, device: str, dtype: str, compiled: bool, **rest: Any
+    ) -> Any:
+        return function(*args, model=ModelChoice(model, device, dtype, compiled), **rest)
+
+    changed: Callable[..., Any] = with_choice
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="No progress and no report."),
+        click.option(
+            "--compile",
+            "compiled",
+            is_flag=True,
+            help="Compile attention for this CPU with its C compiler: faster, for long runs.",
+        ),
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -54,23 +88,13 @@ def model_options(function: Function) -> Function:
             help="auto, a Hub name, a model folder or an esm2_*.pt file.",
         ),
     ):
-        function = option(function)
-    return function
+        changed = option(changed)
+    return changed
 
 
 def make_say(quiet: bool) -> Callable[[str], None]:
     """Return what reports a sentence on standard error, or nothing at all."""
     return (lambda text: None) if quiet else (lambda text: click.echo(f"esmkit: {text}", err=True))
-
-
-def load_model(model: str, device: str, dtype: str) -> "Esm2":
-    """Load a model and print which weights it uses, whatever else is quiet."""
-    from esmkit.model import load
-
-    say = make_say(quiet=False)
-    loaded = load(model, device, dtype, say=say)
-    say(f"model: {loaded.checkpoint}, {dtype} on {loaded.device}")
-    return loaded
 
 
 def layer_list(

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from esmkit.cli.options import PATH, load_model, make_say, model_options
+from esmkit.cli.options import PATH, ModelChoice, make_say, model_options
 
 __all__ = ["command"]
 
@@ -25,9 +25,7 @@ def command(
     fasta: str | None,
     as_json: bool,
     on_invalid: str,
-    model: str,
-    device: str,
-    dtype: str,
+    model: ModelChoice,
     quiet: bool,
 ) -> None:
     """Compare esmkit with Hugging Face and with an encoder written from scratch.
@@ -54,7 +52,7 @@ def command(
         say(f"no FASTA given: using the {len(proteins)} demo proteins")
     for line in report.lines():
         say(line)
-    loaded = load_model(model, device, dtype)
+    loaded = model.load()
 
     from esmkit.verify import verify
 

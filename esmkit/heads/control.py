@@ -39,5 +39,10 @@ def with_random_weights(model: Esm2, *, seed: int = 0) -> Esm2:
         if name.endswith("inv_freq"):
             buffer.data = frequencies[name].detach().cpu().clone()
     return Esm2(
-        network, model.checkpoint, device=model.device, dtype=model.dtype, has_contact_head=False
+        network,
+        model.checkpoint,
+        device=model.device,
+        dtype=model.dtype,
+        has_contact_head=False,
+        compiled=model.compiled,
     )

@@ -1,0 +1,195 @@
+"""Attention compiled for this CPU: the numbers of float64, the model's results, and what can go wrong."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import fails, random_sequence, write_fasta
+from torch.nn.functional import scaled_dot_product_attention
+
+import esmkit
+from esmkit import compiled
+from esmkit.errors import OptionError
+from esmkit.model import Esm2
+from esmkit.packing import pack
+
+pytestmark = pytest.mark.skipif(
+    shutil.which(os.environ.get("CC", "cc")) is None, reason="there is no C compiler here"
+)
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path: Path):
+    """An empty cache, and nothing remembered before or after."""
+    compiled.compile_attention.cache_clear()
+    monkeypatch.setenv("ESMKIT_CACHE", str(tmp_path))
+    yield tmp_path
+    compiled.compile_attention.cache_clear()
+
+
+def truth(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: list[int], scaling: float):
+    """PyTorch's attention in float64, a sequence at a time: (T, H, K)."""
+    parts = []
+    for start, stop in itertools.pairwise(starts):
+        one, two, three = (x[None, :, start:stop].double() for x in (q, k, v))
+        parts.append(scaled_dot_product_attention(one, two, three, scale=scaling)[0])
+    return torch.cat(parts, dim=1).transpose(0, 1).numpy()
+
+
+@pytest.mark.parametrize("width", [8, 16, 20, 24, 32, 64])
+@pytest.mark.parametrize("lengths", [(3,), (16, 17, 5), (6, 12, 31, 33, 200), (1, 1, 1024)])
+def test_attention_is_that_of_float64(width: int, lengths: tuple[int, ...]):
+    attend = compiled.compile_attention()
+    torch.manual_seed(width)
+    starts = [0, *np.cumsum(lengths).tolist()]
+    q, k = 2 * torch.randn(2, 5, starts[-1], width)
+    v = torch.randn(starts[-1], 5, width).transpose(0, 1)  # a view, as transformers gives it
+    found = attend(q, k, v, starts, width**-0.5).numpy()
+    assert found.shape == (starts[-1], 5, width)
+    np.testing.assert_allclose(found, truth(q, k, v, starts, width**-0.5), rtol=0, atol=1e-5)
+
+
+def test_scores_of_any_size():
+    """The softmax neither overflows nor loses the largest; equal scores give the mean."""
+    attend = compiled.compile_attention()
+    q, k, v = torch.randn(3, 2, 50, 16)
+    for size in (0.0, 1e-6, 1e3, 1e6):
+        found = attend(size * q, k, v, [0, 50], 0.25).numpy()
+        wanted = truth(size * q, k, v, [0, 50], 0.25)
+        # At 1e6 two scores that differ by less than their rounding may change places
+        assert np.quantile(np.abs(found - wanted), 0.98) < 1e-5
+
+
+def test_not_a_number_goes_where_it_belongs():
+    attend = compiled.compile_attention()
+    plain = torch.randn(2, 30, 16)
+    odd = plain.clone()
+    odd[0, 20, 3] = torch.nan
+    starts = [0, 10, 30]
+    in_query = torch.isnan(attend(odd, plain, plain, starts, 0.25))  # (T, H, K)
+    assert in_query[20, 0].all()
+    assert in_query.sum() == 16
+    in_key = torch.isnan(attend(plain, odd, plain, starts, 0.25))
+    assert in_key[10:, 0].all()
+    assert in_key.sum() == 20 * 16
+    in_value = torch.isnan(attend(plain, plain, odd, starts, 0.25))
+    assert in_value[10:, 0, 3].all()
+    assert in_value.sum() == 20
+
+
+def test_a_sequence_does_not_depend_on_its_neighbours_or_the_threads():
+    attend = compiled.compile_attention()
+    q, k, v = torch.randn(3, 4, 300, 16)
+    together = attend(q, k, v, [0, 70, 210, 300], 0.25)
+    alone = attend(q[:, 70:210], k[:, 70:210], v[:, 70:210], [0, 140], 0.25)
+    assert torch.equal(together[70:210], alone)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
+    try:
+        assert torch.equal(attend(q, k, v, [0, 70, 210, 300], 0.25), together)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_model_gives_the_same(tiny: Esm2):
+    faster = Esm2(
+        tiny.network,
+        tiny.checkpoint,
+        device=tiny.device,
+        dtype=tiny.dtype,
+        has_contact_head=tiny.has_contact_head,
+        compiled=True,
+    )
+    try:
+        ids = [np.array([0, *row, 2]) for row in ([5, 6, 7, 8], [9] * 40, [4])]
+        states = faster.forward(pack(ids), [0, 1, 2])
+        maps = []
+        faster.forward(pack(ids), [2], sink=lambda *given: maps.append(given))
+    finally:
+        tiny.network.set_attn_implementation(tiny._attention)
+    wanted = []
+    np.testing.assert_allclose(states, tiny.forward(pack(ids), [0, 1, 2]), rtol=0, atol=1e-5)
+    tiny.forward(pack(ids), [2], sink=lambda *given: wanted.append(given))
+    assert [m[:3] for m in maps] == [m[:3] for m in wanted]
+    for (*_, found), (*_, other) in zip(maps, wanted, strict=True):
+        np.testing.assert_allclose(found, other, rtol=0, atol=2e-6)
+
+
+def test_command(run, tiny_folder: Path, tmp_path: Path):
+    """Results agree, the file says how it was made, and the two are not mixed."""
+    write_fasta(tmp_path / "a.fasta", {"a": random_sequence(40, 1), "b": random_sequence(27, 2)})
+    for name, option in (("plain.h5", ()), ("faster.h5", ("--compile",))):
+        done = run("embed", "a.fasta", "-m", tiny_folder, "-o", name, *option, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("on cpu, compiled" in done.stderr) == bool(option)
+    with esmkit.read(tmp_path / "plain.h5") as plain, esmkit.read(tmp_path / "faster.h5") as faster:
+        assert [plain.provenance["compiled"], faster.provenance["compiled"]] == [False, True]
+        for name in plain:
+            np.testing.assert_allclose(plain[name], faster[name], rtol=0, atol=1e-5)
+    done = run(
+        *("embed", "a.fasta", "-m", tiny_folder, "--compile", "--dtype", "bfloat16", "-o", "c.h5"),
+        cwd=tmp_path,
+    )
+    assert "compiled for float32 on a CPU, not for bfloat16 on cpu" in fails(done)
+
+
+def test_compiled_once(fresh: Path, monkeypatch):
+    commands = []
+    real = compiled._run
+    monkeypatch.setattr(compiled, "_run", lambda command: commands.append(command) or real(command))
+    compiled.compile_attention()
+    compiled.compile_attention.cache_clear()
+    compiled.compile_attention()
+    assert ["-E" in command for command in commands] == [True, False, True]
+    assert len(list((fresh / "compiled").iterdir())) == 2  # with its checksum; nothing temporary
+
+
+def test_a_damaged_library_is_compiled_anew(fresh: Path):
+    # In another process: what this one has loaded, it does not load again
+    command = "from esmkit import compiled; compiled.compile_attention()"
+    subprocess.run([sys.executable, "-c", command], check=True)
+    (library,) = (fresh / "compiled").glob("*.so")
+    library.write_bytes(library.read_bytes()[:1000])
+    compiled.compile_attention()
+    assert len(library.read_bytes()) > 1000
+
+
+@pytest.mark.parametrize(
+    ("compiler", "message"),
+    [
+        ("no-such-compiler", "cannot run 'no-such-compiler' .* leave --compile out"),
+        ("false", "'false' failed: no message; install a C compiler"),
+        ("{python} -c 1/0", "failed: ZeroDivisionError"),
+    ],
+)
+def test_without_a_compiler(fresh: Path, monkeypatch, compiler: str, message: str):
+    monkeypatch.setenv("CC", compiler.format(python=sys.executable))
+    with pytest.raises(OptionError, match=message):
+        compiled.compile_attention()
+
+
+def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch):
+    (fresh / "file").write_text("")
+    monkeypatch.setenv("ESMKIT_CACHE", str(fresh / "file"))
+    with pytest.raises(OptionError, match=r"cannot write to .* set ESMKIT_CACHE"):
+        compiled.compile_attention()
+
+
+@pytest.mark.parametrize("slip", [("+ 127", "+ 126"), ("* inverse[r]", ""), ("j < n", "j < n - 1")])
+def test_wrong_results_are_refused(fresh: Path, monkeypatch, slip: tuple[str, str]):
+    source = compiled.SOURCE.read_text()
+    assert slip[0] in source
+    broken = fresh / "attention.c"
+    broken.write_text(source.replace(*slip))
+    monkeypatch.setattr(compiled, "SOURCE", broken)
+    if slip[0] == "+ 127":  # half of every exponential, which dividing by their sum undoes
+        compiled.compile_attention()
+    else:
+        with pytest.raises(OptionError, match="differs from PyTorch's by"):
+            compiled.compile_attention()
