@@ -27,6 +27,9 @@ Compiled by esmkit/compiled.py for the machine at hand; plain C with the vectors
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4)));
 
+typedef float four __attribute__((vector_size(16), aligned(4)));
+typedef int32_t four_ints __attribute__((vector_size(16), aligned(4)));
+
 INLINE vec load(const float *from) { return *(const vec *)from; }
 INLINE void store(float *to, vec x) { *(vec *)to = x; }
 INLINE vec splat(float x) { return x - (vec){0}; }
@@ -39,20 +42,25 @@ INLINE vec larger(vec a, vec b)
 
 INLINE float largest(vec x)
 {
-    float lane[LANES];
-    store(lane, x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] = lane[l] > lane[l + half] ? lane[l] : lane[l + half];
-    return lane[0];
+    four part[LANES / 4];
+    memcpy(part, &x, sizeof x);
+    for (int half = LANES / 8; half; half /= 2)
+        for (int l = 0; l < half; l++) {
+            four_ints mask = part[l] > part[l + half];
+            part[l] = (four)(((four_ints)part[l] & mask) | ((four_ints)part[l + half] & ~mask));
+        }
+    float a = part[0][0] > part[0][1] ? part[0][0] : part[0][1];
+    float b = part[0][2] > part[0][3] ? part[0][2] : part[0][3];
+    return a > b ? a : b;
 }
 
 INLINE float total(vec x)
 {
-    float lane[LANES];
-    store(lane, x);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
+    four part[LANES / 4];
+    memcpy(part, &x, sizeof x);
+    for (int half = LANES / 8; half; half /= 2)
+        for (int l = 0; l < half; l++) part[l] += part[l + half];
+    return (part[0][0] + part[0][1]) + (part[0][2] + part[0][3]);
 }
 
 /* exp of numbers <= 0: 2^n e^r with |r| <= ln(2)/2, ln(2) in two parts (Cody and Waite), e^r by its
@@ -60,7 +68,8 @@ INLINE float total(vec x)
 INLINE vec exponential(vec x)
 {
     const vec rounds = splat(12582912.0f); /* 1.5 * 2^23: what is added to it becomes a whole number */
-    x = larger(x, splat(-87.0f));
+    ints low = x < -87.0f; /* false for NaN, which goes on */
+    x = (vec)(((ints)splat(-87.0f) & low) | ((ints)x & ~low));
     vec n = (x * 1.44269504f + rounds) - rounds;
     vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     vec series = splat(1.0f / 5040);
@@ -77,9 +86,13 @@ INLINE vec exponential(vec x)
     return series * power;
 }
 
-/* ROWS rows of scores: query[r] . key[j], for the keys from j on, `vectors` times LANES of them. */
-INLINE void score(const float *const *query, const float *keys, float *scores, int j, int padded,
-                  int width, int vectors)
+/* Added to scores: nothing, and what takes the places behind the last key out of the softmax. */
+static const float edge[2 * LANES] = {[LANES ... 2 * LANES - 1] = -INFINITY};
+
+/* ROWS rows of scores: query[r] . key[j], for `vectors` times LANES keys from j on, of n in all; and
+   the largest of each lane so far. */
+INLINE void score(const float *const *query, const float *keys, float *scores, vec *most, int j, int n,
+                  int padded, int width, int vectors)
 {
     vec sum[ROWS][2];
     EACH_ROW sum[r][0] = sum[r][1] = splat(0);
@@ -91,36 +104,50 @@ INLINE void score(const float *const *query, const float *keys, float *scores, i
             if (vectors == 2) sum[r][1] += query[r][d] * second;
         }
     }
+    if (j + vectors * LANES > n) {
+        vec outside = load(edge + j + vectors * LANES - n);
+        EACH_ROW sum[r][vectors - 1] += outside;
+    }
     EACH_ROW {
-        store(scores + (size_t)r * padded + j, sum[r][0]);
-        if (vectors == 2) store(scores + (size_t)r * padded + j + LANES, sum[r][1]);
+        for (int v = 0; v < vectors; v++) {
+            store(scores + (size_t)r * padded + j + v * LANES, sum[r][v]);
+            most[r] = larger(sum[r][v], most[r]);
+        }
     }
 }
 
-/* Turn a row of scores into exp(score - largest); return 1 / their sum. Places from n on get -inf,
-   whose exponential, 1e-38, is lost beside the largest, 1. NaN spreads to the whole row. */
-INLINE float soften(float *row, int n, int padded)
+/* Turn a row of scores into exp(score - largest); return 1 / their sum. -inf becomes 1e-38, which is
+   lost beside the largest, 1. NaN spreads to the whole row. */
+INLINE float soften(float *row, int padded, vec most)
 {
-    for (int j = n; j < padded; j++) row[j] = -INFINITY;
-    vec most = load(row), sum = splat(0);
-    for (int j = LANES; j < padded; j += LANES) most = larger(load(row + j), most);
-    float peak = largest(most);
+    const float peak = largest(most);
+    vec sum = splat(0);
     for (int j = 0; j < padded; j += LANES) {
-        vec x = load(row + j) - peak;
-        vec e = exponential(x);
-        e = (vec)((ints)e | (x != x)); /* all bits set are a NaN */
+        vec e = exponential(load(row + j) - peak);
         store(row + j, e);
         sum += e;
     }
     return 1.0f / total(sum);
 }
 
-/* Where q, k, v and out are, and how far, in floats, it is to the next head and the next token. */
+/* Where q, k, v and out are, and how far, in floats, it is to the next head and the next token; and
+   the cosines and sines of the rotary positions, (tokens, width), or NULL if q and k are rotated. */
 typedef struct {
     const float *q, *k, *v;
     float *out;
+    const float *cosines, *sines;
     int64_t q_head, q_token, k_head, k_token, v_head, v_token, out_head, out_token;
 } Tensors;
+
+/* What rotary positions make of a query or key: its two halves are the coordinates that are turned. */
+INLINE void rotate(const float *x, const float *cosines, const float *sines, int width, float *to)
+{
+    const int half = width / 2;
+    for (int d = 0; d < half; d++) {
+        to[d] = x[d] * cosines[d] - x[d + half] * sines[d];
+        to[d + half] = x[d + half] * cosines[d + half] + x[d] * sines[d + half];
+    }
+}
 
 /* One head of one sequence, tokens begin to begin + n. */
 INLINE void one_head(const Tensors *t, int head, int64_t begin, int n, int width, float scaling,
@@ -129,26 +156,45 @@ INLINE void one_head(const Tensors *t, int head, int64_t begin, int n, int width
     const int padded = (n + LANES - 1) / LANES * LANES, wide = (width + LANES - 1) / LANES * LANES;
     const float *q = t->q + head * t->q_head + begin * t->q_token;
     const float *k = t->k + head * t->k_head + begin * t->k_token;
+    const float *cosines = t->cosines ? t->cosines + begin * width : NULL;
+    const float *sines = t->cosines ? t->sines + begin * width : NULL;
     const float *v = t->v + head * t->v_head + begin * t->v_token;
     float *out = t->out + head * t->out_head + begin * t->out_token;
     float *keys = scratch;                            /* (width, padded): transposed, and scaled */
     float *values = keys + (size_t)width * padded;    /* (n, wide) */
     float *scores = values + (size_t)padded * wide;   /* (ROWS, padded) */
+    float *turned = scores + (size_t)ROWS * padded;   /* (ROWS, width) */
     memset(keys, 0, sizeof(float) * width * padded);
     memset(values, 0, sizeof(float) * n * wide);
     for (int j = 0; j < n; j++) {
-        for (int d = 0; d < width; d++) keys[(size_t)d * padded + j] = k[j * t->k_token + d] * scaling;
+        const float *key = k + j * t->k_token;
+        if (cosines) {
+            rotate(key, cosines + (size_t)j * width, sines + (size_t)j * width, width, turned);
+            key = turned;
+        }
+        for (int d = 0; d < width; d++) keys[(size_t)d * padded + j] = key[d] * scaling;
         memcpy(values + (size_t)j * wide, v + j * t->v_token, sizeof(float) * width);
     }
     for (int i = 0; i < n; i += ROWS) {
         const int rows = n - i < ROWS ? n - i : ROWS;
         const float *query[ROWS];
         float inverse[ROWS];
-        EACH_ROW query[r] = q + (i + (r < rows ? r : 0)) * t->q_token; /* the last block repeats one */
+        for (int r = 0; r < ROWS; r++) {
+            const int row = i + (r < rows ? r : 0); /* the last block repeats one */
+            query[r] = q + row * t->q_token;
+            if (cosines) {
+                float *to = turned + r * width;
+                rotate(query[r], cosines + (size_t)row * width, sines + (size_t)row * width, width, to);
+                query[r] = to;
+            }
+        }
+        vec most[ROWS];
+        EACH_ROW most[r] = splat(-INFINITY);
         int j = 0;
-        for (; j + 2 * LANES <= padded; j += 2 * LANES) score(query, keys, scores, j, padded, width, 2);
-        if (j < padded) score(query, keys, scores, j, padded, width, 1);
-        for (int r = 0; r < ROWS; r++) inverse[r] = soften(scores + (size_t)r * padded, n, padded);
+        for (; j + 2 * LANES <= padded; j += 2 * LANES)
+            score(query, keys, scores, most, j, n, padded, width, 2);
+        if (j < padded) score(query, keys, scores, most, j, n, padded, width, 1);
+        for (int r = 0; r < ROWS; r++) inverse[r] = soften(scores + (size_t)r * padded, padded, most[r]);
         for (int w = 0; w < width; w += LANES) {
             vec even[ROWS], odd[ROWS]; /* twice as many sums, for one has to wait for itself */
             EACH_ROW even[r] = odd[r] = splat(0);
@@ -186,7 +232,7 @@ int esmkit_attention(const Tensors *t, const int64_t *starts, int sequences, int
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        float *scratch = malloc(sizeof(float) * padded * (width + wide + ROWS));
+        float *scratch = malloc(sizeof(float) * (padded * (width + wide + ROWS) + ROWS * width));
         if (!scratch) {
 #pragma omp atomic write
             failed = 1;

@@ -36,9 +36,14 @@ loosened."""
 LARGEST_ERROR = 1e-5
 """Of outputs of size 1, between two ways to compute them in float32."""
 
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, list[int], float], torch.Tensor]
-"""Takes query, key, value (H, T, K), where sequences begin and the last ends, and the scale of the
-scores; returns (T, H, K)."""
+Rotary = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the rotary positions, (T, K) each."""
+
+Attend = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, list[int], float, Rotary | None], torch.Tensor
+]
+"""Takes query, key, value (H, T, K), where sequences begin and the last ends, the scale of the scores,
+and rotary positions if query and key are not turned by them yet; returns (T, H, K)."""
 
 
 @cache
@@ -127,7 +132,7 @@ class _Tensors(ctypes.Structure):
     """The struct of the same name in ``attention.c``."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "out")),
+        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "out", "cosines", "sines")),
         *(
             (f"{name}_{axis}", ctypes.c_int64)
             for name in ("q", "k", "v", "out")
@@ -150,13 +155,17 @@ def _load(library: Path) -> Attend:
         value: torch.Tensor,
         starts: list[int],
         scaling: float,
+        rotary: Rotary | None,
     ) -> torch.Tensor:
         heads, tokens, width = query.shape
         mixed = query.new_empty(tokens, heads, width)
-        tensors = (query, key, value, mixed)
+        pointers = [x.data_ptr() for x in (query, key, value, mixed)]
+        # Contiguous copies, if they are any, have to live until the function returns
+        turns = [x.contiguous() for x in rotary] if rotary is not None else []
+        pointers += [x.data_ptr() for x in turns] or [None, None]
         strides = [x.stride()[:2] for x in (query, key, value)]
         strides.append((mixed.stride(1), mixed.stride(0)))
-        given = _Tensors(*(x.data_ptr() for x in tensors), *(s for pair in strides for s in pair))
+        given = _Tensors(*pointers, *(step for pair in strides for step in pair))
         cuts = np.asarray(starts, np.int64)
         threads = torch.get_num_threads()
         if function(
@@ -175,7 +184,7 @@ def _difference(attend: Attend) -> float:
     worst = 0.0
     for width in (16, 24, 64):
         query, key, value = torch.randn(3, 3, starts[-1], width, generator=random)
-        mixed = attend(3 * query, key, value, starts, width**-0.5)
+        mixed = attend(3 * query, key, value, starts, width**-0.5, None)
         for start, stop in itertools.pairwise(starts):
             q, k, v = (x[None, :, start:stop] for x in (3 * query, key, value))
             wanted = scaled_dot_product_attention(q, k, v, scale=width**-0.5)[0].transpose(0, 1)

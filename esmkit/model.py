@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import EsmModel
 
-from esmkit import packing
+from esmkit import packed_attention, packing
 from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.errors import InputError, NonFiniteError, OptionError
@@ -100,7 +100,7 @@ class Esm2:
         self.width: int = config.hidden_size
         self._token_dropout = bool(config.token_dropout)
         self.network = _prepare(network, device, dtype)
-        self._attention = packing.register(compiled=compiled)
+        self._attention = packed_attention.register(compiled=compiled)
         self.network.set_attn_implementation(self._attention)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Variable-length batches without padding, through transformers' documented extension points.
+"""Variable-length batches without padding, and attention maps as they are made.
 
 Sequences of a batch lie end to end in one row of T tokens. Everything in an encoder but attention
 works token by token, so only attention needs to know where one sequence ends: it runs once for
@@ -17,14 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
 
-from esmkit.compiled import compile_attention
-from esmkit.errors import InputError, OptionError
+from esmkit.errors import InputError
 
 __all__ = [
-    "Edit",
     "Group",
     "MapStream",
     "Pack",
@@ -34,12 +30,7 @@ __all__ = [
     "head_blocks",
     "look_ahead",
     "pack",
-    "register",
 ]
-
-PACKED_ATTENTION = "esmkit_packed"
-"""Name under which the packed attention is registered with transformers; with ``_compiled`` added,
-that which is compiled for this CPU."""
 
 BLOCK_BYTES = 4 * 2**20
 """Float32 maps that a stream computes at once; see :func:`head_blocks`."""
@@ -145,10 +136,6 @@ Prepare = Callable[[torch.Tensor], Any]
 """Makes of maps (h, T, T) what a sink is given in their place; called in several threads at once."""
 
 
-Edit = Callable[[torch.Tensor], torch.Tensor]
-"""Takes what the heads of one layer return, (1, T, H, K) before W^O, and gives what takes its place."""
-
-
 def head_blocks(heads: Sequence[int], tokens: int) -> list[Sequence[int]]:
     """Cut heads into blocks whose maps of a sequence of that many tokens are computed at once.
 
@@ -249,100 +236,6 @@ def _workers(device: torch.device | None) -> Iterator[Callable[..., Iterator[Any
             yield run
     finally:  # the number that a worker sets, however late it starts, is that of threads to come too
         torch.set_num_threads(threads)
-
-
-Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[Group, ...], float], torch.Tensor]
-"""Takes query, key, value (1, H, T, K), groups and scale; returns what each head says, (1, T, H, K)."""
-
-
-def _packed_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float,
-    groups: tuple[Group, ...] | None = None,
-    stream: MapStream | None = None,
-    edit: Edit | None = None,
-    mix: Mix,
-    **unused: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
-
-    Returns (1, T, H, K), the layout that transformers expects of an attention function: the output
-    of each head before W^O joins them, or what ``edit`` makes of it.
-    """
-    if groups is None:
-        raise OptionError(
-            "this model reads packed batches only; use Esm2.forward, or load the folder that "
-            "`esmkit weights path` prints with transformers' EsmModel"
-        )
-    if stream is not None:
-        stream.observe(query, key, scaling)
-    mixed = mix(query, key, value, groups, scaling)
-    return (mixed if edit is None else edit(mixed)), None
-
-
-def _mix(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    groups: tuple[Group, ...],
-    scaling: float,
-) -> torch.Tensor:
-    """PyTorch's attention, once for each group."""
-    _, heads, tokens, width = query.shape
-    mixed = query.new_empty(1, tokens, heads, width)
-    for group in groups:
-        # (1, H, c*n, K) -> (c, H, n, K): a view, tokens of a sequence are neighbours in the row
-        q, k, v = (
-            x[0, :, group.tokens].unflatten(1, (group.count, group.length)).transpose(0, 1)
-            for x in (query, key, value)
-        )
-        result = scaled_dot_product_attention(q, k, v, scale=scaling)  # (c, H, n, K)
-        mixed[0, group.tokens] = result.transpose(1, 2).flatten(0, 1)  # (c*n, H, K)
-    return mixed
-
-
-def _mix_compiled(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    groups: tuple[Group, ...],
-    scaling: float,
-) -> torch.Tensor:
-    """Attention compiled for this CPU, once for the whole pack."""
-    starts = [group.start + i * group.length for group in groups for i in range(group.count)]
-    attend = compile_attention()
-    return attend(query[0], key[0], value[0], [*starts, query.shape[2]], scaling)[None]
-
-
-def _no_mask(*unused: Any, **options: Any) -> None:
-    """There is nothing to mask: a pack holds no padding, and groups keep sequences apart."""
-
-
-def register(*, compiled: bool = False) -> str:
-    """Make the packed attention known to transformers, and return its name; harmless when repeated.
-
-    Parameters
-    ----------
-    compiled : bool
-        Compile it for this CPU.
-
-    Raises
-    ------
-    OptionError
-        If it cannot be compiled.
-    """
-    name, mix = PACKED_ATTENTION, _mix
-    if compiled:
-        compile_attention()
-        name, mix = f"{PACKED_ATTENTION}_compiled", _mix_compiled
-    AttentionInterface.register(name, partial(_packed_attention, mix=mix))
-    AttentionMaskInterface.register(name, _no_mask)
-    return name
 
 
 def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:

@@ -12,11 +12,13 @@ import pytest
 import torch
 from conftest import fails, random_sequence, write_fasta
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.esm.modeling_esm import apply_rotary_pos_emb
 
 import esmkit
 from esmkit import compiled
 from esmkit.errors import OptionError
 from esmkit.model import Esm2
+from esmkit.packed_attention import _rotate
 from esmkit.packing import pack
 
 pytestmark = pytest.mark.skipif(
@@ -50,9 +52,27 @@ def test_attention_is_that_of_float64(width: int, lengths: tuple[int, ...]):
     starts = [0, *np.cumsum(lengths).tolist()]
     q, k = 2 * torch.randn(2, 5, starts[-1], width)
     v = torch.randn(starts[-1], 5, width).transpose(0, 1)  # a view, as transformers gives it
-    found = attend(q, k, v, starts, width**-0.5).numpy()
+    found = attend(q, k, v, starts, width**-0.5, None).numpy()
     assert found.shape == (starts[-1], 5, width)
     np.testing.assert_allclose(found, truth(q, k, v, starts, width**-0.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [8, 16, 24, 64])
+def test_rotary_positions_are_those_of_transformers(width: int):
+    """They are turned in the compiled attention, or before it: the same."""
+    attend = compiled.compile_attention()
+    starts = [0, 7, 57, 120]
+    q, k = 2 * torch.randn(2, 3, 120, width)
+    v = torch.randn(3, 120, width)
+    angles = torch.randn(120, width // 2).repeat(1, 2)
+    cosines, sines = angles.cos(), angles.sin()
+    turned = apply_rotary_pos_emb(q[None], k[None], cosines[None], sines[None])
+    found = attend(q, k, v, starts, width**-0.5, (cosines, sines)).numpy()
+    wanted = truth(turned[0][0], turned[1][0], v, starts, width**-0.5)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    for plain, other in zip((q, k), turned, strict=True):
+        here = _rotate(plain[None], cosines[None], sines[None])
+        np.testing.assert_allclose(here, other, rtol=0, atol=1e-6)
 
 
 def test_scores_of_any_size():
@@ -60,7 +80,7 @@ def test_scores_of_any_size():
     attend = compiled.compile_attention()
     q, k, v = torch.randn(3, 2, 50, 16)
     for size in (0.0, 1e-6, 1e3, 1e6):
-        found = attend(size * q, k, v, [0, 50], 0.25).numpy()
+        found = attend(size * q, k, v, [0, 50], 0.25, None).numpy()
         wanted = truth(size * q, k, v, [0, 50], 0.25)
         # At 1e6 two scores that differ by less than their rounding may change places
         assert np.quantile(np.abs(found - wanted), 0.98) < 1e-5
@@ -72,13 +92,13 @@ def test_not_a_number_goes_where_it_belongs():
     odd = plain.clone()
     odd[0, 20, 3] = torch.nan
     starts = [0, 10, 30]
-    in_query = torch.isnan(attend(odd, plain, plain, starts, 0.25))  # (T, H, K)
+    in_query = torch.isnan(attend(odd, plain, plain, starts, 0.25, None))  # (T, H, K)
     assert in_query[20, 0].all()
     assert in_query.sum() == 16
-    in_key = torch.isnan(attend(plain, odd, plain, starts, 0.25))
+    in_key = torch.isnan(attend(plain, odd, plain, starts, 0.25, None))
     assert in_key[10:, 0].all()
     assert in_key.sum() == 20 * 16
-    in_value = torch.isnan(attend(plain, plain, odd, starts, 0.25))
+    in_value = torch.isnan(attend(plain, plain, odd, starts, 0.25, None))
     assert in_value[10:, 0, 3].all()
     assert in_value.sum() == 20
 
@@ -86,13 +106,13 @@ def test_not_a_number_goes_where_it_belongs():
 def test_a_sequence_does_not_depend_on_its_neighbours_or_the_threads():
     attend = compiled.compile_attention()
     q, k, v = torch.randn(3, 4, 300, 16)
-    together = attend(q, k, v, [0, 70, 210, 300], 0.25)
-    alone = attend(q[:, 70:210], k[:, 70:210], v[:, 70:210], [0, 140], 0.25)
+    together = attend(q, k, v, [0, 70, 210, 300], 0.25, None)
+    alone = attend(q[:, 70:210], k[:, 70:210], v[:, 70:210], [0, 140], 0.25, None)
     assert torch.equal(together[70:210], alone)
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if threads > 1 else 2)
     try:
-        assert torch.equal(attend(q, k, v, [0, 70, 210, 300], 0.25), together)
+        assert torch.equal(attend(q, k, v, [0, 70, 210, 300], 0.25, None), together)
     finally:
         torch.set_num_threads(threads)
 

@@ -16,7 +16,16 @@ LEVELS = [
     {"errors", "_version"},
     {"sequences", "report", "inputs"},
     {
-        *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
+        *(
+            "packing",
+            "packed_attention",
+            "checkpoints",
+            "alphabet",
+            "policies",
+            "store",
+            "exports",
+            "reading",
+        ),
         *(
             "reference",
             "blueprint",

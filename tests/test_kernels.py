@@ -1,6 +1,10 @@
 """The faster kernels: the same numbers as the modules they take the place of, and where they do."""
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -127,3 +131,30 @@ def test_onednn_sees_few_shapes(tiny: Esm2, monkeypatch):
             layer: Any = tiny.network.encoder.layer[0]
             layer.attention.output(layer.attention.self.query(x), layer.feed_forward_chunk(x))
     assert seen == set(range(kernels.ROWS, kernels.MOST_ROWS + 1, kernels.ROWS))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+@pytest.mark.parametrize("own", [False, True])
+def test_freed_memory_is_used_again(own: bool):
+    """Not given back and fetched anew, page by page; unless the user has said otherwise."""
+    code = """if True:
+        import resource, torch
+        from esmkit.kernels import keep_freed_memory
+        keep_freed_memory()
+        def pages():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        def once():
+            return [torch.ones(1024, 640) for _ in range(8)]
+        once()
+        before = pages()
+        for _ in range(10):
+            once()
+        print(pages() - before)
+    """
+    settings = {"MALLOC_TRIM_THRESHOLD_": "131072"} if own else {}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | settings
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    fetched = int(done.stdout) / (10 * 8 * 640)  # of the pages that hold the tensors
+    assert fetched > 0.5 if own else fetched < 0.05

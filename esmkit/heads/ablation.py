@@ -31,6 +31,7 @@ from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.maps import choose_heads, head_name
+from esmkit.packed_attention import Edit
 from esmkit.policies import cut_into_pieces
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class _Batch:
         facts = {"position_embeddings": self._rotary, "groups": self.pack.groups}
         return {**facts, "stream": stream}
 
-    def _run(self, stream: packing.MapStream, edit: packing.Edit) -> torch.Tensor:
+    def _run(self, stream: packing.MapStream, edit: Edit) -> torch.Tensor:
         run = self.model.network.encoder.layer[self.layer]
         return run(self._entering, edit=edit, **self._passed(stream))
 
