@@ -54,10 +54,10 @@ def floor(rounds: int, full: bool, proteins: int) -> list[str]:
         fasta = str(write_fasta(chosen, Path(folder) / "in.fasta"))
         results = run_in_turn("benchmarks.embed", list(FLOOR), {"fasta": fasta}, rounds)
     residues = sum(map(len, chosen))
-    lowest = next(name for name in FLOOR if name != OURS)
+    lowest = list(FLOOR)[-1]
     lines = [
         f"{len(chosen):,} proteins, {residues:,} residues. The floor is the encoder's matrix products "
-        "and attention calls alone, on zeros, in the same shapes and with the same kernels:",
+        "and PyTorch's attention calls alone, on zeros, in the same shapes and with the same products:",
         "",
     ]
     return lines + table(results, lowest)

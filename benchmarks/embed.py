@@ -144,6 +144,7 @@ def floor(folder: Path, fasta: str) -> Work:
 
     import esmkit
     from esmkit.alphabet import encode
+    from esmkit.embed import PASS_TOKENS
     from esmkit.packing import batches_by_tokens, look_ahead, pack
     from esmkit.policies import EmbedOptions
 
@@ -157,7 +158,8 @@ def floor(folder: Path, fasta: str) -> Work:
     packs = []
     for window in look_ahead(((len(x), x) for x in ids), 32 * budget):
         for batch in batches_by_tokens([len(x) for x in window], budget):
-            packs.append(pack([window[i] for i in batch]))
+            costs = ((len(window[i]), window[i]) for i in batch)
+            packs += [pack(part) for part in look_ahead(costs, PASS_TOKENS)]
 
     @torch.inference_mode()
     def work() -> None:
@@ -191,6 +193,7 @@ PROGRAMS: dict[str, Callable[..., Work]] = {
 
 FLOOR: dict[str, Callable[..., Work]] = {
     "esmkit embed": esmkit_embed,
+    "esmkit embed --compile": esmkit_compiled,
     "the floor: products and attention alone": floor,
 }
 

@@ -66,11 +66,16 @@ def _in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.
 
 
 class _Linear(nn.Linear):
-    """A linear product by oneDNN."""
+    """A linear product by oneDNN, in two halves of what is summed over: less is rounded."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        product, weight, bias = _onednn(), self.weight, self.bias
-        return _in_blocks(lambda x: product(x, weight, bias, "none", [], ""), input)
+        return _in_blocks(self._fast, input)
+
+    def _fast(self, x: torch.Tensor) -> torch.Tensor:
+        product, half = _onednn(), self.in_features // 2
+        first, second = self.weight[:, :half].contiguous(), self.weight[:, half:].contiguous()
+        summed = product(x[..., :half], first, self.bias, "none", [], "")
+        return product.binary(x[..., half:], summed, second, None, "add")
 
 
 class _SelfAttention(modeling_esm.EsmSelfAttention):
@@ -80,16 +85,19 @@ class _SelfAttention(modeling_esm.EsmSelfAttention):
         if "groups" not in options:
             return super().forward(hidden_states, *rest, **options)
         rotary = options.pop("position_embeddings")
-        shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
+        tokens = hidden_states.shape[1]
+        filled = nn.functional.pad(hidden_states, (0, 0, 0, -tokens % ROWS))  # once for all three
         query, key, value = (
-            product(hidden_states).view(shape).transpose(1, 2)  # (1, H, T, K)
+            product(filled)[:, :tokens]
+            .unflatten(-1, (self.num_attention_heads, self.attention_head_size))
+            .transpose(1, 2)  # (1, H, T, K)
             for product in (self.query, self.key, self.value)
         )
         attend = AttentionInterface()[self.config._attn_implementation]
         scaling = self.attention_head_size**-0.5
         options.pop("attention_mask", None)
         mixed, _ = attend(self, query, key, value, None, scaling=scaling, rotary=rotary, **options)
-        return mixed.reshape(*shape[:-2], -1), None
+        return mixed.flatten(2), None
 
 
 class _Intermediate(modeling_esm.EsmIntermediate):

@@ -49,10 +49,10 @@ def test_tables_compare_round_by_round():
 def test_programs_that_embed_agree(tmp_path: Path, monkeypatch):
     fasta = str(write_fasta(proteome(3), tmp_path / "in.fasta"))
     ours = [name for name in embed.PROGRAMS if name not in OF_OTHERS]
-    assert len(ours) == 4
+    assert len(ours) == 5
     monkeypatch.setattr(embed, "PROGRAMS", {name: embed.PROGRAMS[name] for name in ours})
     apart = embed.agreement(fasta, tmp_path)
-    assert len(apart) == 4
+    assert len(apart) == 5
     assert max(apart.values()) < 1e-5
     assert apart["fair-esm, extract.py's loop"] > 0
     embed.floor(tmp_path, fasta)()
