@@ -16,7 +16,8 @@ LEVELS = [
     {"errors", "_version"},
     {"sequences", "report", "inputs"},
     {
-        *("packing", "checkpoints", "alphabet", "policies", "store", "exports", "reading"),
+        *("packing", "checkpoints", "alphabet", "policies", "exports", "reading"),
+        *("store", "shards", "disk"),
         *("reference", "blueprint", "network", "kernels", "maps", "maps_file", "runs", "tables"),
         *("structure", "data"),
     },

@@ -9,7 +9,14 @@ import pytest
 
 from esmkit import store
 from esmkit.errors import OutputError, ResumeError
-from esmkit.store import ShardReader, WorkFolder, check_output, finished_by_killed_run, read_shard
+from esmkit.store import (
+    ShardReader,
+    WorkFolder,
+    check_output,
+    finished_by_killed_run,
+    read_shard,
+    tidy_up,
+)
 
 PRINT = {"input": ["abc"], "layers": [6]}
 
@@ -127,6 +134,7 @@ def test_a_kill_between_move_and_tidying_is_recognised(output: Path, open_work, 
     assert not finished_by_killed_run(output, {**PRINT, "layers": [3]})
     assert work.folder.exists()
     assert finished_by_killed_run(output, PRINT)
+    tidy_up(output)
     assert not work.folder.exists()
     assert output.read_bytes() == b"whole"
 
