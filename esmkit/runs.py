@@ -178,8 +178,7 @@ def run_to_file(
         if not to_stdout and finished_by_killed_run(output):
             if finished_by_killed_run(output, fingerprint) and not restart:
                 say(f"{output} was complete: the run before was stopped just after writing it")
-                then()
-                tidy_up(output)
+                tidy_up(output, then)
                 return
             check_output(output, force=force)
             tidy_up(output)  # it is about to be overwritten by another run

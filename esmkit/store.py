@@ -82,7 +82,7 @@ class WorkFolder:
         self.damaged = 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
-            self._lock = self._take_lock()
+            self._lock = _take_lock(output)
         self.shard_of: dict[int, Path] = {}
         self._next = 0
         try:
@@ -94,22 +94,6 @@ class WorkFolder:
         except BaseException:
             self._lock.close()
             raise
-
-    def _take_lock(self) -> IO[bytes]:
-        handle = (self.folder / "lock").open("ab")
-        try:
-            import fcntl
-        except ImportError:  # Windows refuses to delete files in use, which protects as well
-            return handle
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            raise ResumeError(
-                f"another process is writing {str(self.output)!r} just now; wait for it, or give "
-                "another file with -o"
-            ) from None
-        return handle
 
     def _empty(self) -> None:
         """Delete what esmkit put here; anything else is somebody's, and stays."""
@@ -304,9 +288,23 @@ def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = No
     return whole
 
 
-def tidy_up(output: Path) -> None:
-    """Remove the work folder of a run that :func:`finished_by_killed_run` has recognised."""
-    _remove(_folder_of(output))
+def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
+    """Remove the work folder of a run that :func:`finished_by_killed_run` has recognised.
+
+    Parameters
+    ----------
+    output : Path
+    then : callable
+        What that run had still to do with its output, done before.
+
+    Raises
+    ------
+    ResumeError
+        If it has not been killed, and is still at it.
+    """
+    with disk_errors(_folder_of(output)), _take_lock(output):
+        then()
+        _remove(_folder_of(output))
 
 
 def was_finishing(output: Path) -> bool:
@@ -339,6 +337,23 @@ def _is_ours(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.stem.isdigit()
 
 
+def _take_lock(output: Path) -> IO[bytes]:
+    handle = (_folder_of(output) / "lock").open("ab")
+    try:
+        import fcntl
+    except ImportError:  # Windows refuses to delete files in use, which protects as well
+        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ResumeError(
+            f"another process is writing {str(output)!r} just now; wait for it, or give "
+            "another file with -o"
+        ) from None
+    return handle
+
+
 def _folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".work")
 
@@ -364,7 +379,8 @@ def _change(name: str, before: Any, now: Any) -> str:
     first, second = _text(before), _text(now)
     start = 0
     if _brief(before) == _brief(now):  # they differ further on
-        start = next(n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b) - 10
+        pairs = enumerate(zip(first, second, strict=False))
+        start = next((n for n, (a, b) in pairs if a != b), MAX_SHOWN) - 10
     skipped = "…" if start else ""
     return f"{name} was {skipped}{_brief(before, start)}, now {skipped}{_brief(now, start)}"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esmkit import store
+from esmkit import disk
 from esmkit.errors import OutputError, ResumeError
 from esmkit.store import (
     ShardReader,
@@ -179,7 +179,7 @@ def test_outputs_that_cannot_be(tmp_path: Path):
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(store.os, "access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr(disk.os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="cannot be written; choose another with -o"):
         check_output(tmp_path / "x.h5", force=False)
 
@@ -191,7 +191,7 @@ def test_full_disk_keeps_what_was_written(output: Path, open_work, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\); what was computed before"):
         work.write(arrays(1))
     monkeypatch.undo()
