@@ -2,11 +2,13 @@
 
 A signal handler of Python runs between two steps of Python, and leaves by an exception so that what
 is pending is written on the way out. Neither need happen soon: one call into a library may take
-minutes, and an exception that strikes in a callback of C code is dropped. So a thread is told of the
-signal as well, by the interpreter itself, and ends the process when its time is up. That is safe at
-any moment, as a kill is: what is on disk is whole.
+minutes, and an exception that strikes in a callback (of a weak reference, say) is dropped. So one
+that was dropped is raised again, and a thread is told of the signal as well, by the interpreter
+itself, and ends the process when its time is up. That is safe at any moment, as a kill is: what is
+on disk is whole.
 """
 
+import _thread
 import contextlib
 import os
 import signal
@@ -20,7 +22,7 @@ from typing import NoReturn
 
 __all__ = ["kept", "stoppable"]
 
-GRACE_SECONDS = 1.5
+GRACE_SECONDS = 1.2
 """How long a command may take to write what is pending."""
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -28,7 +30,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 BEGINS_ANEW = "the same command again begins anew"
 GOES_ON = "finished work is kept, the same command again goes on from there"
 
-_state = {"how": BEGINS_ANEW, "said": False}
+_state = {"how": BEGINS_ANEW, "said": False, "again": False}
 
 
 @contextlib.contextmanager
@@ -65,9 +67,19 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    if _state["said"]:  # asked twice
+    if _state["said"] and not _state["again"]:  # asked twice
         os._exit(128 + number)
+    _state["again"] = False
     _say()
+    other = sys.unraisablehook
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if what.exc_type is SystemExit:
+            _state["again"] = True
+        else:
+            other(what)
+
+    sys.unraisablehook = dropped
     raise SystemExit(128 + number)
 
 
@@ -76,7 +88,11 @@ def _end_in_time(told: socket.socket, numbers: list[int]) -> None:
     with told:
         while data := told.recv(1):
             if data[0] in numbers:
-                time.sleep(GRACE_SECONDS)
+                until = time.monotonic() + GRACE_SECONDS
+                while time.monotonic() < until:
+                    time.sleep(0.02)
+                    if _state["again"]:
+                        _thread.interrupt_main(signal.Signals(data[0]))
                 _say()
                 os._exit(128 + data[0])
 

