@@ -7,6 +7,8 @@ stopped for whatever reason, goes on from there, and lets the output appear only
 
 import contextlib
 import json
+import os
+import re
 import sys
 import tempfile
 import time
@@ -368,5 +370,17 @@ def writing(where: Path | str) -> Iterator[None]:
     with disk_errors(where):
         try:
             yield
-        except (RuntimeError, ValueError) as error:  # h5py's and pyarrow's names for it
-            raise OSError(f"writing failed: {error}") from error
+        except (RuntimeError, ValueError, OSError) as error:  # h5py's and pyarrow's names for it
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise _plain(error) from error
+
+
+def _plain(error: Exception) -> OSError:
+    """Return an error of the disk in one line; HDF5's has several, with addresses in memory."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    found = re.search(r"errno = (\d+)", str(error))
+    if found:
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    return OSError(f"writing failed: {str(error).splitlines()[0] if str(error) else error!r}")
