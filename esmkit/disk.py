@@ -1,14 +1,24 @@
 """Files on disks that fill up, fail, or may not be written: small steps that leave nothing half done."""
 
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from esmkit.errors import OutputError
 
-__all__ = ["check_output", "delete", "disk_errors", "sync", "sync_folder", "write_durably"]
+__all__ = [
+    "SteadyFile",
+    "check_output",
+    "delete",
+    "disk_errors",
+    "sync",
+    "sync_folder",
+    "write_durably",
+]
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -50,6 +60,50 @@ def disk_errors(where: Path | str) -> Iterator[None]:
             f"cannot write to {str(where)!r} ({error.strerror or error}); what was computed "
             "before is kept: make room or mend the cause, then run the same command again"
         ) from error
+
+
+class SteadyFile(io.FileIO):
+    """A file that a library can always finish: a failing disk is told to whoever asks, not to it.
+
+    HDF5 cannot close a file that it cannot write: the file stays open, its room on the disk is not
+    given back, and every object in it complains when it is deleted.
+
+    Parameters
+    ----------
+    path : Path
+        Written anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of some bytes; once that has failed, nothing is written any more."""
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and self._error is None:
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self._error = error
+        if done < len(view):
+            self.seek(len(view) - done, os.SEEK_CUR)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut the file, or make it longer."""
+        try:
+            if self._error is None:
+                return super().truncate(size)
+        except OSError as error:
+            self._error = error
+        return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise the error of the disk, if there was one."""
+        if self._error is not None:
+            raise self._error
 
 
 def delete(path: Path) -> None:

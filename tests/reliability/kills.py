@@ -12,6 +12,7 @@ done; then the output must be the bytes of the undisturbed run, with nothing lef
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -99,6 +100,13 @@ class Warm:
         from esmkit.model import load
 
         self.model = load(model_name, "cpu")
+        # What a child would import anew each time
+        for name in (
+            *("h5py", "pandas", "pyarrow.parquet", "scipy.stats", "mdtraj", "matplotlib.figure"),
+            *("esmkit.embed", "esmkit.embed_fasta", "esmkit.attention_fasta", "esmkit.figures"),
+            *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
+        ):
+            importlib.import_module(name)
         for module in (esmkit.cli.embed, esmkit.cli.attention, esmkit.cli.heads):
             module.load_model = lambda *_: self.model  # type: ignore[attr-defined]
         # Many shards, as in a run of hours; small figures and few chains, which take less time
