@@ -49,6 +49,12 @@ def folder(tmp_path: Path) -> Path:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(MapsTask, "shard_bytes", 1)
+    for name in ("SAVED_DPI", "SHOWN_DPI"):  # small figures are quick
+        monkeypatch.setattr(f"esmkit.plots.figure.{name}", 30)
+
+
+SLOW = pytest.param("heads", marks=pytest.mark.slow)
+ALL = [name if name != "heads" else SLOW for name in COMMANDS]
 
 
 def output_of(command: str, folder: Path) -> Path:
@@ -75,13 +81,11 @@ def check_resumes(run: Callable, command: str, folder: Path, model: Path, tmp_pa
     assert contents(output) == contents(output_of(command, fresh))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_quota_in_the_final_writing(name, run, small_shards, tiny_folder, folder, tmp_path):
     """Shards fit, the output does not: everything is kept, half an output is not."""
     command = COMMANDS[name]
-    limit = {"heads": 200_000, "attention numbers": 50_000, "contacts.tsv": 50_000}.get(
-        name, 70_000
-    )
+    limit = {"heads": 80_000, "attention numbers": 50_000, "contacts.tsv": 50_000}.get(name, 70_000)
     with file_limit(limit):
         message = fails(run(*command.split(), "--model", tiny_folder, "-q", cwd=folder))
     output = output_of(command, folder)
@@ -95,11 +99,11 @@ def test_a_quota_in_the_final_writing(name, run, small_shards, tiny_folder, fold
     check_resumes(run, command, folder, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["embed.h5", "attention", "heads"])
+@pytest.mark.parametrize("name", ["embed.h5", "attention", SLOW])
 def test_a_disk_that_is_full(name, run, small_shards, tiny_folder, folder, tmp_path):
     """A real one, too small for the shards; an earlier output stays as it was."""
     command = COMMANDS[name]
-    with small_disk(tmp_path / "disk", "600k") as disk:
+    with small_disk(tmp_path / "disk", "200k" if name == "embed.h5" else "600k") as disk:
         for path in (folder / "seqs.fasta", folder / "chains"):
             (disk / path.name).symlink_to(path)
         output = output_of(command, disk)
@@ -216,9 +220,9 @@ class _Stop(Exception):
         raise cls
 
 
-@pytest.mark.parametrize("name", ["embed.h5", "attention", "heads"])
+@pytest.mark.parametrize("name", ["embed.h5", "attention", SLOW])
 def test_a_second_run_on_the_same_output_refuses(
-    name, run, tiny_folder, folder, tmp_path, monkeypatch
+    name, run, small_shards, tiny_folder, folder, tmp_path, monkeypatch
 ):
     """And the first, in the middle of its work, is not disturbed by it."""
     command = [*COMMANDS[name].split(), "--model", tiny_folder]
