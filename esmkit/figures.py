@@ -41,8 +41,8 @@ def file_name(name: str) -> str:
     return safe
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
-    """Make sure, before anything is computed, that files can go into a folder.
+def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
+    """Make sure, before anything is computed, that files can go into a folder, named by an option.
 
     Raises
     ------
@@ -50,21 +50,22 @@ def check_folder(folder: Path, *, force: bool) -> None:
         If it is a file, holds something and ``force`` is not set, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{str(folder)!r} is a file; name a folder for the figures with --plot")
+        raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
     there = folder.absolute()
     while not there.exists():
         there = there.parent  # mkdir will make the rest
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(
-            f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another"
+            f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another "
+            f"with {option}"
         )
     with disk_errors(folder):
         if folder.is_dir():
             taken = any(not plots.is_unfinished(path) for path in folder.iterdir())
             if taken and not force:
                 raise OutputError(
-                    f"the folder {str(folder)!r} is not empty; --force draws into it all the "
-                    "same, or --plot names another"
+                    f"the folder {str(folder)!r} is not empty; --force writes into it all "
+                    f"the same, or {option} names another"
                 )
 
 

@@ -135,6 +135,9 @@ class WorkFolder:
             for name, identity in finished.items():
                 if _identity(self.output / name) == identity:
                     (self.output / name).unlink()
+                    with contextlib.suppress(OSError):  # of a folder in the folder if it is empty
+                        if (self.output / name).parent != self.output:
+                            (self.output / name).parent.rmdir()
 
     def _find_shards(self) -> None:
         for path in sorted(self.folder.glob("*.safetensors")):

@@ -89,7 +89,7 @@ def profile_to_folder(
         What was written.
     """
     going_on = force or was_finishing(folder)
-    check_folder(folder, force=going_on)
+    check_folder(folder, force=going_on, option="-o")
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)
@@ -118,7 +118,7 @@ def profile_to_folder(
     work = WorkFolder(folder, fingerprint, restart=restart, force=force)
     try:
         if not force:
-            check_folder(folder, force=False)
+            check_folder(folder, force=False, option="-o")
         if work.damaged:
             say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
         with Pending(work, SHARD_BYTES) as pending:
