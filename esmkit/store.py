@@ -321,6 +321,8 @@ def _finishing(output: Path) -> tuple[Any, dict[str, Any]]:
         facts = json.loads((_folder_of(output) / FINISHING).read_bytes())
         return facts["output"], facts["fingerprint"]
     except (OSError, ValueError, LookupError, TypeError):
+        with contextlib.suppress(OSError):  # killed when all but the empty folder was gone
+            _folder_of(output).rmdir()
         return None, {}
 
 

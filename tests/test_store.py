@@ -139,6 +139,15 @@ def test_a_kill_between_move_and_tidying_is_recognised(output: Path, open_work, 
     assert output.read_bytes() == b"whole"
 
 
+def test_a_kill_when_all_but_the_empty_folder_was_gone(output: Path):
+    output.write_bytes(b"whole")
+    folder = output.with_name(output.name + ".work")
+    folder.mkdir()
+    assert not finished_by_killed_run(output)
+    assert not folder.exists()
+    assert output.read_bytes() == b"whole"
+
+
 def test_files_of_others_in_the_work_folder_stay(output: Path, open_work):
     folder = output.with_name(output.name + ".work")
     folder.mkdir()
