@@ -74,6 +74,7 @@ def attention_file(
     command: str = "",
     progress: bool = False,
     say: Say = lambda text: None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the attention maps of the proteins of FASTA files, or numbers in their place.
 
@@ -93,7 +94,7 @@ def attention_file(
     options : AttentionOptions
     max_bytes : int
         Refuse maps that would take more than this, before compression, unless ``force`` is set.
-    force, restart, command, progress, say
+    force, restart, command, progress, say, then
         As in :func:`esmkit.runs.run_to_file`.
 
     Raises
@@ -129,6 +130,7 @@ def attention_file(
         command=command,
         progress=progress,
         say=say,
+        then=then,
     )
 
 

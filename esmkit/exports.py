@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.disk import SteadyFile
 from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.sequences import Protein
 
@@ -73,7 +74,8 @@ class _H5Writer:
 
     def __init__(self, path: Path, provenance: dict[str, Any], **_: Any) -> None:
         # The 1.8 format (2008) is the oldest in which attributes may exceed 64 KiB.
-        self._file = h5py.File(path, "w", libver=("v108", "v108"), track_order=True)
+        self._disk = SteadyFile(path)
+        self._file = h5py.File(self._disk, "w", libver=("v108", "v108"), track_order=True)
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
@@ -81,9 +83,12 @@ class _H5Writer:
         dataset.attrs["id"] = protein.id
         dataset.attrs["header"] = protein.header
         dataset.attrs["length"] = len(protein)
+        self._disk.check()
 
     def close(self) -> None:
-        self._file.close()
+        with self._disk:
+            self._file.close()
+            self._disk.check()
 
 
 class _NpzWriter:
@@ -144,9 +149,10 @@ class _CsvWriter:
             self._writer.writerow([*facts.values(), *map(str, vector)])
 
     def close(self) -> None:
-        self._handle.flush()
         if self._owned:
             self._handle.close()
+        else:
+            self._handle.flush()
 
 
 class _ParquetWriter:

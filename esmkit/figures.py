@@ -1,8 +1,10 @@
 """The figures of an attention file: for each protein the grid of heads, and the strongest large."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +41,32 @@ def file_name(name: str) -> str:
     return safe
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
-    """Make sure, before anything is computed, that figures can go into a folder.
+def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
+    """Make sure, before anything is computed, that files can go into a folder, named by an option.
 
     Raises
     ------
     OutputError
-        If it is a file, or holds something and ``force`` is not set.
+        If it is a file, holds something and ``force`` is not set, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{str(folder)!r} is a file; name a folder for the figures with --plot")
+        raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent  # mkdir will make the rest
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another "
+            f"with {option}"
+        )
     with disk_errors(folder):
-        if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"the folder {str(folder)!r} is not empty; --force draws into it all the same, or "
-                "--plot names another"
-            )
+        if folder.is_dir():
+            taken = any(not plots.is_unfinished(path) for path in folder.iterdir())
+            if taken and not force:
+                raise OutputError(
+                    f"the folder {str(folder)!r} is not empty; --force writes into it all "
+                    f"the same, or {option} names another"
+                )
 
 
 def focus(maps: AttentionMaps) -> NDArray[np.float64]:
@@ -99,6 +111,7 @@ def attention_figures(
     heads: Sequence[str] | None = None,
     kind: str = "png",
     force: bool = False,
+    going_on: bool = False,
 ) -> Iterator[Path]:
     """Draw the proteins of an attention file.
 
@@ -117,6 +130,8 @@ def attention_figures(
     kind : {'png', 'svg', 'pdf'}
     force : bool
         Draw into a folder that is not empty, overwriting figures.
+    going_on : bool
+        Leave figures that are there as they are: each appears whole or not at all.
 
     Yields
     ------
@@ -142,20 +157,22 @@ def attention_figures(
         check_folder(folder, force=force)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            plots.remove_unfinished(folder)
         for name, maps in found.items():
-            start = file_name(name)
-            target = folder / f"{start}.heads.{kind}"
-            plots.attention_grid(maps, path=target)
-            yield target
-            if maps.windows == 1 and len(maps) == maps.choice.of_layers * maps.choice.of_heads:
-                target = folder / f"{start}.flow.{kind}"
-                plots.attention_flow(maps, path=target)
+            for ending, draw in _figures_of(maps, heads):
+                target = folder / f"{file_name(name)}.{ending}.{kind}"
+                if not (going_on and target.exists()):
+                    draw(path=target)
                 yield target
-            large = [h.strip().upper() for h in heads] if heads else strongest_heads(maps)
-            for head in large:
-                target = folder / f"{start}.{head}.{kind}"
-                plots.attention_head(maps, head, path=target)
-                yield target
-                target = folder / f"{start}.{head}.arcs.{kind}"
-                plots.attention_arcs(maps, head, path=target)
-                yield target
+
+
+def _figures_of(
+    maps: AttentionMaps, heads: Sequence[str] | None
+) -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yield for each figure of a protein the end of its name, and what draws it."""
+    yield "heads", partial(plots.attention_grid, maps)
+    if maps.windows == 1 and len(maps) == maps.choice.of_layers * maps.choice.of_heads:
+        yield "flow", partial(plots.attention_flow, maps)
+    for head in [h.strip().upper() for h in heads] if heads else strongest_heads(maps):
+        yield head, partial(plots.attention_head, maps, head)
+        yield f"{head}.arcs", partial(plots.attention_arcs, maps, head)

@@ -18,6 +18,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from esmkit.disk import SteadyFile
 from esmkit.errors import OutputError
 from esmkit.exports import PROVENANCE, dataset_key, protein_id
 from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
@@ -130,7 +131,8 @@ class AttentionWriter:
         self._choice, self._dtype = choice, dtype
         layers = len(choice.by_layer)
         self._shape = (layers, choice.of_heads) if choice.whole_layers else (len(choice.heads),)
-        self._file = h5py.File(path, "w", libver=("v108", "v108"), track_order=True)
+        self._disk = SteadyFile(path)
+        self._file = h5py.File(self._disk, "w", libver=("v108", "v108"), track_order=True)
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
 
     def begin(self, protein: Protein, residues: int, *, windows: int) -> None:
@@ -189,10 +191,13 @@ class AttentionWriter:
         """Finish the group of a protein."""
         for name, mass in (("bos", self._bos), ("eos", self._eos)):
             self._group.create_dataset(name, data=mass.reshape(*self._shape, -1))
+        self._disk.check()
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        with self._disk:
+            self._file.close()
+            self._disk.check()
 
 
 def _merge_windows(

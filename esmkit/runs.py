@@ -7,6 +7,8 @@ stopped for whatever reason, goes on from there, and lets the output appear only
 
 import contextlib
 import json
+import os
+import re
 import sys
 import tempfile
 import time
@@ -31,6 +33,7 @@ from esmkit.store import (
     check_output,
     disk_errors,
     finished_by_killed_run,
+    tidy_up,
     was_finishing,
 )
 
@@ -125,6 +128,7 @@ def run_to_file(
     command: str = "",
     progress: bool = False,
     say: Say = lambda text: None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a task from FASTA files to one file.
 
@@ -147,6 +151,9 @@ def run_to_file(
         Show a progress bar on standard error.
     say : callable
         Told what was found and done, a sentence at a time.
+    then : callable
+        What is still to be done with the output where it stands, such as to draw it. If it is cut
+        short, the same run again does only this.
 
     Raises
     ------
@@ -170,21 +177,49 @@ def run_to_file(
         task.prepare(index, say)
         home = Path(scratch) / "stdout" if to_stdout else output
         fingerprint = _fingerprint(task, index)
-        if not force and not to_stdout and output.exists():
-            if finished_by_killed_run(output, fingerprint):
+        if not to_stdout and finished_by_killed_run(output):
+            if finished_by_killed_run(output, fingerprint) and not restart:
                 say(f"{output} was complete: the run before was stopped just after writing it")
+                tidy_up(output, then)
                 return
-            check_output(output, force=False)
+            check_output(output, force=force)
+            tidy_up(output)  # it is about to be overwritten by another run
         work = WorkFolder(home, fingerprint, restart=restart, force=force)
         try:
             _fill(work, task, index, progress=progress, say=say)
             provenance = _provenance(task, index, command)
             target = sys.stdout if to_stdout else work.temporary()
-            task.write(index, ShardReader(work, task.reader_bytes), provenance, target)
-            if not to_stdout:
-                work.finish(sidecar=_sidecar(output, provenance) if with_sidecar else None)
+            with _said_of_output(output, work, index.sequences):
+                task.write(index, ShardReader(work, task.reader_bytes), provenance, target)
+            if to_stdout:
+                then()
+            else:
+                sidecar = _sidecar(output, provenance) if with_sidecar else None
+                work.finish(sidecar=sidecar, then=then)
         finally:
             work.close()
+
+
+@contextlib.contextmanager
+def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[None]:
+    """Say, if the disk fails while the output is written, that all is computed and where it is."""
+    try:
+        yield
+    except OutputError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        what = cause.strerror or cause
+        if output == STDOUT:
+            raise OutputError(
+                f"cannot write to standard output ({what}); nothing is kept of it: mend the cause "
+                "and run the same command again, or name a file with -o"
+            ) from cause
+        raise OutputError(
+            f"cannot write {str(output)!r} ({what}); all {sequences:,} sequences are computed and "
+            f"kept in {str(work.folder)!r}: make room or mend the cause, then run the same command "
+            "again"
+        ) from cause
 
 
 def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
@@ -337,5 +372,17 @@ def writing(where: Path | str) -> Iterator[None]:
     with disk_errors(where):
         try:
             yield
-        except (RuntimeError, ValueError) as error:  # h5py's and pyarrow's names for it
-            raise OSError(f"writing failed: {error}") from error
+        except (RuntimeError, ValueError, OSError) as error:  # h5py's and pyarrow's names for it
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise _plain(error) from error
+
+
+def _plain(error: Exception) -> OSError:
+    """Return an error of the disk in one line; HDF5's has several, with addresses in memory."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    found = re.search(r"errno = (\d+)", str(error))
+    if found:
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    return OSError(f"writing failed: {str(error).splitlines()[0] if str(error) else error!r}")

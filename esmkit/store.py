@@ -8,20 +8,15 @@ inside the folder and moved to its place in one step when it is complete.
 
 import contextlib
 import json
-import os
-import shutil
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from esmkit.disk import check_output, delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
+from esmkit.shards import ShardReader, pack_shard, read_shard
 
 __all__ = [
     "ShardReader",
@@ -30,57 +25,23 @@ __all__ = [
     "disk_errors",
     "finished_by_killed_run",
     "read_shard",
+    "tidy_up",
     "was_finishing",
     "write_durably",
 ]
 
 FINGERPRINT = "fingerprint.json"
 
+OUTPUT = "output.tmp"
+
 FINISHING = "finishing.json"
-"""Names the finished output by inode, size and time just before it is moved to its place."""
+"""Names the finished output by inode, size and time, or each of its files if it is a folder, just
+before it is moved to its place. It holds the fingerprint too, for it is the last file to go."""
+
+MAX_SHOWN = 60
+"""Characters of a value that a message shows."""
 
 Arrays = Mapping[int, NDArray[Any]]
-
-
-def check_output(output: Path, *, force: bool) -> None:
-    """Make sure, before anything is computed, that the output may and can be written.
-
-    Raises
-    ------
-    OutputError
-        If it exists and ``force`` is not set, or its folder is missing or not writable.
-    """
-    try:
-        exists, is_folder = output.exists(), output.is_dir()
-    except OSError as error:
-        raise OutputError(
-            f"{str(output)[:60]!r} cannot be a file name ({error.strerror}); give another with -o"
-        ) from None
-    if is_folder:
-        raise OutputError(f"{str(output)!r} is a folder; give a file name with -o")
-    if exists and not force:
-        raise OutputError(
-            f"{str(output)!r} exists already; --force overwrites it, or -o names another file"
-        )
-    parent = output.resolve().parent
-    if not parent.is_dir():
-        raise OutputError(f"there is no folder {str(parent)!r}; make it, or choose another with -o")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {str(parent)!r} cannot be written; choose another with -o")
-
-
-@contextlib.contextmanager
-def disk_errors(where: Path | str) -> Iterator[None]:
-    """Turn an error of the file system into one sentence that says how to go on."""
-    try:
-        yield
-    except (OutputError, BrokenPipeError):
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {str(where)!r} ({error.strerror or error}); what was computed "
-            "before is kept: make room or mend the cause, then run the same command again"
-        ) from error
 
 
 class WorkFolder:
@@ -121,7 +82,7 @@ class WorkFolder:
         self.damaged = 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
-            self._lock = self._take_lock()
+            self._lock = _take_lock(output)
         self.shard_of: dict[int, Path] = {}
         self._next = 0
         try:
@@ -134,22 +95,6 @@ class WorkFolder:
             self._lock.close()
             raise
 
-    def _take_lock(self) -> IO[bytes]:
-        handle = (self.folder / "lock").open("ab")
-        try:
-            import fcntl
-        except ImportError:  # Windows refuses to delete files in use, which protects as well
-            return handle
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            raise ResumeError(
-                f"another process is writing {str(self.output)!r} just now; wait for it, or give "
-                "another file with -o"
-            ) from None
-        return handle
-
     def _empty(self) -> None:
         """Delete what esmkit put here; anything else is somebody's, and stays."""
         foreign = [path for path in self.folder.iterdir() if not _is_ours(path)]
@@ -158,14 +103,13 @@ class WorkFolder:
                 f"{str(self.folder)!r} holds files that are not esmkit's, such as "
                 f"{foreign[0].name!r}; move them away, or give another output with -o"
             )
+        self._take_back()
         for path in self.folder.iterdir():
             if path.name != "lock":
-                path.unlink()
+                delete(path)
 
     def _check_fingerprint(self) -> None:
         path = self.folder / FINGERPRINT
-        for leftover in [*self.folder.glob("*.tmp"), self.folder / FINISHING]:
-            leftover.unlink(missing_ok=True)
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -175,13 +119,25 @@ class WorkFolder:
         now = json.loads(json.dumps(self.fingerprint))
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
         if changed:
-            what = "; ".join(
-                f"{k} was {_brief(before.get(k))}, now {_brief(now.get(k))}" for k in changed
-            )
+            what = "; ".join(_change(k, before.get(k), now.get(k)) for k in changed)
             raise ResumeError(
                 f"{str(self.folder)!r} holds unfinished work of another kind ({what}); run it to "
                 "the end as it was begun, or --restart to throw it away"
             )
+        self._take_back()
+        for leftover in [*self.folder.glob("*.tmp"), self.folder / FINISHING]:
+            delete(leftover)
+
+    def _take_back(self) -> None:
+        """Delete what a killed run had moved of a folder: it will be moved whole, or not at all."""
+        finished, _ = _finishing(self.output)
+        if isinstance(finished, dict):
+            for name, identity in finished.items():
+                if _identity(self.output / name) == identity:
+                    (self.output / name).unlink()
+                    with contextlib.suppress(OSError):  # of a folder in the folder if it is empty
+                        if (self.output / name).parent != self.output:
+                            (self.output / name).parent.rmdir()
 
     def _find_shards(self) -> None:
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -203,24 +159,30 @@ class WorkFolder:
             If the disk is full or fails. Shards written before stay good.
         """
         path = self.folder / f"{self._next:06d}.safetensors"
-        named = {str(number): np.ascontiguousarray(a) for number, a in arrays.items()}
-        metadata = {"crc32": _checksum(named)}
         with disk_errors(self.folder):
-            write_durably(path, save(named, metadata=metadata))
+            write_durably(path, pack_shard(arrays))
         self._next += 1
         self.shard_of.update(dict.fromkeys(arrays, path))
 
     def temporary(self) -> Path:
         """Return the path, inside the folder, at which to write the output."""
-        return self.folder / "output.tmp"
+        return self.folder / OUTPUT
 
-    def finish(self, *, sidecar: tuple[Path, bytes] | None = None) -> None:
+    def finish(
+        self,
+        *,
+        sidecar: tuple[Path, bytes] | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
         """Move the written output to its place, then remove the folder.
 
         Parameters
         ----------
         sidecar : (Path, bytes), optional
             A small file that belongs beside the output, written just before it appears.
+        then : callable
+            What is still to be done with the output where it stands. If it is cut short,
+            :func:`finished_by_killed_run` knows the output as that of this run.
 
         Raises
         ------
@@ -230,10 +192,9 @@ class WorkFolder:
         """
         temporary = self.temporary()
         with disk_errors(self.output):
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
+            sync(temporary)
             # A kill between the move and the removal must not look like somebody else's output.
-            write_durably(self.folder / FINISHING, json.dumps(_identity(temporary)).encode())
+            self._announce(_identity(temporary))
             if self.output.exists() and not self._force:
                 raise OutputError(
                     f"{str(self.output)!r} has appeared meanwhile; the same command with --force "
@@ -242,16 +203,66 @@ class WorkFolder:
             if sidecar is not None:
                 write_durably(*sidecar)
             temporary.replace(self.output)
-            _sync_folder(self.output.parent)
+            sync_folder(self.output.parent)
+        self._drop_shards()
+        then()
         self.remove()
+
+    def finish_folder(self) -> list[Path]:
+        """Move a folder of files, written at :meth:`temporary`, to its place.
+
+        At once if there is nothing, or an empty folder; file by file into one that holds others.
+
+        Returns
+        -------
+        list of Path
+            The files, where they stand now.
+
+        Raises
+        ------
+        OutputError
+            If files have appeared there meanwhile and ``force`` is not set, or the disk fails. The
+            finished work is kept.
+        """
+        staged = self.temporary()
+        with disk_errors(self.output):
+            names = sorted(p.relative_to(staged) for p in staged.rglob("*") if p.is_file())
+            for name in names:
+                sync(staged / name)
+            self._announce({name.as_posix(): _identity(staged / name) for name in names})
+            if not self._force and self.output.is_dir() and any(self.output.iterdir()):
+                raise OutputError(
+                    f"files have appeared in {str(self.output)!r} meanwhile; the same command with "
+                    "--force writes among them, or move them away and run it again"
+                )
+            try:
+                staged.rename(self.output)
+            except OSError:  # it holds something, is where a disk is mounted, or this is Windows
+                for name in names:
+                    (self.output / name).parent.mkdir(parents=True, exist_ok=True)
+                    (staged / name).replace(self.output / name)
+            sync_folder(self.output.parent)
+        self.remove()
+        return [self.output / name for name in names]
+
+    def _announce(self, identity: "list[int] | dict[str, Any] | None") -> None:
+        facts = {"output": identity, "fingerprint": self.fingerprint}
+        write_durably(self.folder / FINISHING, json.dumps(facts).encode())
+
+    def _drop_shards(self) -> None:
+        for path in set(self.shard_of.values()):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
         self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
-        """Let go of the lock; the shards stay for the next run."""
+        """Let go of the lock; the shards stay for the next run, half an output does not."""
+        if not self._lock.closed:
+            with contextlib.suppress(OSError):
+                delete(self.temporary())
         self._lock.close()
 
 
@@ -262,138 +273,127 @@ def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = No
     ----------
     output : Path
     fingerprint : dict, optional
-        If given, the run must have been the very same one; its work folder is removed then.
+        If given, the run must have been the very same one.
 
     Returns
     -------
     bool
-        True if ``output`` is what that run wrote, whole.
+        True if ``output`` is what that run wrote, whole; :func:`tidy_up` removes what is left.
     """
-    folder = _folder_of(output)
-    try:
-        finished = json.loads((folder / FINISHING).read_bytes()) == _identity(output)
-        before = json.loads((folder / FINGERPRINT).read_bytes())
-    except (OSError, ValueError):
-        return False
-    if finished and fingerprint is not None:
-        finished = before == json.loads(json.dumps(fingerprint))
-        if finished:
-            shutil.rmtree(folder, ignore_errors=True)
-    return finished
+    finished, before = _finishing(output)
+    whole = finished is not None and (
+        all(_identity(output / name) == identity for name, identity in finished.items())
+        if isinstance(finished, dict)
+        else _identity(output) == finished
+    )
+    if whole and fingerprint is not None:
+        whole = before == json.loads(json.dumps(fingerprint))
+    return whole
+
+
+def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
+    """Remove the work folder of a run that :func:`finished_by_killed_run` has recognised.
+
+    Parameters
+    ----------
+    output : Path
+    then : callable
+        What that run had still to do with its output, done before.
+
+    Raises
+    ------
+    ResumeError
+        If it has not been killed, and is still at it.
+    """
+    with disk_errors(_folder_of(output)), _take_lock(output):
+        then()
+        _remove(_folder_of(output))
 
 
 def was_finishing(output: Path) -> bool:
     """Tell whether a run was stopped while it moved its output, or a file beside it, into place."""
-    return (_folder_of(output) / FINISHING).exists()
+    return _finishing(output)[0] is not None
+
+
+def _finishing(output: Path) -> tuple[Any, dict[str, Any]]:
+    """Return what a run was about to move into place, and its fingerprint."""
+    try:
+        facts = json.loads((_folder_of(output) / FINISHING).read_bytes())
+        return facts["output"], facts["fingerprint"]
+    except (OSError, ValueError, LookupError, TypeError):
+        with contextlib.suppress(OSError):  # killed when all but the empty folder was gone
+            _folder_of(output).rmdir()
+        return None, {}
+
+
+def _remove(folder: Path) -> None:
+    """Delete a work folder; what tells of the finished output goes last."""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == FINISHING):
+            delete(path)
+        folder.rmdir()
 
 
 def _is_ours(path: Path) -> bool:
+    if path.name == OUTPUT:  # of some commands it is a folder
+        return True
     if path.name in ("lock", FINGERPRINT, FINISHING) or path.suffix == ".tmp":
         return path.is_file()
     return path.suffix == ".safetensors" and path.stem.isdigit()
+
+
+def _take_lock(output: Path) -> IO[bytes]:
+    handle = (_folder_of(output) / "lock").open("ab")
+    try:
+        import fcntl
+    except ImportError:  # Windows refuses to delete files in use, which protects as well
+        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ResumeError(
+            f"another process is writing {str(output)!r} just now; wait for it, or give "
+            "another file with -o"
+        ) from None
+    return handle
 
 
 def _folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".work")
 
 
-def _identity(path: Path) -> list[int]:
-    stat = path.stat()
+def _identity(path: Path) -> list[int] | None:
+    """Return inode, size and time of a file, which a move does not change; None if it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
 
 
-class ShardReader:
-    """Looks up results by their number, holding a few shards in memory.
-
-    Parameters
-    ----------
-    work : WorkFolder
-    most_bytes : int
-        Shards are let go of when those held exceed this; the last one read always stays.
-    """
-
-    def __init__(self, work: WorkFolder, most_bytes: int = 256 * 2**20) -> None:
-        self._work = work
-        self._most_bytes = most_bytes
-        self._held: OrderedDict[Path, dict[int, NDArray[Any]]] = OrderedDict()
-        self._bytes = 0
-
-    def __getitem__(self, number: int) -> NDArray[Any]:
-        path = self._work.shard_of[number]
-        if path not in self._held:
-            arrays = read_shard(path)
-            self._held[path] = arrays
-            self._bytes += _size(arrays)
-            while self._bytes > self._most_bytes and len(self._held) > 1:
-                _, old = self._held.popitem(last=False)
-                self._bytes -= _size(old)
-        self._held.move_to_end(path)
-        return self._held[path][number]
+def _change(name: str, before: Any, now: Any) -> str:
+    """Say how an entry of the fingerprint differs; of two long lists only what one of them has."""
+    lists = isinstance(before, list) and isinstance(now, list) and len(before + now) > 2
+    if lists and len(_text(before + now)) > MAX_SHOWN:
+        gone = [value for value in before if value not in now]
+        new = [value for value in now if value not in before]
+        only = [f"{_brief(v)} only {when}" for v, when in ((gone, "then"), (new, "now")) if v]
+        sizes = f"{name} was {len(before):,} values, now {len(now):,}"
+        return f"{sizes}: {', '.join(only) or 'in another order'}"
+    first, second = _text(before), _text(now)
+    start = 0
+    if _brief(before) == _brief(now):  # they differ further on
+        pairs = enumerate(zip(first, second, strict=False))
+        start = next((n for n, (a, b) in pairs if a != b), MAX_SHOWN) - 10
+    skipped = "…" if start else ""
+    return f"{name} was {skipped}{_brief(before, start)}, now {skipped}{_brief(now, start)}"
 
 
-def read_shard(path: Path) -> dict[int, NDArray[Any]]:
-    """Read a shard and compare it with its checksum.
-
-    Raises
-    ------
-    OutputError
-        If it is truncated or a bit has flipped.
-    """
-    try:
-        with safe_open(path, framework="numpy") as shard:
-            expected = (shard.metadata() or {}).get("crc32")
-            named = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        if _checksum(named) == expected:
-            return {int(name): array for name, array in named.items()}
-    except (SafetensorError, OSError, ValueError):
-        pass
-    raise OutputError(
-        f"{str(path)!r} is damaged; run the same command again, and that part is computed anew"
-    )
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _checksum(named: Mapping[str, NDArray[Any]]) -> str:
-    """CRC-32 of names, shapes, types and bytes: finds any flipped bit and any truncation.
-
-    ISA-L's runs at memory speed, where SHA-256 would take as long as computing the maps.
-    """
-    crc = 0
-    for name in sorted(named):
-        array = np.ascontiguousarray(named[name])
-        crc = isal_zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = isal_zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
-    return f"{crc:08x}"
-
-
-def _size(arrays: Mapping[int, NDArray[Any]]) -> int:
-    return sum(array.nbytes for array in arrays.values())
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a small file so that it is whole, or as it was before."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every file system can, and none needs it for a mere kill."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+def _brief(value: object, start: int = 0) -> str:
+    text = _text(value)[start:]
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -54,9 +54,10 @@ class _Csv(TableWriter):
         self._begun = True
 
     def close(self) -> None:
-        self._handle.flush()
         if self._owned:
             self._handle.close()
+        else:
+            self._handle.flush()
 
 
 class _Parquet(TableWriter):

@@ -13,7 +13,7 @@ import pytest
 from conftest import random_sequence, write_fasta
 
 import esmkit
-from esmkit import attention, attention_fasta, maps_file, policies, store
+from esmkit import attention, attention_fasta, disk, maps_file, policies
 from esmkit.attention_fasta import MapsTask, attention_file, parse_bytes, readable_bytes
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.maps_file import AttentionFile, Block, compress, decode_block, decompress
@@ -243,7 +243,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         with pytest.raises(OutputError, match=r"No space left on device.*is kept: make room or"):
             attention_file(tiny, fasta, tmp_path / "o.h5")
     assert not (tmp_path / "o.h5").exists()

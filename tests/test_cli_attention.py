@@ -37,7 +37,9 @@ def test_maps_then_figures(run, tiny_folder: Path, tiny: Esm2, fasta: Path, tmp_
     message = fails(run("attention", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path))
     assert "'seqs.attention.h5' exists already; --force overwrites it" in message
     message = fails(run("attention", "seqs.attention.h5", cwd=tmp_path))
-    assert "the folder 'seqs.attention' is not empty; --force draws into it all the same" in message
+    assert (
+        "the folder 'seqs.attention' is not empty; --force writes into it all the same" in message
+    )
     done = run(
         *("attention", "seqs.attention.h5", "--plot", "pictures", "--plot-heads", "l1h2"),
         *("--plot-format", "svg"),

@@ -14,7 +14,7 @@ import pytest
 from conftest import random_sequence, write_fasta
 
 import esmkit
-from esmkit import policies, store
+from esmkit import disk, policies
 from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import files as module
 from esmkit.contacts.files import ContactsTask
@@ -331,7 +331,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         with pytest.raises(OutputError, match=r"No space left on device.*is kept: make room or"):
             contacts_file(tiny, fasta, tmp_path / "o.tsv", batch_tokens=40)
     assert not (tmp_path / "o.tsv").exists()

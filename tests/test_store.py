@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esmkit import store
+from esmkit import disk
 from esmkit.errors import OutputError, ResumeError
-from esmkit.store import ShardReader, WorkFolder, check_output, finished_by_killed_run, read_shard
+from esmkit.store import (
+    ShardReader,
+    WorkFolder,
+    check_output,
+    finished_by_killed_run,
+    read_shard,
+    tidy_up,
+)
 
 PRINT = {"input": ["abc"], "layers": [6]}
 
@@ -127,7 +134,17 @@ def test_a_kill_between_move_and_tidying_is_recognised(output: Path, open_work, 
     assert not finished_by_killed_run(output, {**PRINT, "layers": [3]})
     assert work.folder.exists()
     assert finished_by_killed_run(output, PRINT)
+    tidy_up(output)
     assert not work.folder.exists()
+    assert output.read_bytes() == b"whole"
+
+
+def test_a_kill_when_all_but_the_empty_folder_was_gone(output: Path):
+    output.write_bytes(b"whole")
+    folder = output.with_name(output.name + ".work")
+    folder.mkdir()
+    assert not finished_by_killed_run(output)
+    assert not folder.exists()
     assert output.read_bytes() == b"whole"
 
 
@@ -171,7 +188,7 @@ def test_outputs_that_cannot_be(tmp_path: Path):
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(store.os, "access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr(disk.os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="cannot be written; choose another with -o"):
         check_output(tmp_path / "x.h5", force=False)
 
@@ -183,7 +200,7 @@ def test_full_disk_keeps_what_was_written(output: Path, open_work, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\); what was computed before"):
         work.write(arrays(1))
     monkeypatch.undo()

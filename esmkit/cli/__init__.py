@@ -5,15 +5,14 @@ Biopython. A new command is a module here with a ``command`` in it, and a line i
 """
 
 import importlib
-import signal
 import sys
 import warnings
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from esmkit._version import __version__
+from esmkit.cli.stopping import stoppable
 
 __all__ = ["cli", "main"]
 
@@ -59,15 +58,15 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
+    warnings.showwarning = _show_warning
+    with stoppable():
+        _run()
+    sys.exit(0)
+
+
+def _run() -> None:
     from esmkit.errors import EsmkitError
 
-    # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an exec()
-    # makes Python end itself by that signal, whatever exit code was asked for.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _stop)
-    warnings.showwarning = _show_warning
     try:
         cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -83,17 +82,6 @@ def main() -> NoReturn:
     except EsmkitError as error:
         click.echo(f"esmkit: error: {error}", err=True)
         sys.exit(1)
-    sys.exit(0)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave by an exception, so that what is pending is written on the way out."""
-    kept = "; finished work is kept, the same command again goes on from there"
-    resumes = (
-        sys.argv[1:2] in (["embed"], ["attention"], ["contacts"]) and "-" not in sys.argv
-    )  # `-o -` has no work folder
-    click.echo(f"esmkit: stopped{kept if resumes else ''}", err=True)
-    raise SystemExit(128 + number)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

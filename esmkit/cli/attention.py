@@ -16,6 +16,7 @@ from esmkit.cli.options import (
     model_options,
     names_list,
 )
+from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
 
@@ -142,6 +143,7 @@ def command(
     from esmkit.attention_fasta import attention_file, parse_bytes
     from esmkit.figures import check_folder
     from esmkit.policies import REDUCTIONS, AttentionOptions
+    from esmkit.store import was_finishing
 
     say = make_say(quiet)
     sources, plot = _sources(fasta, plot, say=make_say(quiet=False))
@@ -158,9 +160,32 @@ def command(
         suffix = ".attention.csv" if reduce else ".attention.h5"
         target = Path(output) if output else default_output(sources, suffix)
     folder = Path(plot) if plot not in ("", NO_PLOT) else target.with_suffix("")
-    if not drawn_only:
+
+    def draw(*, force: bool, going_on: bool = False) -> None:
+        from esmkit.figures import attention_figures
+
+        drawn = attention_figures(
+            *(target, folder),
+            heads=plot_heads,
+            kind=plot_format,
+            force=force,
+            going_on=going_on,
+        )
+        say(f"drew {len(list(drawn))} figure(s) in {folder}")
+
+    if drawn_only:
+        draw(force=force)
+    else:
+        going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
         if plot != NO_PLOT:
-            check_folder(folder, force=force)
+            check_folder(folder, force=force or going_on)
+
+        def finish() -> None:
+            if output != "-":
+                say(f"wrote {target}")
+            if plot != NO_PLOT:
+                draw(force=force or going_on, going_on=going_on and not force)
+
         options = AttentionOptions(
             heads,
             layers,
@@ -170,27 +195,20 @@ def command(
             on_invalid,  # type: ignore[arg-type]
             batch_tokens,
         )
-        attention_file(
-            model.load,
-            sources,
-            target,
-            options,
-            max_bytes=parse_bytes(max_bytes),
-            force=force,
-            restart=restart,
-            command=command_line(),
-            progress=not quiet,
-            say=say,
-        )
-        if output != "-":
-            say(f"wrote {target}")
-    if plot != NO_PLOT:
-        from esmkit.figures import attention_figures
-
-        drawn = list(
-            attention_figures(target, folder, heads=plot_heads, kind=plot_format, force=force)
-        )
-        say(f"drew {len(drawn)} figure(s) in {folder}")
+        with kept(output != "-"):
+            attention_file(
+                model.load,
+                sources,
+                target,
+                options,
+                max_bytes=parse_bytes(max_bytes),
+                force=force,
+                restart=restart,
+                command=command_line(),
+                progress=not quiet,
+                say=say,
+                then=finish,
+            )
 
 
 def _sources(

@@ -17,6 +17,7 @@ from esmkit.cli.options import (
     names_list,
     structures_of,
 )
+from esmkit.cli.stopping import kept
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
@@ -253,7 +254,7 @@ def predict(
         return loaded[0]
 
     chains = read_chains(structures)
-    with sources_or_structures(fasta, chains) as sources:
+    with kept(output != "-"), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)
         if file_format and output not in (None, "-") and target.suffix != f".{file_format}":

@@ -13,6 +13,7 @@ from esmkit.cli.options import (
     make_say,
     model_options,
 )
+from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
 
@@ -109,17 +110,18 @@ def command(
     from esmkit.policies import EmbedOptions
 
     target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
-    embed_file(
-        model.load,
-        fasta,
-        target,
-        EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]
-        file_format=file_format,
-        force=force,
-        restart=restart,
-        command=command_line(),
-        progress=not quiet,
-        say=make_say(quiet),
-    )
+    with kept(output != "-"):
+        embed_file(
+            model.load,
+            fasta,
+            target,
+            EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]
+            file_format=file_format,
+            force=force,
+            restart=restart,
+            command=command_line(),
+            progress=not quiet,
+            say=make_say(quiet),
+        )
     if output != "-":
         make_say(quiet)(f"wrote {target}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import PATH, ModelChoice, make_say, model_options, structures_of
+from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
 
@@ -51,6 +52,7 @@ __all__ = ["command"]
     help="Of the figures.",
 )
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options
 def command(
     structures: str | None,
@@ -62,6 +64,7 @@ def command(
     seed: int,
     plot_format: str,
     force: bool,
+    restart: bool,
     model: ModelChoice,
     quiet: bool,
 ) -> None:
@@ -69,7 +72,7 @@ def command(
 
     Writes tables (effects with backgrounds, intervals, corrected p values and controls; a line for
     each head with its label), figures and a one-page summary. With the 8M model and TS50 it takes
-    some minutes.
+    some minutes. A run that is stopped goes on where it was when the same command is given again.
 
     \b
     Examples:
@@ -86,18 +89,20 @@ def command(
     from esmkit.heads.workflow import profile_to_folder
 
     say = make_say(quiet)
-    written = profile_to_folder(
-        model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
-        Path(output),
-        annotations=annotations,
-        control=control,
-        ablation=ablation,
-        resamples=resamples,
-        seed=seed,
-        kind=plot_format,
-        force=force,
-        progress=not quiet,
-        say=say,
-    )
+    with kept():
+        written = profile_to_folder(
+            model.load,
+            lambda: structures_of(structures, make_say(quiet=False)),
+            Path(output),
+            annotations=annotations,
+            control=control,
+            ablation=ablation,
+            resamples=resamples,
+            seed=seed,
+            kind=plot_format,
+            force=force,
+            restart=restart,
+            progress=not quiet,
+            say=say,
+        )
     say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")

@@ -47,6 +47,7 @@ def contacts_file(
     command: str = "",
     progress: bool = False,
     say: Say = lambda text: None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
 
@@ -70,7 +71,7 @@ def contacts_file(
         Pairs closer, or less likely, are left out of tsv and rr.
     max_bytes : int
         Refuse to write about more than this unless ``force`` is set.
-    force, restart, command, progress, say
+    force, restart, command, progress, say, then
         As in :func:`esmkit.runs.run_to_file`.
 
     Raises
@@ -110,6 +111,7 @@ def contacts_file(
         command=command,
         progress=progress,
         say=say,
+        then=then,
     )
 
 

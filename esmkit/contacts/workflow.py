@@ -10,7 +10,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.figures import check_folder, file_name
 from esmkit.runs import Say
 from esmkit.sequences import OnInvalid, Protein, read_fasta
-from esmkit.store import check_output, disk_errors, write_durably
+from esmkit.store import check_output, disk_errors, was_finishing, write_durably
 from esmkit.structure import Structure, read_structure, split_chain
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def draw_maps(
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        plots.remove_unfinished(folder)
     drawn, curves = [], []
     for protein in proteins:
         found = model.contacts(protein, head=head, **options)
@@ -307,10 +308,11 @@ def predict_to_files(
     from esmkit.contacts.head import ContactHead
 
     scores = target.with_suffix(".scores.tsv") if structures and str(target) != "-" else None
+    going_on = was_finishing(target)  # a run was stopped while it scored or drew
     if scores is not None:
-        check_output(scores, force=force)
+        check_output(scores, force=force or going_on)
     if folder is not None:
-        check_folder(folder, force=force)
+        check_folder(folder, force=force or going_on)
     pairs = pair_up(structures, sources, on_invalid) if structures else []
     made: list[ContactHead] = []
 
@@ -318,6 +320,25 @@ def predict_to_files(
         if not made:
             made.append((make_head or ContactHead.of_checkpoint)(loaded))
         return made[0]
+
+    text = ""
+
+    def finish() -> None:
+        nonlocal text
+        if str(target) != "-":
+            say(f"wrote {target}")
+        if pairs:
+            table = score_maps(model(), pairs, head_once(model()), long=long)
+            text = table.round(3).to_string()
+            if scores is not None:
+                write_scores(table, scores)
+                say(f"wrote {scores}")
+        if folder is not None:
+            proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
+            drawn = draw_maps(
+                model(), proteins, pairs, head_once(model()), folder, kind=kind, long=long
+            )
+            say(f"drew {len(drawn)} figure(s) in {folder}")
 
     contacts_file(
         model,
@@ -328,21 +349,7 @@ def predict_to_files(
         long=long,
         force=force,
         say=say,
+        then=finish,
         **options,
     )
-    if str(target) != "-":
-        say(f"wrote {target}")
-    text = ""
-    if pairs:
-        table = score_maps(model(), pairs, head_once(model()), long=long)
-        text = table.round(3).to_string()
-        if scores is not None:
-            write_scores(table, scores)
-            say(f"wrote {scores}")
-    if folder is not None:
-        proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
-        drawn = draw_maps(
-            model(), proteins, pairs, head_once(model()), folder, kind=kind, long=long
-        )
-        say(f"drew {len(drawn)} figure(s) in {folder}")
     return text

@@ -30,6 +30,7 @@ from esmkit.alphabet import SPECIALS, encode
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
 from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.heads.keeping import ABLATION, Keeper
 from esmkit.maps import choose_heads, head_name
 from esmkit.packed_attention import Edit
 from esmkit.policies import cut_into_pieces
@@ -56,6 +57,12 @@ INTERVALS = {
 }
 """What has an interval, and what stands before ``low`` and ``high`` in the names of its columns."""
 
+CHANGES = (
+    *("precision", "precision_change", "precision_half", "precision_half_change"),
+    *("drift_cosine", "drift_relative"),
+)
+"""What is measured of each chain without a head, in the order of the columns."""
+
 BATCH_TOKENS = 4_096
 """Most tokens of a row; beyond it activations leave the cache and nothing is gained."""
 
@@ -70,6 +77,7 @@ def ablate(
     remove_map: bool = True,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
+    keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
 ) -> "pandas.DataFrame":
     """Take one head at a time out of the model, and measure contacts and embeddings without it.
 
@@ -93,6 +101,8 @@ def ablate(
         Of the bootstrap. All rows have the same resamples.
     progress : callable
         Told the name of each head before its turn.
+    keep : Keeper
+        Where what was measured without each head goes, and comes from if it is there already.
 
     Returns
     -------
@@ -141,9 +151,13 @@ def ablate(
             for head in choice.by_layer.get(layer, ()):
                 progress(head_name(layer, head))
                 for mode in wanted:
-                    value = mean[head] if mode == "mean" else torch.zeros_like(mean[head])  # (K,)
-                    found = [batch.without(head, value, remove_map) for batch in batches]
-                    changes = {k: np.concatenate([f[k] for f in found])[order] for k in found[0]}
+                    place = (layer * model.heads + head) * len(MODES) + MODES.index(mode)
+                    changes = keep.get(ABLATION, place, CHANGES)
+                    if changes is None:
+                        value = mean[head] if mode == "mean" else torch.zeros_like(mean[head])
+                        found = [batch.without(head, value, remove_map) for batch in batches]
+                        changes = {k: np.concatenate([f[k] for f in found])[order] for k in CHANGES}
+                        keep.put(ABLATION, place, changes)
                     facts = {"name": head_name(layer, head), "layer": layer, "head": head}
                     rows.append({**facts, "mode": mode, **_summary(changes, seed)})
     return pandas.DataFrame(rows)

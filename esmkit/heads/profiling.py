@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from esmkit.attention import Piece, compute
 from esmkit.errors import InputError, OptionError
+from esmkit.heads.keeping import Keeper
 from esmkit.heads.labels import Rules, describe
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.result import HeadProfile
@@ -37,6 +38,10 @@ Array = NDArray[np.float64]
 
 CENTRE = MAX_RESIDUES - 1
 """Place of offset 0 in profiles of all offsets."""
+
+BLOCK_FIELDS = tuple(BlockScores.__dataclass_fields__)
+FIELDS = (*BLOCK_FIELDS, "facts")
+"""What is kept of each chain."""
 
 
 @dataclass
@@ -69,8 +74,10 @@ def measure(
     *,
     progress: Callable[[str], None] = lambda text: None,
     left_out: list[tuple[str, str]] | None = None,
+    keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
+    stage: int = 0,
 ) -> Measured:
-    """Run chains through a model and add up the scores of its heads, map by map."""
+    """Run chains through a model and add up the scores of its heads, chain by chain."""
     heads, count = len(choice.heads), len(properties)
     width = 2 * MAX_RESIDUES - 1
     gathered = Measured(
@@ -82,8 +89,7 @@ def measure(
         np.zeros((heads, 3)),
         [],
     )
-    places = {head: place for place, head in enumerate(choice.heads)}
-    for structure in structures:
+    for number, structure in enumerate(structures):
         reason = _unusable(structure, gathered.chains)
         if reason:
             if left_out is not None:
@@ -91,37 +97,42 @@ def measure(
             continue
         progress(structure.id)
         labels = ChainLabels(structure, properties)
-        blocks: dict[int, BlockScores] = {}
-
-        def score(
-            maps: torch.Tensor, labels: ChainLabels = labels
-        ) -> tuple[BlockScores, NDArray[Any]]:
-            numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
-            return score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels), numbers
-
-        def take(
-            piece: Piece,
-            layer: int,
-            some: Sequence[int],
-            scored: tuple[BlockScores, NDArray[Any]],
-            blocks: dict[int, BlockScores] = blocks,
-        ) -> None:
-            first = places[layer, some[0]]
-            blocks[first], numbers = scored
-            gathered.facts[first : first + len(some)] += np.nan_to_num(numbers, nan=1.0)
-
-        for _ in compute(
-            model,
-            [(0, structure.protein)],
-            choice,
-            take,
-            long="error",
-            batch_tokens=1,
-            prepare=score,
-        ):
-            pass
-        _add(gathered, structure.id, _joined(blocks), labels)
+        found = keep.get(stage, number, FIELDS)
+        if found is None:
+            found = _score(model, structure, labels, choice)
+            keep.put(stage, number, found)
+        gathered.facts += found["facts"]
+        scores = BlockScores(**{name: found[name] for name in BLOCK_FIELDS})
+        _add(gathered, structure.id, scores, labels)
     return gathered
+
+
+def _score(
+    model: "Esm2", structure: "Structure", labels: ChainLabels, choice: HeadChoice
+) -> dict[str, NDArray[Any]]:
+    """Run one chain through a model; return the scores of its n heads, and facts (n, 4)."""
+    places = {head: place for place, head in enumerate(choice.heads)}
+    blocks: dict[int, tuple[BlockScores, NDArray[Any]]] = {}
+
+    def score(maps: torch.Tensor) -> tuple[BlockScores, NDArray[Any]]:
+        numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
+        return score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels), numbers
+
+    def take(
+        piece: Piece, layer: int, some: Sequence[int], scored: tuple[BlockScores, NDArray[Any]]
+    ) -> None:
+        blocks[places[layer, some[0]]] = scored
+
+    items = [(0, structure.protein)]
+    for _ in compute(model, items, choice, take, long="error", batch_tokens=1, prepare=score):
+        pass
+    parts = [blocks[first] for first in sorted(blocks)]
+    found = {
+        name: np.concatenate([getattr(scores, name) for scores, _ in parts])
+        for name in BLOCK_FIELDS
+    }
+    found["facts"] = np.nan_to_num(np.concatenate([facts for _, facts in parts]), nan=1.0)
+    return found
 
 
 def _unusable(structure: "Structure", seen: Sequence[str]) -> str:
@@ -132,14 +143,6 @@ def _unusable(structure: "Structure", seen: Sequence[str]) -> str:
     if int(structure.resolved.sum()) < 3:
         return "fewer than three of its residues are resolved"
     return ""
-
-
-def _joined(blocks: dict[int, BlockScores]) -> BlockScores:
-    parts = [blocks[first] for first in sorted(blocks)]
-    names = BlockScores.__dataclass_fields__
-    return BlockScores(
-        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
-    )
 
 
 def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabels) -> None:
@@ -162,6 +165,7 @@ def profile(
     seed: int = 0,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     progress: Callable[[str], None] = lambda text: None,
+    keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
 ) -> HeadProfile:
     """Measure what each attention head looks at, with backgrounds, intervals and controls.
 
@@ -184,6 +188,8 @@ def profile(
         Thresholds of the labels.
     progress : callable
         Told the ID of each chain before its turn.
+    keep : Keeper
+        Where what was measured of each chain goes, and comes from if it is there already.
 
     Returns
     -------
@@ -222,11 +228,13 @@ def profile(
     choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
     left_out: list[tuple[str, str]] = []
     chains = list(structures) if control else structures
-    measured = measure(model, chains, chosen, choice, progress=progress, left_out=left_out)
+    measured = measure(
+        model, chains, chosen, choice, progress=progress, left_out=left_out, keep=keep
+    )
     if not measured.chains:
         why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
         raise InputError(f"no chain can be used{why}; give protein chains of 3 to 1,022 residues")
-    random = _controls(model, chains, chosen, choice, seed, progress) if control else None
+    random = _controls(model, chains, chosen, choice, seed, progress, keep) if control else None
     effects = measured.accumulator.effects(
         resamples=resamples, seed=seed, inflated=random.inflation if random else 1.0
     )
@@ -260,6 +268,7 @@ def _controls(
     choice: HeadChoice,
     seed: int,
     progress: Callable[[str], None],
+    keep: Keeper,
 ) -> Controls:
     from esmkit.heads.control import control_models, with_random_weights
 
@@ -267,7 +276,12 @@ def _controls(
     deviations, differences = [], []
     for number in range(models):
         untrained = with_random_weights(model, seed=seed + number)
-        found = measure(untrained, chains, properties, choice, progress=progress).accumulator
+        found = measure(
+            *(untrained, chains, properties, choice),
+            progress=progress,
+            keep=keep,
+            stage=1 + number,
+        ).accumulator
         deviations.append(found.deviations())
         differences.append(found.effects(resamples=1, seed=seed).difference)
     return Controls(models, inflation(np.concatenate(deviations)), np.stack(differences))

@@ -1,20 +1,38 @@
 """``esmkit heads`` from structures to a folder of tables, figures and a summary."""
 
+import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from esmkit._version import __version__
+from esmkit.errors import OutputError
 from esmkit.figures import check_folder
-from esmkit.heads.properties import read_annotations, standard_properties
-from esmkit.runs import Say
+from esmkit.heads.keeping import ShardKeeper
+from esmkit.heads.properties import Property, read_annotations, standard_properties
+from esmkit.runs import Pending, Say
+from esmkit.store import (
+    WorkFolder,
+    disk_errors,
+    finished_by_killed_run,
+    tidy_up,
+    was_finishing,
+)
 
 if TYPE_CHECKING:
+    import pandas
+    from tqdm import tqdm
+
+    from esmkit.heads.result import HeadProfile
     from esmkit.model import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["ABLATION_CHAINS", "profile_to_folder"]
+
+SHARD_BYTES = 32 * 2**20
 
 ABLATION_CHAINS = 20
 """Chains on which heads are switched off: each head is a forward pass of its own over all."""
@@ -32,10 +50,15 @@ def profile_to_folder(
     seed: int = 0,
     kind: str = "png",
     force: bool = False,
+    restart: bool = False,
     progress: bool = False,
     say: Say = lambda text: None,
 ) -> list[Path]:
     """Profile the heads of a model, switch each off, look at its circuits, and write it all.
+
+    What was measured of each chain, and without each head, goes to shards in ``<folder>.work``; a
+    run that was killed and is started again goes on after its last shard, with the same result to
+    the last bit. The files appear when all are written.
 
     Parameters
     ----------
@@ -53,6 +76,8 @@ def profile_to_folder(
         Of the figures.
     force : bool
         Write into a folder that is not empty.
+    restart : bool
+        Throw unfinished work away instead of going on with it.
     progress : bool
         Show progress bars on standard error.
     say : callable
@@ -63,56 +88,137 @@ def profile_to_folder(
     list of Path
         What was written.
     """
-    from tqdm import tqdm
-
-    check_folder(folder, force=force)
+    going_on = force or was_finishing(folder)
+    check_folder(folder, force=going_on, option="-o")
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)
     chains = structures()
+    loaded = model()
+    fingerprint = {
+        "task": "heads",
+        "esmkit": __version__,
+        "chains": [f"{chain.id} {_digest(chain)}" for chain in chains],
+        "annotations": annotations and hashlib.sha256(Path(annotations).read_bytes()).hexdigest(),
+        "checkpoint": loaded.checkpoint.sha256,
+        "dtype": str(loaded.dtype),
+        "device": loaded.device.type,
+        "control": control,
+        "ablation": ablation,
+        "resamples": resamples,
+        "seed": seed,
+        "plot-format": kind,
+    }
+    if finished_by_killed_run(folder, fingerprint) and not restart:
+        say(f"{folder} was complete: the run before was stopped just after writing it")
+        tidy_up(folder)
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+    with disk_errors(folder):
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    work = WorkFolder(folder, fingerprint, restart=restart, force=force)
+    try:
+        if not force:
+            check_folder(folder, force=False, option="-o")
+        if work.damaged:
+            say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
+        with Pending(work, SHARD_BYTES) as pending:
+            keep = ShardKeeper(work, pending)
+            if keep.held:
+                say(f"going on after {keep.held:,} measurements of chains and heads")
+            found, switched_off = _measure(
+                loaded,
+                chains,
+                properties,
+                keep,
+                control=control,
+                ablation=ablation,
+                resamples=resamples,
+                seed=seed,
+                progress=progress,
+                say=say,
+            )
+        _write(work, found, switched_off, loaded, kind)
+        return work.finish_folder()
+    finally:
+        work.close()
+
+
+def _digest(chain: "Structure") -> str:
+    """Return what identifies the sequence and the coordinates of a chain."""
+    found = hashlib.sha256(chain.sequence.encode())
+    for values in (chain.backbone, chain.cb, chain.sg):
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
+
+
+def _measure(
+    model: "Esm2",
+    chains: "list[Structure]",
+    properties: list[Property],
+    keep: ShardKeeper,
+    *,
+    control: bool,
+    ablation: bool,
+    resamples: int,
+    seed: int,
+    progress: bool,
+    say: Say,
+) -> "tuple[HeadProfile, pandas.DataFrame | None]":
+    """Profile the heads of a model, and switch each off."""
+    from tqdm import tqdm
 
     from esmkit.heads.ablation import ablate
-    from esmkit.heads.circuits import circuits
     from esmkit.heads.control import control_models
     from esmkit.heads.profiling import profile
-    from esmkit.heads.report import write_report
 
-    loaded = model()
+    def bar(total: int, name: str, unit: str) -> tqdm:
+        return tqdm(total=total, desc=name, unit=unit, disable=not progress, dynamic_ncols=True)
 
-    def bar(total: int, name: str) -> tqdm:
-        return tqdm(total=total, desc=name, unit="chain", disable=not progress, dynamic_ncols=True)
-
-    passes = 1 + (control_models(loaded) if control else 0)
-    with bar(len(chains) * passes, "heads") as shown:
+    passes = 1 + (control_models(model) if control else 0)
+    with bar(len(chains) * passes, "heads", "chain") as shown:
         found = profile(
-            loaded,
+            model,
             chains,
             properties=properties,
             control=control,
             resamples=resamples,
             seed=seed,
             progress=lambda _: _advance(shown),
+            keep=keep,
         )
     for name, reason in found.left_out:
         say(f"left out: {name}: {reason}")
-    switched_off = None
-    if ablation:
-        used = [chain for chain in chains if chain.id in set(found.provenance["chains"])]
-        order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
-        some = [used[i] for i in sorted(order)]
-        with tqdm(
-            total=2 * len(found.heads), desc="ablation", unit="head", disable=not progress
-        ) as shown:
-            switched_off = ablate(loaded, some, seed=seed, progress=lambda _: _advance(shown))
-    return write_report(
-        found,
-        folder,
-        ablation=switched_off,
-        circuits=circuits(loaded).to_frame(),
-        kind=kind,
-        force=force,
-    )
+    if not ablation:
+        return found, None
+    used = [chain for chain in chains if chain.id in set(found.provenance["chains"])]
+    order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
+    some = [used[i] for i in sorted(order)]
+    with bar(len(found.heads), "ablation", "head") as shown:
+        told = partial(_advance, shown)
+        return found, ablate(model, some, seed=seed, progress=told, keep=keep)
 
 
-def _advance(bar: object) -> None:
-    bar.update()  # type: ignore[attr-defined]
+def _write(
+    work: WorkFolder,
+    found: "HeadProfile",
+    switched_off: "pandas.DataFrame | None",
+    model: "Esm2",
+    kind: str,
+) -> None:
+    from esmkit.heads.circuits import circuits
+    from esmkit.heads.report import write_report
+
+    weights = circuits(model).to_frame()
+    try:
+        write_report(found, work.temporary(), ablation=switched_off, circuits=weights, kind=kind)
+    except OutputError as error:
+        cause = error.__cause__
+        what = (isinstance(cause, OSError) and cause.strerror) or cause or error
+        raise OutputError(
+            f"cannot write the files of {str(work.output)!r} ({what}); all is measured and kept in "
+            f"{str(work.folder)!r}: make room or mend the cause, then run the same command again"
+        ) from error
+
+
+def _advance(bar: "tqdm", _: str = "") -> None:
+    bar.update()

@@ -8,7 +8,7 @@ from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
-from esmkit.plots.figure import inline_html, save
+from esmkit.plots.figure import inline_html, is_unfinished, remove_unfinished, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
@@ -25,9 +25,11 @@ __all__ = [
     "head_card",
     "head_precision_grid",
     "inline_html",
+    "is_unfinished",
     "offset_profiles",
     "precision_by_rank",
     "property_grid",
     "property_map",
+    "remove_unfinished",
     "save",
 ]

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import os
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,17 @@ from matplotlib.textpath import TextToPath
 
 from esmkit.errors import OptionError, OutputError
 
-__all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
+__all__ = [
+    "PAGE_WIDTH",
+    "SAVED_DPI",
+    "HouseFigure",
+    "house_style",
+    "inline_html",
+    "is_unfinished",
+    "new",
+    "remove_unfinished",
+    "save",
+]
 
 PAGE_WIDTH = 7.2
 """Inches: the text width of a journal page (183 mm), so that nothing is scaled in print."""
@@ -163,7 +174,7 @@ def save(figure: Figure, path: str | Path) -> None:
         )
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {str(path.parent)!r}; make it first")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")  # see remove_unfinished
     try:
         with house_style():
             figure.savefig(unfinished, format=kind, dpi=SAVED_DPI, metadata=METADATA[kind])
@@ -175,6 +186,18 @@ def save(figure: Figure, path: str | Path) -> None:
         ) from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Delete what killed runs left of figures that they were writing into a folder."""
+    for path in Path(folder).iterdir():
+        if is_unfinished(path):
+            path.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a file is a figure on its way to its name, or what a killed run left of one."""
+    return re.fullmatch(rf"\..+\.({'|'.join(METADATA)})\.\d+\.part", path.name) is not None
 
 
 def render(figure: Figure) -> bytes:

@@ -1,0 +1,256 @@
+"""Killed anywhere, interrupted anywhere: the same command again gives the same bytes.
+
+The long form (its figures are in benchmarks/RELIABILITY.md):
+``python tests/reliability/kills.py --trials 200``, and with ``--signals``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import fails, random_sequence, write_fasta
+
+from esmkit import figures, plots
+from esmkit.attention_fasta import attention_file
+from esmkit.data import ts50
+from esmkit.figures import attention_figures
+from esmkit.heads.profiling import profile
+from esmkit.heads.workflow import profile_to_folder
+from esmkit.model import Esm2
+from esmkit.policies import AttentionOptions
+from esmkit.store import WorkFolder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+
+TRIALS = int(os.environ.get("ESMKIT_TRIALS", "10"))
+
+KILLS = Path(__file__).with_name("kills.py")
+
+
+def trials(*options: object) -> dict[str, Any]:
+    pytest.importorskip("pyhmmer", reason="the proteome is in its wheel")
+    done = subprocess.run(
+        [sys.executable, KILLS, *map(str, options)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["embed", "attention", "plot", "heads"])
+def test_killed_at_random_moments(only: str, tiny_folder: Path):
+    """Two thirds of the kills are aimed: at a step of the file system, or at the final writing."""
+    options = ("--proteins", 40, "--real", 0, "--model", tiny_folder, "--only", only)
+    found = trials("--trials", 4 * TRIALS if only in ("plot", "heads") else TRIALS, *options)
+    assert found[only]["failures"] == []
+    assert found[only]["bytes_lost"] == 0
+    assert found[only]["kills"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["embed", "plot"])
+def test_interrupted_at_random_moments(only: str, tiny_folder: Path):
+    options = ("--proteins", 40, "--model", tiny_folder, "--only", only, "--signals")
+    found = trials("--trials", 2 * TRIALS, *options)
+    assert found[only]["failures"] == []
+    assert found[only]["kills"] > 0
+
+
+class _Stop(BaseException):
+    """Stands for a kill in tests that stay in one process."""
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    return write_fasta(tmp_path / "seqs.fasta", {f"p{n}": random_sequence(n, n) for n in (9, 12)})
+
+
+def test_drawing_goes_on_after_a_stop(run, tiny_folder, fasta, tmp_path, monkeypatch):
+    """The maps were whole; the same command used to say that they exist already."""
+    command = ("attention", "seqs.fasta", "--heads", "L0H1", "--plot", "--model", tiny_folder)
+    draw, drawn = plots.attention_arcs, []
+
+    def stopped(maps: Any, head: str, **options: Any) -> Any:
+        if len(drawn) == 1:
+            raise SystemExit(130)
+        drawn.append(head)
+        return draw(maps, head, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figures.plots, "attention_arcs", stopped)
+        assert run(*command, cwd=tmp_path).returncode == 130
+    folder = tmp_path / "seqs.attention"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 5
+    (folder / ".p12.L0H1.arcs.png.4711.part").write_bytes(b"half a figure")
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "was complete: the run before was stopped just after writing it" in done.stderr
+    assert "drew 6 figure(s)" in done.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(after) == 6
+    assert before.items() <= after.items()  # what was drawn is not drawn again
+    assert not (tmp_path / "seqs.attention.h5.work").exists()
+    assert "is not empty" in fails(run(*command, cwd=tmp_path))
+
+
+def test_half_figures_of_a_killed_run_go(tiny: Esm2, fasta: Path, tmp_path: Path):
+    attention_file(tiny, fasta, tmp_path / "o.h5", AttentionOptions(heads=("L0H0",)))
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / ".p9.heads.png.4711.part").write_bytes(b"half a figure")
+    list(attention_figures(tmp_path / "o.h5", folder))  # the folder counts as empty
+    assert not list(folder.glob(".*"))
+    assert len(list(folder.iterdir())) == 6
+
+
+def test_scores_and_figures_of_contacts_go_on(run, tiny_folder, tmp_path, monkeypatch):
+    structure = ts50()[0].path
+    command = ("contacts", "--structure", structure, "--plot", "-o", "c.tsv", "-m", tiny_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("esmkit.plots.contact_map", lambda *_, **__: sys.exit(143))
+        assert run(*command, cwd=tmp_path).returncode == 143
+    assert (tmp_path / "c.tsv").exists()
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "drew 2 figure(s)" in done.stderr
+    assert not (tmp_path / "c.tsv.work").exists()
+
+
+@pytest.fixture
+def chains():
+    return sorted(ts50(), key=len)[:10]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esmkit.runs.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.heads.control.CONTROL_HEADS", 1)
+    monkeypatch.setattr("esmkit.heads.workflow.ABLATION_CHAINS", 2)
+    for name in ("SAVED_DPI", "SHOWN_DPI"):
+        monkeypatch.setattr(f"esmkit.plots.figure.{name}", 30)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, monkeypatch):
+    """Stopped after 7 chains, in the control, without a few heads, and in the report."""
+    moments = iter([7, 6, 9, None])
+    write, written, moment = WorkFolder.write, 0, 0
+
+    def counted(self: WorkFolder, arrays: Any) -> None:
+        nonlocal written
+        if moment is not None and written >= moment:
+            raise _Stop
+        written += 1
+        write(self, arrays)
+
+    def work(folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
+        profile_to_folder(lambda: tiny, lambda: chains, folder, resamples=100, say=say)
+
+    work(tmp_path / "whole")
+    for moment in moments:
+        written = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkFolder, "write", counted)
+            if moment is None:
+                patch.setattr(plots, "offset_profiles", _stop)
+            with pytest.raises(_Stop):
+                work(tmp_path / "cut")
+        assert not (tmp_path / "cut").exists()
+    said: list[str] = []
+    work(tmp_path / "cut", said.append)
+    held = 10 + 10 + 2 * 8  # chains in the model and in one with random weights; two modes, 8 heads
+    assert f"going on after {held} measurements of chains and heads" in said
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert not (tmp_path / "cut.work").exists()
+
+
+def _stop(*_: Any, **__: Any) -> None:
+    raise _Stop
+
+
+def test_kept_scores_are_those_of_the_library(tiny: Esm2, chains, quick, tmp_path):
+    """What goes through shards is what stays in memory."""
+    import pandas
+
+    profile_to_folder(
+        *(lambda: tiny, lambda: chains, tmp_path / "out"), resamples=100, ablation=False
+    )
+    expected = profile(tiny, chains, resamples=100).effects
+    found = pandas.read_parquet(tmp_path / "out" / "effects.parquet")
+    pandas.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_files_that_were_being_moved_are_taken_back(tiny, chains, quick, tmp_path, monkeypatch):
+    """Into a folder that cannot be replaced, such as a mounted one, files go one by one."""
+
+    def work() -> None:
+        profile_to_folder(
+            *(lambda: tiny, lambda: chains, tmp_path / "out"),
+            resamples=100,
+            ablation=False,
+            control=False,
+        )
+
+    replace, moved = Path.replace, []
+
+    def slow(self: Path, target: Path) -> Path:
+        if (tmp_path / "out") in Path(target).parents:
+            if len(moved) == 5:
+                raise _Stop
+            moved.append(target)
+        return replace(self, target)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(16, "Device or resource busy")
+
+    (tmp_path / "out").mkdir()
+    for _ in range(2):
+        moved.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", slow)
+            patch.setattr(Path, "rename", refuse)
+            with pytest.raises(_Stop):
+                work()
+        assert len(list((tmp_path / "out").rglob("*.*"))) == 5
+    work()
+    assert "summary.md" in contents(tmp_path / "out")
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_what_differs_in_long_lists_is_shown(tmp_path: Path):
+    names = [f"L{layer}H{head}" for layer in range(6) for head in range(20)]
+    WorkFolder(tmp_path / "o.h5", {"heads": names, "note": "x" * 80 + "a"}).close()
+    for now, message in (
+        ({"heads": names[:-1]}, r'heads was 120 values, now 119: \["L5H19"\] only then\)'),
+        (
+            {"heads": [*names[1:], "L6H0"]},
+            r'heads was 120 values, now 120: \["L0H0"\] only then, \["L6H0"\] only now\)',
+        ),
+        ({"heads": names[::-1]}, r"heads was 120 values, now 120: in another order\)"),
+        ({"note": "x" * 80 + "b"}, r'note was …x+a", now …x+b"\)'),
+    ):
+        fingerprint = {"heads": names, "note": "x" * 80 + "a", **now}
+        with pytest.raises(OSError, match=message):
+            WorkFolder(tmp_path / "o.h5", fingerprint)
+
+
+def test_numbers_of_results_in_shards_do_not_meet():
+    from esmkit.heads.keeping import ABLATION, _numbers
+
+    seen = np.concatenate(
+        [_numbers(stage, place, 12) for stage in (0, 1, 10, ABLATION) for place in range(50)]
+    )
+    assert len(np.unique(seen)) == len(seen)
