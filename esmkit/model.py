@@ -15,6 +15,7 @@ from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.kernels import speed_up
 from esmkit.network import load_network
+from esmkit.policies import resolve_layers
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactMap
@@ -111,19 +112,7 @@ class Esm2:
         OptionError
             If a hidden state with that number does not exist, or one is asked for twice.
         """
-        count = self.layers + 1
-        if layers == "all":
-            return list(range(count))
-        resolved = [layer + count if layer < 0 else layer for layer in layers]
-        for asked, layer in zip(layers, resolved, strict=True):
-            if not 0 <= layer < count:
-                raise OptionError(
-                    f"there is no layer {asked}: {self.checkpoint.name} has hidden states 0 (token "
-                    f"embedding) to {self.layers} (last layer), or -1 to -{count} from the end"
-                )
-        if not resolved or len(set(resolved)) < len(resolved):
-            raise OptionError(f"give at least one layer and each only once, not {list(layers)}")
-        return resolved
+        return resolve_layers(layers, self.layers, self.checkpoint.name)
 
     def embed_tokens(self, pack: packing.Pack) -> torch.Tensor:
         """Return hidden state 0 of a pack, (1, T, D): token embeddings after token dropout.
