@@ -51,10 +51,10 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
             self._open_dataset()
             return
         if not self.path.is_file():
-            if self.path.is_dir():
+            if (self.path / "_manifest.json").is_file():
                 raise OutputError(
-                    f"{str(path)!r} is a folder without a complete dataset (no "
-                    f"{DATASET_PROVENANCE}); run the same `esmkit embed --engine ray` again"
+                    f"the dataset {str(path)!r} is not complete; give the `esmkit embed --engine "
+                    "ray` that makes it again"
                 )
             raise OutputError(f"there is no file {str(path)!r}; check the path")
         kind = self.path.suffix.removeprefix(".").lower()
