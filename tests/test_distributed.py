@@ -323,7 +323,7 @@ def test_a_bad_record_is_named_and_the_rest_finishes(engine: InProcess, fasta: P
     fasta.write_text(bad)
     with pytest.raises(
         InputError,
-        match=r"seqs.fasta, range 1: sequence 'P4', residue 3: 'J' is not an amino acid.*same "
+        match=r"seqs.fasta, range 0: sequence 'P4', residue 3: 'J' is not an amino acid.*same "
         "command again",
     ):
         engine([fasta])
@@ -331,7 +331,7 @@ def test_a_bad_record_is_named_and_the_rest_finishes(engine: InProcess, fasta: P
     assert finished >= 2
     # Mended: what did not change is kept, in a file of the same length and of another
     fasta.write_text(good)
-    assert parts(engine([fasta])) == [(0, 1)]
+    assert parts(engine([fasta])) == [(0, 0)]
     check_dataset(engine.output)
 
 
@@ -379,7 +379,7 @@ def test_empty_and_foreign_files(engine: InProcess, tmp_path: Path):
         engine([path])
     empty = tmp_path / "empty.fasta"
     empty.write_text("")
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match=r"empty.fasta, range 0: 'empty.fasta' is empty"):
         InProcess(engine.model, tmp_path / "out2")([empty])
 
 
@@ -451,10 +451,17 @@ def test_check_finds_parts_lost_foreign_and_damaged(engine: InProcess, fasta: Pa
     with pytest.raises(OutputError, match=r"1 part\(s\) too many"):
         check_dataset(out)
     (out / part_name(0, 77)).unlink()
-    place = len(whole) // 2
-    part.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    with pytest.raises(OutputError, match=r"is damaged|and the row there"):
-        check_dataset(out)
+    rows = pandas.read_parquet(part)
+    found = 0
+    for place in range(0, len(whole), len(whole) // 60):  # a flipped bit is found, or does no harm
+        part.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            check_dataset(out)
+        except OutputError:
+            found += 1
+        else:
+            pandas.testing.assert_frame_equal(pandas.read_parquet(part), rows)
+    assert found > 20
     part.unlink()
     with pytest.raises(
         OutputError, match=r"1 of \d+ part\(s\) are missing, such as part-00000-0000001"

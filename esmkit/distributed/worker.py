@@ -124,6 +124,7 @@ def read_item(item: dict[str, Any], range_bytes: int) -> Iterator[dict[str, Any]
         with open_input(item["url"]) as handle:
             if not item["gzip"]:
                 data = read_range(handle, item["range"], range_bytes)
+                _refuse_empty(item["name"], item["range"], data)
                 wanted = held.get(str(item["range"])) != digest_of(data)
                 kind = "range" if wanted else "held"
                 yield {
@@ -135,6 +136,7 @@ def read_item(item: dict[str, Any], range_bytes: int) -> Iterator[dict[str, Any]
                 return
             before = number = 0
             for number, data in ranges_of_stream(gzip.GzipFile(fileobj=handle), range_bytes):  # type: ignore[arg-type]
+                _refuse_empty(item["name"], number, data)
                 now = handle.tell()  # in the packed file, which is what progress is measured in
                 if held.get(str(number)) != digest_of(data):
                     facts = {"kind": "range", "range": number, "data": data}
@@ -149,6 +151,11 @@ def read_item(item: dict[str, Any], range_bytes: int) -> Iterator[dict[str, Any]
         if "BadGzipFile" in text or "CRC" in text:
             text = f"{item['name']!r} is a damaged gzip file"
         yield {**blank, "kind": "error", "error": text}
+
+
+def _refuse_empty(name: str, number: int, data: bytes) -> None:
+    if number == 0 and not data.strip():  # the first range has nothing only if the file has nothing
+        raise InputError(f"{name!r} is empty; a FASTA file has a '>' line for each protein")
 
 
 def attempt_name(file: int, number: int, start: int) -> str:
