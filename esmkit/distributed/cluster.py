@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ __all__ = ["Pool", "Workers", "connect", "import_ray", "plan_workers", "worker_b
 
 PROBE_SECONDS = 5.0
 """How long a cluster may take to answer at its address."""
+
+HEALTH_SECONDS = 20.0
+"""How long Ray's own check of a cluster may take, the start of its process included."""
 
 BASE_BYTES = 700 * 2**20
 """Of a worker: Python, PyTorch, transformers and Ray. Measured: see docs/cluster.md."""
@@ -115,8 +119,6 @@ def connect(workers: Workers) -> Iterator[Any]:
     if workers.address is None:
         # Ray's name for "the loopback address is enough", which on Linux is not its default
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    else:  # a port that accepts connections but is no Ray cluster would be asked for a minute
-        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", f"{PROBE_SECONDS:.0f}")
     ray = import_ray()
     if ray.is_initialized():  # by the program that calls us: its cluster, which stays
         with warnings.catch_warnings():
@@ -185,10 +187,8 @@ def _join(ray: Any, address: str) -> None:
                 f"address is HOST:PORT or auto, not {address!r}; with ray:// addresses, run the "
                 "command on a machine of the cluster instead"
             )
-        try:
-            socket.create_connection((host, int(port)), PROBE_SECONDS).close()
-        except (OSError, OverflowError):
-            raise wrong from None
+        if not _answers(host, int(port), address):
+            raise wrong
     paths = {
         name: os.environ[name]
         for name in ("ESMKIT_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
@@ -204,11 +204,29 @@ def _join(ray: Any, address: str) -> None:
             )
     except ConnectionError:
         raise wrong from None
-    except (RuntimeError, ValueError) as error:  # another version of Ray or Python
+    except (RuntimeError, ValueError, ray.exceptions.RayError) as error:  # its token, its version
         raise OptionError(
             f"the Ray cluster at {address!r} does not take this program: "
             f"{' '.join(str(error).split())[:300]}"
         ) from None
+
+
+def _answers(host: str, port: int, address: str) -> bool:
+    """Tell whether a Ray cluster answers; a port of something else would hold ray.init for minutes."""
+    try:
+        socket.create_connection((host, port), PROBE_SECONDS).close()
+        words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+        done = subprocess.run(
+            [*words, "--skip-version-check"], capture_output=True, timeout=HEALTH_SECONDS
+        )
+    except (OSError, OverflowError, subprocess.TimeoutExpired):
+        return False
+    if b"AuthenticationError" in done.stderr:
+        raise OptionError(
+            f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token and make "
+            "the token known to Ray as its page on token authentication says"
+        )
+    return done.returncode == 0
 
 
 @contextlib.contextmanager
