@@ -158,6 +158,7 @@ def _start(ray: Any, workers: Workers) -> None:
         )
     with _silent():
         ray.init(
+            address="local",  # or Ray would join whatever cluster it finds a trace of
             num_cpus=here,
             include_dashboard=False,
             log_to_driver=False,
