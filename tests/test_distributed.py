@@ -534,9 +534,12 @@ def test_fasta_is_still_needed(run: Any, tmp_path: Path):
 
 
 def test_what_is_asked_of_workers():
-    for wrong in ({"number": 0}, {"cpus": 0}, {"gpus": -1.0}):
-        with pytest.raises(OptionError):
-            Workers(**wrong)
+    with pytest.raises(OptionError, match="at least 1 worker, not 0"):
+        Workers(number=0)
+    with pytest.raises(OptionError, match="at least 1 processor, not 0"):
+        Workers(cpus=0)
+    with pytest.raises(OptionError, match=r"0 GPUs or more, not -1\.0"):
+        Workers(gpus=-1.0)
 
 
 def fake_ray(**has: float) -> Any:

@@ -299,13 +299,14 @@ class _Progress:
 
     def take(self, answer: dict[str, Any]) -> None:
         """Count one answer."""
-        if self._begun is None:  # without the time in which the workers load their model
-            self._begun = time.monotonic() - answer["seconds"]
+        begun = self._begun
+        if begun is None:  # without the time in which the workers load their model
+            begun = self._begun = time.monotonic() - answer["seconds"]
         if answer["part"]:
             part = json.loads(answer["part"])
             self._sequences += part["proteins"]
             self._residues += part["residues"]
-        spent = max(1e-9, time.monotonic() - self._begun)
+        spent = max(1e-9, time.monotonic() - begun)
         self._bar.set_postfix_str(
             f"{self._sequences:,} sequences, {self._sequences / spent:,.1f} sequences/s, "
             f"{self._residues / spent:,.0f} residues/s",
