@@ -1,4 +1,8 @@
-"""The two engines in turn on one core each, the memory of every role, and how workers add up.
+"""The two engines in turn on one core each, memory and processor time of every role, and how
+workers add up.
+
+Rates are residues for each second of processor time, which a busy machine distorts less than the
+clock; wall times stand beside them.
 
 python -m benchmarks.distributed [--proteins 300] [--rounds 3]
 """
@@ -27,11 +31,11 @@ SECONDS_LOADING = 20.0
 
 
 class Run:
-    """One run of a command: wall time, processor time of the driver, peak memory by role."""
+    """One run of a command: wall time; processor time and peak memory by role."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.peak: dict[str, int] = {}
-        self.driver_cpu = 0.0
+        self.spent: dict[int, tuple[str, float]] = {}
         begun = time.perf_counter()
         process = psutil.Popen([sys.executable, "-m", "esmkit", *words], stderr=subprocess.DEVNULL)
         watcher = threading.Thread(target=self._watch, args=(process,))
@@ -54,14 +58,17 @@ class Run:
                         if role == "worker"
                         else (now.get(role, 0) + size)
                     )
-                    if role == "driver":
-                        spent = one.cpu_times()
-                        self.driver_cpu = spent.user + spent.system
+                    times = one.cpu_times()
+                    self.spent[one.pid] = (role, times.user + times.system)
                 except psutil.Error:
                     continue
             for role, size in now.items():
                 self.peak[role] = max(self.peak.get(role, 0), size)
             time.sleep(0.1)
+
+    def cpu(self, *roles: str) -> float:
+        """Return the processor time of the processes with these roles, in seconds."""
+        return sum(seconds for role, seconds in self.spent.values() if role in roles)
 
 
 def _role(process: psutil.Process) -> str:
@@ -101,42 +108,39 @@ def makespan(ranges: int, seconds_each: float, workers: int, driver_seconds: flo
     return end
 
 
+def _median(runs: list[Run], role: str) -> float:
+    return statistics.median(run.cpu(role) for run in runs)
+
+
 def report(count: int, rounds: int) -> list[str]:
     """Return the tables as lines."""
     runs = measure(count, rounds)
     residues = sum(map(len, proteome(count)))
     few = sum(map(len, proteome(10)))
+    roles = ("driver", "worker", "Ray's own")
     lines = [
-        "| run | seconds | driver, MB | a worker, MB | Ray's own, MB |",
-        "|---|---|---|---|---|",
+        "| run | seconds | processor s: driver, workers, Ray's own | peak MB: the same |",
+        "|---|---|---|---|",
     ]
-    middle = {}
     for name, found in runs.items():
-        middle[name] = statistics.median(run.seconds for run in found)
-        peak = {
-            role: max(run.peak.get(role, 0) for run in found) / 1e6
-            for role in ("driver", "worker", "Ray's own")
-        }
-        lines.append(
-            f"| {name} | {middle[name]:.1f} | "
-            + " | ".join(f"{m:.0f}" for m in peak.values())
-            + " |"
-        )
+        took = statistics.median(run.seconds for run in found)
+        cpu = ", ".join(f"{_median(found, role):.1f}" for role in roles)
+        peak = ", ".join(f"{max(r.peak.get(role, 0) for r in found) / 1e6:.0f}" for role in roles)
+        lines.append(f"| {name} | {took:.1f} | {cpu} | {peak} |")
     rate = {
-        engine: (residues - few) / (middle[f"{engine}, all"] - middle[f"{engine}, few"])
-        for engine in ("local", "ray")
+        engine: (residues - few)
+        / max(1e-9, _median(runs[f"{engine}, all"], role) - _median(runs[f"{engine}, few"], role))
+        for engine, role in (("local", "driver"), ("ray", "worker"))
     }
-    ranges = max(1, -(-sum(len(p.id) + len(p) + 3 for p in proteome(count)) // 1024))
-    cpu = {
-        n: statistics.median(r.driver_cpu for r in runs[n])
-        for n in ("ray, all", "ray, ranges of 1 KiB")
-    }
-    each = max(0.0, (cpu["ray, ranges of 1 KiB"] - cpu["ray, all"]) / ranges)
+    ranges = max(1, sum(len(p.id) + len(p) + 3 for p in proteome(count)) // 1024)
+    more = _median(runs["ray, ranges of 1 KiB"], "driver") - _median(runs["ray, all"], "driver")
+    each = max(0.0, more / ranges)
     lines += ["", f"{count} proteins, {residues:,} residues, medians of {rounds} round(s)"]
     lines += [
-        f"beyond the first 10 proteins: local {rate['local']:,.0f}, ray {rate['ray']:,.0f} residues/s"
+        f"residues for each second of a core, beyond the first 10 proteins: local "
+        f"{rate['local']:,.0f}, ray {rate['ray']:,.0f}"
     ]
-    lines += [f"driver: {1000 * each:.1f} ms of processor for each of {ranges} more ranges"]
+    lines += [f"driver: {1000 * each:.0f} ms of a core for each of about {ranges} more ranges"]
     lines += ["", "| workers | hours | share of ideal |", "|---|---|---|"]
     total = 60_000_000 * 300 // RANGE_BYTES  # letters; headers add ranges, not work
     seconds = RANGE_BYTES / rate["ray"]

@@ -24,7 +24,7 @@ HEALTH_SECONDS = 20.0
 """How long Ray's own check of a cluster may take, the start of its process included."""
 
 BASE_BYTES = 700 * 2**20
-"""Of a worker: Python, PyTorch, transformers and Ray. Measured: see docs/cluster.md."""
+"""Of a worker besides its weights: 795 MB at the peak with ESM-2 8M (benchmarks/distributed.py)."""
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a local cluster. What waits between readers and workers is a few ranges."""
