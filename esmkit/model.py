@@ -15,6 +15,7 @@ from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.kernels import speed_up
 from esmkit.network import load_network
+from esmkit.policies import refuse_to_compile, resolve_layers
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactMap
@@ -117,19 +118,7 @@ class Esm2:
         OptionError
             If a hidden state with that number does not exist, or one is asked for twice.
         """
-        count = self.layers + 1
-        if layers == "all":
-            return list(range(count))
-        resolved = [layer + count if layer < 0 else layer for layer in layers]
-        for asked, layer in zip(layers, resolved, strict=True):
-            if not 0 <= layer < count:
-                raise OptionError(
-                    f"there is no layer {asked}: {self.checkpoint.name} has hidden states 0 (token "
-                    f"embedding) to {self.layers} (last layer), or -1 to -{count} from the end"
-                )
-        if not resolved or len(set(resolved)) < len(resolved):
-            raise OptionError(f"give at least one layer and each only once, not {list(layers)}")
-        return resolved
+        return resolve_layers(layers, self.layers, self.checkpoint.name)
 
     def embed_tokens(self, pack: packing.Pack) -> torch.Tensor:
         """Return hidden state 0 of a pack, (1, T, D): token embeddings after token dropout.
@@ -375,11 +364,7 @@ def load(
     if dtype not in DTYPES:
         raise OptionError(f"dtype is {', '.join(DTYPES)}, not {dtype!r}")
     chosen = choose_device(device)
-    if compiled and (chosen.type, dtype) != ("cpu", "float32"):
-        raise OptionError(
-            f"attention is compiled for float32 on a CPU, not for {dtype} on {chosen}; leave --compile "
-            "out"
-        )
+    refuse_to_compile(compiled, chosen.type, dtype)
     checkpoint = resolve(model, say=say)
     warn_if_not_original(checkpoint)
     network, has_contact_head = load_network(checkpoint)

@@ -21,11 +21,15 @@ from esmkit.exports import (
     provenance_sidecar,
 )
 from esmkit.maps_file import AttentionFile
+from esmkit.sequences import UniqueIds
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["EmbeddingFile", "read"]
+
+DATASET_PROVENANCE = "_provenance.json"
+"""In a folder of parts, once all of them are there."""
 
 
 class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
@@ -42,9 +46,17 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise OutputError(f"there is no file {str(path)!r}; check the path")
         self._close: Any = None
+        if (self.path / DATASET_PROVENANCE).is_file():
+            self._open_dataset()
+            return
+        if not self.path.is_file():
+            if (self.path / "_manifest.json").is_file():
+                raise OutputError(
+                    f"the dataset {str(path)!r} is not complete; give the `esmkit embed --engine "
+                    "ray` that makes it again"
+                )
+            raise OutputError(f"there is no file {str(path)!r}; check the path")
         kind = self.path.suffix.removeprefix(".").lower()
         if kind not in FORMATS:
             raise OutputError(
@@ -104,6 +116,23 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
         self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors)
+
+    def _open_dataset(self) -> None:
+        """Read a folder of `esmkit embed --engine ray`: its parts are in input order by name."""
+        arrow, parquet = import_pyarrow()
+        self.provenance = json.loads((self.path / DATASET_PROVENANCE).read_text(encoding="utf-8"))
+        tables = [parquet.read_table(part) for part in sorted(self.path.glob("part-*.parquet"))]
+        tables = [table.replace_schema_metadata(None) for table in tables]
+        arrow = arrow.concat_tables(tables)
+        lists = arrow.column("embedding").combine_chunks()
+        vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
+        table = arrow.drop(["embedding"]).to_pandas()
+        # A repeated ID gets the name that it gets in a file: ID, ID~2, in input order
+        unique = UniqueIds()
+        places = table.groupby(["file", "range", "record"], sort=False)
+        names = [unique(name) for name in places["id"].first()]
+        table["id"] = [names[number] for number in places.ngroup()]
+        self._use_table(table, vectors)
 
     def _use_table(self, table: "pandas.DataFrame", vectors: NDArray[np.float32]) -> None:
         """Gather the rows of each protein: facts in ``table``, values in ``vectors``."""
@@ -191,7 +220,7 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
 
 
 def read(path: str | Path) -> Any:
-    """Open a file that esmkit wrote: embeddings (h5, parquet, npz, csv) or attention maps (h5).
+    """Open what esmkit wrote: embeddings (h5, parquet, npz, csv, folder) or attention maps (h5).
 
     Returns
     -------

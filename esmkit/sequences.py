@@ -25,6 +25,7 @@ __all__ = [
     "AMINO_ACIDS",
     "OnInvalid",
     "Protein",
+    "UniqueIds",
     "clean_proteins",
     "clean_sequence",
     "read_fasta",
@@ -222,7 +223,7 @@ def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-class _UniqueIds:
+class UniqueIds:
     """Makes IDs unique in input order: ``ID``, ``ID~2``, ``ID~3``.
 
     Only 64-bit hashes are kept (about 65 MB for a million IDs). Two different IDs with one hash,
@@ -234,6 +235,7 @@ class _UniqueIds:
         self._next: dict[int, int] = {}
 
     def __call__(self, name: str) -> str:
+        """Return the name, or the next that is free."""
         key = _hash64(name)
         if key not in self._seen:
             self._seen.add(key)
@@ -327,7 +329,7 @@ def _clean(
     """Apply the input rules to (header, sequence, source or ID) triples."""
     if on_invalid not in ("error", "replace", "skip"):
         raise OptionError(f"on_invalid is 'error', 'replace' or 'skip', not {on_invalid!r}")
-    unique = _UniqueIds()
+    unique = UniqueIds()
     for header, raw, third in records:
         report.records += 1
         name = third if third_is_id else _record_id(header, report.records, third)

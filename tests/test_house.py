@@ -25,7 +25,7 @@ LEVELS = [
     {"plots"},
     {
         *("embed", "embed_fasta", "attention", "attention_fasta", "reductions", "figures"),
-        *("sklearn", "verify", "contacts", "heads", "explorer"),
+        *("sklearn", "verify", "contacts", "heads", "explorer", "distributed"),
     },
     {"cli", "__main__"},
 ]
@@ -105,11 +105,12 @@ def run(code: str) -> str:
         "import esmkit.embed_fasta",
         "import esmkit.attention_fasta",
         "import esmkit.contacts.files",
+        "import esmkit.distributed.check, esmkit.distributed.worker, esmkit.distributed.pipeline",
         "import esmkit.explorer; dir(esmkit.explorer)",
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):
-    heavy = "('torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'mdtraj')"
+    heavy = "('torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'mdtraj', 'ray')"
     last = run(f"{code}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])").splitlines()
     assert last[-1] == "[]"
 

@@ -1,6 +1,7 @@
 """``esmkit embed``: FASTA in, embeddings out."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,15 +14,20 @@ from esmkit.cli.options import (
     make_say,
     model_options,
 )
+from esmkit.cli.ray import embed_on_ray, ray_options, read_dataset, refuse_ray_options
 from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
 
 
 @click.command("embed", short_help="Embed proteins of FASTA files.")
-@click.argument("fasta", nargs=-1, type=PATH, required=True, metavar="FASTA...")
+@click.argument("fasta", nargs=-1, type=PATH, metavar="FASTA...")
 @click.option(
-    "-o", "--output", type=PATH, help="File to write; - for CSV on stdout. [default: <stem>.h5]"
+    "-o",
+    "--output",
+    type=PATH,
+    help="File to write; - for CSV on stdout; with --engine ray a folder. "
+    "[default: <stem>.h5, or the folder <stem>]",
 )
 @click.option(
     "--per",
@@ -73,6 +79,7 @@ __all__ = ["command"]
 )
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
+@ray_options
 @model_options
 def command(
     fasta: tuple[str, ...],
@@ -88,6 +95,7 @@ def command(
     restart: bool,
     model: ModelChoice,
     quiet: bool,
+    **ray: Any,
 ) -> None:
     """Embed the proteins of FASTA files (plain, .gz, or - for standard input).
 
@@ -99,6 +107,9 @@ def command(
       esmkit embed seqs.fasta --per residue --layers 0,3,6 -o residues.h5
       esmkit embed a.fasta b.fasta.gz --format parquet -o all.parquet
       cat seqs.fasta | esmkit embed - --format csv -o - > seqs.csv
+      esmkit embed seqs.fasta --engine ray --num-workers 2 -o embeddings
+      esmkit embed --check embeddings
+      esmkit embed --merge embeddings -o merged.h5
 
     Read it back with Python:
 
@@ -106,8 +117,38 @@ def command(
       import esmkit
       esmkit.read("seqs.h5").to_frame()
     """
-    from esmkit.embed_fasta import embed_file
     from esmkit.policies import EmbedOptions
+
+    say = make_say(quiet)
+    given = EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens)  # type: ignore[arg-type]
+    if read_dataset(ray, fasta, output, file_format, force=force, quiet=quiet):
+        return
+    if not fasta:
+        raise click.UsageError("Missing argument 'FASTA...'.")
+    if ray["engine"] == "ray":
+        if file_format not in (None, "parquet"):
+            raise click.UsageError(
+                "--engine ray writes a folder of Parquet files; --merge makes another format of it"
+            )
+        target = output or str(default_output(fasta, ""))
+        embed_on_ray(
+            ray,
+            fasta,
+            target,
+            given,
+            model=model.name,
+            device=model.device,
+            dtype=model.dtype,
+            compiled=model.compiled,
+            force=force,
+            restart=restart,
+            quiet=quiet,
+        )
+        say(f"wrote {target}")
+        return
+    refuse_ray_options(ray)
+
+    from esmkit.embed_fasta import embed_file
 
     target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
     with kept(output != "-"):
@@ -115,13 +156,13 @@ def command(
             model.load,
             fasta,
             target,
-            EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens),  # type: ignore[arg-type]
+            given,
             file_format=file_format,
             force=force,
             restart=restart,
             command=command_line(),
             progress=not quiet,
-            say=make_say(quiet),
+            say=say,
         )
     if output != "-":
-        make_say(quiet)(f"wrote {target}")
+        say(f"wrote {target}")

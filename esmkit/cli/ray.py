@@ -1,0 +1,135 @@
+"""The options of ``esmkit embed`` that are about a cluster, and the calls behind them."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from esmkit.cli.options import PATH, command_line, make_say
+
+if TYPE_CHECKING:
+    from esmkit.policies import EmbedOptions
+
+__all__ = ["embed_on_ray", "ray_options", "read_dataset", "refuse_ray_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def ray_options(function: Function) -> Function:
+    """Add ``--engine`` and what belongs to it; all arrive in one keyword dictionary."""
+    for option in (
+        click.option(
+            "--merge", "merge", type=PATH, metavar="FOLDER", help="Write a dataset to one file, -o."
+        ),
+        click.option(
+            "--check",
+            "check",
+            type=PATH,
+            metavar="FOLDER",
+            help="Prove that a dataset has every record of its input once.",
+        ),
+        click.option(
+            "--range-size",
+            callback=_bytes,
+            metavar="BYTES",
+            help="Input in one part, such as 4M: what a dead worker loses. [default: by size]",
+        ),
+        click.option(
+            "--gpus-per-worker",
+            type=float,
+            help="[default: 1 with --device cuda, or if there is one]",
+        ),
+        click.option("--cpus-per-worker", type=int, help="[default: 1]"),
+        click.option("--num-workers", type=int, help="[default: as many as there is room for]"),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="A Ray cluster to join, or auto. [default: one on this machine]",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="This process, or a cluster (extra ray; see docs/cluster.md).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Parse ``4M``."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not number.isdigit() or unit not in _UNITS or int(number) * _UNITS[unit] < 1:
+        raise click.BadParameter(f"{text!r} is no size; give bytes, or 64K, 4M, 1G")
+    return int(number) * _UNITS[unit]
+
+
+def refuse_ray_options(ray: dict[str, Any]) -> None:
+    """Refuse options that would do nothing here: they are a misunderstanding."""
+    for name in ("address", "num_workers", "cpus_per_worker", "gpus_per_worker", "range_size"):
+        if ray[name] is not None:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} is for --engine ray; add that, or leave {option} out")
+
+
+def read_dataset(
+    ray: dict[str, Any],
+    fasta: Sequence[str],
+    output: str | None,
+    file_format: str | None,
+    *,
+    force: bool,
+    quiet: bool,
+) -> bool:
+    """Carry out ``--check`` or ``--merge``, if asked for; tell whether they were."""
+    say = make_say(quiet)
+    if ray["check"] is not None and ray["merge"] is not None:
+        raise click.UsageError("--check and --merge are two commands; give one")
+    if ray["check"] is not None:
+        if output is not None:
+            raise click.UsageError("--check writes nothing; leave -o out")
+        from esmkit.distributed import check_dataset
+
+        check_dataset(ray["check"], fasta, progress=not quiet, say=say)
+        return True
+    if ray["merge"] is not None:
+        if output is None or fasta:
+            raise click.UsageError("--merge FOLDER takes the file to write with -o, and no FASTA")
+        from esmkit.distributed import merge_dataset
+
+        merge_dataset(ray["merge"], output, file_format=file_format, force=force, say=say)
+        say(f"wrote {output}")
+        return True
+    return False
+
+
+def embed_on_ray(
+    ray: dict[str, Any],
+    fasta: Sequence[str],
+    output: str,
+    options: "EmbedOptions",
+    *,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Run ``--engine ray``."""
+    from esmkit.distributed import Workers, embed_dataset
+
+    cpus = 1 if ray["cpus_per_worker"] is None else ray["cpus_per_worker"]
+    embed_dataset(
+        fasta,
+        output,
+        options,
+        workers=Workers(ray["address"], ray["num_workers"], cpus, ray["gpus_per_worker"]),
+        range_bytes=ray["range_size"],
+        command=command_line(),
+        progress=not quiet,
+        say=make_say(quiet),
+        **settings,
+    )

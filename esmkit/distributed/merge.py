@@ -1,0 +1,137 @@
+"""A dataset to one file, in input order, as the local engine would have written it."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.distributed.dataset import (
+    PROVENANCE_FILE,
+    open_part,
+    part_of_name,
+    parts_in_order,
+)
+from esmkit.distributed.storage import Folder
+from esmkit.embed_fasta import choose_format
+from esmkit.errors import OptionError, OutputError
+from esmkit.exports import open_writer, provenance_sidecar
+from esmkit.runs import STDOUT, writing
+from esmkit.sequences import Protein, UniqueIds
+from esmkit.store import check_output, disk_errors, write_durably
+
+__all__ = ["merge_dataset"]
+
+
+def merge_dataset(
+    dataset: str | Path,
+    output: str | Path,
+    *,
+    file_format: str | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Write the proteins of a complete dataset to one file.
+
+    Parameters
+    ----------
+    dataset : str or Path
+        The folder or URL.
+    output : str or Path
+        The file; its name says the format.
+    file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
+    force : bool
+        Overwrite an output that exists.
+    say : callable
+        Told what was done.
+
+    Raises
+    ------
+    OutputError
+        If the dataset is not complete, a part is damaged, or the file cannot be written.
+    """
+    kind = choose_format(output, file_format)
+    target = Path(output)
+    if target == STDOUT:
+        raise OptionError("--merge writes a file; name one with -o")
+    check_output(target, force=force)
+    if kind == "csv":
+        check_output(provenance_sidecar(target), force=force)
+    folder = Folder(dataset)
+    names = folder.names()
+    if PROVENANCE_FILE not in names:
+        raise OutputError(
+            f"{folder.url!r} is not a complete dataset; finish the embed command that makes it"
+        )
+    provenance = {**json.loads(folder.read(PROVENANCE_FILE)), "format": kind}
+    _check_count(folder, names, provenance)
+    temporary = target.with_name(target.name + ".tmp")
+    count = renamed = 0
+    unique = UniqueIds()
+    try:
+        with disk_errors(target):
+            writer = open_writer(
+                kind, temporary, provenance, layers=provenance["layers"], per=provenance["per"]
+            )
+        try:
+            for protein, values in _proteins(folder, provenance):
+                name = unique(protein.id)
+                renamed += name != protein.id
+                with writing(target):
+                    writer.add(Protein(name, protein.sequence, protein.header), values)
+                count += 1
+        finally:
+            with writing(target):
+                writer.close()
+        with disk_errors(target):
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            if kind == "csv":
+                text = json.dumps(provenance, indent=2) + "\n"
+                write_durably(provenance_sidecar(target), text.encode())
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    say(f"{count:,} protein(s) written" + (f", {renamed:,} repeated ID(s) renamed" * bool(renamed)))
+
+
+def _check_count(folder: Folder, names: list[str], provenance: dict[str, Any]) -> None:
+    found = sum(part_of_name(name) is not None for name in names)
+    wanted = sum(file["ranges"] for file in provenance["inputs"])
+    if found != wanted:
+        raise OutputError(
+            f"{folder.url!r} has {found:,} part(s) where there were {wanted:,}; give the embed "
+            "command that made it again"
+        )
+
+
+def _proteins(
+    folder: Folder, provenance: dict[str, Any]
+) -> Iterator[tuple[Protein, NDArray[np.float32]]]:
+    """Yield proteins and values in input order, a part at a time."""
+    layers, per_residue = len(provenance["layers"]), provenance["per"] == "residue"
+    for name in parts_in_order(folder):
+        _, table = open_part(folder, name)
+        if not len(table):
+            continue
+        lists = table.column("embedding").combine_chunks()
+        vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
+        records = table.column("record").to_numpy()
+        starts = np.flatnonzero(np.diff(records, prepend=-1))
+        facts = table.select(["id", "header", "length"]).take(starts).to_pylist()
+        letters = table.column("residue").to_pylist() if per_residue else []
+        for fact, start, stop in zip(facts, starts, [*starts[1:], len(records)], strict=True):
+            values = vectors[start:stop]
+            residues = (stop - start) // layers
+            if per_residue:
+                values = values.reshape(layers, residues, -1)
+            # Writers want letters for rows per residue, and otherwise the length alone
+            known = "".join(letters[start : start + residues]) if per_residue else ""
+            sequence = known.ljust(fact["length"], "X")
+            yield (
+                Protein(fact["id"], sequence, fact["header"]),
+                (values[0] if layers == 1 else values),
+            )

@@ -1,0 +1,303 @@
+"""What a run has to do: which ranges there are, which are finished, and which failed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esmkit.distributed.cluster import Pool
+from esmkit.distributed.dataset import (
+    ERRORS,
+    MANIFEST,
+    PROVENANCE_FILE,
+    Manifest,
+    Part,
+    held_parts,
+    part_name,
+    part_of_name,
+    read_manifest,
+)
+from esmkit.distributed.ranges import count_ranges
+from esmkit.distributed.storage import Folder
+from esmkit.errors import OutputError, ResumeError
+from esmkit.report import shorten
+
+__all__ = ["Failures", "Plan", "begin", "range_bytes_for"]
+
+Say = Callable[[str], None]
+
+LEAST_RANGE, MOST_RANGE = 32 * 2**10, 2**20
+"""Bytes of input in one part. On one core the 8M model takes minutes for the most."""
+
+MOST_RESULT_BYTES = 64 * 2**20
+"""Of the vectors of one part, which a worker holds."""
+
+SMALL_WEIGHTS = 31 * 2**20
+"""Bytes of ESM-2 8M: a model ten times larger gets ranges a tenth as long."""
+
+
+def range_bytes_for(total: int, pool: Pool, weights: Path, values: int, per: str) -> int:
+    """Choose how many bytes of input make one part.
+
+    Parameters
+    ----------
+    total : int
+        Bytes of the input.
+    pool : Pool
+    weights : Path
+        Folder of the checkpoint.
+    values : int
+        Numbers kept of each protein or residue, layers times width.
+    per : {'protein', 'residue'}
+    """
+    most = MOST_RANGE
+    if not pool.gpus:  # what a worker that dies loses should stay minutes
+        size = sum(path.stat().st_size for path in weights.iterdir() if path.is_file())
+        most = min(most, MOST_RANGE * SMALL_WEIGHTS // max(size, 1))
+    if per == "residue":
+        most = min(most, MOST_RESULT_BYTES // (4 * values))
+    return max(min(LEAST_RANGE, MOST_RANGE), min(most, total // (4 * pool.number)))
+
+
+class Failures:
+    """Ranges that could not be done, and why."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def add(self, answer: dict[str, Any]) -> str:
+        """Take one; return it in words."""
+        self.found.append({key: answer[key] for key in ("file", "name", "range", "error")})
+        return self.words(self.found[-1])
+
+    @staticmethod
+    def words(failure: dict[str, Any]) -> str:
+        """Return file, range and reason in one line."""
+        where = f", range {failure['range']}" if failure["range"] >= 0 else ""
+        return f"{failure['name']}{where}: {failure['error']}"
+
+    def save(self, folder: Folder) -> None:
+        """Write them to their place, or take an old list away."""
+        if self.found:
+            folder.write(ERRORS, (json.dumps(self.found, indent=2) + "\n").encode())
+        else:
+            folder.remove(ERRORS)
+
+    @staticmethod
+    def files(folder: Folder) -> set[int]:
+        """Return the numbers of the files in which the last run failed."""
+        if not folder.exists(ERRORS):
+            return set()
+        try:
+            return {int(failure["file"]) for failure in json.loads(folder.read(ERRORS))}
+        except (ValueError, KeyError, TypeError):
+            return set()
+
+    def sentence(self, missing: int, held: int) -> str:
+        """Say what is missing and how to go on."""
+        shown = "; ".join(self.words(failure) for failure in self.found[:3])
+        more = f"; and {len(self.found) - 3:,} more in {ERRORS}" if len(self.found) > 3 else ""
+        what = shown + more or f"{missing:,} range(s) gave no answer"
+        return (
+            f"{held:,} range(s) are finished and {max(missing, len(self.found)):,} are not: {what}. "
+            "Mend the input, or choose another --on-invalid, and give the same command again: only "
+            "what is missing is computed"
+        )
+
+
+@dataclass
+class Plan:
+    """The ranges of a run.
+
+    Attributes
+    ----------
+    folder : Folder
+    manifest : Manifest
+    held : dict
+        (file, range) -> Part: what is finished.
+    changed : set of int
+        Files mended since the run before; their ranges are compared by digest.
+    """
+
+    folder: Folder
+    manifest: Manifest
+    held: dict[tuple[int, int], Part]
+    changed: set[int] = field(default_factory=set)
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return what readers have to read: ranges of plain files, and whole gzip files."""
+        items: list[dict[str, Any]] = []
+        digests: dict[int, dict[str, str]] = {}
+        for (number, k), part in self.held.items():
+            digests.setdefault(number, {})[str(k)] = part.digest
+        for number, file in enumerate(self.manifest.inputs):
+            item = {"file": number, "name": file.name, "url": file.url, "gzip": file.gzip}
+            held = digests.get(number, {})
+            if file.gzip:
+                whole = file.ranges is not None and len(held) >= file.ranges
+                if not whole or number in self.changed:
+                    items.append({**item, "range": -1, "held": json.dumps(held)})
+                continue
+            for k in range(file.ranges or 0):
+                if str(k) not in held or number in self.changed:
+                    known = {str(k): held[str(k)]} if str(k) in held else {}
+                    items.append({**item, "range": k, "held": json.dumps(known)})
+        return items
+
+    def take(self, answer: dict[str, Any], failures: Failures, say: Say) -> None:
+        """Enter the answer to one range."""
+        place = (answer["file"], answer["range"])
+        file = self.manifest.inputs[answer["file"]]
+        if answer["kind"] == "error":
+            self.held.pop(place, None)
+            say(failures.add(answer))
+        elif answer["kind"] == "end":
+            file.ranges = answer["range"]
+            self.drop_beyond(answer["file"])
+            self.manifest.save(self.folder)
+        elif answer["kind"] == "held":
+            answer["progress"] = 0
+        else:
+            self.held[place] = Part(**json.loads(answer["part"]))
+
+    def drop_beyond(self, number: int) -> None:
+        """Remove parts of ranges that a file, shorter than it was, has no more."""
+        last = self.manifest.inputs[number].ranges or 0
+        for place in [place for place in self.held if place[0] == number and place[1] >= last]:
+            self.folder.remove(part_name(*place))
+            del self.held[place]
+
+    def missing(self) -> int:
+        """Return how many ranges have no part; a gzip file not read to its end counts as one."""
+        count = 0
+        for number, file in enumerate(self.manifest.inputs):
+            if file.ranges is None:
+                count += 1
+            else:
+                count += sum((number, k) not in self.held for k in range(file.ranges))
+        return count
+
+    def bytes(self) -> tuple[int, int]:
+        """Return (bytes of the input, bytes of ranges that are finished)."""
+        done = 0
+        for number, file in enumerate(self.manifest.inputs):
+            count = sum(place[0] == number for place in self.held)
+            if file.ranges:
+                done += file.bytes * count // file.ranges
+        return sum(file.bytes for file in self.manifest.inputs), done
+
+
+def begin(
+    folder: Folder,
+    manifest: Manifest,
+    *,
+    asked_range: bool,
+    force: bool,
+    restart: bool,
+    say: Say,
+) -> Plan | None:
+    """Make the folder ready, or go on with what is in it.
+
+    Returns
+    -------
+    Plan or None
+        None if the dataset is complete already.
+
+    Raises
+    ------
+    ResumeError
+        If the folder is of another run; the message says what differs.
+    OutputError
+        If it holds files that are not esmkit's.
+    """
+    names = folder.names()
+    before = None
+    if restart or (force and PROVENANCE_FILE in names):
+        _empty(folder, names)
+    else:
+        before = read_manifest(folder)
+        if before is None:
+            _empty(folder, names)
+    for number, file in enumerate(manifest.inputs):
+        if not file.gzip:
+            file.ranges = count_ranges(file.bytes, manifest.range_bytes)
+        elif before is not None and number < len(before.inputs):
+            file.ranges = before.inputs[number].ranges
+    changed: set[int] = set()
+    if before is not None:
+        changed = _compare(folder, before, manifest, asked_range)
+        for file in manifest.inputs:
+            if not file.gzip:
+                file.ranges = count_ranges(file.bytes, manifest.range_bytes)
+        if PROVENANCE_FILE in names and not changed:
+            return None
+        for name in names:  # of workers that were killed
+            if name.endswith(".tmp") or name.startswith("_attempt-"):
+                folder.remove(name)
+    folder.make()
+    folder.remove(PROVENANCE_FILE)
+    manifest.save(folder)
+    plan = Plan(folder, manifest, held_parts(folder, manifest.run), changed)
+    for number in changed:
+        if manifest.inputs[number].gzip:
+            manifest.inputs[number].ranges = None
+        else:
+            plan.drop_beyond(number)
+    if plan.held:
+        say(f"going on after {len(plan.held):,} finished range(s)")
+    return plan
+
+
+def _empty(folder: Folder, names: list[str]) -> None:
+    """Delete what esmkit put there; anything else is somebody's, and stays."""
+    ours = [name for name in names if _is_ours(name)]
+    foreign = [name for name in names if name not in ours]
+    if foreign:
+        raise OutputError(
+            f"{folder.url!r} holds files that are not esmkit's, such as {foreign[0]!r}; give an "
+            "empty folder, or a new one, with -o"
+        )
+    for name in ours:
+        folder.remove(name)
+
+
+def _is_ours(name: str) -> bool:
+    if name in (MANIFEST, ERRORS, PROVENANCE_FILE) or name.startswith("_attempt-"):
+        return True
+    return part_of_name(name) is not None or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool) -> set[int]:
+    """Make sure that unfinished work is of the same run; return the files mended since."""
+    if not asked_range:
+        now.range_bytes = before.range_bytes  # what was chosen then stays, whatever the workers
+    old, new = ({**m.fingerprint, "range-size": m.range_bytes} for m in (before, now))
+    old["inputs"], new["inputs"] = ([file.name for file in m.inputs] for m in (before, now))
+    if old["on-invalid"] == "error":
+        old["on-invalid"] = new["on-invalid"]  # what is finished has no invalid letters
+    differs = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if differs:
+        what = "; ".join(f"{k} was {_brief(old.get(k))}, now {_brief(new.get(k))}" for k in differs)
+        raise ResumeError(
+            f"{folder.url!r} holds a dataset of another kind ({what}); give another folder with "
+            "-o, or --restart to throw it away"
+        )
+    changed = {
+        number
+        for number, (a, b) in enumerate(zip(before.inputs, now.inputs, strict=True))
+        if a.sha256 != b.sha256
+    }
+    for number in sorted(changed - Failures.files(folder)):
+        raise ResumeError(
+            f"the input {now.inputs[number].name!r} is not what it was when {folder.url!r} was "
+            "begun (another SHA-256); give the same file, another folder with -o, or --restart"
+        )
+    return changed
+
+
+def _brief(value: object) -> str:
+    return shorten(json.dumps(value))
