@@ -14,7 +14,14 @@ from esmkit.maps import AttentionMaps, parse_head
 from esmkit.maps_file import AttentionFile
 from esmkit.store import disk_errors
 
-__all__ = ["attention_figures", "check_folder", "file_name", "focus", "strongest_heads"]
+__all__ = [
+    "FileNames",
+    "attention_figures",
+    "check_folder",
+    "file_name",
+    "focus",
+    "strongest_heads",
+]
 
 DRAWN_LARGE = 6
 """Heads of a protein that are drawn large when none are named."""
@@ -37,6 +44,23 @@ def file_name(name: str) -> str:
     if safe != name:
         safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
     return safe
+
+
+class FileNames:
+    """Gives the proteins of a folder names that differ in more than the case of their letters.
+
+    Chains of one PDB entry may be ``A`` and ``a``, and macOS and Windows keep one file for both.
+    """
+
+    def __init__(self) -> None:
+        self._owner: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """Return :func:`file_name`, with its hash if another ID has that name but for case."""
+        safe = file_name(name)
+        if self._owner.setdefault(safe.casefold(), name) != name:
+            safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+        return safe
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -142,8 +166,9 @@ def attention_figures(
         check_folder(folder, force=force)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        name_of = FileNames()
         for name, maps in found.items():
-            start = file_name(name)
+            start = name_of(name)
             target = folder / f"{start}.heads.{kind}"
             plots.attention_grid(maps, path=target)
             yield target

@@ -252,6 +252,7 @@ def test_csv_as_the_csv_module_sees_it(tmp_path: Path, per: str, layers: list[in
     for row, wanted in zip(rows, expected, strict=True):
         vector = np.array([np.float32(row.pop(column)) for column in columns])
         assert same_bits(vector, wanted.pop("vector"))
+        wanted["id"] = {"-": "'-"}.get(wanted["id"], wanted["id"])  # or a spreadsheet computes it
         assert row == {name: str(value) for name, value in wanted.items()}
 
 

@@ -5,6 +5,7 @@ Biopython. A new command is a module here with a ``command`` in it, and a line i
 """
 
 import importlib
+import io
 import signal
 import sys
 import warnings
@@ -60,6 +61,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
     from esmkit.errors import EsmkitError
+    from esmkit.report import visible, visible_lines
 
     # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an exec()
     # makes Python end itself by that signal, whatever exit code was asked for.
@@ -73,7 +75,9 @@ def main() -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        click.echo(visible_lines(text.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -81,7 +85,7 @@ def main() -> NoReturn:
         sys.stderr.close()  # whoever read our output has left: nothing to add
         sys.exit(1)
     except EsmkitError as error:
-        click.echo(f"esmkit: error: {error}", err=True)
+        click.echo(f"esmkit: error: {visible(str(error))}", err=True)
         sys.exit(1)
     sys.exit(0)
 
@@ -97,4 +101,6 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"esmkit: warning: {message}", err=True)
+    from esmkit.report import visible_lines
+
+    click.echo(f"esmkit: warning: {visible_lines(str(message))}", err=True)

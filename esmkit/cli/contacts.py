@@ -17,6 +17,7 @@ from esmkit.cli.options import (
     names_list,
     structures_of,
 )
+from esmkit.report import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
@@ -282,7 +283,7 @@ def predict(
             progress=not quiet,
         )
     if text:
-        click.echo(text, err=output == "-")
+        click.echo(visible_lines(text), err=output == "-")
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
@@ -332,7 +333,7 @@ def evaluate(
         force=force,
         progress=not quiet,
     )
-    click.echo(text)
+    click.echo(visible_lines(text))
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")
@@ -392,4 +393,4 @@ def fit(
         progress=not quiet,
     )
     say(f"wrote {output}")
-    click.echo(text)
+    click.echo(visible_lines(text))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from esmkit.report import visible
+
 if TYPE_CHECKING:
     from esmkit.model import Esm2
     from esmkit.structure import Structure
@@ -60,7 +62,9 @@ def model_options(function: Function) -> Function:
 
 def make_say(quiet: bool) -> Callable[[str], None]:
     """Return what reports a sentence on standard error, or nothing at all."""
-    return (lambda text: None) if quiet else (lambda text: click.echo(f"esmkit: {text}", err=True))
+    if quiet:
+        return lambda text: None
+    return lambda text: click.echo(f"esmkit: {visible(text)}", err=True)
 
 
 def load_model(model: str, device: str, dtype: str) -> "Esm2":
