@@ -17,7 +17,7 @@ from esmkit.data import demo_fasta
 from esmkit.errors import InputError
 from esmkit.fasta import fasta_records, open_text
 from esmkit.inputs import InputIndex
-from esmkit.report import InputReport
+from esmkit.report import InputReport, visible
 from esmkit.sequences import ALLOWED_LETTERS, OnInvalid, clean_sequence, read_fasta
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -185,7 +185,7 @@ def test_fasta_files(tmp_path: Path):
                 assert protein.sequence
                 assert set(protein.sequence) <= ALLOWED_LETTERS
                 assert protein.id.isprintable()
-            assert all(line.isprintable() for line in report.lines())
+            assert all(visible(line) == line for line in report.lines())
             lines = "".join(f">{p.header}\n{p.sequence}\n" for p in found)
             again.write_text(lines, encoding="utf-8", newline="\n")
             assert not found or list(read_fasta(again)) == found
