@@ -105,9 +105,9 @@ ALLOWED = {
     "urllib.request": {"checkpoints/fetch.py"},  # is the Hub there?
     "huggingface_hub": {"checkpoints/fetch.py"},
     "pickle": {"checkpoints/convert.py", "network.py"},  # the name of its exception, nothing else
-    **dict.fromkeys(
-        ("socket", "http", "requests", "marshal", "shelve", "ctypes", "telnetlib"), set()
-    ),
+    **{
+        n: set() for n in ("socket", "http", "requests", "marshal", "shelve", "ctypes", "telnetlib")
+    },
 }
 
 
