@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -63,7 +64,7 @@ def dependencies() -> Iterator[metadata.Distribution]:
 
 def licences_of(distribution: metadata.Distribution) -> list[str]:
     """Return the licences of a package, all of which apply; of alternatives all are listed."""
-    facts = distribution.metadata
+    facts: Any = distribution.metadata
     expression = facts.get("License-Expression")
     name = re.sub(r"[-_.]+", "-", facts["Name"]).lower()
     if name in BY_HAND:
