@@ -77,7 +77,7 @@ def licences_of(distribution: metadata.Distribution) -> list[str]:
         return sorted({part.strip("() ") for part in re.split(r" AND | OR ", expression)})
     lines = facts.get_all("Classifier") or []
     kinds = [line.rpartition(" :: ")[2] for line in lines if line.startswith("License ::")]
-    return sorted({CLASSIFIERS.get(kind, kind) for kind in kinds})
+    return sorted({str(CLASSIFIERS.get(kind, kind)) for kind in kinds})
 
 
 def table() -> str:
