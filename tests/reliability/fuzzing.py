@@ -46,7 +46,10 @@ class Tally:
         ``accepted``, and the reasons of refusals with their particulars left out.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, *, seconds: float = SECONDS, megabytes: float = MEGABYTES
+    ) -> None:
+        self.bounds = seconds, megabytes
         self.name = name
         self.outcomes: Counter[str] = Counter()
         self.slowest = 0.0
@@ -68,8 +71,8 @@ class Tally:
             self.outcomes["accepted"] += 1
         seconds, grown = time.process_time() - start, peak() - before
         self.slowest, self.largest = max(self.slowest, seconds), max(self.largest, grown)
-        assert seconds < SECONDS
-        assert grown < MEGABYTES
+        assert seconds < self.bounds[0], f"{seconds} s of processor time"
+        assert grown < self.bounds[1], f"{grown} MB more than before"
 
     def report(self) -> None:
         """Make sure that both outcomes were seen, and add a line to the tally file."""
