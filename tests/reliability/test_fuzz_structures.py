@@ -172,7 +172,7 @@ def test_the_files_are_read_before_they_are_damaged(tmp_path: Path):
 def test_files_that_unfold_without_end(tmp_path: Path):
     """A packed file of any size is given up once it is larger than any structure."""
     path = tmp_path / "x.pdb.gz"
-    before = peak()
+    before = peak(reset=True)
     for block in (b"\0" * 2**20, b"REMARK 1\n" * 100_000):
         with gzip.open(path, "wb", 1) as handle:
             for _ in range(200):

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import pickle
-import resource
 import shutil
 import struct
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import fails
+from fuzzing import peak
 from safetensors.torch import load_file, save_file
 
 import esmkit
@@ -49,14 +49,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """Fail if what happens inside takes long or much memory."""
-    start, before = time.process_time(), peak()
+    start, before = time.process_time(), peak(reset=True)
     yield
     assert time.process_time() - start < SECONDS
     assert peak() - before < MEGABYTES
