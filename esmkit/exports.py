@@ -5,6 +5,7 @@ Every writer takes proteins one at a time, in input order, and never holds more 
 
 import csv
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,10 +26,12 @@ __all__ = [
     "PROVENANCE",
     "Writer",
     "dataset_key",
+    "from_spreadsheet",
     "import_pyarrow",
     "open_writer",
     "protein_id",
     "provenance_sidecar",
+    "spreadsheet_text",
 ]
 
 PROVENANCE = "provenance"
@@ -55,6 +58,26 @@ def dataset_key(name: str) -> str:
 def protein_id(key: str) -> str:
     """Return the ID that :func:`dataset_key` made a name from."""
     return unquote(key)
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")  # the last four: full-width = + - @
+
+
+def spreadsheet_text(name: str) -> str:
+    """Return text for a cell of a CSV or TSV that no spreadsheet takes for a formula.
+
+    Spreadsheets run what begins with ``=``, ``+``, ``-`` or ``@``, and such a formula can send the
+    table elsewhere. A ``'`` before it makes it text; :func:`from_spreadsheet` takes it away.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("P69905")
+    ("'=1+1", 'P69905')
+    """
+    return f"'{name}" if _FORMULA.match(name) else name
+
+
+def from_spreadsheet(text: str) -> str:
+    """Return the text that :func:`spreadsheet_text` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 class Writer(Protocol):
@@ -146,6 +169,7 @@ class _CsvWriter:
                 self._writer.writerow([*facts, *(f"e{i}" for i in range(len(vector)))])
                 self._begun = True
             # np.float32's own repr is the shortest text that reads back to the same float32
+            facts["id"] = spreadsheet_text(protein.id)
             self._writer.writerow([*facts.values(), *map(str, vector)])
 
     def close(self) -> None:
@@ -194,14 +218,17 @@ class _ParquetWriter:
         table = arrow.table(columns)
         if self._file is None:
             schema = table.schema.with_metadata(self._metadata)
-            self._file = self._parquet.ParquetWriter(self._path, schema)
+            # pyarrow itself opens no file whose name is not UTF-8
+            self._stream = self._path.open("wb")
+            self._file = self._parquet.ParquetWriter(self._stream, schema)
         self._file.write_table(table.replace_schema_metadata(self._metadata))
         self._facts, self._vectors = [], []
 
     def close(self) -> None:
         self._flush()
         if self._file is not None:
-            self._file.close()
+            with self._stream:
+                self._file.close()
 
 
 FORMATS = {"h5": _H5Writer, "parquet": _ParquetWriter, "npz": _NpzWriter, "csv": _CsvWriter}

@@ -16,7 +16,14 @@ from esmkit.maps import AttentionMaps, parse_head
 from esmkit.maps_file import AttentionFile
 from esmkit.store import disk_errors
 
-__all__ = ["attention_figures", "check_folder", "file_name", "focus", "strongest_heads"]
+__all__ = [
+    "FileNames",
+    "attention_figures",
+    "check_folder",
+    "file_name",
+    "focus",
+    "strongest_heads",
+]
 
 DRAWN_LARGE = 6
 """Heads of a protein that are drawn large when none are named."""
@@ -39,6 +46,23 @@ def file_name(name: str) -> str:
     if safe != name:
         safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
     return safe
+
+
+class FileNames:
+    """Gives the proteins of a folder names that differ in more than the case of their letters.
+
+    Chains of one PDB entry may be ``A`` and ``a``, and macOS and Windows keep one file for both.
+    """
+
+    def __init__(self) -> None:
+        self._owner: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """Return :func:`file_name`, with its hash if another ID has that name but for case."""
+        safe = file_name(name)
+        if self._owner.setdefault(safe.casefold(), name) != name:
+            safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+        return safe
 
 
 def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
@@ -158,9 +182,11 @@ def attention_figures(
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             plots.remove_unfinished(folder)
+        name_of = FileNames()
         for name, maps in found.items():
+            start = name_of(name)
             for ending, draw in _figures_of(maps, heads):
-                target = folder / f"{file_name(name)}.{ending}.{kind}"
+                target = folder / f"{start}.{ending}.{kind}"
                 if not (going_on and target.exists()):
                     draw(path=target)
                 yield target

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import EsmModel
+from transformers import EsmConfig, EsmModel
 from transformers.utils import logging as transformers_logging
 
-from esmkit.checkpoints import Checkpoint
+from esmkit.checkpoints import Checkpoint, encoder_options, weight_files
 from esmkit.errors import CheckpointError
 
 __all__ = ["load_network"]
@@ -48,10 +48,17 @@ def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
         If the file is broken, incomplete or does not fit its config.
     """
     name = f"{checkpoint.name!r} in {str(checkpoint.folder)!r}"
+    files = weight_files(checkpoint.folder)
+    options = encoder_options(checkpoint.folder, files)
     try:
         with _quiet_transformers():
             loaded: Any = EsmModel.from_pretrained(
                 checkpoint.folder,
+                # Not the file's own: it may ask for other weights, for kernels (code) of the Hub,
+                # for quantisation, and for whatever transformers adds to the list.
+                config=EsmConfig(**options, hidden_dropout_prob=0.0),
+                use_safetensors=files[0].suffix == ".safetensors",
+                weights_only=True,
                 add_pooling_layer=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below

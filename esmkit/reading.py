@@ -16,6 +16,7 @@ from esmkit.exports import (
     FORMATS,
     NPZ_PROVENANCE,
     PROVENANCE,
+    from_spreadsheet,
     import_pyarrow,
     protein_id,
     provenance_sidecar,
@@ -99,6 +100,7 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
 
         # IDs such as "NA" or "1e5" are names, not missing values or numbers
         table = pandas.read_csv(self.path, dtype={"id": str, "residue": str}, keep_default_na=False)
+        table["id"] = table["id"].map(from_spreadsheet)
         first = table.columns.get_loc("e0")
         sidecar = provenance_sidecar(self.path)
         if sidecar.is_file():
@@ -111,7 +113,8 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
 
     def _open_parquet(self) -> None:
         _, parquet = import_pyarrow()
-        arrow = parquet.read_table(self.path)
+        with self.path.open("rb") as stream:
+            arrow = parquet.read_table(stream)
         self.provenance = json.loads((arrow.schema.metadata or {})[PROVENANCE.encode()])
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)

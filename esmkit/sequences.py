@@ -5,21 +5,15 @@ model knows. Case is folded and one trailing ``*`` (a stop codon) is dropped; an
 error that names record, position and letter, unless the caller chose to replace or to skip.
 """
 
-import contextlib
-import gzip
 import hashlib
-import io
-import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
-
-from Bio.SeqIO.FastaIO import SimpleFastaParser
+from typing import Literal
 
 from esmkit.errors import InputError, OptionError
-from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note, shorten
+from esmkit.fasta import LONGEST_PROTEIN, fasta_records
+from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note, shorten, visible
 
 __all__ = [
     "AMINO_ACIDS",
@@ -37,15 +31,12 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 ALLOWED_LETTERS = frozenset(AMINO_ACIDS + "XBUZO")
 """Letters with a token of their own in ESM-2 (fair-esm, ``esm/constants.py``)."""
 
-OnInvalid = Literal["error", "replace", "skip"]
+NUCLEOTIDES = "ACGTUN"
 
-_MAGIC_OF_OTHER_ARCHIVES = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x89HDF": "HDF5",
-}
+SHORTEST_NUCLEIC_ACID = 30
+"""Residues; shorter peptides may well be of nothing but Ala, Cys, Gly, Thr and Asn."""
+
+OnInvalid = Literal["error", "replace", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +85,8 @@ def clean_sequence(
     Raises
     ------
     InputError
-        If the sequence is empty or holds a letter esmkit does not know. The message names the
-        record, the 1-based position, the letter and the remedy.
+        If the sequence is empty, longer than any protein, or holds a letter esmkit does not know.
+        The message names the record, the 1-based position, the letter and the remedy.
 
     Examples
     --------
@@ -104,6 +95,11 @@ def clean_sequence(
     """
     replaced: list[int] = []
     name = f"sequence {shorten(record)!r}" if record else "the sequence"
+    if len(sequence) > LONGEST_PROTEIN:
+        raise InputError(
+            f"{name} has over {LONGEST_PROTEIN:,} letters, and no protein has nearly as many (is it "
+            "a genome?); remove the record, or --on-invalid skip leaves it out"
+        )
     if sequence.endswith("*"):
         sequence = sequence[:-1]
     if not sequence:
@@ -135,92 +131,6 @@ def _kind(letter: str) -> str:
     if letter == "*":
         return "a stop inside the sequence"
     return "not an amino acid esmkit knows"
-
-
-@contextlib.contextmanager
-def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -> Iterator[IO[str]]:
-    """Open a file, plain or gzip, or standard input (``-``), as UTF-8 text.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file, or ``-``.
-    kind, example : str
-        What the file should be and what such a file is called, for the messages.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is a folder, is compressed in another way, is damaged or cannot be
-        read.
-    """
-    name = "standard input" if str(path) == "-" else str(path)
-    with contextlib.ExitStack() as stack:
-        if str(path) == "-":
-            raw = sys.stdin.buffer
-        else:
-            try:
-                raw = stack.enter_context(Path(path).open("rb"))
-            except FileNotFoundError:
-                raise InputError(f"there is no file {name!r}; check the path") from None
-            except IsADirectoryError:
-                raise InputError(
-                    f"{name!r} is a folder; name the {kind} files in it, such as {name}/{example}"
-                ) from None
-            except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-                why = getattr(error, "strerror", None) or error
-                raise InputError(f"cannot read {name!r}: {why}") from None
-        try:
-            buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-            head = buffered.peek(8)
-            for magic, other in _MAGIC_OF_OTHER_ARCHIVES.items():
-                if head.startswith(magic):
-                    raise InputError(
-                        f"{name!r} is {other} data; give plain {kind} text or {kind} packed with gzip"
-                    )
-            plain = gzip.GzipFile(fileobj=buffered) if head.startswith(b"\x1f\x8b") else buffered
-            text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
-            try:
-                yield text
-            finally:
-                with contextlib.suppress(ValueError, OSError):
-                    text.detach()
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                f"{name!r} is a damaged gzip file ({error}); copy or download it again"
-            ) from None
-        except OSError as error:  # a disk or a network share that fails half-way
-            raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
-
-
-def _fasta_records(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield (header, sequence) from one file after checking that it is FASTA at all."""
-    name = "standard input" if str(path) == "-" else str(path)
-    with open_text(path) as handle:
-        first = _first_line(handle)
-        if not first:
-            raise InputError(f"{name!r} is empty; a FASTA file has a '>' line for each protein")
-        if not first.startswith(">"):
-            raise InputError(
-                f"{name!r} is not FASTA: it begins with {shorten(first.strip(), 30)!r} where "
-                "a line that begins with '>' should stand"
-            )
-        yield from SimpleFastaParser(_chain(first, handle))
-
-
-def _first_line(handle: IO[str]) -> str:
-    """Return the first line that is not blank; of a binary file no more than a part of it."""
-    while line := handle.readline(MAX_HEADER_BYTES):
-        if line.strip():
-            return line + handle.readline() if line[0] == ">" and line[-1] != "\n" else line
-    return ""
-
-
-def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
-    yield first
-    # not `yield from`, which would close the file when the generator goes
-    for line in rest:  # noqa: UP028
-        yield line
 
 
 class UniqueIds:
@@ -289,7 +199,7 @@ def read_fasta(
     if isinstance(paths, str | Path):
         paths = [paths]
     records = (
-        (header, sequence, str(path)) for path in paths for header, sequence in _fasta_records(path)
+        (header, sequence, str(path)) for path in paths for header, sequence in fasta_records(path)
     )
     yield from _clean(records, on_invalid, report if report is not None else InputReport())
 
@@ -332,7 +242,10 @@ def _clean(
     unique = UniqueIds()
     for header, raw, third in records:
         report.records += 1
-        name = third if third_is_id else _record_id(header, report.records, third)
+        if third_is_id:
+            name = _check_id(third, f"protein {report.records:,}")
+        else:
+            name = _record_id(header, report.records, third)
         try:
             sequence, replaced = clean_sequence(raw, name, on_invalid=on_invalid)
         except InputError as error:
@@ -347,13 +260,16 @@ def _clean(
             letters = "".join(sorted({raw[i] for i in replaced}))
             note(
                 report.replaced_in,
-                f"{shorten(name)} residue {replaced[0] + 1} ({shorten(letters)})",
+                f"{shorten(name)} residue {replaced[0] + 1} ({shorten(visible(letters))})",
             )
         report.stops_removed += raw.endswith("*")
         report.case_folded += not raw.isupper() and any("a" <= letter <= "z" for letter in raw)
         report.headers_not_utf8 += ODD_BYTE in header
-        if len(header.encode()) > MAX_HEADER_BYTES:
-            header = header.encode()[:MAX_HEADER_BYTES].decode(errors="ignore")
+        if len(sequence) >= SHORTEST_NUCLEIC_ACID and not sequence.strip(NUCLEOTIDES):
+            report.like_nucleic_acid += 1
+            note(report.nucleic_acid_in, shorten(name))
+        if len(header.encode(errors="replace")) > MAX_HEADER_BYTES:
+            header = header.encode(errors="replace")[:MAX_HEADER_BYTES].decode(errors="ignore")
             report.headers_cut += 1
         final = unique(name)
         if final != name:
@@ -376,21 +292,26 @@ def _record_id(header: str, number: int, source: str) -> str:
             f"record {number:,} of {source!r} has no ID after '>'; give it a name, "
             f"such as '>protein_{number}'"
         )
-    name = words[0]
-    if len(name.encode()) > MAX_ID_BYTES:
-        raise InputError(
-            f"record {number:,} of {source!r} has an ID of {len(name.encode()):,} bytes "
-            f"({shorten(name, 30)!r}); put a space after the name, so that the rest is a description"
-        )
     if "\0" in header:
         raise InputError(
-            f"record {number:,} of {source!r} has a zero byte in its header ({shorten(name)!r}); "
-            "check that the file is text"
+            f"record {number:,} of {source!r} has a zero byte in its header "
+            f"({shorten(words[0])!r}); check that the file is text"
+        )
+    return _check_id(words[0], f"record {number:,} of {source!r}")
+
+
+def _check_id(name: str, where: str) -> str:
+    """Return an ID as it is, if it can be the name of a dataset, a table row and a figure."""
+    size = len(name.encode(errors="replace"))
+    if size > MAX_ID_BYTES:
+        more = f"over {MAX_HEADER_BYTES:,}" if size > MAX_HEADER_BYTES else f"{size:,}"
+        raise InputError(
+            f"{where} has an ID of {more} bytes ({shorten(name, 30)!r}); put a space after the "
+            "name, so that the rest is a description"
         )
     if not name.isprintable():
         raise InputError(
-            f"record {number:,} of {source!r} has an ID with an invisible character "
-            f"({shorten(name)!r}); "
-            "rename the record, or check that the file is text"
+            f"{where} has an ID with an invisible character ({shorten(name)!r}); rename the "
+            "record, or check that the file is text"
         )
     return name

@@ -6,15 +6,22 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from esmkit.errors import OptionError
-from esmkit.exports import PROVENANCE, import_pyarrow
+from esmkit.exports import PROVENANCE, import_pyarrow, spreadsheet_text
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["TableWriter", "open_table"]
+__all__ = ["TableWriter", "open_table", "without_formulas"]
 
 _PARQUET_ROWS = 20_000
 """Rows gathered before a Parquet row group is written."""
+
+
+def without_formulas(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Return a table whose text no spreadsheet takes for formulas, to be written as CSV or TSV."""
+    text = table.select_dtypes(["object", "string"]).columns
+    safe = {name: table[name].map(spreadsheet_text, na_action="ignore") for name in text}
+    return table.assign(**safe)
 
 
 class TableWriter:
@@ -50,6 +57,7 @@ class _Csv(TableWriter):
 
     def add(self, rows: "pandas.DataFrame") -> None:
         # float32 is written with the fewest digits that read back to the same float32
+        rows = without_formulas(rows)
         rows.to_csv(self._handle, index=False, header=not self._begun, lineterminator="\n")
         self._begun = True
 
@@ -82,14 +90,16 @@ class _Parquet(TableWriter):
         table = self._arrow.Table.from_pandas(together, preserve_index=False)
         table = table.replace_schema_metadata(self._metadata)
         if self._file is None:
-            self._file = self._parquet.ParquetWriter(self._target, table.schema)
+            self._stream = self._target.open("wb")  # as in esmkit.exports
+            self._file = self._parquet.ParquetWriter(self._stream, table.schema)
         self._file.write_table(table)
         self._held = []
 
     def close(self) -> None:
         self._flush()
         if self._file is not None:
-            self._file.close()
+            with self._stream:
+                self._file.close()
 
 
 def open_table(kind: str, target: Path | IO[str], provenance: dict[str, Any]) -> TableWriter:

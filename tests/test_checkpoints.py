@@ -622,9 +622,15 @@ def test_config_of_another_size_is_refused(folder: Path):
 
 def test_weights_cut_short(folder: Path):
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5_000])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
     text = error_of(folder, load)
     assert text.startswith(f"cannot load 'model' in {str(folder)!r} (SafetensorError: ")
+    weights.write_bytes(whole[:5_000])
+    assert error_of(folder, load) == (
+        f"{str(folder / 'config.json')!r} describes 2 layers with 24,576 weights, but the weight "
+        "files have 5,000 bytes; copy or download both again"
+    )
 
 
 def test_without_contact_head(folder: Path, tiny: Esm2):
@@ -691,7 +697,8 @@ def test_code_in_a_pt_file_does_not_run(tmp_path: Path, cache: Path, save: Calla
 @pytest.mark.parametrize("save", SAVERS, ids=["zip", "pickle"])
 def test_code_in_a_bin_file_does_not_run(tmp_path: Path, folder: Path, save: Callable):
     (folder / "model.safetensors").unlink()
-    save({"esm.x": Marker(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    as_large = "x" * 100_000  # as the weights would be
+    save({"esm.x": Marker(tmp_path / "ran"), "y": as_large}, folder / "pytorch_model.bin")
     text = error_of(folder, load)
     assert not (tmp_path / "ran").exists()
     assert text == (

@@ -74,14 +74,14 @@ class InProcess:
             )
         folder = Folder(self.output)
         manifest = Manifest(
-            _fingerprint(checkpoint, layers, options, pool, "float32"), range_bytes, inputs
+            _fingerprint(checkpoint, layers, options, pool, "float32", False), range_bytes, inputs
         )
         self.said: list[str] = []
         rules = {"asked_range": True, "force": False, "restart": False, **rules}
         plan = begin(folder, manifest, say=self.said.append, **rules)
         if plan is None:
             return []
-        facts = _facts(checkpoint, config, layers, options, pool, "float32", "test")
+        facts = _facts(checkpoint, config, layers, options, pool, "float32", False, "test")
         settings = Settings(
             folder.url,
             plan.manifest.run,

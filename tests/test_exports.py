@@ -41,6 +41,7 @@ NAMES = [
     *("id", "e0", "A", "ID~2", "%", "%%", "%2", "+", "a+b"),
 ]
 NAMES.remove("")  # an ID is never empty
+FORMULAS = {name: f"'{name}" for name in ("-", "+", "=1+1")}  # or a spreadsheet computes them
 
 Case = tuple[str, list[int]]
 CASES: list[Case] = [
@@ -252,6 +253,7 @@ def test_csv_as_the_csv_module_sees_it(tmp_path: Path, per: str, layers: list[in
     for row, wanted in zip(rows, expected, strict=True):
         vector = np.array([np.float32(row.pop(column)) for column in columns])
         assert same_bits(vector, wanted.pop("vector"))
+        wanted["id"] = FORMULAS.get(wanted["id"], wanted["id"])
         assert row == {name: str(value) for name, value in wanted.items()}
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(esmkit.__file__).parent
 # From the ground up: a module may import modules of its own level or below, never above.
 LEVELS = [
     {"errors", "_version"},
-    {"sequences", "report", "inputs"},
+    {"fasta", "sequences", "report", "inputs"},
     {
         *("packing", "packed_attention", "kernels", "compiled", "policies", "alphabet"),
         *("store", "shards", "disk", "exports", "reading", "checkpoints"),

@@ -1,6 +1,5 @@
 """Where weights come from, what identifies them, and whether they are what they claim to be."""
 
-import json
 import re
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from esmkit.checkpoints.known import (
     OfficialCheckpoint,
     OfflineCheckpoint,
 )
+from esmkit.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "LocalCheckpoint",
     "OfflineCheckpointWarning",
     "check",
+    "encoder_options",
     "local_checkpoints",
     "read_config",
     "resolve",
     "warn_if_not_original",
+    "weight_files",
 ]
 
 Say = Callable[[str], None]
@@ -193,8 +195,8 @@ def _from_folder(
     """Check a folder in Hugging Face format and describe it."""
     read_config(folder)
     digest = _weights_sha256(folder)
-    provenance = _read_json(folder / "provenance.json")
-    expected = known.sha256 if known else provenance.get("sha256")
+    provenance = read_json(folder / "provenance.json")
+    expected = known.sha256 if known else str(provenance.get("sha256") or "")
     if expected and digest != expected:
         # Snapshots of the Hugging Face cache are links: deleting one alone keeps the bad bytes.
         whole = folder.parent.parent if folder.parent.name == "snapshots" else folder
@@ -217,75 +219,13 @@ def _note(provenance: dict) -> str:
     return str(provenance.get("note", ""))
 
 
-def _read_json(path: Path) -> dict:
-    """Return the object in a JSON file; an empty one if there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-_MUST_BE = {
-    "model_type": ("esm", "an ESM model"),
-    "position_embedding_type": ("rotary", "an ESM-2: ESM-1 models have absolute positions"),
-    "emb_layer_norm_before": (False, "an ESM-2: it normalises the embeddings first, as ESM-1b"),
-    "vocab_size": (33, "an ESM-2: its vocabulary is another one"),
-    "is_folding_model": (False, "a language model: it is ESMFold"),
-}
-
-_MUST_BE_GIVEN = ("model_type", "position_embedding_type", "vocab_size")
-
-
-def read_config(folder: Path) -> dict:
-    """Read ``config.json`` and make sure that it describes an ESM-2.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, unreadable, of another architecture, or asks for code of its own.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{str(folder)!r} holds no config.json; give the folder of a model in Hugging Face "
-            "format (config.json and model.safetensors)"
-        )
-    config = _read_json(path)
-    if not config:
-        raise CheckpointError(
-            f"{str(path)!r} is not a JSON object; copy or download the model again"
-        )
-    if "auto_map" in config:
-        raise CheckpointError(
-            f"{str(folder)!r} asks to run code of its own (auto_map), which esmkit never does; "
-            "give an ESM-2 that transformers' EsmModel loads as it is"
-        )
-    for key, (wanted, what) in _MUST_BE.items():
-        found = config.get(key)
-        if found is None and key not in _MUST_BE_GIVEN:
-            continue  # the default of transformers is what ESM-2 has
-        if found != wanted:
-            raise CheckpointError(
-                f"{str(folder)!r} is not {what} ({key} is {found!r}, not {wanted!r}); give an ESM-2"
-            )
-    return config
-
-
 def _weights_sha256(folder: Path) -> str:
     """Hash the weights; of several files, the hashes in the order of the names."""
     import hashlib
 
-    for pattern in ("model.safetensors", "model-*.safetensors", "pytorch_model*.bin"):
-        files = sorted(folder.glob(pattern))
-        if len(files) == 1:
-            return fetch.sha256_of_file(files[0])
-        if files:
-            digests = "".join(fetch.sha256_of_file(path) for path in files)
-            return hashlib.sha256(digests.encode()).hexdigest()
-    raise CheckpointError(
-        f"{str(folder)!r} has a config.json but no weights (model.safetensors); copy the whole "
-        "model folder"
+    digests = [fetch.sha256_of_file(path) for path in weight_files(folder)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
 
 

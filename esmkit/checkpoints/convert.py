@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.alphabet import EOS, MASK, PAD, TOKENS, UNKNOWN
+from esmkit.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
         If the file is not an ESM-2 of fair-esm.
     """
     data = _load_state(path, str(path))
+    room = path.stat().st_size
     try:
         facts = data["cfg"]["model"]
         facts = dict(facts) if isinstance(facts, Mapping) else vars(facts)
@@ -109,6 +111,9 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
         regression = path.with_name(path.stem + "-contact-regression.pt")
         if regression.is_file():
             state.update(_load_state(regression, str(regression))["model"])
+            room += regression.stat().st_size
+        if sum(tensor.numel() for tensor in state.values()) > room:
+            raise ValueError("a tensor claims more numbers than the file has bytes")
         tensors = _renamed(state)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(
@@ -133,6 +138,8 @@ def _renamed(state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
 def _load_state(source: Any, name: str) -> dict:
     import torch
 
+    if isinstance(source, Path):
+        refuse_packed(source)
     try:
         # fair-esm keeps its options in an argparse.Namespace: plain data, allowed by name.
         with torch.serialization.safe_globals([argparse.Namespace]):

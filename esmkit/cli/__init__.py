@@ -5,6 +5,7 @@ Biopython. A new command is a module here with a ``command`` in it, and a line i
 """
 
 import importlib
+import io
 import sys
 import warnings
 from typing import NoReturn
@@ -66,13 +67,16 @@ def main() -> NoReturn:
 
 def _run() -> None:
     from esmkit.errors import EsmkitError
+    from esmkit.report import visible, visible_lines
 
     try:
         cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        click.echo(visible_lines(text.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -80,9 +84,11 @@ def _run() -> None:
         sys.stderr.close()  # whoever read our output has left: nothing to add
         sys.exit(1)
     except EsmkitError as error:
-        click.echo(f"esmkit: error: {error}", err=True)
+        click.echo(f"esmkit: error: {visible(str(error))}", err=True)
         sys.exit(1)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"esmkit: warning: {message}", err=True)
+    from esmkit.report import visible_lines
+
+    click.echo(f"esmkit: warning: {visible_lines(str(message))}", err=True)

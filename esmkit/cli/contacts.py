@@ -18,6 +18,7 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
+from esmkit.report import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
@@ -281,7 +282,7 @@ def predict(
             progress=not quiet,
         )
     if text:
-        click.echo(text, err=output == "-")
+        click.echo(visible_lines(text), err=output == "-")
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
@@ -329,7 +330,7 @@ def evaluate(
         force=force,
         progress=not quiet,
     )
-    click.echo(text)
+    click.echo(visible_lines(text))
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")
@@ -387,4 +388,4 @@ def fit(
         progress=not quiet,
     )
     say(f"wrote {output}")
-    click.echo(text)
+    click.echo(visible_lines(text))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from esmkit.report import visible
+
 if TYPE_CHECKING:
     from esmkit.model import Esm2
     from esmkit.structure import Structure
@@ -94,7 +96,9 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_say(quiet: bool) -> Callable[[str], None]:
     """Return what reports a sentence on standard error, or nothing at all."""
-    return (lambda text: None) if quiet else (lambda text: click.echo(f"esmkit: {text}", err=True))
+    if quiet:
+        return lambda text: None
+    return lambda text: click.echo(f"esmkit: {visible(text)}", err=True)
 
 
 def layer_list(

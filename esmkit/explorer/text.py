@@ -2,26 +2,11 @@
 
 import json
 import math
-import unicodedata
 from typing import Any
 
+from esmkit.report import visible
+
 __all__ = ["json_for_script", "visible"]
-
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories without a sign of their own: controls, formats (bidirectional ones among
-them), lone surrogates, private and unassigned characters, separators of lines."""
-
-
-def visible(text: str) -> str:
-    r"""Return text with every character that cannot be seen written as its number.
-
-    Bidirectional controls would turn the words around them, a line break end a label, and a zero
-    width space make two names look like one.
-
-    >>> visible("a\u202eb")
-    'a[U+202E]b'
-    """
-    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
 
 
 def json_for_script(value: Any) -> str:

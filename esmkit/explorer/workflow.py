@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
-from esmkit.figures import check_folder, file_name
+from esmkit.figures import FileNames, check_folder, file_name
 from esmkit.runs import Say
 from esmkit.sequences import OnInvalid, Protein, read_fasta
 from esmkit.store import check_output, disk_errors
@@ -137,7 +137,8 @@ def _targets(
     check_folder(folder, force=force)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return {protein.id: folder / f"{file_name(protein.id)}.html" for protein in proteins}
+    name_of = FileNames()
+    return {protein.id: folder / f"{name_of(protein.id)}.html" for protein in proteins}
 
 
 ENDINGS = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")

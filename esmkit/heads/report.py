@@ -26,7 +26,7 @@ from esmkit.heads.pages import (
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, signed, specialisation
 from esmkit.store import disk_errors, write_durably
-from esmkit.tables import open_table
+from esmkit.tables import open_table, without_formulas
 
 if TYPE_CHECKING:
     import pandas
@@ -149,7 +149,8 @@ def _write_tables(
     written, notes = [], []
     for name, table in tables.items():
         path = folder / f"{name}.csv"
-        write_durably(path, table.to_csv(index=False, lineterminator="\n").encode())
+        safe = without_formulas(table)
+        write_durably(path, safe.to_csv(index=False, lineterminator="\n").encode())
         written.append(path)
     path = folder / "effects.parquet"
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")

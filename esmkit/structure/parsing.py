@@ -32,6 +32,8 @@ MAX_COORDINATE = 1e6
 """Å; PDB has room for 9,999.999, and what is larger than this is a damaged number."""
 
 _COORDINATE = f"coordinate (Å, below {MAX_COORDINATE:,.0f})"
+_END_OF_COORDINATES = 54  # columns of a PDB line
+
 _UNKNOWN = frozenset((".", "?", ""))  # how mmCIF writes "not applicable" and "unknown"
 
 
@@ -100,7 +102,8 @@ def _build(
 ) -> dict[str, Any]:
     """Run a parser; return the fields of :class:`StructureFile` that both formats share."""
     try:
-        structure: Any = parser.get_structure("", io.StringIO(text))
+        with np.errstate(over="ignore"):  # a coordinate too large for float32 is refused as such
+            structure: Any = parser.get_structure("", io.StringIO(text))
     except InputError:
         raise
     except PDBConstructionException:  # the only one that is left
@@ -135,6 +138,11 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     for number, line in enumerate(lines, 1):
         record = line[:6].rstrip()
         if line.startswith(ATOM_RECORDS):
+            if len(line) < _END_OF_COORDINATES:  # 12.3 of 12.345 would pass for a coordinate
+                raise InputError(
+                    f"{str(path)!r}, line {number}: missing or wrong {_COORDINATE} in {line!r}; the "
+                    "line is cut or its columns have moved"
+                )
             occupancy = line[54:60].strip() or "1.00"
             kept.append((number, f"{line[:54]:54}{occupancy:>6}  0.00"))
         elif record == "MODEL":

@@ -270,10 +270,10 @@ def _positions(residues: list[Residue], name: str) -> np.ndarray:
 
 
 def _name(path: Path, chain: str) -> str:
-    """Return the ID: the file's name without its endings, and the chain; no blanks."""
+    """Return the ID: the file's name without its endings, and the chain; no blanks or controls."""
     name = path.name
     for ending in (".gz", *ENDINGS):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
-    name = "".join(c if c.isprintable() and not c.isspace() else "_" for c in name)
-    return f"{name}_{chain}" if chain else name
+    name = f"{name}_{chain}" if chain else name
+    return "".join(c if c.isprintable() and not c.isspace() else "_" for c in name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from esmkit.errors import OptionError
+from esmkit.report import visible
 from esmkit.sequences import Protein
 from esmkit.structure import secondary
 
@@ -94,7 +95,9 @@ class Structure:
     def protein(self) -> Protein:
         """The sequence as a protein that the model takes."""
         chain = f", chain {self.chain}" if self.chain else ""
-        return Protein(self.id, self.sequence, f"{self.id} {self.path.name}{chain}")
+        # A header is one line, and names of files and of mmCIF's chains may hold any character
+        header = visible(f"{self.id} {self.path.name}{chain}")
+        return Protein(self.id, self.sequence, header)
 
     @cached_property
     def resolved(self) -> np.ndarray:

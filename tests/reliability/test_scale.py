@@ -1,0 +1,154 @@
+"""Long sequences and many of them: memory stays flat, time stays linear.
+
+``ESMKIT_TRIALS`` multiplies the numbers of records; at 20 they are a million records read and
+100,000 embedded. ``ESMKIT_TALLY=FILE`` adds a line of JSON with the figures of each test.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import random_sequence, write_fasta
+from fuzzing import TRIALS, peak
+
+import esmkit
+from esmkit.inputs import InputIndex
+from esmkit.model import Esm2
+from esmkit.sequences import AMINO_ACIDS
+
+
+def tally(**figures: object) -> None:
+    target = os.environ.get("ESMKIT_TALLY")
+    if target:
+        with Path(target).open("a") as handle:
+            handle.write(json.dumps(figures) + "\n")
+
+
+def many_records(path: Path, count: int, residues: int = 30) -> None:
+    """Write so many different records, named P0, P1, ..."""
+    random = np.random.default_rng(1)
+    letters = np.frombuffer(AMINO_ACIDS.encode(), np.uint8)
+    with path.open("w") as handle:
+        for start in range(0, count, 10_000):
+            rows = letters[random.integers(0, 20, (min(10_000, count - start), residues))]
+            handle.writelines(
+                f">P{start + i} peptide\n{row.tobytes().decode()}\n" for i, row in enumerate(rows)
+            )
+
+
+MEASURE = """
+import sys, tempfile, time
+from pathlib import Path
+from esmkit.inputs import InputIndex
+sys.path.insert(0, sys.argv[2])
+from fuzzing import peak
+before, start, seen = peak(), time.process_time(), []
+with tempfile.TemporaryDirectory() as scratch:
+    index = InputIndex.build([sys.argv[1]], scratch=Path(scratch))
+indexed = time.process_time() - start
+for count, _ in enumerate(index.proteins(), 1):
+    if count % (len(index.lengths) // 4) == 0:
+        seen.append(round(peak() - before))
+print(len(index.lengths), index.sequences, indexed, time.process_time() - start, *seen)
+"""
+
+
+def test_many_records_are_validated_and_streamed(tmp_path: Path):
+    """Only hashes are kept: some hundred bytes for each record, none while they stream."""
+    count = 50_000 * min(TRIALS, 20)
+    many_records(tmp_path / "x.fasta", count)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "x.fasta"), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    records, sequences, indexed, both, *peaks = map(float, done.stdout.split())
+    assert records == sequences == count
+    assert peaks[-1] > 1  # the measure measures
+    assert max(peaks) < 30 + 400 * count / 1e6  # MB
+    assert peaks[-1] - peaks[0] < 5 + 150 * count / 1e6  # the IDs' hashes once more
+    tally(
+        test="records read",
+        records=count,
+        index_seconds=round(indexed, 1),
+        both_passes_seconds=round(both, 1),
+        peak_growth_mb=peaks,
+    )
+
+
+def test_many_ids_in_one_h5(run, tmp_path: Path, tiny_folder: Path):
+    """Written, opened and read back in time that grows with their number, not faster."""
+    took = {}
+    for count in (1_000 * min(TRIALS, 20), 5_000 * min(TRIALS, 20)):
+        many_records(tmp_path / "x.fasta", count)
+        start, before = time.process_time(), peak(reset=True)
+        done = run("embed", "x.fasta", "--model", tiny_folder, "-q", "--force", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        written, grown = time.process_time() - start, peak() - before
+        start = time.process_time()
+        with esmkit.read(tmp_path / "x.h5") as found:
+            opened = time.process_time() - start
+            assert len(found) == count
+            assert next(iter(found)) == "P0"
+            total = sum(float(array[0]) for array in found.values())
+        assert np.isfinite(total)
+        with h5py.File(tmp_path / "x.h5") as file:
+            assert np.asarray(file[f"P{count - 1}"]).shape == (32,)
+        took[count] = (written, opened, time.process_time() - start, grown)
+        tally(
+            test="IDs in one h5",
+            ids=count,
+            write_open_read_seconds=took[count][:3],
+            growth_mb=grown,
+        )
+    few, more = took.values()
+    assert more[0] < 5 * few[0] * 2 + 1
+    assert more[2] < 5 * few[2] * 2 + 1
+    assert more[3] < 400
+
+
+def test_equal_sequences_are_computed_once(run, tmp_path: Path, tiny_folder: Path, monkeypatch):
+    count = 3_000 * min(TRIALS, 20)
+    sequence = random_sequence(30, 1)
+    write_fasta(tmp_path / "x.fasta", {f"P{i}": sequence for i in range(count)})
+    tokens = []
+    forward = Esm2.forward
+
+    def counted(self: Esm2, pack, *arguments, **options):
+        tokens.append(pack.ids.shape[1])
+        return forward(self, pack, *arguments, **options)
+
+    monkeypatch.setattr(Esm2, "forward", counted)
+    done = run("embed", "x.fasta", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sum(tokens) == 32
+    assert f"{count - 1:,} repeated sequence(s), computed once" in done.stderr
+    with esmkit.read(tmp_path / "x.h5") as found:
+        assert len(found) == count
+        np.testing.assert_array_equal(found["P0"], found[f"P{count - 1}"])
+    tally(test="equal sequences", records=count, forward_tokens=sum(tokens))
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_chain_of_35000_residues_with_real_weights(real: Esm2):
+    """Titin has 34,350 residues. In windows its cost is linear."""
+    sequence = random_sequence(35_000, 1)
+    before, start = peak(reset=True), time.process_time()
+    found = real.embed(sequence, long="window")
+    seconds, grown = time.process_time() - start, peak() - before
+    assert found.residues.shape == (35_000, 320)
+    assert np.isfinite(found.residues).all()
+    assert grown < 2_000
+    tally(test="35,000 residues, windows", seconds=round(seconds, 1), growth_mb=round(grown))
+
+
+def test_the_index_of_an_input_is_small(tmp_path: Path):
+    """Arrays of the index: 16 bytes of digest and a few numbers for each record."""
+    many_records(tmp_path / "x.fasta", 2_000)
+    index = InputIndex.build([tmp_path / "x.fasta"], scratch=tmp_path)
+    size = sum(a.nbytes for a in (index.unique_of, index.first_of, index.lengths, index.digests))
+    assert size == 2_000 * (8 + 8 + 8 + 16)
