@@ -96,7 +96,7 @@ def read_dataset(
             raise click.UsageError("--check writes nothing; leave -o out")
         from esmkit.distributed import check_dataset
 
-        check_dataset(ray["check"], fasta, progress=not quiet, say=say)
+        check_dataset(ray["check"], fasta, progress=not quiet, say=click.echo)  # what was asked for
         return True
     if ray["merge"] is not None:
         if output is None or fasta:
