@@ -241,6 +241,10 @@ def open_part(folder: Folder, name: str) -> tuple[Part, Any]:
         return Part(**json.loads(table.schema.metadata[_FACTS.encode()])), table
 
 
+BROKEN = (OSError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError)
+"""What pyarrow raises of a damaged file: its own errors are children of these."""
+
+
 class _damage:
     """Gives every way in which a file can be broken the same sentence."""
 
@@ -251,7 +255,7 @@ class _damage:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError | ValueError | KeyError | TypeError | OverflowError):
+        if isinstance(error, BROKEN):
             raise OutputError(
                 f"{self._folder.url}/{self._name} is damaged ({str(error).splitlines()[0]}); "
                 "delete it and run the embed command again, which makes it anew"
@@ -294,7 +298,7 @@ def _footer(folder: Folder, name: str) -> Part | None:
         if getattr(error.__cause__, "errno", 0) is not None:  # the disk's or the network's word
             raise
         return None  # pyarrow's OSError about what it read
-    except (ValueError, KeyError, TypeError):
+    except BROKEN:
         return None
 
 
