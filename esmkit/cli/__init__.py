@@ -4,6 +4,7 @@ Subcommands are imported when they run, so that ``esmkit --help`` loads neither 
 Biopython. A new command is a module here with a ``command`` in it, and a line in ``_COMMANDS``.
 """
 
+import errno
 import importlib
 import io
 import signal
@@ -61,7 +62,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
     from esmkit.errors import EsmkitError
-    from esmkit.report import visible, visible_lines
+    from esmkit.report import shorten, visible, visible_lines
 
     # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an exec()
     # makes Python end itself by that signal, whatever exit code was asked for.
@@ -86,6 +87,15 @@ def main() -> NoReturn:
         sys.exit(1)
     except EsmkitError as error:
         click.echo(f"esmkit: error: {visible(str(error))}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # what any look at a path may meet
+            raise
+        name = visible(shorten(str(error.filename)))
+        click.echo(
+            f"esmkit: error: {name!r} cannot be a file name ({error.strerror}); give a shorter one",
+            err=True,
+        )
         sys.exit(1)
     sys.exit(0)
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import random_sequence
+from conftest import fails, random_sequence
 from fuzzing import Tally, many
 from hypothesis import given
 from hypothesis import strategies as st
@@ -251,6 +251,24 @@ def kept(tmp_path: Path) -> Path:
 
 
 CHANCES = st.integers(0, 2**64 - 1).map(random.Random)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [  # found by the test below; each was a traceback
+        (("attention", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "-o", "new.tsv", "--min-separation", "9" * 20), 0),
+        (("contacts", "fit", "--structures", "chains", "--seed", "-1"), 2),
+        (("contacts", "fit", "--structures", "chains", "--seed", "9" * 20), 2),
+        (("heads", "--structures", "chains", "--seed", "-1"), 2),
+    ],
+)
+def test_what_was_found(run, kept: Path, tiny_folder: Path, arguments: tuple, code: int):
+    done = run(*arguments, "--model", tiny_folder, cwd=kept)
+    assert done.returncode == code, done.stderr
+    if code:
+        fails(done, code)
 
 
 def test_command_lines(run, kept: Path, tmp_path: Path, tiny_folder: Path, monkeypatch):
