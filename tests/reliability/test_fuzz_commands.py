@@ -283,7 +283,7 @@ def test_command_lines(run, kept: Path, tmp_path: Path, tiny_folder: Path, monke
     monkeypatch.setattr(fetch, "hub_answers", lambda *_, **__: False)
     place = tmp_path / "work"
 
-    @many(100)
+    @many(50)
     @given(chance=CHANCES)
     def one(chance: random.Random) -> None:
         arguments = [word.replace("MODEL", str(tiny_folder)) for word in command_line(chance)]
