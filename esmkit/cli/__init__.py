@@ -4,6 +4,7 @@ Subcommands are imported when they run, so that ``esmkit --help`` loads neither 
 Biopython. A new command is a module here with a ``command`` in it, and a line in ``_COMMANDS``.
 """
 
+import errno
 import importlib
 import io
 import sys
@@ -67,7 +68,7 @@ def main() -> NoReturn:
 
 def _run() -> None:
     from esmkit.errors import EsmkitError
-    from esmkit.report import visible, visible_lines
+    from esmkit.report import shorten, visible, visible_lines
 
     try:
         cli.main(prog_name="esmkit", standalone_mode=False)
@@ -85,6 +86,15 @@ def _run() -> None:
         sys.exit(1)
     except EsmkitError as error:
         click.echo(f"esmkit: error: {visible(str(error))}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # what any look at a path may meet
+            raise
+        name = visible(shorten(str(error.filename)))
+        click.echo(
+            f"esmkit: error: {name!r} cannot be a file name ({error.strerror}); give a shorter one",
+            err=True,
+        )
         sys.exit(1)
 
 

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from esmkit.cli.options import (
     PATH,
+    SEED,
     ModelChoice,
     command_line,
     default_output,
@@ -336,7 +337,7 @@ def evaluate(
 @command.command("fit", short_help="Fit a contact head to structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
-@click.option("--seed", default=0, show_default=True, help="Of the draw and the solver.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the draw and the solver.")
 @click.option(
     "--inverse-penalty",
     type=float,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from esmkit.cli.options import PATH, ModelChoice, make_say, model_options, structures_of
+from esmkit.cli.options import PATH, SEED, ModelChoice, make_say, model_options, structures_of
 from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
@@ -38,12 +38,14 @@ __all__ = ["command"]
 )
 @click.option(
     "--resamples",
-    type=click.IntRange(min=100),
+    type=click.IntRange(100, 1_000_000),
     default=2000,
     show_default=True,
     help="Bootstrap samples of proteins.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of bootstrap and random weights.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of bootstrap and random weights."
+)
 @click.option(
     "--plot-format",
     type=click.Choice(["png", "svg", "pdf"]),

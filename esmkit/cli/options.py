@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATH",
+    "SEED",
     "ModelChoice",
     "command_line",
     "default_output",
@@ -29,6 +30,9 @@ __all__ = [
 
 PATH = click.Path(readable=False)
 """Text that a shell completes as a path; whether it is one, and can be read, is asked later."""
+
+SEED = click.IntRange(0, 2**32 - 1)
+"""What NumPy and scikit-learn take."""
 
 FASTA_SUFFIXES = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
 

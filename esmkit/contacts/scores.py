@@ -58,7 +58,8 @@ def ranked_pairs(
     tuple of two numpy.ndarray of int64
         i < j, from 0; ties in the order of i, then j.
     """
-    rows, columns = np.triu_indices(len(values), least)
+    # No C integer holds a separation of any size
+    rows, columns = np.triu_indices(len(values), min(least, len(values)))
     if most is not None:
         near = columns - rows <= most
         rows, columns = rows[near], columns[near]

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import random_sequence
+from conftest import fails, random_sequence
 from fuzzing import Tally, many
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,6 +253,24 @@ def kept(tmp_path: Path) -> Path:
 CHANCES = st.integers(0, 2**64 - 1).map(random.Random)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [  # found by the test below; each was a traceback
+        (("attention", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "-o", "new.tsv", "--min-separation", "9" * 20), 0),
+        (("contacts", "fit", "--structures", "chains", "--seed", "-1"), 2),
+        (("contacts", "fit", "--structures", "chains", "--seed", "9" * 20), 2),
+        (("heads", "--structures", "chains", "--seed", "-1"), 2),
+    ],
+)
+def test_what_was_found(run, kept: Path, tiny_folder: Path, arguments: tuple, code: int):
+    done = run(*arguments, "--model", tiny_folder, cwd=kept)
+    assert done.returncode == code, done.stderr
+    if code:
+        fails(done, code)
+
+
 def test_command_lines(run, kept: Path, tmp_path: Path, tiny_folder: Path, monkeypatch):
     tally = Tally("command lines", seconds=30, megabytes=600)  # the first loads PyTorch
 
@@ -265,7 +283,7 @@ def test_command_lines(run, kept: Path, tmp_path: Path, tiny_folder: Path, monke
     monkeypatch.setattr(fetch, "hub_answers", lambda *_, **__: False)
     place = tmp_path / "work"
 
-    @many(100)
+    @many(50)
     @given(chance=CHANCES)
     def one(chance: random.Random) -> None:
         arguments = [word.replace("MODEL", str(tiny_folder)) for word in command_line(chance)]
