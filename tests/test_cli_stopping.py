@@ -41,6 +41,13 @@ BODIES = {
         threading.Timer(0.3, strike).start()
         zlib.compress(bytes(2_000_000_000), 9)
     """,
+    "made another of by C code": """
+        try:
+            strike()
+            time.sleep(30)
+        except BaseException:
+            raise AttributeError("no attribute")
+    """,
     "swallowed": """
         try:
             strike()

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["kept", "stoppable"]
 
@@ -27,16 +27,16 @@ GRACE_SECONDS = 1.2
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
-BEGINS_ANEW = "the same command again begins anew"
+ONCE_MORE = "give the same command again to run it"
 GOES_ON = "finished work is kept, the same command again goes on from there"
 
-_state = {"how": BEGINS_ANEW, "said": False, "again": False}
+_state: dict[str, Any] = {"how": ONCE_MORE, "said": False, "again": False, "code": 0}
 
 
 @contextlib.contextmanager
 def kept(resumes: bool = True) -> Iterator[None]:
     """While this lasts, a stopped command says that its finished work is kept."""
-    before, _state["how"] = _state["how"], GOES_ON if resumes else BEGINS_ANEW
+    before, _state["how"] = _state["how"], GOES_ON if resumes else ONCE_MORE
     try:
         yield
     finally:
@@ -61,15 +61,16 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        if not _state["said"]:  # else until the end of the interpreter
-            signal.set_wakeup_fd(old)
-            there.close()
+        if _state["said"]:  # C code may have made another exception of ours, or none
+            raise SystemExit(_state["code"])
+        signal.set_wakeup_fd(old)  # else until the end of the interpreter
+        there.close()
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     if _state["said"] and not _state["again"]:  # asked twice
         os._exit(128 + number)
-    _state["again"] = False
+    _state.update(again=False, code=128 + number)
     _say()
     other = sys.unraisablehook
 

@@ -1,6 +1,7 @@
 """What results do not depend on, on real proteins and the real weights, and what is never written.
 
-The bounds are about twice what was measured; benchmarks/RELIABILITY.md has the figures.
+Measured differences are 0 but for contacts on two threads (benchmarks/RELIABILITY.md); the bounds
+are rounding in float32, for processors and libraries that add in another order.
 """
 
 import os
