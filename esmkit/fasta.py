@@ -16,7 +16,7 @@ from typing import IO
 from esmkit.errors import InputError
 from esmkit.report import MAX_HEADER_BYTES, shorten
 
-__all__ = ["LONGEST_PROTEIN", "fasta_records", "open_text"]
+__all__ = ["LONGEST_PROTEIN", "fasta_records", "open_text", "stem_of"]
 
 LONGEST_PROTEIN = 1_000_000
 """Of a record. The longest proteins known have some 45,000 (PKZILLA-1, Prymnesium parvum: 45,212;
@@ -154,3 +154,15 @@ def _records(part: str, handle: IO[str]) -> Iterator[tuple[str, str]]:
                 yield header, "".join(letters)
         if size <= LONGEST_PROTEIN:
             yield header, "".join(letters)
+
+
+def stem_of(source: str | Path) -> str:
+    """Return the name of a FASTA file without folder and endings; it may be empty.
+
+    >>> stem_of("runs/seqs.fasta.gz")
+    'seqs'
+    """
+    name = Path(source).name
+    for ending in (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep"):
+        name = name.removesuffix(ending)
+    return name

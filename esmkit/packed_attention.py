@@ -70,8 +70,9 @@ def _rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torc
     """Turn queries or keys (1, H, T, K) by their positions: the two halves are the coordinates."""
     half = x.shape[-1] // 2
     turned = x * cosines[:, None]
-    turned[..., :half].addcmul_(x[..., half:], sines[:, None, :, :half], value=-1)
-    turned[..., half:].addcmul_(x[..., :half], sines[:, None, :, half:])
+    # Not addcmul, whose last elements are rounded in another way: results would depend on neighbours
+    turned[..., :half] -= x[..., half:] * sines[:, None, :, :half]
+    turned[..., half:] += x[..., :half] * sines[:, None, :, half:]
     return turned
 
 

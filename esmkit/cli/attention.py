@@ -9,12 +9,16 @@ import click
 from esmkit.cli.options import (
     PATH,
     ModelChoice,
+    attention_layers_option,
+    batch_tokens_option,
     command_line,
     default_output,
-    layer_list,
+    heads_option,
+    long_option,
     make_say,
     model_options,
     names_list,
+    on_invalid_option,
 )
 from esmkit.cli.stopping import kept
 
@@ -28,16 +32,8 @@ NO_PLOT = "\0no plot"
 @click.option(
     "-o", "--output", type=PATH, help="File to write. [default: <stem>.attention.h5, or .csv]"
 )
-@click.option(
-    "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
-)
-@click.option(
-    "--layers",
-    default="all",
-    show_default=True,
-    callback=layer_list,
-    help="Attention layers, the first is 0: 5, 0,1 or -1 from the end.",
-)
+@heads_option
+@attention_layers_option
 @click.option(
     "--plot",
     "plot",
@@ -78,27 +74,9 @@ NO_PLOT = "\0no plot"
     show_default=True,
     help="Refuse maps larger than this before compression, unless --force.",
 )
-@click.option(
-    "--long",
-    type=click.Choice(["window", "whole", "truncate", "error"]),
-    default="window",
-    show_default=True,
-    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
-    default="error",
-    show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out and list it.",
-)
-@click.option(
-    "--batch-tokens",
-    type=click.IntRange(min=1),
-    default=2048,
-    show_default=True,
-    help="Most tokens in one forward pass; less memory with fewer.",
-)
+@long_option
+@on_invalid_option
+@batch_tokens_option(2048)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options

@@ -11,11 +11,14 @@ from esmkit.cli.options import (
     PATH,
     SEED,
     ModelChoice,
+    batch_tokens_option,
     command_line,
     default_output,
+    long_option,
     make_say,
     model_options,
     names_list,
+    on_invalid_option,
     structures_of,
 )
 from esmkit.cli.stopping import kept
@@ -183,27 +186,9 @@ def command() -> None:
     show_default=True,
     help="Refuse outputs of about more than this, unless --force.",
 )
-@click.option(
-    "--long",
-    type=click.Choice(["window", "whole", "truncate", "error"]),
-    default="window",
-    show_default=True,
-    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
-    default="error",
-    show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out and list it.",
-)
-@click.option(
-    "--batch-tokens",
-    type=click.IntRange(min=1),
-    default=2048,
-    show_default=True,
-    help="Most tokens in one forward pass; less memory with fewer.",
-)
+@long_option
+@on_invalid_option
+@batch_tokens_option(2048)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options

@@ -8,11 +8,14 @@ import click
 from esmkit.cli.options import (
     PATH,
     ModelChoice,
+    batch_tokens_option,
     command_line,
     default_output,
     layer_list,
+    long_option,
     make_say,
     model_options,
+    on_invalid_option,
 )
 from esmkit.cli.ray import embed_on_ray, ray_options, read_dataset, refuse_ray_options
 from esmkit.cli.stopping import kept
@@ -50,33 +53,15 @@ __all__ = ["command"]
     callback=layer_list,
     help="Hidden states: 0 is the token embedding, N (or -1) the last layer; 0,3,6 or all.",
 )
-@click.option(
-    "--long",
-    type=click.Choice(["window", "whole", "truncate", "error"]),
-    default="window",
-    show_default=True,
-    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
-    default="error",
-    show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out and list it.",
-)
+@long_option
+@on_invalid_option
 @click.option(
     "--format",
     "file_format",
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
     help="Of the output. [default: what its name ends in; h5 without -o]",
 )
-@click.option(
-    "--batch-tokens",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Most tokens in one forward pass; less memory with fewer.",
-)
+@batch_tokens_option(4096)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @ray_options
@@ -131,19 +116,20 @@ def command(
                 "--engine ray writes a folder of Parquet files; --merge makes another format of it"
             )
         target = output or str(default_output(fasta, ""))
-        embed_on_ray(
-            ray,
-            fasta,
-            target,
-            given,
-            model=model.name,
-            device=model.device,
-            dtype=model.dtype,
-            compiled=model.compiled,
-            force=force,
-            restart=restart,
-            quiet=quiet,
-        )
+        with kept():
+            embed_on_ray(
+                ray,
+                fasta,
+                target,
+                given,
+                model=model.name,
+                device=model.device,
+                dtype=model.dtype,
+                compiled=model.compiled,
+                force=force,
+                restart=restart,
+                quiet=quiet,
+            )
         say(f"wrote {target}")
         return
     refuse_ray_options(ray)

@@ -7,11 +7,13 @@ import click
 
 from esmkit.cli.options import (
     ModelChoice,
+    attention_layers_option,
     command_line,
-    layer_list,
+    heads_option,
+    long_option,
     make_say,
     model_options,
-    names_list,
+    on_invalid_option,
 )
 
 __all__ = ["command"]
@@ -31,30 +33,10 @@ __all__ = ["command"]
     metavar="FOLDER",
     help="What `esmkit heads` wrote: names and colours the heads.",
 )
-@click.option(
-    "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
-)
-@click.option(
-    "--layers",
-    default="all",
-    show_default=True,
-    callback=layer_list,
-    help="Attention layers, the first is 0: 5, 0,1 or -1 from the end.",
-)
-@click.option(
-    "--long",
-    type=click.Choice(["window", "whole", "truncate", "error"]),
-    default="window",
-    show_default=True,
-    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
-    default="error",
-    show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out and list it.",
-)
+@heads_option
+@attention_layers_option
+@long_option
+@on_invalid_option
 @click.option(
     "--max-bytes",
     default="60MB",

@@ -19,12 +19,17 @@ __all__ = [
     "PATH",
     "SEED",
     "ModelChoice",
+    "attention_layers_option",
+    "batch_tokens_option",
     "command_line",
     "default_output",
+    "heads_option",
     "layer_list",
+    "long_option",
     "make_say",
     "model_options",
     "names_list",
+    "on_invalid_option",
     "structures_of",
 ]
 
@@ -33,8 +38,6 @@ PATH = click.Path(readable=False)
 
 SEED = click.IntRange(0, 2**32 - 1)
 """What NumPy and scikit-learn take."""
-
-FASTA_SUFFIXES = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,46 @@ def names_list(
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+long_option = click.option(
+    "--long",
+    type=click.Choice(["window", "whole", "truncate", "error"]),
+    default="window",
+    show_default=True,
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+)
+
+on_invalid_option = click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="Unknown letters: stop, write X, or leave the record out and list it.",
+)
+
+heads_option = click.option(
+    "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
+)
+
+attention_layers_option = click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    callback=layer_list,
+    help="Attention layers, the first is 0: 5, 0,1 or -1 from the end.",
+)
+
+
+def batch_tokens_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--batch-tokens``."""
+    return click.option(
+        "--batch-tokens",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Most tokens in one forward pass; less memory with fewer.",
+    )
+
+
 def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
     """Return the chains of a folder, those left out listed, or TS50."""
     from esmkit.data import ts50
@@ -151,10 +194,9 @@ def default_output(sources: tuple[str, ...], suffix: str) -> Path:
         raise click.UsageError(
             "several inputs, or standard input, leave the output without a name; give one with -o"
         )
-    name = Path(sources[0]).name
-    for ending in FASTA_SUFFIXES:
-        name = name.removesuffix(ending)
-    return Path(f"{name or 'output'}{suffix}")
+    from esmkit.fasta import stem_of
+
+    return Path(f"{stem_of(sources[0]) or 'output'}{suffix}")
 
 
 def command_line() -> str:

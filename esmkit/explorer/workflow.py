@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
+from esmkit.fasta import stem_of
 from esmkit.figures import FileNames, check_folder, file_name
 from esmkit.runs import Say
 from esmkit.sequences import OnInvalid, Protein, read_fasta
@@ -121,7 +122,10 @@ def _targets(
     proteins: Sequence[Protein], sources: Sequence[str], output: Path | None, *, force: bool
 ) -> dict[str, Path]:
     """Return where each page goes, and make sure that it can go there."""
-    stem = file_name(proteins[0].id) if not sources or sources[0] == "-" else _stem(sources[0])
+    if not sources or sources[0] == "-":
+        stem = file_name(proteins[0].id)
+    else:
+        stem = stem_of(sources[0]) or "protein"
     if len(proteins) == 1:
         target = output or Path(f"{stem}.html")
         if target.suffix.lower() not in (".html", ".htm"):
@@ -139,14 +143,3 @@ def _targets(
         folder.mkdir(parents=True, exist_ok=True)
     name_of = FileNames()
     return {protein.id: folder / f"{name_of(protein.id)}.html" for protein in proteins}
-
-
-ENDINGS = (".gz", ".fasta", ".fa", ".faa", ".fas", ".pep")
-"""Of FASTA files."""
-
-
-def _stem(source: str) -> str:
-    name = Path(source).name
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name or "protein"

@@ -19,7 +19,7 @@ from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 from esmkit.store import WorkFolder, read_shard
 
-TRIALS = int(os.environ.get("ESMKIT_TRIALS", "40"))
+TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""
 
 COMMANDS = {

@@ -28,7 +28,7 @@ from esmkit.store import WorkFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
-TRIALS = int(os.environ.get("ESMKIT_TRIALS", "10"))
+TRIALS = int(os.environ.get("ESMKIT_TRIALS", "5"))
 
 KILLS = Path(__file__).with_name("kills.py")
 
