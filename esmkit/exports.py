@@ -191,6 +191,7 @@ class _ParquetWriter:
         self._facts: list[dict[str, Any]] = []
         self._vectors: list[NDArray[np.float32]] = []
         self._file: Any = None
+        self._stream: Any = None
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
         for facts, vector in _rows(protein, values, self._layers, self._per):
@@ -225,10 +226,15 @@ class _ParquetWriter:
         self._facts, self._vectors = [], []
 
     def close(self) -> None:
-        self._flush()
-        if self._file is not None:
-            with self._stream:
-                self._file.close()
+        try:  # on a full disk each step may fail
+            self._flush()
+        finally:
+            try:
+                if self._file is not None:
+                    self._file.close()
+            finally:
+                if self._stream is not None:
+                    self._stream.close()
 
 
 FORMATS = {"h5": _H5Writer, "parquet": _ParquetWriter, "npz": _NpzWriter, "csv": _CsvWriter}
