@@ -123,6 +123,11 @@ def _compile(command: list[str], library: Path) -> None:
         digest = sha256_of_file(Path(temporary))
         Path(temporary).replace(library)
         library.with_suffix(".sha256").write_text(digest, encoding="ascii")
+    except OSError as error:
+        raise OptionError(
+            f"--compile cannot write to {str(library.parent)!r} ({error.strerror}); make room, or "
+            "leave --compile out"
+        ) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
@@ -171,7 +176,7 @@ def _load(library: Path) -> Attend:
         if function(
             ctypes.byref(given), cuts.ctypes.data, len(cuts) - 1, heads, width, scaling, threads
         ):
-            raise MemoryError("attention could not allocate its scratch memory")
+            raise RuntimeError("attention could not allocate its scratch memory")
         return mixed
 
     return attend

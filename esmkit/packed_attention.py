@@ -70,7 +70,7 @@ def _rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torc
     """Turn queries or keys (1, H, T, K) by their positions: the two halves are the coordinates."""
     half = x.shape[-1] // 2
     turned = x * cosines[:, None]
-    # Not addcmul, whose last elements are rounded in another way: results would depend on neighbours
+    # Product and sum are rounded one after the other, as in transformers
     turned[..., :half] -= x[..., half:] * sines[:, None, :, :half]
     turned[..., half:] += x[..., :half] * sines[:, None, :, half:]
     return turned
