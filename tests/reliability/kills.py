@@ -474,8 +474,11 @@ def make_inputs(folder: Path, proteins: int, chains: int) -> None:
         shutil.copy(structure.path, folder / "chains")
 
 
-def parts(trials: int) -> Iterator[tuple[str, int]]:
-    """Share trials between the commands."""
+def parts(trials: int, only: str | None = None) -> Iterator[tuple[str, int]]:
+    """Share trials between the commands, or give them all to one."""
+    if only is not None:
+        yield only, trials
+        return
     left = trials
     for name, share in SHARE.items():
         count = left if name == list(SHARE)[-1] else round(trials * share)
@@ -501,10 +504,8 @@ def main() -> None:
         make_inputs(inputs, options.proteins, options.chains)
         warm = Warm(options.model)
         found = {}
-        for name, count in parts(options.trials):
-            if options.only not in (None, name):
-                continue
-            real = round(options.real * SHARE[name])
+        for name, count in parts(options.trials, options.only):
+            real = options.real if options.only else round(options.real * SHARE[name])
             trials = Trials(warm, name, inputs, Path(scratch), options.seed)
             found[name] = asdict(
                 trials.run(count, real=real, real_model=options.model, signals=options.signals)
