@@ -202,7 +202,6 @@ class MapsTask(_AttentionTask):
     """Compressed maps. A unit of work on disk is a block of heads of one piece of a protein."""
 
     shard_bytes = 8 * 2**20
-    reader_bytes = 32 * 2**20
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import sys
 import tempfile
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ class InputIndex:
         names = ["standard input" if str(s) == "-" else str(s) for s in sources]
         report = InputReport()
         digests = bytearray()
-        lengths: list[int] = []
+        lengths = array("q")
         try:
             for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
                 digests += _digest(protein)
@@ -102,7 +103,7 @@ class InputIndex:
                 f"no protein is left of {report.records:,} record(s), all were skipped; "
                 "--on-invalid replace writes X for unknown letters instead"
             )
-        keys = np.frombuffer(bytes(digests), dtype=f"S{_DIGEST_BYTES}")
+        keys = np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         by_first = np.argsort(first)  # number distinct sequences in the order they first appear
         number = np.empty_like(by_first)
@@ -118,7 +119,7 @@ class InputIndex:
             report,
             number[group.reshape(-1)],
             first[by_first],
-            np.asarray(lengths),
+            np.frombuffer(lengths, np.int64),
             on_invalid,
             keys,
         )

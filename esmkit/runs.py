@@ -69,13 +69,10 @@ class Task(ABC):
     ----------
     shard_bytes : int
         A shard is written when it has grown to this.
-    reader_bytes : int
-        Shards held in memory while the output is written.
     """
 
     name: ClassVar[str]
     shard_bytes = 32 * 2**20
-    reader_bytes = 256 * 2**20
 
     def __init__(
         self, model: "Esm2 | Callable[[], Esm2]", *, long: Long, on_invalid: OnInvalid
@@ -189,8 +186,8 @@ def run_to_file(
             _fill(work, task, index, progress=progress, say=say)
             provenance = _provenance(task, index, command)
             target = sys.stdout if to_stdout else work.temporary()
-            with _said_of_output(output, work, index.sequences):
-                task.write(index, ShardReader(work, task.reader_bytes), provenance, target)
+            with _said_of_output(output, work, index.sequences), ShardReader(work) as shards:
+                task.write(index, shards, provenance, target)
             if to_stdout:
                 then()
             else:

@@ -1,14 +1,21 @@
-"""Shards: small files of numbered arrays, each with a checksum over everything in it."""
+"""Shards: small files of numbered arrays, each array with a checksum.
 
+They are safetensors files, written by that library. It reads by mapping whole files into memory;
+here single arrays are read from any of many shards, so that memory does not grow with the output.
+"""
+
+import json
+import math
+import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from esmkit.errors import OutputError
@@ -16,77 +23,153 @@ from esmkit.errors import OutputError
 if TYPE_CHECKING:
     from esmkit.store import WorkFolder
 
-__all__ = ["ShardReader", "pack_shard", "read_shard"]
+__all__ = ["ShardReader", "numbers_in", "pack_shard", "read_shard"]
+
+OPEN_SHARDS = 16
+"""Shards that a reader holds open: more than results that lie side by side are spread over."""
+
+CHECKSUMS = "crc32"
+"""Metadata of a shard: for each array the checksum of its name, type, shape and bytes."""
+
+DTYPES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BOOL": "bool"},
+    **{f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint"))
+       for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+"""NumPy's names of the types of safetensors."""
 
 
 def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> bytes:
-    """Return a shard, arrays under their numbers with their checksum, as the bytes of its file."""
-    named = {str(number): np.ascontiguousarray(a) for number, a in arrays.items()}
-    return save(named, metadata={"crc32": _checksum(named)})
+    """Return a shard, arrays under their numbers with their checksums, as the bytes of its file."""
+    named = {str(number): np.asarray(a, order="C") for number, a in arrays.items()}
+    checksums = {name: _checksum(name, array) for name, array in named.items()}
+    return save(named, metadata={CHECKSUMS: json.dumps(checksums)})
 
 
-class ShardReader:
-    """Looks up results by their number, holding a few shards in memory.
+class ShardReader(AbstractContextManager["ShardReader"]):
+    """Looks up results by their number; only what is asked for is read.
 
     Parameters
     ----------
     work : WorkFolder
-    most_bytes : int
-        Shards are let go of when those held exceed this; the last one read always stays.
     """
 
-    def __init__(self, work: "WorkFolder", most_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, work: "WorkFolder") -> None:
         self._work = work
-        self._most_bytes = most_bytes
-        self._held: OrderedDict[Path, dict[int, NDArray[Any]]] = OrderedDict()
-        self._bytes = 0
+        self._open: OrderedDict[Path, _Shard] = OrderedDict()
 
     def __getitem__(self, number: int) -> NDArray[Any]:
         path = self._work.shard_of[number]
-        if path not in self._held:
-            arrays = read_shard(path)
-            self._held[path] = arrays
-            self._bytes += _size(arrays)
-            while self._bytes > self._most_bytes and len(self._held) > 1:
-                _, old = self._held.popitem(last=False)
-                self._bytes -= _size(old)
-        self._held.move_to_end(path)
-        return self._held[path][number]
+        if path not in self._open:
+            self._open[path] = _Shard(path)
+            while len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(path)
+        return self._open[path][number]
+
+    def close(self) -> None:
+        """Close the shards that are open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Shard(AbstractContextManager["_Shard"]):
+    """One open shard.
+
+    Its form (https://huggingface.co/docs/safetensors): eight bytes with the length of the header,
+    the header in JSON, which has type, shape and place of each array, and the arrays' bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("rb", buffering=0)
+        try:
+            size = os.fstat(self._file.fileno()).st_size
+            length = int.from_bytes(self._file.read(8), "little")
+            if length > size:
+                raise ValueError("the header is longer than the file")
+            header = json.loads(self._file.read(length))
+            checksums = json.loads(header.pop("__metadata__")[CHECKSUMS])
+            if set(header) != set(checksums):
+                raise ValueError("arrays are missing")
+            self._arrays = {int(name): (header[name], checksums[name]) for name in sorted(header)}
+            self._data = 8 + length
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            self.close()
+            raise self._damaged() from error
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._arrays)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        try:
+            facts, expected = self._arrays[number]
+            dtype, shape = np.dtype(DTYPES[facts["dtype"]]), facts["shape"]
+            start, stop = facts["data_offsets"]
+            if stop - start == math.prod(shape) * dtype.itemsize:
+                array = np.empty(shape, dtype)
+                self._file.seek(self._data + start)
+                self._read_into(array.reshape(-1).view(np.uint8).data)
+                if _checksum(str(number), array) == expected:
+                    return array
+        except (OSError, ValueError, TypeError, LookupError, MemoryError):
+            pass
+        raise self._damaged()
+
+    def _read_into(self, bytes_left: memoryview) -> None:
+        while bytes_left:
+            count = self._file.readinto(bytes_left)
+            if not count:
+                raise ValueError("the file is too short")
+            bytes_left = bytes_left[count:]
+
+    def _damaged(self) -> OutputError:
+        return OutputError(
+            f"{str(self._path)!r} is damaged; run the same command again, and that part is "
+            "computed anew"
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_shard(path: Path) -> dict[int, NDArray[Any]]:
-    """Read a shard and compare it with its checksum.
+    """Read a shard and compare all of it with its checksums.
 
     Raises
     ------
     OutputError
         If it is truncated or a bit has flipped.
     """
-    try:
-        with safe_open(path, framework="numpy") as shard:
-            expected = (shard.metadata() or {}).get("crc32")
-            named = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        if _checksum(named) == expected:
-            return {int(name): array for name, array in named.items()}
-    except (SafetensorError, OSError, ValueError):
-        pass
-    raise OutputError(
-        f"{str(path)!r} is damaged; run the same command again, and that part is computed anew"
-    )
+    with _Shard(path) as shard:
+        return {number: shard[number] for number in shard}
 
 
-def _checksum(named: Mapping[str, NDArray[Any]]) -> str:
-    """CRC-32 of names, shapes, types and bytes: finds any flipped bit and any truncation.
+def numbers_in(path: Path) -> list[int]:
+    """Return the numbers of the arrays in a shard once all are compared with their checksums.
+
+    Raises
+    ------
+    OutputError
+        If it is truncated or a bit has flipped.
+    """
+    with _Shard(path) as shard:
+        for number in shard:
+            shard[number]
+        return list(shard)
+
+
+def _checksum(name: str, array: NDArray[Any]) -> str:
+    """CRC-32 of name, shape, type and bytes: finds any flipped bit.
 
     ISA-L's runs at memory speed, where SHA-256 would take as long as computing the maps.
     """
-    crc = 0
-    for name in sorted(named):
-        array = np.ascontiguousarray(named[name])
-        crc = isal_zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = isal_zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+    crc = isal_zlib.crc32(f"{name}{array.shape}{array.dtype}".encode())
+    crc = isal_zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
     return f"{crc:08x}"
-
-
-def _size(arrays: Mapping[int, NDArray[Any]]) -> int:
-    return sum(array.nbytes for array in arrays.values())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from esmkit.disk import check_output, delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
-from esmkit.shards import ShardReader, pack_shard, read_shard
+from esmkit.shards import ShardReader, numbers_in, pack_shard, read_shard
 
 __all__ = [
     "ShardReader",
@@ -143,12 +143,12 @@ class WorkFolder:
         for path in sorted(self.folder.glob("*.safetensors")):
             self._next = max(self._next, int(path.stem) + 1)
             try:
-                arrays = read_shard(path)
+                numbers = numbers_in(path)
             except OutputError:
                 path.unlink()
                 self.damaged += 1
                 continue
-            self.shard_of.update(dict.fromkeys(arrays, path))
+            self.shard_of.update(dict.fromkeys(numbers, path))
 
     def write(self, arrays: Arrays) -> None:
         """Add a shard: results under the number of their sequence.

@@ -38,6 +38,8 @@ class ShardKeeper(Keeper):
     work : WorkFolder
     pending : Pending
         Writes them, every few seconds.
+    shards : ShardReader
+        Reads those of an earlier run.
 
     Attributes
     ----------
@@ -45,10 +47,9 @@ class ShardKeeper(Keeper):
         How many chains and heads were there at the beginning.
     """
 
-    def __init__(self, work: WorkFolder, pending: Pending) -> None:
-        self._work = work
+    def __init__(self, work: WorkFolder, pending: Pending, shards: ShardReader) -> None:
         self._pending = pending
-        self._reader = ShardReader(work)
+        self._shards = shards
         self._there = frozenset(work.shard_of)
         self.held = len({number // MAX_FIELDS for number in self._there})
 
@@ -57,7 +58,7 @@ class ShardKeeper(Keeper):
         numbers = _numbers(stage, place, len(names))
         if not self._there.issuperset(numbers):
             return None
-        return dict(zip(names, (self._reader[number] for number in numbers), strict=True))
+        return dict(zip(names, (self._shards[number] for number in numbers), strict=True))
 
     def put(self, stage: int, place: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take what was measured, and write a shard if it is time."""

@@ -15,6 +15,7 @@ from esmkit.heads.keeping import ShardKeeper
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.runs import Pending, Say
 from esmkit.store import (
+    ShardReader,
     WorkFolder,
     disk_errors,
     finished_by_killed_run,
@@ -121,8 +122,8 @@ def profile_to_folder(
             check_folder(folder, force=False, option="-o")
         if work.damaged:
             say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
-        with Pending(work, SHARD_BYTES) as pending:
-            keep = ShardKeeper(work, pending)
+        with Pending(work, SHARD_BYTES) as pending, ShardReader(work) as shards:
+            keep = ShardKeeper(work, pending, shards)
             if keep.held:
                 say(f"going on after {keep.held:,} measurements of chains and heads")
             found, switched_off = _measure(
