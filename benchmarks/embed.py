@@ -146,8 +146,9 @@ def floor(folder: Path, fasta: str) -> Work:
     from esmkit import kernels
     from esmkit.alphabet import encode
     from esmkit.embed import PASS_TOKENS
-    from esmkit.packing import batches_by_tokens, look_ahead, pack
+    from esmkit.packing import Pack, batches_by_tokens, look_ahead, pack
     from esmkit.policies import EmbedOptions
+    from esmkit.workers import side_by_side
 
     model = esmkit.load()
     budget = EmbedOptions().batch_tokens
@@ -165,25 +166,28 @@ def floor(folder: Path, fasta: str) -> Work:
     ids = [encode(protein.sequence.rstrip("*")) for protein in read_fasta(fasta)]
     packs = []
     for window in look_ahead(((len(x), x) for x in ids), 32 * budget):
-        for batch in batches_by_tokens([len(x) for x in window], budget):
-            costs = ((len(window[i]), window[i]) for i in batch)
-            packs += [pack(part) for part in look_ahead(costs, PASS_TOKENS)]
+        for batch in batches_by_tokens([len(x) for x in window], PASS_TOKENS):
+            packs.append(pack([window[i] for i in batch]))
 
     @torch.inference_mode()
+    def one(batch: Pack) -> None:
+        tokens = batch.ids.shape[1]
+        x, wide = torch.zeros(tokens, width), torch.zeros(tokens, expand.out_features)
+        query = torch.zeros(1, heads, tokens, width // heads)
+        for layer in layers:
+            own = layer.attention.self
+            for dense in (own.query, own.key, own.value, layer.attention.output.dense, expand):
+                product(dense, x)
+            product(contract, wide)
+            for group in batch.groups:
+                part = query[0, :, group.tokens].unflatten(1, (group.count, group.length))
+                part = part.transpose(0, 1)
+                scaled_dot_product_attention(part, part, part, scale=1.0)
+
     def work() -> None:
-        for batch in packs:
-            tokens = batch.ids.shape[1]
-            x, wide = torch.zeros(tokens, width), torch.zeros(tokens, expand.out_features)
-            query = torch.zeros(1, heads, tokens, width // heads)
-            for layer in layers:
-                own = layer.attention.self
-                for dense in (own.query, own.key, own.value, layer.attention.output.dense, expand):
-                    product(dense, x)
-                product(contract, wide)
-                for group in batch.groups:
-                    part = query[0, :, group.tokens].unflatten(1, (group.count, group.length))
-                    part = part.transpose(0, 1)
-                    scaled_dot_product_attention(part, part, part, scale=1.0)
+        with side_by_side(model.device) as run:
+            for _ in run(one, packs):
+                pass
 
     return work
 

@@ -26,7 +26,7 @@ import psutil
 THREADS = 2
 """Of PyTorch, in every program."""
 
-SAMPLE_SECONDS = 0.002
+SAMPLE_SECONDS = 0.01
 """How often the resident memory is looked at."""
 
 

@@ -18,6 +18,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions, Long, cut_into_pieces, tokens_of
 from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.workers import side_by_side
 
 __all__ = ["Embedding", "compute", "embed"]
 
@@ -25,8 +26,7 @@ LOOK_AHEAD_BATCHES = 32
 """Batches' worth of input that is held and sorted by length at a time."""
 
 PASS_TOKENS = 1_024
-"""Most tokens of one forward pass on a CPU, where a batch takes several: their hidden states stay in
-the cache, which saves a tenth of the time of 4,096."""
+"""Most tokens of one forward pass on a CPU, but for longer pieces: hidden states stay in the cache."""
 
 LOOK_AHEAD_BYTES = 128 * 2**20
 """Results that may wait in memory for their window; fewer batches if they would exceed it."""
@@ -97,90 +97,114 @@ class Embedding:
         return f"<table><caption>{title}</caption>{body}</table>"
 
 
-class _Accumulator:
-    """Puts the pieces of one protein together, averaging where windows overlap."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of a protein that is read at once: all of it, or a window of a long one."""
 
-    def __init__(self, pieces: Sequence[tuple[int, int]], *, keep_residues: bool) -> None:
-        self._single = len(pieces) == 1
-        self._keep = keep_residues or not self._single
-        self._residues = pieces[-1][1]
-        self._pieces = len(pieces)
-        self._seen = torch.zeros(self._residues)
-        self._sum: torch.Tensor | None = None  # (L, R, D), on the CPU
-        self._mean: torch.Tensor | None = None  # (L, D)
-        self._bos: torch.Tensor | None = None  # (L, D)
+    number: int
+    protein: Protein
+    start: int
+    stop: int
+    of: int  # how many pieces the protein is cut into
 
-    def add(self, states: torch.Tensor, start: int, stop: int) -> None:
-        """Take the hidden states (L, T, D) of the piece that covers residues start to stop."""
-        states = states.float()
-        bos, inner = states[:, 0], states[:, 1:-1]
-        self._bos = bos if self._bos is None else self._bos + bos
-        if self._single:
-            self._mean = inner.mean(dim=1)
-        if self._keep:
-            inner = inner.cpu()
-            if self._sum is None:
-                self._sum = torch.zeros(len(inner), self._residues, inner.shape[-1])
-            self._sum[:, start:stop] += inner
-            self._seen[start:stop] += 1
-
-    def result(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return mean (L, D), BOS (L, D) and, if kept, residues (L, R, D)."""
-        assert self._bos is not None  # every protein has at least one piece
-        residues = None if self._sum is None else self._sum / self._seen[:, None]
-        mean = self._mean
-        if mean is None:
-            assert residues is not None  # proteins in several pieces keep theirs
-            mean = residues.mean(dim=1)
-        return mean, self._bos / self._pieces, residues
+    @property
+    def tokens(self) -> int:
+        return self.stop - self.start + SPECIALS
 
 
-def _compute_batch(
-    model: Esm2,
-    proteins: Sequence[Protein],
-    layers: Sequence[int],
-    options: EmbedOptions,
-    keep_residues: bool,
-) -> list[Embedding]:
-    """Embed one batch, in one pass or more."""
-    cut = [cut_into_pieces(protein, options.long) for protein in proteins]
-    gathered = [_Accumulator(pieces, keep_residues=keep_residues) for pieces in cut]
-    costs = (
-        (stop - start + SPECIALS, (number, start, stop))
-        for number, pieces in enumerate(cut)
-        for start, stop in pieces
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is kept of a piece, in float32: BOS and mean (L, D) and, if need be, residues (L, R, D)."""
+
+    bos: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    residues: NDArray[np.float32] | None
+
+
+class _Windows:
+    """Puts the pieces of one long protein together, averaging where they overlap."""
+
+    def __init__(self, layers: int, residues: int, width: int) -> None:
+        self._seen = np.zeros((residues, 1), np.float32)
+        self._sum = np.zeros((layers, residues, width), np.float32)
+        self._bos = np.zeros((layers, width), np.float32)
+        self.pieces = 0
+
+    def add(self, piece: _Piece, read: _Read) -> None:
+        assert read.residues is not None  # those of pieces are kept
+        self._sum[:, piece.start : piece.stop] += read.residues
+        self._seen[piece.start : piece.stop] += 1
+        self._bos += read.bos
+        self.pieces += 1
+
+    def result(self) -> _Read:
+        self._sum /= self._seen
+        mean = torch.from_numpy(self._sum).mean(dim=1).numpy()
+        return _Read(self._bos / np.float32(self.pieces), mean, self._sum)
+
+
+def _read(
+    pieces: Sequence[_Piece], *, model: Esm2, layers: Sequence[int], keep_residues: bool
+) -> list[_Read]:
+    """Run pieces through the model in one pass."""
+    ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
+    pack = packing.pack(ids, model.device)
+    states = model.forward(pack, layers, names=[piece.protein.id for piece in pieces])
+    where = dict(pack.sequences())
+    each = [states[:, where[place]] for place in range(len(pieces))]  # (L, T, D)
+    # One transfer from the device for all pooled vectors
+    starts = torch.stack([of_piece[:, 0].float() for of_piece in each]).cpu().numpy()
+    means = torch.stack([of_piece[:, 1:-1].float().mean(dim=1) for of_piece in each]).cpu().numpy()
+    return [
+        _Read(bos, mean, _residues(of_piece) if keep_residues or piece.of > 1 else None)
+        for piece, bos, mean, of_piece in zip(pieces, starts, means, each, strict=True)
+    ]
+
+
+def _residues(states: torch.Tensor) -> NDArray[np.float32]:
+    """Return the residues' states without BOS and EOS, and without the rest of the pass."""
+    return np.array(states[:, 1:-1].float().cpu().numpy(), order="C")
+
+
+def _embedding(
+    piece: _Piece, read: _Read, layers: Sequence[int], *, keep_residues: bool
+) -> Embedding:
+    """Return the result for the protein of a piece, the last one that was read."""
+    residues = read.residues if keep_residues else None
+    one = len(layers) == 1
+    stop = piece.stop if piece.of == 1 else len(piece.protein)
+    return Embedding(
+        piece.protein.id,
+        piece.protein.header,
+        piece.protein.sequence[:stop],
+        tuple(layers),
+        read.mean[0] if one else read.mean,
+        read.bos[0] if one else read.bos,
+        residues[0] if one and residues is not None else residues,
     )
-    on_cpu = model.device.type == "cpu"
-    most = min(options.batch_tokens, PASS_TOKENS) if on_cpu else options.batch_tokens
-    for part in packing.look_ahead(costs, most):
-        ids = [encode(proteins[n].sequence[start:stop]) for n, start, stop in part]
-        pack = packing.pack(ids, model.device)
-        states = model.forward(pack, layers, names=[proteins[n].id for n, _, _ in part])
-        for place, where in pack.sequences():
-            number, start, stop = part[place]
-            gathered[number].add(states[:, where], start, stop)
-    results = [accumulator.result() for accumulator in gathered]
-    # One transfer from the device for all pooled vectors of the batch
-    means = torch.stack([mean.to(model.device) for mean, _, _ in results]).cpu().numpy()
-    starts = torch.stack([bos.to(model.device) for _, bos, _ in results]).cpu().numpy()
-    single = len(layers) == 1
-    embeddings = []
-    for protein, pieces, mean, bos, (_, _, residues) in zip(
-        proteins, cut, means, starts, results, strict=True
-    ):
-        kept = residues.numpy() if keep_residues and residues is not None else None
-        embeddings.append(
-            Embedding(
-                protein.id,
-                protein.header,
-                protein.sequence[: pieces[-1][1]],
-                tuple(layers),
-                mean[0] if single else mean,
-                bos[0] if single else bos,
-                kept[0] if single and kept is not None else kept,
-            )
-        )
-    return embeddings
+
+
+def _passes(
+    model: Esm2,
+    items: Iterable[tuple[int, Protein]],
+    options: EmbedOptions,
+    budget: int,
+    missing: NDArray[np.bool_] | None,
+) -> Iterator[list[_Piece]]:
+    """Cut a stream of proteins into passes, those left out of which nothing is missing."""
+    most = options.batch_tokens
+    if model.device.type == "cpu":
+        most = min(most, PASS_TOKENS)
+    costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
+    for window in packing.look_ahead(costs, budget):
+        pieces = []
+        for number, protein in window:
+            cut = cut_into_pieces(protein, options.long)
+            pieces += [_Piece(number, protein, start, stop, len(cut)) for start, stop in cut]
+        for batch in packing.batches_by_tokens([piece.tokens for piece in pieces], most):
+            chosen = [pieces[i] for i in batch]
+            if missing is None or any(missing[piece.number] for piece in chosen):
+                yield chosen
 
 
 def compute(
@@ -191,12 +215,13 @@ def compute(
     *,
     keep_residues: bool,
     missing: NDArray[np.bool_] | None = None,
+    one_by_one: bool = False,
 ) -> Iterator[list[tuple[int, Embedding]]]:
-    """Embed numbered proteins batch by batch, in the order in which batches are computed.
+    """Embed numbered proteins pass by pass, in the order in which passes are computed.
 
-    Windows of the stream are sorted by length and cut into batches by token budget. Both depend
+    Windows of the stream are sorted by length and cut into passes by token budget. Both depend
     on the stream and the options alone, so a run that goes on where another one stopped computes
-    the very batches that are missing.
+    the very passes that are missing. On a CPU several are computed side by side.
 
     Parameters
     ----------
@@ -209,26 +234,47 @@ def compute(
     keep_residues : bool
         Whether ``residues`` is wanted, which takes memory.
     missing : numpy.ndarray of bool, optional
-        For each number whether its result is wanted; a batch without any is not computed.
+        For each number whether its result is wanted; a pass without any is not computed.
+    one_by_one : bool
+        Give each pass all threads, which is better for one or two.
 
     Yields
     ------
     list of (int, Embedding)
-        The results of one batch.
+        The results that a pass has completed.
     """
     per_token = len(layers) * model.width * 4 if keep_residues else 1
     most = LOOK_AHEAD_BATCHES * options.batch_tokens
     budget = max(options.batch_tokens, min(most, LOOK_AHEAD_BYTES // per_token))
-    costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
-    for window in packing.look_ahead(costs, budget):
-        tokens = [tokens_of(protein, options.long) for _, protein in window]
-        for batch in packing.batches_by_tokens(tokens, options.batch_tokens):
-            members = [window[i] for i in batch]
-            if missing is not None and not any(missing[number] for number, _ in members):
-                continue
-            proteins = [protein for _, protein in members]
-            results = _compute_batch(model, proteins, layers, options, keep_residues)
-            yield [(number, r) for (number, _), r in zip(members, results, strict=True)]
+    windows: dict[int, _Windows] = {}  # of proteins some of whose pieces have been read
+
+    def read(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Read]]:
+        found = _read(pieces, model=model, layers=layers, keep_residues=keep_residues)
+        return pieces, found
+
+    def is_large(pieces: list[_Piece]) -> bool:
+        return pieces[0].tokens > PASS_TOKENS
+
+    passes = _passes(model, items, options, budget, missing)
+    with side_by_side(None if one_by_one else model.device) as run:
+        for pieces, found in run(read, passes, alone=is_large):
+            done = []
+            for piece, of_piece in zip(pieces, found, strict=True):
+                if missing is not None and not missing[piece.number]:
+                    continue
+                if piece.of > 1:
+                    if piece.number not in windows:
+                        size = (len(layers), len(piece.protein), model.width)
+                        windows[piece.number] = _Windows(*size)
+                    windows[piece.number].add(piece, of_piece)
+                    if windows[piece.number].pieces < piece.of:
+                        continue
+                    of_piece = windows.pop(piece.number).result()
+                done.append(
+                    (piece.number, _embedding(piece, of_piece, layers, keep_residues=keep_residues))
+                )
+            if done:
+                yield done
 
 
 @overload
@@ -288,7 +334,11 @@ def embed(  # type: ignore[misc] - the overloads leave the options to this signa
     else:
         listed = [proteins] if isinstance(proteins, str | Protein) else proteins
         stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
-    batches = compute(model, enumerate(stream), numbers, options, keep_residues=residues)
+    batches = compute(
+        *(model, enumerate(stream), numbers, options),
+        keep_residues=residues,
+        one_by_one=single,
+    )
     results = _in_order(batches)
     if not single:
         return results

@@ -13,7 +13,7 @@ from esmkit import packed_attention, packing
 from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.errors import InputError, NonFiniteError, OptionError
-from esmkit.kernels import speed_up
+from esmkit.kernels import filled_up, speed_up
 from esmkit.network import load_network
 from esmkit.policies import refuse_to_compile, resolve_layers
 
@@ -200,7 +200,8 @@ class Esm2:
             output.last_hidden_state if layer == self.layers else output.hidden_states[layer]
             for layer in layers
         ]
-        states = torch.stack([state[0] for state in chosen])  # (L, T, D)
+        tokens = pack.ids.shape[1]
+        states = torch.stack([state[0, :tokens] for state in chosen])  # (L, T, D)
         if not bool(torch.isfinite(states).all()):
             self._refuse_non_finite(pack, states, names)
         return states
@@ -211,9 +212,11 @@ class Esm2:
         inner: list[int],
         stream: packing.MapStream | None,
     ) -> Any:
+        # Products run on blocks of rows: filled up here once, not in each of them
+        fill = filled_up if self.device.type == "cpu" else lambda rows, **_: rows
         return self.network(
-            inputs_embeds=self.embed_tokens(pack),
-            position_ids=pack.positions,
+            inputs_embeds=fill(self.embed_tokens(pack), dim=1),
+            position_ids=fill(pack.positions, dim=1),
             output_hidden_states=inner if inner else False,
             groups=pack.groups,
             stream=stream,

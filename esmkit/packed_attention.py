@@ -87,6 +87,7 @@ def _mix(
     """PyTorch's attention, once for each group."""
     _, heads, tokens, width = query.shape
     mixed = query.new_empty(1, tokens, heads, width)
+    mixed[0, groups[-1].tokens.stop :] = 0  # of rows that only fill up a block
     for group in groups:
         # (1, H, c*n, K) -> (c, H, n, K): a view, tokens of a sequence are neighbours in the row
         q, k, v = (
@@ -110,7 +111,9 @@ def _mix_compiled(
     starts = [group.start + i * group.length for group in groups for i in range(group.count)]
     turns = None if rotary is None else (rotary[0][0], rotary[1][0])
     attend = compile_attention()
-    return attend(query[0], key[0], value[0], [*starts, query.shape[2]], scaling, turns)[None]
+    end, tokens = groups[-1].tokens.stop, query.shape[2]
+    starts += [end] if end == tokens else [end, tokens]  # rows that only fill up a block come last
+    return attend(query[0], key[0], value[0], starts, scaling, turns)[None]
 
 
 def _no_mask(*unused: Any, **options: Any) -> None:

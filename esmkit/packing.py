@@ -6,10 +6,8 @@ each group of sequences of equal length, as a plain ``(count, heads, length, hea
 No token is ever padding.
 """
 
-import contextlib
-from collections import deque
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError
+from esmkit.workers import side_by_side
 
 __all__ = [
     "Group",
@@ -194,7 +193,7 @@ class MapStream:
         wanted = range(query.shape[1]) if self._heads is None else self._heads.get(layer, ())
         if not wanted:
             return
-        with _workers(query.device if self._prepare else None) as run:
+        with side_by_side(query.device if self._prepare else None) as run:
             for place, tokens in self._pack.sequences():
                 # Softmax in float32 whatever the model computes in: maps are what was asked for
                 q = query[0, :, tokens].float() * scaling  # (H, n, K)
@@ -211,35 +210,11 @@ class MapStream:
         return maps if self._prepare is None else self._prepare(maps)
 
 
-@contextlib.contextmanager
-def _workers(device: torch.device | None) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Give a ``map`` that keeps the order, with a thread for each of PyTorch's if that is a CPU's.
-
-    It runs ahead by as many items as there are threads, so that memory stays small.
-    """
-    threads = torch.get_num_threads()
-    if device is None or device.type != "cpu" or threads == 1:
-        yield map
-        return
-
-    def run(make: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield run
-    finally:  # the number that a worker sets, however late it starts, is that of threads to come too
-        torch.set_num_threads(threads)
-
-
 def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:
-    """Split items into batches of at most ``budget`` tokens, items of like length together.
+    """Split items into few batches of at most ``budget`` tokens, items of like length together.
+
+    The longest first, each goes into the fullest batch that has room for it (best fit, decreasing):
+    what long items leave is filled with shorter ones.
 
     Parameters
     ----------
@@ -255,17 +230,21 @@ def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:
 
     Examples
     --------
-    >>> batches_by_tokens([3, 9, 4, 3], budget=10)
-    [[1], [2, 0, 3]]
+    >>> batches_by_tokens([3, 9, 4, 3, 1], budget=10)
+    [[1, 4], [2, 0, 3]]
     """
     batches: list[list[int]] = []
-    room = 0
+    rooms: list[tuple[int, int]] = []  # (tokens left, batch), ascending
     for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):
-        if not batches or tokens[index] > room:
+        place = bisect_left(rooms, (tokens[index], 0))
+        if place < len(rooms):
+            room, batch = rooms.pop(place)
+        else:
+            room, batch = budget, len(batches)
             batches.append([])
-            room = budget
-        batches[-1].append(index)
-        room -= tokens[index]
+        batches[batch].append(index)
+        if room > tokens[index]:
+            insort(rooms, (room - tokens[index], batch))
     return batches
 
 

@@ -16,7 +16,7 @@ LEVELS = [
     {"errors", "_version"},
     {"fasta", "sequences", "report", "inputs"},
     {
-        *("packing", "packed_attention", "kernels", "compiled", "policies", "alphabet"),
+        *("packing", "packed_attention", "kernels", "compiled", "workers", "policies", "alphabet"),
         *("store", "shards", "disk", "exports", "reading", "checkpoints"),
         *("reference", "blueprint", "network", "maps", "maps_file", "runs", "tables"),
         *("structure", "data"),

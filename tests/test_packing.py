@@ -200,8 +200,20 @@ def test_batches_hold_every_item_once_within_the_budget(tokens: list[int], budge
     assert sorted(i for batch in batches for i in batch) == list(range(len(tokens)))
     for batch in batches:
         assert len(batch) == 1 or sum(tokens[i] for i in batch) <= budget
-    lengths = [tokens[i] for batch in batches for i in batch]
-    assert lengths == sorted(lengths, reverse=True)
+        lengths = [tokens[i] for i in batch]
+        assert lengths == sorted(lengths, reverse=True)
+    longest = [tokens[batch[0]] for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    fits = [sum(tokens[i] for i in batch) for batch in batches if tokens[batch[0]] <= budget]
+    # Of two batches that are half empty one could have held both
+    assert sum(2 * filled <= budget for filled in fits) <= 1
+
+
+def test_batches_are_full():
+    """Next to nothing is left of a pass on lengths like those of proteins."""
+    lengths = np.random.default_rng(0).gamma(2.5, 130, 400).astype(int).clip(30, 1022) + 2
+    batches = packing.batches_by_tokens(lengths.tolist(), 1024)
+    assert lengths.sum() / (1024 * len(batches)) > 0.98
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 60))

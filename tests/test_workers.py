@@ -1,0 +1,115 @@
+"""Work side by side: order, threads, memory and errors."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from esmkit.workers import side_by_side
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[2, 3])
+def threads(request: pytest.FixtureRequest):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_from_threads_that_use_one_each(threads: int):
+    seen: set[tuple[int, int]] = set()
+
+    def make(item: int) -> int:
+        time.sleep(0.002 * (item % 3))
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        return item * item
+
+    with side_by_side(CPU) as run:
+        assert list(run(make, range(40))) == [n * n for n in range(40)]
+        assert list(run(make, range(3))) == [0, 1, 4]
+        assert list(run(make, [])) == []
+    assert len(seen) == threads
+    assert {count for _, count in seen} == {1}
+    assert threading.get_ident() not in {name for name, _ in seen}
+
+
+def test_the_programs_own_threads_keep_their_number(threads: int):
+    """PyTorch gives a new thread the number that was set last, in whatever thread."""
+
+    def counted() -> int:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    with side_by_side(CPU) as run:
+        for _ in run(str, range(5)):
+            assert torch.get_num_threads() == threads
+            assert counted() == threads
+    assert torch.get_num_threads() == threads
+    assert counted() == threads
+
+
+def test_large_items_are_done_alone_by_all_threads(threads: int):
+    busy: set[int] = set()
+
+    def make(item: int) -> tuple[int, int, int]:
+        busy.add(item)
+        time.sleep(0.002)
+        others = len(busy) - 1
+        busy.remove(item)
+        return item, torch.get_num_threads(), others
+
+    with side_by_side(CPU) as run:
+        found = list(run(make, range(20), alone=lambda item: item % 7 == 0))
+    assert [item for item, *_ in found] == list(range(20))
+    for item, count, others in found:
+        assert count == (threads if item % 7 == 0 else 1)
+        assert others == 0 or item % 7
+
+
+def test_it_runs_ahead_by_few(threads: int):
+    taken: list[int] = []
+
+    def items():
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    with side_by_side(CPU) as run:
+        for result in run(int, items()):
+            assert len(taken) <= result + 1 + threads
+
+
+def test_an_error_ends_it_and_what_waits_is_dropped(threads: int):
+    made: list[int] = []
+
+    def make(item: int) -> int:
+        if item == 3:
+            raise ValueError("no more")
+        time.sleep(0.001)
+        made.append(item)
+        return item
+
+    with pytest.raises(ValueError, match="no more"), side_by_side(CPU) as run:
+        for _ in run(make, range(1000)):
+            pass
+    assert {0, 1, 2} <= set(made)
+    assert len(made) < 20
+    assert torch.get_num_threads() == threads
+
+
+def test_with_one_thread_or_another_device_it_is_a_map():
+    before = torch.get_num_threads()
+    own = threading.get_ident()
+    try:
+        for count, device in ((1, CPU), (2, None), (2, torch.device("meta"))):
+            torch.set_num_threads(count)
+            with side_by_side(device) as run:
+                assert list(run(lambda _: threading.get_ident(), range(3))) == [own] * 3
+    finally:
+        torch.set_num_threads(before)
