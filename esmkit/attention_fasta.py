@@ -201,7 +201,7 @@ class ReduceTask(_AttentionTask):
 class MapsTask(_AttentionTask):
     """Compressed maps. A unit of work on disk is a block of heads of one piece of a protein."""
 
-    shard_bytes = 8 * 2**20
+    shard_bytes = 4 * 2**20
 
     def __init__(
         self,

@@ -120,12 +120,13 @@ def sync(path: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a small file so that it is whole, or as it was before."""
+def write_durably(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a small file, its parts one after the other, so that it is whole, or as it was before."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as handle:
-            handle.write(data)
+            for part in parts:
+                handle.write(part)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)

@@ -1,7 +1,8 @@
 """Shards: small files of numbered arrays, each array with a checksum.
 
-They are safetensors files, written by that library. It reads by mapping whole files into memory;
-here single arrays are read from any of many shards, so that memory does not grow with the output.
+They are safetensors files. That library copies every array to write it, and maps whole files into
+memory to read them; here arrays are written from where they are, and single ones read from any of
+many shards, so that memory does not grow with the output.
 """
 
 import json
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from esmkit.errors import OutputError
 
@@ -31,19 +31,39 @@ OPEN_SHARDS = 16
 CHECKSUMS = "crc32"
 """Metadata of a shard: for each array the checksum of its name, type, shape and bytes."""
 
-DTYPES = {
-    **{"F64": "float64", "F32": "float32", "F16": "float16", "BOOL": "bool"},
-    **{f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint"))
-       for bits in (8, 16, 32, 64)},
-}  # fmt: skip
-"""NumPy's names of the types of safetensors."""
+SAFETENSORS = {
+    **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+}
+"""NumPy's names of types, and those of safetensors."""
+
+NUMPY = {theirs: ours for ours, theirs in SAFETENSORS.items()}
 
 
-def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> bytes:
-    """Return a shard, arrays under their numbers with their checksums, as the bytes of its file."""
-    named = {str(number): np.asarray(a, order="C") for number, a in arrays.items()}
-    checksums = {name: _checksum(name, array) for name, array in named.items()}
-    return save(named, metadata={CHECKSUMS: json.dumps(checksums)})
+def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> list[memoryview | bytes]:
+    """Return a shard, arrays under their numbers with their checksums, as the parts of its file.
+
+    All but the header are the arrays' own memory.
+    """
+    header: dict[str, Any] = {}
+    checksums: dict[str, str] = {}
+    data: list[memoryview | bytes] = []
+    stop = 0
+    for number, given in arrays.items():
+        name, array = str(number), np.asarray(given, order="C")
+        start, stop = stop, stop + array.nbytes
+        header[name] = {
+            "dtype": SAFETENSORS[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": [start, stop],
+        }
+        checksums[name] = _checksum(name, array)
+        data.append(array.reshape(-1).view(np.uint8).data)
+    header["__metadata__"] = {CHECKSUMS: json.dumps(checksums)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # arrays begin at a multiple of eight bytes
+    return [len(text).to_bytes(8, "little"), text, *data]
 
 
 class ShardReader(AbstractContextManager["ShardReader"]):
@@ -107,7 +127,7 @@ class _Shard(AbstractContextManager["_Shard"]):
     def __getitem__(self, number: int) -> NDArray[Any]:
         try:
             facts, expected = self._arrays[number]
-            dtype, shape = np.dtype(DTYPES[facts["dtype"]]), facts["shape"]
+            dtype, shape = np.dtype(NUMPY[facts["dtype"]]), facts["shape"]
             start, stop = facts["data_offsets"]
             if stop - start == math.prod(shape) * dtype.itemsize:
                 array = np.empty(shape, dtype)

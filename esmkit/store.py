@@ -160,7 +160,7 @@ class WorkFolder:
         """
         path = self.folder / f"{self._next:06d}.safetensors"
         with disk_errors(self.folder):
-            write_durably(path, pack_shard(arrays))
+            write_durably(path, *pack_shard(arrays))
         self._next += 1
         self.shard_of.update(dict.fromkeys(arrays, path))
 

@@ -255,6 +255,8 @@ def test_an_array_that_goes_by_the_name_of_another_is_missed(output: Path, open_
     work = open_work(output, PRINT)
     work.write(arrays(0, 1))
     path = work.shard_of[0]
-    path.write_bytes(path.read_bytes().replace(b'"0":{', b'"1":{'))
+    data = path.read_bytes()
+    assert b'{"0": {' in data
+    path.write_bytes(data.replace(b'{"0": {', b'{"1": {'))
     with pytest.raises(OutputError, match="is damaged"):
         read_shard(path)
