@@ -213,3 +213,23 @@ def test_wrong_results_are_refused(fresh: Path, monkeypatch, slip: tuple[str, st
     else:
         with pytest.raises(OptionError, match="differs from PyTorch's by"):
             compiled.compile_attention()
+
+
+def test_a_full_disk_ends_in_one_sentence(fresh: Path, monkeypatch):
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OptionError, match=r"\(No space left on device\); make room, or leave"):
+            compiled.compile_attention()
+    assert compiled.compile_attention()  # a library without its checksum is compiled anew
+    assert [path.suffix for path in sorted((fresh / "compiled").iterdir())] == [".sha256", ".so"]
+
+
+def test_want_of_memory_is_told_from_a_result(fresh: Path):
+    """The scratch memory of a sequence of 10^16 tokens, none of which is touched."""
+    attend = compiled.compile_attention()
+    q = torch.randn(1, 4, 16)
+    with pytest.raises(RuntimeError, match="could not allocate its scratch memory"):
+        attend(q, q, q, [0, 10**16], 0.25, None)
