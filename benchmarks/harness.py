@@ -36,6 +36,9 @@ class Result:
 
     seconds: float
     peak_bytes: int
+    """Above what was resident before, the loaded model included."""
+    total_bytes: int = 0
+    """In all."""
 
 
 def measure(work: Callable[[], None]) -> Result:
@@ -59,7 +62,7 @@ def measure(work: Callable[[], None]) -> Result:
         seconds = time.perf_counter() - begun
         running = False
         watcher.join()
-    return Result(seconds, peak - before)
+    return Result(seconds, peak - before, peak)
 
 
 def run_in_turn(

@@ -38,16 +38,19 @@ def pieces(count: int, *, seed: int = 0) -> list[Protein]:
 
 def memory(rounds: int, *, most: int = COUNTS[-1]) -> list[str]:
     """Peak memory of ``esmkit embed`` for more and more proteins, once each."""
-    lines = ["| proteins | residues | seconds | peak memory above the loaded model |"]
-    lines.append("|---|---|---|---|")
+    lines = ["| proteins | residues | seconds | peak memory | times the first | above the model |"]
+    lines.append("|---|---|---|---|---|---|")
+    first = 0
     for count in (n for n in COUNTS if n <= most):
         chosen = pieces(count)
         with tempfile.TemporaryDirectory() as folder:
             fasta = write_fasta(chosen, Path(folder) / "in.fasta")
             results = run_in_turn("benchmarks.embed", ["esmkit embed"], {"fasta": str(fasta)}, 1)
         (run,) = results["esmkit embed"]
+        first = first or run.total_bytes
         lines.append(
             f"| {count:,} | {sum(map(len, chosen)):,} | {run.seconds:.1f} "
+            f"| {run.total_bytes / 1e6:.0f} MB | {run.total_bytes / first:.2f} "
             f"| {run.peak_bytes / 1e6:.0f} MB |"
         )
     return lines

@@ -58,7 +58,7 @@ class EmbedOptions:
     on_invalid : {'error', 'replace', 'skip'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass.
+        Most tokens in one forward pass; on a CPU no more than 1,024 but for longer proteins.
     """
 
     layers: tuple[int, ...] | Literal["all"] = (-1,)
