@@ -88,7 +88,11 @@ def _one_by_one(
 
 @contextlib.contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Start threads that use one thread of PyTorch's each; what waits is dropped at the end."""
+    """Start threads that use one thread of PyTorch's each.
+
+    After an error what waits is dropped, and what is being computed is not waited for: a run that
+    is stopped has something to write first.
+    """
     started = threading.Barrier(threads + 1)
 
     def start() -> None:
@@ -105,5 +109,7 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         # The program's own threads, those to come too, keep their number
         torch.set_num_threads(threads)
         yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()

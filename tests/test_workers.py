@@ -103,6 +103,28 @@ def test_an_error_ends_it_and_what_waits_is_dropped(threads: int):
     assert torch.get_num_threads() == threads
 
 
+def test_a_stop_waits_for_nothing(threads: int):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(item: int) -> int:
+        if item:
+            begun.set()
+            go_on.wait(30)
+        return item
+
+    def stopped() -> None:
+        with side_by_side(CPU) as run:
+            for _ in run(make, range(threads)):
+                begun.wait(30)
+                raise SystemExit(130)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit):
+        stopped()
+    assert time.monotonic() - start < 20
+    go_on.set()
+
+
 def test_with_one_thread_or_another_device_it_is_a_map():
     before = torch.get_num_threads()
     own = threading.get_ident()
