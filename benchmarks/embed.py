@@ -145,8 +145,7 @@ def floor(folder: Path, fasta: str) -> Work:
     import esmkit
     from esmkit import kernels
     from esmkit.alphabet import encode
-    from esmkit.embed import PASS_TOKENS
-    from esmkit.packing import Pack, batches_by_tokens, look_ahead, pack
+    from esmkit.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
     from esmkit.policies import EmbedOptions
     from esmkit.workers import side_by_side
 

@@ -102,7 +102,8 @@ def compute(
 
     # Passes are cut from the whole stream, so that a run that goes on where another one stopped
     # makes the very passes that are missing: the last bits of a sum depend on the pass.
-    for part in packing.look_ahead(_pieces(items, long), batch_tokens):
+    most = packing.most_tokens(batch_tokens, model.device)
+    for part in packing.look_ahead(_pieces(items, long), most):
         pieces = [piece for piece, _ in part]
         wanted = [missing is None or bool(missing[piece.number]) for piece in pieces]
         if not any(wanted):

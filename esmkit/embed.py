@@ -25,9 +25,6 @@ __all__ = ["Embedding", "compute", "embed"]
 LOOK_AHEAD_BATCHES = 32
 """Batches' worth of input that is held and sorted by length at a time."""
 
-PASS_TOKENS = 1_024
-"""Most tokens of one forward pass on a CPU, but for longer pieces: hidden states stay in the cache."""
-
 LOOK_AHEAD_BYTES = 128 * 2**20
 """Results that may wait in memory for their window; fewer batches if they would exceed it."""
 
@@ -192,9 +189,7 @@ def _passes(
     missing: NDArray[np.bool_] | None,
 ) -> Iterator[list[_Piece]]:
     """Cut a stream of proteins into passes, those left out of which nothing is missing."""
-    most = options.batch_tokens
-    if model.device.type == "cpu":
-        most = min(most, PASS_TOKENS)
+    most = packing.most_tokens(options.batch_tokens, model.device)
     costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
     for window in packing.look_ahead(costs, budget):
         pieces = []
@@ -253,7 +248,7 @@ def compute(
         return pieces, found
 
     def is_large(pieces: list[_Piece]) -> bool:
-        return pieces[0].tokens > PASS_TOKENS
+        return pieces[0].tokens > packing.PASS_TOKENS
 
     passes = _passes(model, items, options, budget, missing)
     with side_by_side(None if one_by_one else model.device) as run:

@@ -28,11 +28,15 @@ __all__ = [
     "batches_by_tokens",
     "head_blocks",
     "look_ahead",
+    "most_tokens",
     "pack",
 ]
 
 BLOCK_BYTES = 4 * 2**20
 """Float32 maps that a stream computes at once; see :func:`head_blocks`."""
+
+PASS_TOKENS = 1_024
+"""Most tokens of one forward pass on a CPU, but for longer pieces: hidden states stay in the cache."""
 
 Item = TypeVar("Item")
 
@@ -208,6 +212,11 @@ class MapStream:
         chosen = list(heads)
         maps = torch.softmax(query[chosen] @ key[chosen], dim=-1)
         return maps if self._prepare is None else self._prepare(maps)
+
+
+def most_tokens(batch_tokens: int, device: torch.device) -> int:
+    """Return how many tokens a forward pass has at most, of those that the user allows."""
+    return min(batch_tokens, PASS_TOKENS) if device.type == "cpu" else batch_tokens
 
 
 def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:

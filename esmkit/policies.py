@@ -132,7 +132,7 @@ class AttentionOptions:
     on_invalid : {'error', 'replace', 'skip'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass.
+        Most tokens in one forward pass; on a CPU no more than 1,024 but for longer proteins.
     """
 
     heads: tuple[str, ...] | None = None

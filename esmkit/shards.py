@@ -66,6 +66,10 @@ def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> list[memoryview | bytes]:
     return [len(text).to_bytes(8, "little"), text, *data]
 
 
+WRONG = (ValueError, TypeError, LookupError, AttributeError)
+"""What a damaged header leads to."""
+
+
 class ShardReader(AbstractContextManager["ShardReader"]):
     """Looks up results by their number; only what is asked for is read.
 
@@ -115,27 +119,44 @@ class _Shard(AbstractContextManager["_Shard"]):
             checksums = json.loads(header.pop("__metadata__")[CHECKSUMS])
             if set(header) != set(checksums):
                 raise ValueError("arrays are missing")
-            self._arrays = {int(name): (header[name], checksums[name]) for name in sorted(header)}
+            # Shards of small results hold thousands: a few bytes for each, not objects of JSON
+            self._kinds: list[tuple[np.dtype[Any], tuple[int, ...]]] = []
+            self._facts = np.array(sorted(self._listed(header, checksums)), np.int64).reshape(-1, 4)
             self._data = 8 + length
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (OSError, ArithmeticError, *WRONG) as error:
             self.close()
             raise self._damaged() from error
 
+    def _listed(
+        self, header: dict[str, Any], checksums: dict[str, str]
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """Yield number, kind, first byte and checksum of each array; its length must fit its kind."""
+        places: dict[tuple[str, tuple[int, ...]], int] = {}
+        for name, facts in header.items():
+            kind = (facts["dtype"], tuple(facts["shape"]))
+            if kind not in places:
+                places[kind] = len(self._kinds)
+                self._kinds.append((np.dtype(NUMPY[kind[0]]), kind[1]))
+            dtype, shape = self._kinds[places[kind]]
+            start, stop = facts["data_offsets"]
+            if stop - start != math.prod(shape) * dtype.itemsize:
+                raise ValueError("an array has another size than its header says")
+            yield int(name), places[kind], start, int(checksums[name], 16)
+
     def __iter__(self) -> Iterator[int]:
-        return iter(self._arrays)
+        return map(int, self._facts[:, 0])
 
     def __getitem__(self, number: int) -> NDArray[Any]:
+        place = int(np.searchsorted(self._facts[:, 0], number))
         try:
-            facts, expected = self._arrays[number]
-            dtype, shape = np.dtype(NUMPY[facts["dtype"]]), facts["shape"]
-            start, stop = facts["data_offsets"]
-            if stop - start == math.prod(shape) * dtype.itemsize:
-                array = np.empty(shape, dtype)
-                self._file.seek(self._data + start)
-                self._read_into(array.reshape(-1).view(np.uint8).data)
-                if _checksum(str(number), array) == expected:
-                    return array
-        except (OSError, ValueError, TypeError, LookupError, MemoryError):
+            found, kind, start, expected = map(int, self._facts[place])
+            dtype, shape = self._kinds[kind]
+            array = np.empty(shape, dtype)
+            self._file.seek(self._data + start)
+            self._read_into(array.reshape(-1).view(np.uint8).data)
+            if found == number and int(_checksum(str(number), array), 16) == expected:
+                return array
+        except (OSError, MemoryError, *WRONG):
             pass
         raise self._damaged()
 

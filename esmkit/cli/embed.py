@@ -61,7 +61,7 @@ __all__ = ["command"]
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
     help="Of the output. [default: what its name ends in; h5 without -o]",
 )
-@batch_tokens_option(4096, ", on a CPU up to 1,024")
+@batch_tokens_option(4096)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @ray_options

@@ -160,16 +160,14 @@ attention_layers_option = click.option(
 )
 
 
-def batch_tokens_option(
-    default: int, note: str = ""
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def batch_tokens_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add ``--batch-tokens``."""
     return click.option(
         "--batch-tokens",
         type=click.IntRange(min=1),
         default=default,
         show_default=True,
-        help=f"Most tokens in one forward pass{note}; less memory with fewer.",
+        help="Most tokens in one forward pass, on a CPU up to 1,024; less memory with fewer.",
     )
 
 
