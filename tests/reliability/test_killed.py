@@ -28,7 +28,8 @@ from esmkit.store import WorkFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
-TRIALS = int(os.environ.get("ESMKIT_TRIALS", "3"))
+TRIALS = int(os.environ.get("ESMKIT_TRIALS", "4"))
+"""Of each command; the fourth is killed twice."""
 
 KILLS = Path(__file__).with_name("kills.py")
 
@@ -50,9 +51,8 @@ def trials(*options: object) -> dict[str, Any]:
 def test_killed_at_random_moments(only: str, tiny_folder: Path):
     """Two thirds of the kills are aimed: at a step of the file system, or at the final writing."""
     options = ("--proteins", 40, "--chains", 4, "--real", 0, "--model", tiny_folder, "--only", only)
-    count = 2 if only == "heads" and TRIALS < 10 else TRIALS  # a report takes 20 s each time
-    found = trials("--trials", count, *options)
-    assert found[only]["trials"] == count
+    found = trials("--trials", TRIALS, *options)
+    assert found[only]["trials"] == TRIALS
     assert found[only]["failures"] == []
     assert found[only]["bytes_lost"] == 0
     assert found[only]["kills"] > 0
