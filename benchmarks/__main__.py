@@ -98,7 +98,7 @@ def main(parts: tuple[str, ...], full: bool, proteins: int, rounds: int, output:
         print(f"# {title}", file=sys.stderr)
         lines = run(rounds, full, proteins)
         today = datetime.date.today().isoformat()
-        lines += ["", f"{today}; {machine()}; {rounds} rounds."]
+        lines += ["", f"{today}; {machine()}; {rounds} round{'s' * (rounds > 1)}."]
         known = sections(output.read_text(encoding="utf-8")) if output.exists() else {}
         known[title] = "\n".join(lines).strip()
         order = [name for name, _ in PARTS.values() if name in known]

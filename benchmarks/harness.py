@@ -119,12 +119,25 @@ def table(results: dict[str, list[Result]], ours: str) -> list[str]:
     return lines
 
 
+def _processor() -> str:
+    """Return the processor's name and the instructions PyTorch uses of it."""
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = found[0] if found else platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def machine() -> str:
     """Return what the figures were measured with, in one line."""
     packages = ("torch", "transformers", "numpy", "h5py")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {THREADS} threads, "
+        f"{_processor()}, {os.cpu_count()} cores, {THREADS} threads, "
         f"Python {platform.python_version()}, {versions}"
     )
 

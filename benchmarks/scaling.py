@@ -3,17 +3,17 @@
 python -m benchmarks memory length threads startup
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
-from benchmarks.harness import ratios, run_in_turn, table
+from benchmarks.harness import Result, ratios, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
 from esmkit.sequences import Protein
 
@@ -21,6 +21,8 @@ COUNTS = (1_000, 10_000, 100_000)
 LENGTHS = (128, 256, 512, 1_024, 2_048, 4_096)
 SHORT = (8, 16)
 """Residues of the pieces of which there are many: so short that 100,000 of them take minutes."""
+
+NAME = "esmkit embed"
 
 Work = Callable[[], None]
 
@@ -37,21 +39,27 @@ def pieces(count: int, *, seed: int = 0) -> list[Protein]:
 
 
 def memory(rounds: int, *, most: int = COUNTS[-1]) -> list[str]:
-    """Peak memory of ``esmkit embed`` for more and more proteins, once each."""
+    """Peak memory of ``esmkit embed`` for more and more proteins."""
+    chosen = {count: pieces(count) for count in COUNTS if count <= most}
+    runs: dict[int, list[Result]] = {count: [] for count in chosen}
+    with tempfile.TemporaryDirectory() as folder:
+        for count, proteins in chosen.items():
+            write_fasta(proteins, Path(folder) / f"{count}.fasta")
+        for _ in range(rounds):
+            for count, of_count in runs.items():
+                given: dict[str, object] = {"fasta": str(Path(folder) / f"{count}.fasta")}
+                of_count += run_in_turn("benchmarks.embed", [NAME], given, 1)[NAME]
     lines = ["| proteins | residues | seconds | peak memory | times the first | above the model |"]
     lines.append("|---|---|---|---|---|---|")
-    first = 0
-    for count in (n for n in COUNTS if n <= most):
-        chosen = pieces(count)
-        with tempfile.TemporaryDirectory() as folder:
-            fasta = write_fasta(chosen, Path(folder) / "in.fasta")
-            results = run_in_turn("benchmarks.embed", ["esmkit embed"], {"fasta": str(fasta)}, 1)
-        (run,) = results["esmkit embed"]
-        first = first or run.total_bytes
+    first = [run.total_bytes for run in runs[COUNTS[0]]]
+    for count, of_count in runs.items():
+        total = [run.total_bytes for run in of_count]
+        times = [b / a for a, b in zip(first, total, strict=True)]
         lines.append(
-            f"| {count:,} | {sum(map(len, chosen)):,} | {run.seconds:.1f} "
-            f"| {run.total_bytes / 1e6:.0f} MB | {run.total_bytes / first:.2f} "
-            f"| {run.peak_bytes / 1e6:.0f} MB |"
+            f"| {count:,} | {sum(map(len, chosen[count])):,} "
+            f"| {median(run.seconds for run in of_count):.1f} | {median(total) / 1e6:.0f} MB "
+            f"| {median(times):.2f} ({min(times):.2f} to {max(times):.2f}) "
+            f"| {median(run.peak_bytes for run in of_count) / 1e6:.0f} MB |"
         )
     return lines
 
@@ -126,21 +134,21 @@ def length(rounds: int) -> list[str]:
 
 def threads(rounds: int, *, count: int = 100) -> list[str]:
     """``esmkit embed`` with one thread and with two, in turn."""
-    name = "esmkit embed"
     with tempfile.TemporaryDirectory() as folder:
         chosen = proteome(count)
         fasta = str(write_fasta(chosen, Path(folder) / "in.fasta"))
+        given: dict[str, object] = {"fasta": fasta}
         one, two = [], []
         for _ in range(rounds):
             for number, runs in ((1, one), (2, two)):
-                done = run_in_turn("benchmarks.embed", [name], {"fasta": fasta}, 1, threads=number)
-                runs.append(done[name][0].seconds)
+                done = run_in_turn("benchmarks.embed", [NAME], given, 1, threads=number)
+                runs.append(done[NAME][0].seconds)
     residues = sum(map(len, chosen))
     return [
         "| threads | seconds | residues/s | times slower than two |",
         "|---|---|---|---|",
         *(
-            f"| {number} | {statistics.median(runs):.1f} | {residues / statistics.median(runs):,.0f} "
+            f"| {number} | {median(runs):.1f} | {residues / median(runs):,.0f} "
             f"| {ratios(two, runs)} |"
             for number, runs in ((1, one), (2, two))
         ),
@@ -169,7 +177,5 @@ def startup(rounds: int) -> list[str]:
                 seconds[name].append(time.perf_counter() - begun)
     lines = ["| process | seconds, median (least to most) |", "|---|---|"]
     for name, runs in seconds.items():
-        lines.append(
-            f"| {name} | {statistics.median(runs):.2f} ({min(runs):.2f} to {max(runs):.2f}) |"
-        )
+        lines.append(f"| {name} | {median(runs):.2f} ({min(runs):.2f} to {max(runs):.2f}) |")
     return lines

@@ -1,18 +1,21 @@
-"""Attention compiled for the CPU at hand, on request: ``esmkit embed --compile``.
+"""Attention compiled for the CPU at hand, where there is a C compiler.
 
-``attention.c`` is compiled once, in a second or two, with the C compiler of the machine, and kept
-in esmkit's cache. It is checked against PyTorch's attention each time it is loaded. Without the
-option nothing is compiled.
+``attention.c`` is compiled once, in a second, with the C compiler of the machine, tried in a process
+of its own, and kept in esmkit's cache. It is checked against PyTorch's attention each time it is
+loaded; where it cannot be compiled, or gives something else, PyTorch's attention takes its place.
 """
 
 import contextlib
 import ctypes
 import hashlib
 import itertools
+import math
 import os
 import platform
 import shlex
+import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -24,20 +27,22 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from esmkit.checkpoints.fetch import cache_folder, sha256_of_file
 from esmkit.errors import OptionError
+from esmkit.rotary import Rotary, rotate
 
-__all__ = ["Attend", "compile_attention"]
+__all__ = ["Attend", "compile_attention", "is_compiled_unasked", "why_not_compiled"]
 
 SOURCE = Path(__file__).with_name("attention.c")
 
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared"]
+FLAGS = ["-O3", "-march=native", "-fno-fast-math", "-ffp-contract=fast"]
+FLAGS += ["-fopenmp", "-fPIC", "-shared"]
 """``fast`` contraction joins a product and a sum into one rounding; nothing else about floats is
 loosened."""
 
+PATIENCE = 30.0
+"""Seconds until a process that does not come back is given up: a compiler takes one of them."""
+
 LARGEST_ERROR = 1e-5
 """Of outputs of size 1, between two ways to compute them in float32."""
-
-Rotary = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines of the rotary positions, (T, K) each."""
 
 Attend = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, list[int], float, Rotary | None], torch.Tensor
@@ -58,15 +63,23 @@ def compile_attention() -> Attend:
     Raises
     ------
     OptionError
-        If there is no C compiler with OpenMP, the cache cannot be written, or the result does not
-        agree with PyTorch's.
+        If there is no C compiler with OpenMP, the cache cannot be written or is another user's, or
+        the result does not agree with PyTorch's.
     """
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+        library = cache_folder("compiled")
+    except (ValueError, RuntimeError) as error:  # a quote without its other; a user without a home
+        raise OptionError(
+            f"--compile: {error}; mend the environment variables CC and ESMKIT_CACHE, or leave "
+            "--compile out"
+        ) from None
     flags = [*FLAGS, *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])]
     # What the compiler takes this CPU and itself for: a cache may be shared by unlike machines
     macros = _run([*compiler, *flags, "-dM", "-E", str(SOURCE)])
     key = hashlib.sha256(macros + SOURCE.read_bytes() + repr(flags).encode()).hexdigest()[:16]
-    library = cache_folder("compiled") / f"attention-{key}.so"
+    library /= f"attention-{key}.so"
+    _make_folder(library.parent)
     if not _is_whole(library):
         _compile([*compiler, *flags], library)
     attend = _load(library)
@@ -79,12 +92,38 @@ def compile_attention() -> Attend:
     return attend
 
 
+def is_compiled_unasked() -> bool:
+    """Say whether attention is compiled if nobody says anything about it.
+
+    On Linux, or where the environment variable CC names a compiler: elsewhere ``cc`` has no OpenMP,
+    or is a program that offers to install one.
+    """
+    return sys.platform.startswith("linux") or bool(os.environ.get("CC"))
+
+
+@cache
+def why_not_compiled() -> str | None:
+    """Compile the attention unasked, once in a process, and say why that failed, if it did."""
+    try:
+        compile_attention()
+    except OptionError as error:
+        # Up to the remedies, which are for those who have asked for it
+        return str(error).removeprefix("--compile").lstrip(": ").partition("; ")[0]
+    return None
+
+
 def _run(command: list[str]) -> bytes:
     """Run the compiler and return what it prints."""
     remedy = "install a C compiler with OpenMP (gcc), name it in the environment variable CC, or "
     remedy += "leave --compile out"
     try:
-        done = subprocess.run(command, capture_output=True, check=True)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise OptionError(
+            f"--compile: {command[0]!r} did not come back in {PATIENCE:g} seconds; {remedy}"
+        ) from None
     except OSError as error:
         raise OptionError(
             f"--compile cannot run {command[0]!r} ({error.strerror}); {remedy}"
@@ -98,39 +137,86 @@ def _run(command: list[str]) -> bytes:
     return done.stdout
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder of compiled libraries if there is none, and refuse one of somebody else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    if not _is_private(folder):
+        raise OptionError(
+            f"--compile runs what is in {str(folder)!r}, which another user owns or can write to; "
+            "set ESMKIT_CACHE to a folder of your own, or leave --compile out"
+        )
+
+
+def _unwritable(folder: Path, error: OSError) -> OptionError:
+    return OptionError(
+        f"--compile cannot write to {str(folder)!r} ({error.strerror}); make room, set ESMKIT_CACHE "
+        "to a folder that can be written, or leave --compile out"
+    )
+
+
+def _is_private(path: Path) -> bool:
+    """Say whether nobody but this user and root owns a file or folder or can write to it."""
+    if os.name != "posix":
+        return True
+    status = path.stat()
+    others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in (0, os.getuid()) and not others
+
+
 def _is_whole(library: Path) -> bool:
     """Say whether a library is as it was compiled: to load one that is cut off ends the process."""
     try:
         digest = library.with_suffix(".sha256").read_text(encoding="ascii")
-        return sha256_of_file(library) == digest
+        return _is_private(library) and sha256_of_file(library) == digest
     except (OSError, ValueError):
         return False
 
 
 def _compile(command: list[str], library: Path) -> None:
-    """Compile into a temporary file and rename it, so that what is in the cache is whole."""
+    """Compile into a temporary file, try it, and rename it: what is in the cache is whole and works."""
     try:
-        library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
+        handle, name = tempfile.mkstemp(dir=library.parent, suffix=".so")
     except OSError as error:
-        raise OptionError(
-            f"--compile cannot write to {str(library.parent)!r} ({error.strerror}); set ESMKIT_CACHE "
-            "to a folder that can be written, or leave --compile out"
-        ) from None
+        raise _unwritable(library.parent, error) from None
     os.close(handle)
+    temporary = Path(name)
     try:
-        _run([*command, str(SOURCE), "-o", temporary, "-lm"])
-        digest = sha256_of_file(Path(temporary))
-        Path(temporary).replace(library)
+        _run([*command, str(SOURCE), "-o", name, "-lm"])
+        temporary.chmod(0o700)  # the linker goes by the umask
+        _try(temporary, command[0])
+        digest = sha256_of_file(temporary)
+        temporary.replace(library)
         library.with_suffix(".sha256").write_text(digest, encoding="ascii")
     except OSError as error:
-        raise OptionError(
-            f"--compile cannot write to {str(library.parent)!r} ({error.strerror}); make room, or "
-            "leave --compile out"
-        ) from None
+        raise _unwritable(library.parent, error) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+            temporary.unlink()
+
+
+def _try(library: Path, compiler: str) -> None:
+    """Load a library and compute with it in another process, which it may end."""
+    trial = "import sys; from esmkit.compiled import try_library; try_library(sys.argv[1])"
+    command = [sys.executable, "-c", trial, str(library)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    how = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment}
+    try:
+        subprocess.run(command, check=True, timeout=4 * PATIENCE, **how)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or b""
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise OptionError(
+            f"--compile: what {compiler!r} compiled does not run ({lines[-1] if lines else error}); "
+            "name another compiler in the environment variable CC, or leave --compile out"
+        ) from None
+
+
+def try_library(library: str) -> None:
+    """Load a compiled library and compute with it; :func:`_try` calls this in a process of its own."""
+    _difference(_load(Path(library)))
 
 
 class _Tensors(ctypes.Structure):
@@ -149,7 +235,16 @@ class _Tensors(ctypes.Structure):
 def _load(library: Path) -> Attend:
     """Return the function of a compiled library."""
     # PyTorch has loaded its OpenMP already, and this finds the same: one pool of threads for both
-    function = ctypes.CDLL(str(library)).esmkit_attention
+    try:
+        function = ctypes.CDLL(str(library)).esmkit_attention
+    except (
+        OSError,
+        AttributeError,
+    ) as error:  # no OpenMP at run time, or nothing is run from there
+        raise OptionError(
+            f"--compile cannot load what it compiled ({error}); name another compiler in the environment "
+            "variable CC, set ESMKIT_CACHE to a folder that programs run from, or leave --compile out"
+        ) from None
     function.restype = ctypes.c_int
     pointer, whole = ctypes.c_void_p, ctypes.c_int
     function.argtypes = [pointer, pointer, whole, whole, whole, ctypes.c_float, whole]
@@ -183,15 +278,33 @@ def _load(library: Path) -> Attend:
 
 
 def _difference(attend: Attend) -> float:
-    """Return the largest difference from PyTorch's attention, on sequences of several lengths."""
-    random = torch.Generator().manual_seed(0)
-    starts = [0, 1, 8, 41, 106, 235]
-    worst = 0.0
-    for width in (16, 24, 64):
-        query, key, value = torch.randn(3, 3, starts[-1], width, generator=random)
-        mixed = attend(3 * query, key, value, starts, width**-0.5, None)
-        for start, stop in itertools.pairwise(starts):
-            q, k, v = (x[None, :, start:stop] for x in (3 * query, key, value))
-            wanted = scaled_dot_product_attention(q, k, v, scale=width**-0.5)[0].transpose(0, 1)
-            worst = max(worst, float((mixed[start:stop] - wanted).abs().max()))
-    return worst
+    """Return the largest difference from PyTorch's attention, infinite if NaN does not spread.
+
+    On sequences of several lengths, with and without rotary positions, in the layout that
+    transformers gives: a head's rows are not neighbours in memory.
+    """
+    starts, heads = [0, 1, 8, 41, 106, 235], 3
+    differences = []
+    with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        random = torch.Generator().manual_seed(0)
+        for width, turns in ((16, True), (16, False), (24, True), (64, False)):
+            shape = (3, starts[-1], heads, width)
+            query, key, value = torch.randn(shape, generator=random, dtype=torch.float32).transpose(
+                1, 2
+            )
+            query = 3 * query
+            angles = torch.rand(starts[-1], width // 2, generator=random, dtype=torch.float32)
+            rotary = ((6 * angles).cos().repeat(1, 2), (6 * angles).sin().repeat(1, 2))
+            mixed = attend(query, key, value, starts, width**-0.5, rotary if turns else None)
+            if turns:
+                query, key = rotate(query, *rotary), rotate(key, *rotary)
+            for start, stop in itertools.pairwise(starts):
+                q, k, v = (x[None, :, start:stop] for x in (query, key, value))
+                wanted = scaled_dot_product_attention(q, k, v, scale=width**-0.5)[0]
+                differences.append((mixed[start:stop] - wanted.transpose(0, 1)).abs().max())
+            key[0, 50, 3] = torch.nan  # of the sequence from 41 to 106, in its first head
+            spread = attend(query, key, value, starts, width**-0.5, None).isnan()
+            if not spread[41:106, 0].all() or spread.sum() != 65 * width:
+                return math.inf
+        worst = float(torch.stack(differences).max())
+    return math.inf if math.isnan(worst) else worst

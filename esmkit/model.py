@@ -12,10 +12,11 @@ from transformers import EsmModel
 from esmkit import packed_attention, packing
 from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
+from esmkit.compiled import is_compiled_unasked, why_not_compiled
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.kernels import filled_up, speed_up
 from esmkit.network import load_network
-from esmkit.policies import refuse_to_compile, resolve_layers
+from esmkit.policies import can_be_compiled, refuse_to_compile, resolve_layers
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactMap
@@ -331,7 +332,7 @@ def load(
     device: str = "auto",
     dtype: str = "float32",
     *,
-    compiled: bool = False,
+    compiled: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Esm2:
     """Load ESM-2.
@@ -345,11 +346,12 @@ def load(
         ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     dtype : {'float32', 'bfloat16', 'float16'}
         Of weights and activations.
-    compiled : bool
-        Compile attention for this CPU, which takes a C compiler and, once, some seconds. Results
-        differ by rounding.
+    compiled : bool, optional
+        Compile attention for this CPU, which takes a C compiler and, once, a second: nearly twice as
+        fast as PyTorch's, and different by rounding. By default where it can be: in float32 on a
+        CPU, on Linux, if there is a compiler.
     say : callable
-        Told of downloads, one sentence each.
+        Told of downloads, and why attention could not be compiled, one sentence each.
 
     Raises
     ------
@@ -367,9 +369,15 @@ def load(
     if dtype not in DTYPES:
         raise OptionError(f"dtype is {', '.join(DTYPES)}, not {dtype!r}")
     chosen = choose_device(device)
-    refuse_to_compile(compiled, chosen.type, dtype)
+    if compiled:
+        refuse_to_compile(chosen.type, dtype)
     checkpoint = resolve(model, say=say)
     warn_if_not_original(checkpoint)
+    if compiled is None and can_be_compiled(chosen.type, dtype) and is_compiled_unasked():
+        reason = why_not_compiled()
+        compiled = reason is None
+        if reason is not None:
+            say(f"attention is PyTorch's, not compiled for this CPU: {reason}")
     network, has_contact_head = load_network(checkpoint)
     return Esm2(
         network,
@@ -377,5 +385,5 @@ def load(
         device=chosen,
         dtype=DTYPES[dtype],
         has_contact_head=has_contact_head,
-        compiled=compiled,
+        compiled=bool(compiled),
     )

@@ -11,9 +11,10 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from esmkit.compiled import Rotary, compile_attention
+from esmkit.compiled import compile_attention
 from esmkit.errors import OptionError
 from esmkit.packing import Group, MapStream
+from esmkit.rotary import Rotary, rotate
 
 __all__ = ["Edit", "register"]
 
@@ -59,21 +60,15 @@ def _packed_attention(
             "`esmkit weights path` prints with transformers' EsmModel"
         )
     if rotary is not None and (stream is not None or mix is _mix):
-        query, key, rotary = _rotate(query, *rotary), _rotate(key, *rotary), None
+        turned = rotate(query, *rotary), rotate(key, *rotary)
+    else:
+        turned = query, key
     if stream is not None:
-        stream.observe(query, key, scaling)
+        stream.observe(*turned, scaling)
+    if mix is _mix:  # the compiled one turns them itself: the same to the last bit with a stream
+        (query, key), rotary = turned, None
     mixed = mix(query, key, value, groups, scaling, rotary)
     return (mixed if edit is None else edit(mixed)), None
-
-
-def _rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Turn queries or keys (1, H, T, K) by their positions: the two halves are the coordinates."""
-    half = x.shape[-1] // 2
-    turned = x * cosines[:, None]
-    # Product and sum are rounded one after the other, as in transformers
-    turned[..., :half] -= x[..., half:] * sines[:, None, :, :half]
-    turned[..., half:] += x[..., :half] * sines[:, None, :, half:]
-    return turned
 
 
 def _mix(
@@ -107,7 +102,13 @@ def _mix_compiled(
     scaling: float,
     rotary: Rotary | None,
 ) -> torch.Tensor:
-    """Attention compiled for this CPU, once for the whole pack."""
+    """Attention compiled for this CPU, once for the whole pack; PyTorch's for what is not float32."""
+    given = (query, key, value, *(rotary or ()))
+    if any(x.dtype != torch.float32 or x.device.type != "cpu" or x.stride(-1) != 1 for x in given):
+        # Somebody has moved the network, or computes under autocast
+        if rotary is not None:
+            query, key = rotate(query, *rotary), rotate(key, *rotary)
+        return _mix(query, key, value, groups, scaling, None)
     starts = [group.start + i * group.length for group in groups for i in range(group.count)]
     turns = None if rotary is None else (rotary[0][0], rotary[1][0])
     attend = compile_attention()

@@ -21,6 +21,7 @@ __all__ = [
     "Per",
     "Pool",
     "Reduction",
+    "can_be_compiled",
     "columns_of",
     "cut_into_pieces",
     "refuse_to_compile",
@@ -218,7 +219,12 @@ def columns_of(reduce: Sequence[Reduction]) -> list[str]:
     return [column for name in REDUCTIONS if name in reduce for column in columns[name]]
 
 
-def refuse_to_compile(compiled: bool, device: str, dtype: str) -> None:
+def can_be_compiled(device: str, dtype: str) -> bool:
+    """Say whether the compiled attention is written for a device and a dtype."""
+    return (device, dtype) == ("cpu", "float32")
+
+
+def refuse_to_compile(device: str, dtype: str) -> None:
     """Refuse to compile attention for what it is not written for.
 
     Raises
@@ -226,7 +232,7 @@ def refuse_to_compile(compiled: bool, device: str, dtype: str) -> None:
     OptionError
         If it is to be compiled for anything but float32 on a CPU.
     """
-    if compiled and (device, dtype) != ("cpu", "float32"):
+    if not can_be_compiled(device, dtype):
         raise OptionError(
             f"attention is compiled for float32 on a CPU, not for {dtype} on {device}; leave "
             "--compile out, or give --device cpu"

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["STDOUT", "Pending", "Say", "Task", "run_to_file", "writing"]
 
 STDOUT = Path("-")
+_COMPILED = "compiled"
 """As output: standard output."""
 
 SHARD_SECONDS = (2.0, 60.0)
@@ -184,7 +185,7 @@ def run_to_file(
         work = WorkFolder(home, fingerprint, restart=restart, force=force)
         try:
             _fill(work, task, index, progress=progress, say=say)
-            provenance = _provenance(task, index, command)
+            provenance = _provenance(task, index, work, command)
             target = sys.stdout if to_stdout else work.temporary()
             with _said_of_output(output, work, index.sequences), ShardReader(work) as shards:
                 task.write(index, shards, provenance, target)
@@ -256,11 +257,20 @@ def _fingerprint(task: Task, index: InputIndex) -> dict[str, Any]:
         "on-invalid": task.on_invalid,
         "dtype": str(task.model.dtype),
         "device": task.model.device.type,
-        "compiled": task.model.compiled,
     }
 
 
-def _provenance(task: Task, index: InputIndex, command: str) -> dict[str, Any]:
+def _compiled(task: Task, work: WorkFolder) -> bool | str:
+    """Say whether attention was compiled for all that the work holds, for none, or in part."""
+    ways = work.ways() or {_way(task)}
+    return "in part" if len(ways) > 1 else ways == {_COMPILED}
+
+
+def _way(task: Task) -> str:
+    return _COMPILED if task.model.compiled else "plain"
+
+
+def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -> dict[str, Any]:
     """Return what the output records of its making: no dates, so equal runs give equal files."""
     import h5py
     import torch
@@ -280,7 +290,7 @@ def _provenance(task: Task, index: InputIndex, command: str) -> dict[str, Any]:
         "max_residues": MAX_RESIDUES,
         "dtype_model": str(task.model.dtype).removeprefix("torch."),
         "device": task.model.device.type,
-        "compiled": task.model.compiled,
+        "compiled": _compiled(task, work),
         "inputs": index.files,
         "input_report": index.report.to_dict(),
         "command": command,
@@ -303,6 +313,7 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, *, progress: bool, sa
         say(f"going on after {held:,} of {index.sequences:,} sequences")
     if held == index.sequences:
         return
+    work.ways(_way(task))
     residues_of = index.lengths[index.first_of]
     bar = tqdm(
         total=index.residues_to_compute,

@@ -32,7 +32,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         Hidden state 0..N, or negative from the end.
     pool : {'mean', 'bos'}
         Mean over residues, or the BOS token.
-    long, on_invalid, device, dtype
+    long, on_invalid, device, dtype, compiled
         See :func:`esmkit.embed.embed` and :func:`esmkit.load`.
 
     Examples
@@ -53,6 +53,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         on_invalid: str = "error",
         device: str = "auto",
         dtype: str = "float32",
+        compiled: bool | None = None,
     ) -> None:
         self.model = model
         self.layer = layer
@@ -61,6 +62,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         self.on_invalid = on_invalid
         self.device = device
         self.dtype = dtype
+        self.compiled = compiled
 
     def fit(self, X: Iterable[str | Protein], y: Any = None) -> "EsmEmbedder":
         """Load the model; nothing is learned from ``X``.
@@ -136,9 +138,9 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         return np.array([f"esm2_{i}" for i in range(self._loaded().width)], dtype=object)
 
     def _loaded(self) -> Esm2:
-        wanted = (self.model, self.device, self.dtype)
+        wanted = (self.model, self.device, self.dtype, self.compiled)
         if getattr(self, "_model_key", None) != wanted:
-            self._model = load(*wanted)
+            self._model = load(self.model, self.device, self.dtype, compiled=self.compiled)
             self._model_key = wanted
         return self._model
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from numpy.typing import NDArray
 
+from esmkit.differences import change
 from esmkit.disk import check_output, delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
 from esmkit.shards import ShardReader, numbers_in, pack_shard, read_shard
@@ -37,9 +38,6 @@ OUTPUT = "output.tmp"
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time, or each of its files if it is a folder, just
 before it is moved to its place. It holds the fingerprint too, for it is the last file to go."""
-
-MAX_SHOWN = 60
-"""Characters of a value that a message shows."""
 
 Arrays = Mapping[int, NDArray[Any]]
 
@@ -119,7 +117,7 @@ class WorkFolder:
         now = json.loads(json.dumps(self.fingerprint))
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
         if changed:
-            what = "; ".join(_change(k, before.get(k), now.get(k)) for k in changed)
+            what = "; ".join(change(k, before.get(k), now.get(k)) for k in changed)
             raise ResumeError(
                 f"{str(self.folder)!r} holds unfinished work of another kind ({what}); run it to "
                 "the end as it was begun, or --restart to throw it away"
@@ -149,6 +147,13 @@ class WorkFolder:
                 self.damaged += 1
                 continue
             self.shard_of.update(dict.fromkeys(numbers, path))
+
+    def ways(self, another: str | None = None) -> set[str]:
+        """Return in which ways the results here were computed; ``another`` is added for good."""
+        with disk_errors(self.folder):
+            if another is not None:
+                write_durably(self.folder / f"{another}.way")
+            return {path.stem for path in self.folder.glob("*.way")}
 
     def write(self, arrays: Arrays) -> None:
         """Add a shard: results under the number of their sequence.
@@ -337,7 +342,7 @@ def _remove(folder: Path) -> None:
 def _is_ours(path: Path) -> bool:
     if path.name == OUTPUT:  # of some commands it is a folder
         return True
-    if path.name in ("lock", FINGERPRINT, FINISHING) or path.suffix == ".tmp":
+    if path.name in ("lock", FINGERPRINT, FINISHING) or path.suffix in (".tmp", ".way"):
         return path.is_file()
     return path.suffix == ".safetensors" and path.stem.isdigit()
 
@@ -370,30 +375,3 @@ def _identity(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
-
-
-def _change(name: str, before: Any, now: Any) -> str:
-    """Say how an entry of the fingerprint differs; of two long lists only what one of them has."""
-    lists = isinstance(before, list) and isinstance(now, list) and len(before + now) > 2
-    if lists and len(_text(before + now)) > MAX_SHOWN:
-        gone = [value for value in before if value not in now]
-        new = [value for value in now if value not in before]
-        only = [f"{_brief(v)} only {when}" for v, when in ((gone, "then"), (new, "now")) if v]
-        sizes = f"{name} was {len(before):,} values, now {len(now):,}"
-        return f"{sizes}: {', '.join(only) or 'in another order'}"
-    first, second = _text(before), _text(now)
-    start = 0
-    if _brief(before) == _brief(now):  # they differ further on
-        pairs = enumerate(zip(first, second, strict=False))
-        start = next((n for n, (a, b) in pairs if a != b), MAX_SHOWN) - 10
-    skipped = "…" if start else ""
-    return f"{name} was {skipped}{_brief(before, start)}, now {skipped}{_brief(now, start)}"
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _brief(value: object, start: int = 0) -> str:
-    text = _text(value)[start:]
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -2,6 +2,8 @@
 
 import io
 import os
+import shlex
+import shutil
 import signal
 import sys
 import warnings
@@ -17,6 +19,7 @@ from hypothesis import settings
 from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.checkpoints.convert import esm2_config, write_folder
 from esmkit.cli import main
+from esmkit.compiled import is_compiled_unasked
 from esmkit.data import demo_proteins
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2, load
@@ -75,6 +78,12 @@ def make_checkpoint(folder: Path, shape: tuple[int, int, int], seed: int = 0) ->
     folder.mkdir(parents=True, exist_ok=True)
     write_folder(folder, random_tensors(*shape, seed), esm2_config(*shape))
     return folder
+
+
+def has_compiler() -> bool:
+    """Say whether attention ought to be compiled here."""
+    name = shlex.split(os.environ.get("CC") or "cc")[0]
+    return is_compiled_unasked() and shutil.which(name) is not None
 
 
 def random_sequence(length: int, seed: int) -> str:
@@ -142,8 +151,20 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> Esm2:
-    return load(tiny_folder, "cpu")
+def tiny(tiny_folder: Path, request: pytest.FixtureRequest) -> Esm2:
+    return load(tiny_folder, "cpu", compiled=getattr(request, "param", None))
+
+
+BOTH_WAYS = {"test_model", "test_packing", "test_embed", "test_attention", "test_ablation"}
+"""Modules whose tests are run with PyTorch's attention too, which is not the default where there is
+a compiler."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the tests of some modules the tiny model in both ways."""
+    if "tiny" in metafunc.fixturenames and metafunc.definition.path.stem in BOTH_WAYS:
+        ways = [False, None]
+        metafunc.parametrize("tiny", ways, indirect=True, ids=["plain", "default"], scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_the_command_writes_its_sections_and_keeps_others(tmp_path: Path, monkey
     assert "| `esmkit --help` |" in found["Start-up"]
     assert "\n| 5 | " in found["Memory and the number of sequences"]
     assert found["GPU"] == "kept"
-    assert "1 rounds." in found["Threads"]
+    assert "; 1 round." in found["Threads"]
 
 
 def test_gpu_says_why_it_did_not_run(monkeypatch):

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,7 @@ from esmkit.errors import (
     OutputError,
     ResumeError,
 )
-from esmkit.model import Esm2
+from esmkit.model import Esm2, load
 from esmkit.policies import EmbedOptions
 
 PROTEINS = {
@@ -74,14 +75,14 @@ class InProcess:
             )
         folder = Folder(self.output)
         manifest = Manifest(
-            _fingerprint(checkpoint, layers, options, pool, "float32", False), range_bytes, inputs
+            _fingerprint(checkpoint, layers, options, pool, "float32"), range_bytes, inputs
         )
         self.said: list[str] = []
         rules = {"asked_range": True, "force": False, "restart": False, **rules}
         plan = begin(folder, manifest, say=self.said.append, **rules)
         if plan is None:
             return []
-        facts = _facts(checkpoint, config, layers, options, pool, "float32", False, "test")
+        facts = _facts(checkpoint, config, layers, options, pool, "float32", None, "test")
         settings = Settings(
             folder.url,
             plan.manifest.run,
@@ -435,6 +436,19 @@ def test_check_finds_what_is_wrong(engine: InProcess, fasta: Path, change: Any, 
         check_dataset(engine.output)
 
 
+def test_each_part_says_how_attention_was_computed(engine: InProcess, fasta: Path):
+    """One machine of a cluster may have a compiler, and another not."""
+    import pyarrow.parquet as parquet
+
+    engine([fasta])
+    facts = json.loads((Path(engine.output) / "_provenance.json").read_text())
+    assert facts["compiled"] == "where possible"
+    for part in Path(engine.output).glob("part-*"):
+        metadata = parquet.read_schema(part).metadata
+        (said,) = (json.loads(v) for v in metadata.values() if b'"compiled"' in v)
+        assert said == {**said, "compiled": load(engine.model, "cpu").compiled}
+
+
 def test_check_finds_parts_lost_foreign_and_damaged(engine: InProcess, fasta: Path, tmp_path: Path):
     engine([fasta])
     out = Path(engine.output)
@@ -453,7 +467,9 @@ def test_check_finds_parts_lost_foreign_and_damaged(engine: InProcess, fasta: Pa
     (out / part_name(0, 77)).unlink()
     rows = pandas.read_parquet(part)
     found = 0
-    for place in range(0, len(whole), len(whole) // 60):  # a flipped bit is found, or does no harm
+    places = [*range(0, len(whole), len(whole) // 60)]
+    places += [at.start() for at in re.finditer(rb"sequence_hash|embedding|residue|range", whole)]
+    for place in places:  # a flipped bit is found, or does no harm
         part.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             check_dataset(out)

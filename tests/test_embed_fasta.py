@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import assert_close, random_sequence, write_fasta
+from conftest import assert_close, has_compiler, random_sequence, write_fasta
 
 import esmkit
 from esmkit.embed_fasta import embed_file
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.exports import FORMATS
-from esmkit.model import Esm2
+from esmkit.model import Esm2, load
 from esmkit.policies import EmbedOptions
 from esmkit.runs import Task
 from esmkit.store import WorkFolder
@@ -284,6 +285,9 @@ def test_resume_gives_the_same_bytes_and_computes_only_the_rest(
             embed_file(tiny, [fasta], tmp_path / "cut.h5", options)
     assert not (tmp_path / "cut.h5").exists()
     assert len(list((tmp_path / "cut.h5.work").glob("*.safetensors"))) == shards
+    for thread in threading.enumerate():  # those of the run that died count no more passes
+        if thread.name.startswith("esmkit"):
+            thread.join()
     passes = []
     forward = Esm2.forward
     with monkeypatch.context() as patch:
@@ -297,6 +301,29 @@ def test_resume_gives_the_same_bytes_and_computes_only_the_rest(
     assert any("going on after" in line for line in said) == (shards > 0)
     # 7 distinct sequences in batches of at most 64 tokens, longest first
     assert len(passes) == {0: 4, 1: 3, 3: 1}[shards]
+
+
+def test_work_goes_on_where_attention_is_another(
+    tiny: Esm2, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch
+):
+    """On a machine without a compiler, say; both results are those of float32, and the file says it."""
+    if not has_compiler():
+        pytest.skip("there is no C compiler here")
+    options = EmbedOptions(batch_tokens=64)
+    embed_file(tiny, [fasta], tmp_path / "whole.h5", options)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(_Stop):
+            embed_file(tiny, [fasta], tmp_path / "cut.h5", options)
+    said: list[str] = []
+    other = load(tiny_folder, "cpu", compiled=False)
+    embed_file(other, [fasta], tmp_path / "cut.h5", options, say=said.append)
+    assert any("going on after" in line for line in said)
+    with esmkit.read(tmp_path / "whole.h5") as whole, esmkit.read(tmp_path / "cut.h5") as cut:
+        assert [whole.provenance["compiled"], cut.provenance["compiled"]] == [True, "in part"]
+        assert list(whole) == list(cut)
+        for name in whole:
+            assert_close(cut[name], whole[name])
 
 
 def test_damaged_shard_is_computed_anew(tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch):

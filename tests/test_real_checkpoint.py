@@ -1,16 +1,16 @@
 """The real checkpoint on the demo proteins, against implementations that nobody here wrote."""
 
 import copy
-import os
-import shutil
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from conftest import assert_close, make_fair_esm
+from conftest import assert_close, has_compiler, make_fair_esm
 from transformers import EsmModel
 
 from esmkit.alphabet import encode
+from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.model import Esm2, load
 from esmkit.policies import MAX_RESIDUES
 from esmkit.sequences import Protein
@@ -24,10 +24,20 @@ def proteins(demo: list[Protein]) -> list[Protein]:
     return [protein for protein in demo if len(protein) <= MAX_RESIDUES]
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "compiled"])
+def model(request: pytest.FixtureRequest, real: Esm2) -> Esm2:
+    """The real checkpoint, with PyTorch's attention and with that compiled for this CPU."""
+    if request.param and not has_compiler():
+        pytest.skip("there is no C compiler here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OfflineCheckpointWarning)
+        return load(real.checkpoint.folder, "cpu", compiled=request.param)
+
+
 @pytest.fixture(scope="module")
-def packed(real: Esm2, proteins: list[Protein]) -> list[np.ndarray]:
+def packed(model: Esm2, proteins: list[Protein]) -> list[np.ndarray]:
     """All hidden states, all proteins in one call: the packed path."""
-    return real.hidden_states([encode(p.sequence) for p in proteins], "all")
+    return model.hidden_states([encode(p.sequence) for p in proteins], "all")
 
 
 def check_against(states: np.ndarray, oracle: np.ndarray) -> None:
@@ -59,18 +69,12 @@ def test_equal_to_hugging_face_eager_one_at_a_time(network, proteins, packed):
         check_against(states, torch.stack(output.hidden_states)[:, 0].numpy())
 
 
-@pytest.mark.filterwarnings("ignore::esmkit.checkpoints.OfflineCheckpointWarning")
-@pytest.mark.parametrize("compiled", [False, True])
-def test_close_to_float64(network, proteins, packed, compiled: bool):
-    """Strictly, and with attention compiled for this CPU (measured: 1.6e-5 and 1.3e-5; 3.5e-6)."""
+def test_close_to_float64(network, proteins, packed):
+    """Strictly (measured: 1.6e-5, with compiled attention 1.3e-5; means 3.5e-6)."""
     exact = copy.deepcopy(network).double()
     frequencies = dict(network.named_buffers())
     for name, buffer in exact.named_buffers():  # PyTorch's float32 cosines are part of the model
         buffer.data = frequencies[name].double()
-    if compiled:
-        if shutil.which(os.environ.get("CC", "cc")) is None:
-            pytest.skip("there is no C compiler here")
-        packed = load(compiled=True).hidden_states([encode(p.sequence) for p in proteins])
     for protein, states in zip(proteins, packed, strict=True):
         ids = torch.from_numpy(encode(protein.sequence))[None]
         with torch.no_grad():
@@ -91,36 +95,36 @@ def test_equal_to_fair_esm(real: Esm2, proteins, packed):
         check_against(states, torch.stack([found[k][0] for k in sorted(found)]).numpy())
 
 
-def test_results_do_not_depend_on_batch_order_or_neighbours(real: Esm2, proteins, packed):
+def test_results_do_not_depend_on_batch_order_or_neighbours(model: Esm2, proteins, packed):
     ids = [encode(p.sequence) for p in proteins]
-    backwards = real.hidden_states(ids[::-1])[::-1]
+    backwards = model.hidden_states(ids[::-1])[::-1]
     for states, again, one in zip(packed, backwards, ids, strict=True):
         assert_close(states[-1:], again)
-        assert_close(states[-1:], real.hidden_states([one])[0])
+        assert_close(states[-1:], model.hidden_states([one])[0])
 
 
-def test_masked_and_clean_sequences_side_by_side(real: Esm2, proteins):
+def test_masked_and_clean_sequences_side_by_side(model: Esm2, proteins):
     """Every third residue of every second protein masked, against Hugging Face one at a time."""
     ids = [
         encode(p.sequence, mask=range(0, len(p), 3) if number % 2 else ())
         for number, p in enumerate(proteins)
     ]
     network = EsmModel.from_pretrained(
-        real.checkpoint.folder, add_pooling_layer=False, attn_implementation="eager"
+        model.checkpoint.folder, add_pooling_layer=False, attn_implementation="eager"
     ).eval()
-    for tokens, states in zip(ids, real.hidden_states(ids), strict=True):
+    for tokens, states in zip(ids, model.hidden_states(ids), strict=True):
         one = torch.from_numpy(tokens)[None]
         with torch.no_grad():
             output = network(one, attention_mask=torch.ones_like(one))
         assert_close(states[0], output.last_hidden_state[0].numpy())
 
 
-def test_windows_of_a_real_long_protein(real: Esm2, demo):
+def test_windows_of_a_real_long_protein(model: Esm2, demo):
     """AcfD, 1,520 residues: windows 0-1022 and 498-1520, averaged where they overlap."""
     protein = next(p for p in demo if len(p) > MAX_RESIDUES)
-    result = real.embed(protein)
+    result = model.embed(protein)
     first, second = (
-        real.hidden_states([encode(protein.sequence[part])])[0][0, 1:-1]
+        model.hidden_states([encode(protein.sequence[part])])[0][0, 1:-1]
         for part in (slice(0, 1022), slice(498, 1520))
     )
     joined = np.concatenate([first[:498], (first[498:] + second[:524]) / 2, second[524:]])
@@ -128,24 +132,24 @@ def test_windows_of_a_real_long_protein(real: Esm2, demo):
     assert_close(result.mean, joined.mean(0))
 
 
-def test_embeddings_know_biology(real: Esm2, demo):
+def test_embeddings_know_biology(model: Esm2, demo):
     """Close relatives lie closer than strangers: alpha globin mutants against other proteins."""
     by_id = {p.id: p for p in demo}
     globin = by_id["P69905"].sequence
     mutant = globin[:20] + "A" + globin[21:60] + "V" + globin[61:]
-    vectors = {p.id: real.embed(p).mean for p in demo}
+    vectors = {p.id: model.embed(p).mean for p in demo}
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
-    near = cosine(real.embed(mutant).mean, vectors["P69905"])
+    near = cosine(model.embed(mutant).mean, vectors["P69905"])
     far = max(cosine(vectors["P69905"], v) for name, v in vectors.items() if name != "P69905")
     assert near > 0.99 > far
 
 
-def test_attention_is_that_of_hugging_face_for_every_head(real: Esm2, proteins, network):
+def test_attention_is_that_of_hugging_face_for_every_head(model: Esm2, proteins, network):
     """Every map of every demo protein within 1e-5 of eager attention, before the cast."""
-    for protein, maps in zip(proteins, real.attention(proteins), strict=True):
+    for protein, maps in zip(proteins, model.attention(proteins), strict=True):
         with torch.no_grad():
             tokens = torch.from_numpy(encode(protein.sequence))[None]
             theirs = network(tokens, output_attentions=True).attentions

@@ -122,6 +122,7 @@ def test_parameters_and_clone(folder: str):
         "on_invalid": "error",
         "device": "cpu",
         "dtype": "float32",
+        "compiled": None,
     }
     fitted = embedder.fit(SEQUENCES)
     assert fitted is embedder

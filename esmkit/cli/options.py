@@ -47,7 +47,7 @@ class ModelChoice:
     name: str
     device: str
     dtype: str
-    compiled: bool
+    compiled: bool | None
 
     def load(self) -> "Esm2":
         """Load the model and print which weights it uses, whatever else is quiet."""
@@ -55,7 +55,7 @@ class ModelChoice:
 
         say = make_say(quiet=False)
         loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)
-        how = f"{self.dtype} on {loaded.device}{', compiled' * self.compiled}"
+        how = f"{self.dtype} on {loaded.device}{', compiled' * loaded.compiled}"
         say(f"model: {loaded.checkpoint}, {how}")
         return loaded
 
@@ -65,7 +65,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_choice(
-        *args: Any, model: str, device: str, dtype: str, compiled: bool, **rest: Any
+        *args: Any, model: str, device: str, dtype: str, compiled: bool | None, **rest: Any
     ) -> Any:
         return function(*args, model=ModelChoice(model, device, dtype, compiled), **rest)
 
@@ -73,10 +73,11 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="No progress and no report."),
         click.option(
-            "--compile",
+            "--compile/--no-compile",
             "compiled",
-            is_flag=True,
-            help="Compile attention for this CPU with its C compiler: faster, for long runs.",
+            default=None,
+            help="Compile attention for this CPU with its C compiler, once, or use PyTorch's.  "
+            "[default: compile where it can be]",
         ),
         click.option(
             "--dtype",

@@ -234,14 +234,25 @@ def open_part(folder: Folder, name: str) -> tuple[Part, Any]:
     OutputError
         If it is damaged, or not a part.
     """
-    _, parquet = import_pyarrow()
+    arrow, parquet = import_pyarrow()
     data = folder.read(name)
     with _damage(folder, name):
         table = parquet.read_table(io.BytesIO(data), page_checksum_verification=True)
+        _check_columns(arrow, table.schema)
         return Part(**json.loads(table.schema.metadata[_FACTS.encode()])), table
 
 
-BROKEN = (OSError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError)
+def _check_columns(arrow: Any, schema: Any) -> None:
+    """Refuse names and types that are not a part's: no checksum covers them."""
+    vector = schema.field("embedding").type
+    per = "residue" if "residue" in schema.names else "protein"
+    wanted = [*_columns(arrow, per), ("embedding", arrow.list_(arrow.float32(), vector.list_size))]
+    if not schema.remove_metadata().equals(arrow.schema(wanted)):
+        raise ValueError("its columns are not those of a part")
+
+
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError)
+BROKEN += (MemoryError,)
 """What pyarrow raises of a damaged file: its own errors are children of these."""
 
 

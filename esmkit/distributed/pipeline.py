@@ -26,7 +26,13 @@ from esmkit.distributed.storage import Folder, absolute, size_of
 from esmkit.distributed.worker import Embedder, Settings, identify, read_item
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.exports import import_pyarrow
-from esmkit.policies import MAX_RESIDUES, EmbedOptions, refuse_to_compile, resolve_layers
+from esmkit.policies import (
+    MAX_RESIDUES,
+    EmbedOptions,
+    can_be_compiled,
+    refuse_to_compile,
+    resolve_layers,
+)
 from esmkit.report import InputReport
 
 __all__ = ["embed_dataset"]
@@ -42,7 +48,7 @@ def embed_dataset(
     model: str | Path = "auto",
     device: str = "auto",
     dtype: str = "float32",
-    compiled: bool = False,
+    compiled: bool | None = None,
     workers: Workers = Workers(),  # noqa: B008 - frozen
     range_bytes: int | None = None,
     force: bool = False,
@@ -100,8 +106,9 @@ def embed_dataset(
         checkpoint = resolve(model, say=say)
         warn_if_not_original(checkpoint)
         pool = plan_workers(ray, workers, device, checkpoint.folder)
-        refuse_to_compile(compiled, pool.device, dtype)
-        say(f"model: {checkpoint}, {dtype} on {pool.device}{', compiled' * compiled}")
+        if compiled:
+            refuse_to_compile(pool.device, dtype)
+        say(f"model: {checkpoint}, {dtype} on {pool.device}{', compiled' if compiled else ''}")
         say(f"{pool.number} worker(s) of {pool.cpus} processor(s)" + _gpus(pool))
         config = read_config(checkpoint.folder)
         layers = resolve_layers(options.layers, config["num_hidden_layers"], checkpoint.name)
@@ -109,7 +116,7 @@ def embed_dataset(
         per_range = range_bytes or range_bytes_for(
             sum(sizes), pool, checkpoint.folder, len(layers) * config["hidden_size"], options.per
         )
-        fingerprint = _fingerprint(checkpoint, layers, options, pool, dtype, compiled)
+        fingerprint = _fingerprint(checkpoint, layers, options, pool, dtype)
         plan = begin(
             folder,
             Manifest(fingerprint, per_range, inputs),
@@ -182,7 +189,6 @@ def _fingerprint(
     options: EmbedOptions,
     pool: Pool,
     dtype: str,
-    compiled: bool,
 ) -> dict[str, Any]:
     """Return everything that the rows depend on, besides the input."""
     return {
@@ -197,7 +203,6 @@ def _fingerprint(
         "batch-tokens": options.batch_tokens,
         "dtype": dtype,
         "device": pool.device,
-        "compiled": compiled,
     }
 
 
@@ -208,10 +213,14 @@ def _facts(
     options: EmbedOptions,
     pool: Pool,
     dtype: str,
-    compiled: bool,
+    compiled: bool | None,
     command: str,
 ) -> dict[str, Any]:
-    """Return the provenance as the local engine writes it, as far as it is known beforehand."""
+    """Return the provenance as the local engine writes it, as far as it is known beforehand.
+
+    Whether attention was compiled may differ between machines; the footer of each part says it.
+    """
+    where_possible = can_be_compiled(pool.device, dtype) and "where possible"
     return {
         "task": "embed",
         "esmkit": __version__,
@@ -231,7 +240,7 @@ def _facts(
         "max_residues": MAX_RESIDUES,
         "dtype_model": dtype,
         "device": pool.device,
-        "compiled": compiled,
+        "compiled": where_possible if compiled is None else compiled,
         "engine": "ray",
         "command": command,
         "versions": {

@@ -60,8 +60,8 @@ class Settings:
     options : EmbedOptions
     provenance : str
         JSON for the footer of each part.
-    compiled : bool
-        Whether attention is compiled for the CPU of each machine.
+    compiled : bool, optional
+        Whether attention is compiled for the CPU of each machine; by default where it can be.
     """
 
     output: str
@@ -75,7 +75,7 @@ class Settings:
     width: int
     options: EmbedOptions
     provenance: str
-    compiled: bool = False
+    compiled: bool | None = None
 
 
 def identify(item: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +231,9 @@ class Embedder:
                 layers=settings.layers,
                 width=settings.width,
                 per=settings.options.per,
-                provenance=settings.provenance,
+                provenance=json.dumps(
+                    {**json.loads(settings.provenance), "compiled": model.compiled}
+                ),
             )
             self._folder.write(part_name(file, number), data)
             return part

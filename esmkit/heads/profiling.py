@@ -241,6 +241,9 @@ def profile(
     table = _effects_table(chosen, choice, measured, effects, random)
     provenance = {
         "checkpoint": model.checkpoint.to_dict(),
+        "dtype_model": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "compiled": model.compiled,
         "chains": measured.chains,
         "properties": names,
         "resamples": resamples,
