@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from esmkit.errors import OutputError
 if TYPE_CHECKING:
     from esmkit.store import WorkFolder
 
-__all__ = ["ShardReader", "numbers_in", "pack_shard", "read_shard"]
+__all__ = ["ShardPaths", "ShardReader", "numbers_in", "pack_shard", "read_shard"]
 
 OPEN_SHARDS = 16
 """Shards that a reader holds open: more than results that lie side by side are spread over."""
@@ -68,6 +68,57 @@ def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> list[memoryview | bytes]:
 
 WRONG = (ValueError, TypeError, LookupError, AttributeError)
 """What a damaged header leads to."""
+
+
+class ShardPaths(Mapping[int, Path]):
+    """Which shard holds the result of a number, in twelve bytes a number: there may be millions.
+
+    A dictionary takes a hundred.
+    """
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+        self._numbers = np.empty(0, np.int64)  # sorted
+        self._path_of = np.empty(0, np.int32)  # index into paths
+        self._new: list[NDArray[np.int64]] = []  # of the last paths, not sorted in yet
+
+    def add(self, numbers: Collection[int], path: Path) -> None:
+        """Take the numbers of one shard; what another shard held under them is forgotten."""
+        self._paths.append(path)
+        self._new.append(np.fromiter(numbers, np.int64, len(numbers)))
+
+    def _sort_in(self) -> None:
+        if not self._new:
+            return
+        first = len(self._paths) - len(self._new)
+        numbers = np.concatenate([self._numbers, *self._new])
+        sizes = [len(new) for new in self._new]
+        path_of = np.repeat(np.arange(first, len(self._paths), dtype=np.int32), sizes)
+        path_of = np.concatenate([self._path_of, path_of])
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+        last = np.append(numbers[1:] != numbers[:-1], [True] * bool(len(numbers)))
+        self._numbers, self._path_of = numbers[last], path_of[order][last]
+        self._new = []
+
+    def __getitem__(self, number: int) -> Path:
+        self._sort_in()
+        place = int(np.searchsorted(self._numbers, number))
+        if place == len(self._numbers) or self._numbers[place] != number:
+            raise KeyError(number)
+        return self._paths[self._path_of[place]]
+
+    def __iter__(self) -> Iterator[int]:
+        self._sort_in()
+        return map(int, self._numbers)
+
+    def __len__(self) -> int:
+        self._sort_in()
+        return len(self._numbers)
+
+    def paths(self) -> list[Path]:
+        """Return every shard, whether or not another has taken its numbers."""
+        return list(self._paths)
 
 
 class ShardReader(AbstractContextManager["ShardReader"]):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from esmkit.differences import change
 from esmkit.disk import check_output, delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
-from esmkit.shards import ShardReader, numbers_in, pack_shard, read_shard
+from esmkit.shards import ShardPaths, ShardReader, numbers_in, pack_shard, read_shard
 
 __all__ = [
     "ShardReader",
@@ -81,7 +81,7 @@ class WorkFolder:
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._lock = _take_lock(output)
-        self.shard_of: dict[int, Path] = {}
+        self.shard_of = ShardPaths()
         self._next = 0
         try:
             with disk_errors(self.folder):
@@ -146,7 +146,7 @@ class WorkFolder:
                 path.unlink()
                 self.damaged += 1
                 continue
-            self.shard_of.update(dict.fromkeys(numbers, path))
+            self.shard_of.add(numbers, path)
 
     def ways(self, another: str | None = None) -> set[str]:
         """Return in which ways the results here were computed; ``another`` is added for good."""
@@ -167,7 +167,7 @@ class WorkFolder:
         with disk_errors(self.folder):
             write_durably(path, *pack_shard(arrays))
         self._next += 1
-        self.shard_of.update(dict.fromkeys(arrays, path))
+        self.shard_of.add(arrays, path)
 
     def temporary(self) -> Path:
         """Return the path, inside the folder, at which to write the output."""
@@ -255,7 +255,7 @@ class WorkFolder:
         write_durably(self.folder / FINISHING, json.dumps(facts).encode())
 
     def _drop_shards(self) -> None:
-        for path in set(self.shard_of.values()):
+        for path in self.shard_of.paths():
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:

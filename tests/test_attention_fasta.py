@@ -238,7 +238,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
     def full(descriptor: int) -> None:
         nonlocal count
         count += 1
-        if count > 8:
+        if count > 10:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 

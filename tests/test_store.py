@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from esmkit import disk
 from esmkit.errors import OutputError, ResumeError
+from esmkit.shards import ShardPaths
 from esmkit.store import (
     ShardReader,
     WorkFolder,
@@ -57,6 +58,27 @@ def test_shards_come_back_after_a_kill(output: Path, open_work):
             np.testing.assert_array_equal(reader[number], arrays(number)[number])
     again.write(arrays(3))
     assert sorted(again.shard_of) == [0, 1, 2, 3]
+
+
+def test_paths_of_shards_are_those_of_a_dictionary():
+    """Numbers far apart, some twice, looked up between the shards."""
+    random = np.random.default_rng(0)
+    known: dict[int, Path] = {}
+    paths = ShardPaths()
+    assert paths == {}
+    for shard in range(40):
+        numbers = random.integers(0, [200, 10**15][shard % 2], random.integers(0, 30)).tolist()
+        numbers = list(dict.fromkeys(numbers))
+        path = Path(f"{shard}")
+        paths.add(numbers, path)
+        known.update(dict.fromkeys(numbers, path))
+        if shard % 3 == 0:
+            assert paths == known
+            assert list(paths) == sorted(known)
+            assert len(paths) == len(known)
+        for number in (*known, 17, 201, -1, 2**62):
+            assert paths.get(number) == known.get(number)
+    assert paths.paths() == [Path(f"{shard}") for shard in range(40)]
 
 
 def test_no_temporary_file_is_taken_for_a_shard(output: Path, open_work):
