@@ -200,7 +200,7 @@ def _compile(command: list[str], library: Path) -> None:
 def _try(library: Path, compiler: str) -> None:
     """Load a library and compute with it in another process, which it may end."""
     trial = "import sys; from esmkit.compiled import try_library; try_library(sys.argv[1])"
-    command = [sys.executable, "-c", trial, str(library)]
+    command = [sys.executable or "python3", "-c", trial, str(library)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     how = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment}
     try:
