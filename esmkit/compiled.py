@@ -33,8 +33,7 @@ __all__ = ["Attend", "compile_attention", "is_compiled_unasked", "why_not_compil
 
 SOURCE = Path(__file__).with_name("attention.c")
 
-FLAGS = ["-O3", "-march=native", "-fno-fast-math", "-ffp-contract=fast"]
-FLAGS += ["-fopenmp", "-fPIC", "-shared"]
+FLAGS = shlex.split("-O3 -march=native -fno-fast-math -ffp-contract=fast -fopenmp -fPIC -shared")
 """``fast`` contraction joins a product and a sum into one rounding; nothing else about floats is
 loosened."""
 
@@ -237,10 +236,8 @@ def _load(library: Path) -> Attend:
     # PyTorch has loaded its OpenMP already, and this finds the same: one pool of threads for both
     try:
         function = ctypes.CDLL(str(library)).esmkit_attention
-    except (
-        OSError,
-        AttributeError,
-    ) as error:  # no OpenMP at run time, or nothing is run from there
+    # No OpenMP at run time, a folder that nothing is run from, or no function of that name
+    except (OSError, AttributeError) as error:
         raise OptionError(
             f"--compile cannot load what it compiled ({error}); name another compiler in the environment "
             "variable CC, set ESMKIT_CACHE to a folder that programs run from, or leave --compile out"
@@ -289,9 +286,8 @@ def _difference(attend: Attend) -> float:
         random = torch.Generator().manual_seed(0)
         for width, turns in ((16, True), (16, False), (24, True), (64, False)):
             shape = (3, starts[-1], heads, width)
-            query, key, value = torch.randn(shape, generator=random, dtype=torch.float32).transpose(
-                1, 2
-            )
+            drawn = torch.randn(shape, generator=random, dtype=torch.float32)
+            query, key, value = drawn.transpose(1, 2)
             query = 3 * query
             angles = torch.rand(starts[-1], width // 2, generator=random, dtype=torch.float32)
             rotary = ((6 * angles).cos().repeat(1, 2), (6 * angles).sin().repeat(1, 2))

@@ -347,8 +347,8 @@ def load(
     dtype : {'float32', 'bfloat16', 'float16'}
         Of weights and activations.
     compiled : bool, optional
-        Compile attention for this CPU, which takes a C compiler and, once, a second: nearly twice as
-        fast as PyTorch's, and different by rounding. By default where it can be: in float32 on a
+        Compile attention for this CPU, which takes a C compiler and, once, some seconds: about twice
+        as fast as PyTorch's, and different by rounding. By default where it can be: in float32 on a
         CPU, on Linux, if there is a compiler.
     say : callable
         Told of downloads, and why attention could not be compiled, one sentence each.
@@ -377,7 +377,10 @@ def load(
         reason = why_not_compiled()
         compiled = reason is None
         if reason is not None:
-            say(f"attention is PyTorch's, not compiled for this CPU: {reason}")
+            say(
+                f"attention is PyTorch's, not compiled for this CPU: {reason}; all works, more "
+                "slowly (--compile says what to do about it, --no-compile silences this)"
+            )
     network, has_contact_head = load_network(checkpoint)
     return Esm2(
         network,

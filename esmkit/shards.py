@@ -73,7 +73,7 @@ WRONG = (ValueError, TypeError, LookupError, AttributeError)
 class ShardPaths(Mapping[int, Path]):
     """Which shard holds the result of a number, in twelve bytes a number: there may be millions.
 
-    A dictionary takes a hundred.
+    A dictionary takes some 65.
     """
 
     def __init__(self) -> None:

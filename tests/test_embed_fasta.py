@@ -272,6 +272,21 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
     monkeypatch.setattr(WorkFolder, "write", counted)
 
 
+def die_after(
+    shards: int,
+    monkeypatch: pytest.MonkeyPatch,
+    model: Esm2,
+    fasta: Path,
+    output: Path,
+    options: EmbedOptions,
+) -> None:
+    """Embed until so many shards are written."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, shards)
+        with pytest.raises(_Stop):
+            embed_file(model, [fasta], output, options)
+
+
 @pytest.mark.parametrize("shards", [0, 1, 3])
 @pytest.mark.parametrize("per", ["protein", "residue"])
 def test_resume_gives_the_same_bytes_and_computes_only_the_rest(
@@ -279,10 +294,7 @@ def test_resume_gives_the_same_bytes_and_computes_only_the_rest(
 ):
     options = EmbedOptions(per=per, batch_tokens=64)
     embed_file(tiny, [fasta], tmp_path / "whole.h5", options)
-    with monkeypatch.context() as patch:
-        stop_after(patch, shards)
-        with pytest.raises(_Stop):
-            embed_file(tiny, [fasta], tmp_path / "cut.h5", options)
+    die_after(shards, monkeypatch, tiny, fasta, tmp_path / "cut.h5", options)
     assert not (tmp_path / "cut.h5").exists()
     assert len(list((tmp_path / "cut.h5.work").glob("*.safetensors"))) == shards
     for thread in threading.enumerate():  # those of the run that died count no more passes
@@ -311,10 +323,7 @@ def test_work_goes_on_where_attention_is_another(
         pytest.skip("there is no C compiler here")
     options = EmbedOptions(batch_tokens=64)
     embed_file(tiny, [fasta], tmp_path / "whole.h5", options)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(_Stop):
-            embed_file(tiny, [fasta], tmp_path / "cut.h5", options)
+    die_after(2, monkeypatch, tiny, fasta, tmp_path / "cut.h5", options)
     said: list[str] = []
     other = load(tiny_folder, "cpu", compiled=False)
     embed_file(other, [fasta], tmp_path / "cut.h5", options, say=said.append)
@@ -329,10 +338,7 @@ def test_work_goes_on_where_attention_is_another(
 def test_damaged_shard_is_computed_anew(tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch):
     options = EmbedOptions(batch_tokens=64)
     embed_file(tiny, [fasta], tmp_path / "whole.h5", options)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(_Stop):
-            embed_file(tiny, [fasta], tmp_path / "cut.h5", options)
+    die_after(2, monkeypatch, tiny, fasta, tmp_path / "cut.h5", options)
     shard = min((tmp_path / "cut.h5.work").glob("*.safetensors"))
     data = bytearray(shard.read_bytes())
     data[-1] ^= 0x80
@@ -344,10 +350,7 @@ def test_damaged_shard_is_computed_anew(tiny: Esm2, fasta: Path, tmp_path: Path,
 
 
 def test_work_of_other_options_is_refused(tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 1)
-        with pytest.raises(_Stop):
-            embed_file(tiny, [fasta], tmp_path / "o.h5", EmbedOptions(batch_tokens=64))
+    die_after(1, monkeypatch, tiny, fasta, tmp_path / "o.h5", EmbedOptions(batch_tokens=64))
     other = EmbedOptions(batch_tokens=64, layers=(0,))
     with pytest.raises(ResumeError, match=r"layers was \[2\], now \[0\]"):
         embed_file(tiny, [fasta], tmp_path / "o.h5", other)

@@ -76,7 +76,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--compile/--no-compile",
             "compiled",
             default=None,
-            help="Compile attention for this CPU with its C compiler, once, or use PyTorch's.  "
+            help="Compile attention for this CPU with its C compiler, once, or use PyTorch's. "
             "[default: compile where it can be]",
         ),
         click.option(

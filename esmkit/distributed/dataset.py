@@ -251,8 +251,10 @@ def _check_columns(arrow: Any, schema: Any) -> None:
         raise ValueError("its columns are not those of a part")
 
 
-BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError)
-BROKEN += (MemoryError,)
+BROKEN = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RuntimeError, MemoryError),
+)
 """What pyarrow raises of a damaged file: its own errors are children of these."""
 
 
