@@ -17,6 +17,7 @@ from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences import Protein
 from esmkit.store import ShardReader, disk_errors
 from esmkit.tables import open_table
+from esmkit.text import readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
@@ -25,41 +26,10 @@ if TYPE_CHECKING:
     from esmkit.attention import Piece
     from esmkit.model import Esm2
 
-__all__ = ["MAX_BYTES", "attention_file", "parse_bytes", "readable_bytes"]
+__all__ = ["MAX_BYTES", "attention_file"]
 
 MAX_BYTES = 10 * 10**9
 """Maps larger than this, before compression, are not written without being asked twice."""
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-def parse_bytes(text: str) -> int:
-    """Return a number of bytes from text such as ``500M``, ``10GB`` or ``2e9``.
-
-    >>> parse_bytes("10GB")
-    10000000000
-    """
-    upper = text.strip().upper().removesuffix("B").strip()
-    unit = upper[-1:] if upper[-1:] in _UNITS else ""
-    try:
-        count = float(upper.removesuffix(unit)) * _UNITS[unit]
-    except ValueError:
-        count = -1.0
-    if not 0 <= count < float("inf"):
-        raise OptionError(f"a size is a number of bytes such as 500M or 10G, not {text!r}")
-    return int(count)
-
-
-def readable_bytes(count: int) -> str:
-    """Return a number of bytes for people.
-
-    >>> readable_bytes(13_400_000)
-    '13.4 MB'
-    """
-    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
-        if count >= 10**power:
-            return f"{count / 10**power:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def attention_file(

@@ -1,9 +1,8 @@
 """The input report: everything that was done to the records of an input."""
 
-import unicodedata
 from dataclasses import dataclass, field
 
-__all__ = ["InputReport", "note", "shorten", "visible", "visible_lines"]
+__all__ = ["InputReport", "note"]
 
 MAX_HEADER_BYTES = 32_768
 """Longer headers are cut: 64 KiB is what other programs' HDF5 attributes can hold."""
@@ -13,10 +12,6 @@ ODD_BYTE = "\N{REPLACEMENT CHARACTER}"
 
 LISTED_EXAMPLES = 200
 """How many records a report lists by name for each kind of change; the count is always exact."""
-
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories without a sign of their own: controls, formats (bidirectional ones among
-them), lone surrogates, private and unassigned characters, separators of lines."""
 
 
 @dataclass
@@ -93,29 +88,3 @@ def note(names: list[str], text: str) -> None:
     """Add an example to a list, unless it has enough."""
     if len(names) < LISTED_EXAMPLES:
         names.append(text)
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """Cut a text that would make a message unreadable."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def visible(text: str) -> str:
-    r"""Return text with every character that cannot be seen written as its number.
-
-    Bidirectional controls would turn the words around them, a line break end a label, and a zero
-    width space make two names look like one.
-
-    >>> visible("a\u202eb")
-    'a[U+202E]b'
-    """
-    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
-
-
-def visible_lines(text: str) -> str:
-    """Return text of several lines for a terminal: what :func:`visible` does, to each of them.
-
-    Names come from files, and a terminal obeys what it is sent: an escape sequence in a name could
-    clear the screen, change its title, or write a line that looks like the program's own.
-    """
-    return "\n".join(map(visible, text.split("\n")))

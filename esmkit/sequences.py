@@ -13,7 +13,8 @@ from typing import Literal
 
 from esmkit.errors import InputError, OptionError
 from esmkit.fasta import LONGEST_PROTEIN, fasta_records
-from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note, shorten, visible
+from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note
+from esmkit.text import shorten, visible
 
 __all__ = [
     "AMINO_ACIDS",

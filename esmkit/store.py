@@ -15,21 +15,11 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from esmkit.differences import change
-from esmkit.disk import check_output, delete, disk_errors, sync, sync_folder, write_durably
+from esmkit.disk import delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
-from esmkit.shards import ShardPaths, ShardReader, numbers_in, pack_shard, read_shard
+from esmkit.shards import ShardPaths, numbers_in, pack_shard
 
-__all__ = [
-    "ShardReader",
-    "WorkFolder",
-    "check_output",
-    "disk_errors",
-    "finished_by_killed_run",
-    "read_shard",
-    "tidy_up",
-    "was_finishing",
-    "write_durably",
-]
+__all__ = ["WorkFolder", "finished_by_killed_run", "tidy_up", "was_finishing"]
 
 FINGERPRINT = "fingerprint.json"
 

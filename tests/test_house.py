@@ -118,7 +118,7 @@ def test_imports_go_one_way(name: str):
 
 def test_the_check_sees_imports_of_every_kind(tmp_path: Path):
     code = """if True:
-        import esmkit.report
+        import esmkit.text
         from esmkit import plots
         from esmkit.errors import InputError
         def f():
@@ -128,7 +128,7 @@ def test_the_check_sees_imports_of_every_kind(tmp_path: Path):
     """
     (tmp_path / "module.py").write_text(code)
     seen = arrows(tmp_path / "module.py")
-    assert {"report", "plots", "errors", "heads.labels", "structure.record"} <= seen
+    assert {"text", "plots", "errors", "heads.labels", "structure.record"} <= seen
 
 
 UPSTREAM_NAMES = ("word_embeddings", "attention.self", "emb_layer_norm_after", "q_proj")

@@ -15,7 +15,8 @@ from PIL import Image
 from esmkit import plots
 from esmkit.errors import OptionError
 from esmkit.heads.statistics import benjamini_hochberg
-from esmkit.plots.profiles import family, percent, signed, specialisation, visible_effects
+from esmkit.plots.profiles import family, specialisation, visible_effects
+from esmkit.text import percent, signed
 
 NAME = "long-range contact"
 HOSTILE = "<b>$x_1$|[a](b)\n</b>"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from esmkit.errors import CheckpointError
-from esmkit.report import shorten
+from esmkit.text import shorten
 
 __all__ = ["encoder_options", "read_config", "read_json", "refuse_packed", "weight_files"]
 

@@ -68,7 +68,7 @@ def main() -> NoReturn:
 
 def _run() -> None:
     from esmkit.errors import EsmkitError
-    from esmkit.report import shorten, visible, visible_lines
+    from esmkit.text import shorten, visible, visible_lines
 
     try:
         cli.main(prog_name="esmkit", standalone_mode=False)
@@ -99,6 +99,6 @@ def _run() -> None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    from esmkit.report import visible_lines
+    from esmkit.text import visible_lines
 
     click.echo(f"esmkit: warning: {visible_lines(str(message))}", err=True)

@@ -118,10 +118,11 @@ def command(
       import esmkit
       esmkit.read("seqs.attention.h5")["P69905"]["L5H4"]
     """
-    from esmkit.attention_fasta import attention_file, parse_bytes
+    from esmkit.attention_fasta import attention_file
     from esmkit.figures import check_folder
     from esmkit.policies import REDUCTIONS, AttentionOptions
     from esmkit.store import was_finishing
+    from esmkit.text import parse_bytes
 
     say = make_say(quiet)
     sources, plot = _sources(fasta, plot, say=make_say(quiet=False))

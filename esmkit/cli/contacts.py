@@ -22,7 +22,7 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
-from esmkit.report import visible_lines
+from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
@@ -227,8 +227,8 @@ def predict(
       esmkit contacts --structure 1ubi.pdb:A --plot
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
-    from esmkit.attention_fasta import parse_bytes
     from esmkit.contacts.workflow import predict_to_files, read_chains, sources_or_structures
+    from esmkit.text import parse_bytes
 
     say = make_say(quiet)
     if plot and Path(plot).is_file():  # --plot seqs.fasta, read as it is meant

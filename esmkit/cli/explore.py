@@ -78,8 +78,8 @@ def command(
       import esmkit
       esmkit.explore(esmkit.load(), esmkit.data.demo_proteins()[0])
     """
-    from esmkit.attention_fasta import parse_bytes
     from esmkit.explorer.workflow import explore_to_files
+    from esmkit.text import parse_bytes
 
     say = make_say(quiet)
     if not fasta and structure is None:

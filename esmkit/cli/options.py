@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from esmkit.report import visible
+from esmkit.text import visible
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2

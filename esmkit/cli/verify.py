@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from esmkit.cli.options import PATH, ModelChoice, make_say, model_options
-from esmkit.report import visible_lines
+from esmkit.text import visible_lines
 
 __all__ = ["command"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import make_say
-from esmkit.report import visible
+from esmkit.text import visible
 
 __all__ = ["command"]
 

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.attention_fasta import MAX_BYTES, readable_bytes
+from esmkit.attention_fasta import MAX_BYTES
 from esmkit.errors import OptionError
 from esmkit.exports import open_writer, spreadsheet_text
 from esmkit.inputs import InputIndex
@@ -15,6 +15,7 @@ from esmkit.policies import MAX_RESIDUES, AttentionOptions, Long
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences import OnInvalid, Protein
 from esmkit.store import ShardReader, disk_errors
+from esmkit.text import readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:

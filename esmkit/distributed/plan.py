@@ -21,7 +21,7 @@ from esmkit.distributed.dataset import (
 from esmkit.distributed.ranges import count_ranges
 from esmkit.distributed.storage import Folder
 from esmkit.errors import OutputError, ResumeError
-from esmkit.report import shorten
+from esmkit.text import shorten
 
 __all__ = ["Failures", "Plan", "begin", "range_bytes_for"]
 

@@ -4,9 +4,9 @@ import json
 import math
 from typing import Any
 
-from esmkit.report import visible
+from esmkit.text import visible
 
-__all__ = ["json_for_script", "visible"]
+__all__ = ["json_for_script"]
 
 
 def json_for_script(value: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from esmkit.heads.labels import Rules
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.profiles import percent, signed
+from esmkit.text import percent, signed
 
 if TYPE_CHECKING:
     from esmkit.heads.result import HeadProfile

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from esmkit import plots
 from esmkit.errors import OptionError
 from esmkit.maps import AttentionMaps
-from esmkit.plots.profiles import offset_columns, percent, signed
+from esmkit.plots.profiles import offset_columns
+from esmkit.text import percent, signed
 
 if TYPE_CHECKING:
     import pandas

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from esmkit.model import Esm2
     from esmkit.structure import Structure
 
-__all__ = ["HeadProfile", "profile"]
+__all__ = ["profile"]
 
 Array = NDArray[np.float64]
 

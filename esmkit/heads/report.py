@@ -24,9 +24,10 @@ from esmkit.heads.pages import (
     to_markdown,
 )
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.profiles import FAMILIES, family, kinds_of, signed, specialisation
+from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
 from esmkit.store import disk_errors, write_durably
 from esmkit.tables import open_table, without_formulas
+from esmkit.text import signed
 
 if TYPE_CHECKING:
     import pandas

@@ -30,10 +30,9 @@ from esmkit.plots.profiles import (
     of_property,
     offset_columns,
     one_line,
-    percent,
-    signed,
     source,
 )
+from esmkit.text import percent, signed
 
 if TYPE_CHECKING:
     from esmkit.heads.result import HeadProfile

@@ -24,8 +24,6 @@ __all__ = [
     "of_property",
     "offset_columns",
     "one_line",
-    "percent",
-    "signed",
     "source",
     "specialisation",
     "visible_effects",
@@ -133,28 +131,6 @@ def source(profile: "HeadProfile") -> str:
     chains = len(profile.provenance["chains"])
     name = one_line(profile.provenance["checkpoint"]["name"])
     return f"{name} · {chains:,} chain{'s' * (chains != 1)}"
-
-
-def percent(share: float, digits: int = 2) -> str:
-    """Return a share with that many significant digits, so that a small one is not 0.
-
-    >>> percent(0.0378), percent(0.00038), percent(0.31), percent(0.0)
-    ('3.8%', '0.038%', '31%', '0%')
-    """
-    if not share:
-        return "0%"
-    places = max(0, digits - 1 - int(np.floor(np.log10(abs(100 * share)))))
-    return f"{100 * share:.{min(places, 6)}f}%"
-
-
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, or 0 without one.
-
-    >>> signed(1.25, 1), signed(-0.01, 1)
-    ('+1.2', '0.0')
-    """
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text
 
 
 def one_line(text: str) -> str:

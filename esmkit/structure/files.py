@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esmkit.errors import InputError
-from esmkit.fasta import open_text
-from esmkit.report import shorten
+from esmkit.text import open_text, shorten
 
 if TYPE_CHECKING:
     from Bio.PDB.Chain import Chain as BioChain

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from esmkit.errors import OptionError
-from esmkit.report import visible
 from esmkit.sequences import Protein
 from esmkit.structure import secondary
+from esmkit.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from esmkit.alphabet import decode, encode
 from esmkit.data import demo_fasta
 from esmkit.errors import InputError
-from esmkit.fasta import fasta_records, open_text
+from esmkit.fasta import fasta_records
 from esmkit.inputs import InputIndex
-from esmkit.report import InputReport, visible
+from esmkit.report import InputReport
 from esmkit.sequences import ALLOWED_LETTERS, OnInvalid, clean_sequence, read_fasta
+from esmkit.text import open_text, visible
 
 CORPUS = Path(__file__).parent / "corpus"
 REAL = demo_fasta().read_bytes()[:3_000]

@@ -1,0 +1,179 @@
+"""Text from files and for people: opening files, sizes, percentages, what a terminal may show."""
+
+import contextlib
+import gzip
+import io
+import math
+import sys
+import unicodedata
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from esmkit.errors import InputError, OptionError
+
+__all__ = [
+    "open_text",
+    "parse_bytes",
+    "percent",
+    "readable_bytes",
+    "shorten",
+    "signed",
+    "visible",
+    "visible_lines",
+]
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_bytes(text: str) -> int:
+    """Return a number of bytes from text such as ``500M``, ``10GB`` or ``2e9``.
+
+    >>> parse_bytes("10GB")
+    10000000000
+    """
+    upper = text.strip().upper().removesuffix("B").strip()
+    unit = upper[-1:] if upper[-1:] in _UNITS else ""
+    try:
+        count = float(upper.removesuffix(unit)) * _UNITS[unit]
+    except ValueError:
+        count = -1.0
+    if not 0 <= count < float("inf"):
+        raise OptionError(f"a size is a number of bytes such as 500M or 10G, not {text!r}")
+    return int(count)
+
+
+def readable_bytes(count: int) -> str:
+    """Return a number of bytes for people.
+
+    >>> readable_bytes(13_400_000)
+    '13.4 MB'
+    """
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} bytes"
+
+
+_MAGIC_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+_MAGIC_OF_OTHER_ARCHIVES = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x89HDF": "HDF5",
+}
+
+
+@contextlib.contextmanager
+def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -> Iterator[IO[str]]:
+    """Open a file, plain or gzip, or standard input (``-``), as UTF-8 text.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file, or ``-``.
+    kind, example : str
+        What the file should be and what such a file is called, for the messages.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is a folder, is compressed in another way, is damaged or cannot be
+        read.
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    with contextlib.ExitStack() as stack:
+        if str(path) == "-":
+            raw = sys.stdin.buffer
+        else:
+            try:
+                raw = stack.enter_context(Path(path).open("rb"))
+            except FileNotFoundError:
+                raise InputError(f"there is no file {name!r}; check the path") from None
+            except IsADirectoryError:
+                raise InputError(
+                    f"{name!r} is a folder; name the {kind} files in it, such as {name}/{example}"
+                ) from None
+            except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+                why = getattr(error, "strerror", None) or error
+                raise InputError(f"cannot read {name!r}: {why}") from None
+        try:
+            buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+            head = buffered.peek(8)
+            for magic, other in _MAGIC_OF_OTHER_ARCHIVES.items():
+                if head.startswith(magic):
+                    raise InputError(
+                        f"{name!r} is {other} data; give plain {kind} text or {kind} packed with gzip"
+                    )
+            if head.startswith(_MAGIC_OF_UTF16):
+                raise InputError(f"{name!r} is UTF-16 text; save it again as UTF-8")
+            plain = gzip.GzipFile(fileobj=buffered) if head.startswith(b"\x1f\x8b") else buffered
+            text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
+            try:
+                yield text
+            finally:
+                with contextlib.suppress(ValueError, OSError):
+                    text.detach()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"{name!r} is a damaged gzip file ({error}); copy or download it again"
+            ) from None
+        except OSError as error:  # a disk or a network share that fails half-way
+            raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share with that many significant digits, so that a small one is not 0.
+
+    >>> percent(0.0378), percent(0.00038), percent(0.31), percent(0.0)
+    ('3.8%', '0.038%', '31%', '0%')
+    """
+    if not share:
+        return "0%"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(100 * share))))
+    return f"{100 * share:.{min(places, 6)}f}%"
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign, or 0 without one.
+
+    >>> signed(1.25, 1), signed(-0.01, 1)
+    ('+1.2', '0.0')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories without a sign of their own: controls, formats (bidirectional ones among
+them), lone surrogates, private and unassigned characters, separators of lines."""
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Cut a text that would make a message unreadable."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def visible(text: str) -> str:
+    r"""Return text with every character that cannot be seen written as its number.
+
+    Bidirectional controls would turn the words around them, a line break end a label, and a zero
+    width space make two names look like one.
+
+    >>> visible("a\u202eb")
+    'a[U+202E]b'
+    """
+    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return text of several lines for a terminal: what :func:`visible` does, to each of them.
+
+    Names come from files, and a terminal obeys what it is sent: an escape sequence in a name could
+    clear the screen, change its title, or write a line that looks like the program's own.
+    """
+    return "\n".join(map(visible, text.split("\n")))
