@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.harness import run_in_turn, table
 from esmkit.data import demo_proteins
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 LENGTHS = (100, 300, 1000)
 

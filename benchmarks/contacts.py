@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.harness import run_in_turn, table
 from esmkit.data import demo_proteins, ts50
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 
 def proteins(which: str) -> list[Protein]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import exported, others
-from esmkit.sequences import Protein, read_fasta
+from esmkit.sequences.proteins import Protein, read_fasta
 
 OUTPUT = "out.npz"
 
@@ -147,9 +147,9 @@ def floor(folder: Path, fasta: str) -> Work:
 
     import esmkit
     from esmkit import kernels
-    from esmkit.alphabet import encode
     from esmkit.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
     from esmkit.policies import EmbedOptions
+    from esmkit.sequences.tokens import encode
     from esmkit.workers import side_by_side
 
     model = esmkit.load()

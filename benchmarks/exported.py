@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import THREADS
-from esmkit.alphabet import encode
 from esmkit.checkpoints import resolve
 from esmkit.checkpoints.fetch import cache_folder
-from esmkit.sequences import Protein, read_fasta
+from esmkit.sequences.proteins import Protein, read_fasta
+from esmkit.sequences.tokens import encode
 
 BATCH_TOKENS = 1024
 """Padded tokens in a batch."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from esmkit.errors import MissingDependencyError
-from esmkit.sequences import Protein, read_fasta
+from esmkit.sequences.proteins import Protein, read_fasta
 
 FILE = "tests/data/seqs/938293.PRJEB85.HG003687.faa"
 MOST_RESIDUES = 1022

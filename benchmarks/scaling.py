@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.harness import Result, ratios, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 COUNTS = (1_000, 10_000, 100_000)
 LENGTHS = (128, 256, 512, 1_024, 2_048, 4_096)
@@ -88,8 +88,8 @@ def _hugging_face(residues: int, attention: str) -> Work:
     import torch
     from transformers import EsmModel
 
-    from esmkit.alphabet import encode
     from esmkit.checkpoints import resolve
+    from esmkit.sequences.tokens import encode
 
     network = EsmModel.from_pretrained(
         resolve("auto").folder, add_pooling_layer=False, attn_implementation=attention

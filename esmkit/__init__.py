@@ -15,7 +15,6 @@ from esmkit._version import __version__
 
 if TYPE_CHECKING:
     from esmkit import (
-        alphabet,
         blueprint,
         contacts,
         data,
@@ -41,7 +40,8 @@ if TYPE_CHECKING:
     from esmkit.model import Esm2, load
     from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
-    from esmkit.sequences import Protein, read_fasta
+    from esmkit.sequences import tokens as alphabet
+    from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure import Structure, read_structure, read_structures
 
 __all__ = [
@@ -89,7 +89,7 @@ _HOME = {
     "Esm2": "esmkit.model",
     "EsmkitError": "esmkit.errors",
     "Explorer": "esmkit.explorer.page",
-    "Protein": "esmkit.sequences",
+    "Protein": "esmkit.sequences.proteins",
     "Structure": "esmkit.structure",
     "ContactHead": "esmkit.contacts.head",
     "ContactMap": "esmkit.contacts.result",
@@ -99,7 +99,7 @@ _HOME = {
     "explore": "esmkit.explorer.gather",
     "load": "esmkit.model",
     "read": "esmkit.reading",
-    "read_fasta": "esmkit.sequences",
+    "read_fasta": "esmkit.sequences.proteins",
     "read_structure": "esmkit.structure",
     "read_structures": "esmkit.structure",
 }

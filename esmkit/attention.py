@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit import packing
-from esmkit.alphabet import SPECIALS, encode
 from esmkit.errors import InputError, NonFiniteError
 from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
 from esmkit.model import Esm2
-from esmkit.policies import AttentionOptions, Long, cut_into_pieces
-from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.policies import AttentionOptions
+from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.sequences.tokens import SPECIALS, encode
+from esmkit.sequences.windows import Long, cut_into_pieces
 
 __all__ = ["Assembly", "Piece", "attention", "compute"]
 

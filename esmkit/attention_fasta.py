@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from esmkit.errors import OptionError
 from esmkit.exports import import_pyarrow
-from esmkit.inputs import InputIndex
 from esmkit.maps import HeadChoice, choose_heads
 from esmkit.maps_file import AttentionWriter, Block, decode_block
-from esmkit.policies import MAX_RESIDUES, AttentionOptions, columns_of, windows
+from esmkit.policies import AttentionOptions, columns_of
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
-from esmkit.sequences import Protein
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.windows import MAX_RESIDUES, windows
 from esmkit.store import ShardReader, disk_errors
 from esmkit.tables import open_table
 from esmkit.text import readable_bytes

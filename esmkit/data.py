@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from esmkit.sequences import Protein, read_fasta
+from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.structure import Structure, read_structure, read_structures
 
 __all__ = [

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit import packing
-from esmkit.alphabet import SPECIALS, encode
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2
-from esmkit.policies import EmbedOptions, Long, cut_into_pieces, tokens_of
-from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.policies import EmbedOptions
+from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.sequences.tokens import SPECIALS, encode
+from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
 from esmkit.workers import side_by_side
 
 __all__ = ["Embedding", "compute", "embed"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from esmkit.disk import SteadyFile
 from esmkit.errors import MissingDependencyError, OptionError
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 __all__ = [
     "FORMATS",

@@ -22,7 +22,7 @@ from esmkit.disk import SteadyFile
 from esmkit.errors import OutputError
 from esmkit.exports import PROVENANCE, dataset_key, protein_id
 from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 __all__ = ["AttentionFile", "AttentionWriter", "Block", "chunk_rows", "decode_block"]
 

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from transformers import EsmModel
 
 from esmkit import packed_attention, packing
-from esmkit.alphabet import MASK, TOKENS
 from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.compiled import is_compiled_unasked, why_not_compiled
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.kernels import filled_up, speed_up
 from esmkit.network import load_network
 from esmkit.policies import can_be_compiled, refuse_to_compile, resolve_layers
+from esmkit.sequences.tokens import MASK, TOKENS
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactMap
     from esmkit.embed import Embedding
     from esmkit.maps import AttentionMaps
-    from esmkit.sequences import Protein
+    from esmkit.sequences.proteins import Protein
 
 __all__ = ["DTYPES", "Esm2", "load"]
 
@@ -178,7 +178,7 @@ class Esm2:
         """
         if int(pack.ids.min()) < 0 or int(pack.ids.max()) >= len(TOKENS):
             raise InputError(
-                f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.alphabet.encode"
+                f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.sequences.tokens.encode"
             )
         implementation = self.network.config._attn_implementation
         if implementation != self._attention:
@@ -248,7 +248,7 @@ class Esm2:
         Parameters
         ----------
         tokens : sequence of B int64 arrays, shape (T_b,)
-            From :func:`esmkit.alphabet.encode`.
+            From :func:`esmkit.sequences.tokens.encode`.
         layers : sequence of int, or 'all'
             L numbers from 0..N, or negatives.
 

@@ -100,7 +100,7 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
     Parameters
     ----------
     sequences : sequence of B int64 arrays, shape (T_b,)
-        Token ids with BOS and EOS, as :func:`esmkit.alphabet.encode` makes them.
+        Token ids with BOS and EOS, as :func:`esmkit.sequences.tokens.encode` makes them.
     device : torch.device
         Where the pack should live.
 

@@ -5,40 +5,28 @@ Nothing here needs PyTorch, so that a bad option or a bad input is answered at o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from esmkit.alphabet import SPECIALS
-from esmkit.errors import InputError, OptionError
-from esmkit.sequences import OnInvalid, Protein
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid
+from esmkit.sequences.windows import Long
 
 __all__ = [
     "MAX_OFFSET",
-    "MAX_RESIDUES",
     "REDUCTIONS",
     "AttentionOptions",
     "EmbedOptions",
-    "Long",
     "Per",
     "Pool",
     "Reduction",
     "can_be_compiled",
     "columns_of",
-    "cut_into_pieces",
     "refuse_to_compile",
     "resolve_layers",
-    "tokens_of",
-    "windows",
 ]
-
-MAX_RESIDUES = 1_022
-"""Longest crop ESM-2 was trained on: 1,024 tokens less BOS and EOS (Lin et al. 2023)."""
-
-WINDOW_OVERLAP = MAX_RESIDUES // 2
-"""Residues shared by neighbouring windows of a long sequence."""
 
 Per = Literal["protein", "residue"]
 Pool = Literal["mean", "bos"]
-Long = Literal["window", "whole", "truncate", "error"]
 
 
 @dataclass(frozen=True)
@@ -151,53 +139,6 @@ class AttentionOptions:
         for name in self.reduce:
             if name not in REDUCTIONS:
                 raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {name!r}")
-
-
-def _check(options: "EmbedOptions | AttentionOptions", choices: dict[str, Any]) -> None:
-    for name, kind in choices.items():
-        if getattr(options, name) not in get_args(kind):
-            raise OptionError(
-                f"{name} is {' or '.join(map(repr, get_args(kind)))}, not {getattr(options, name)!r}"
-            )
-    if options.batch_tokens < 1:
-        raise OptionError(f"batch_tokens is at least 1, not {options.batch_tokens}")
-
-
-def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:
-    """Return the (start, stop) of the windows over a sequence; neighbours share half a window.
-
-    >>> windows(1500)
-    [(0, 1022), (478, 1500)]
-    """
-    if residues <= size:
-        return [(0, residues)]
-    step = size - WINDOW_OVERLAP
-    starts = [*range(0, residues - size, step), residues - size]
-    return [(start, start + size) for start in starts]
-
-
-def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:
-    """Return the (start, stop) of the parts of a protein that go through the model.
-
-    Raises
-    ------
-    InputError
-        If the policy is ``error`` and the protein is longer than the model was trained for.
-    """
-    if long == "window":
-        return windows(len(protein))
-    if long == "error" and len(protein) > MAX_RESIDUES:
-        raise InputError(
-            f"sequence {protein.id!r} has {len(protein):,} residues and the model was trained on "
-            f"{MAX_RESIDUES:,}; --long window reads it in overlapping windows, --long whole at "
-            "once, --long truncate only its beginning"
-        )
-    return [(0, min(len(protein), MAX_RESIDUES) if long == "truncate" else len(protein))]
-
-
-def tokens_of(protein: Protein, long: Long) -> int:
-    """Return how many tokens, BOS and EOS of every piece included, a protein costs."""
-    return sum(stop - start + SPECIALS for start, stop in cut_into_pieces(protein, long))
 
 
 MAX_OFFSET = 32

@@ -22,7 +22,7 @@ from esmkit.exports import (
     provenance_sidecar,
 )
 from esmkit.maps_file import AttentionFile
-from esmkit.sequences import UniqueIds
+from esmkit.sequences.proteins import UniqueIds
 
 if TYPE_CHECKING:
     import pandas

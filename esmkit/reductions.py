@@ -29,7 +29,7 @@ from esmkit.attention import Piece, compute
 from esmkit.errors import OptionError
 from esmkit.maps import HeadChoice, choose_heads
 from esmkit.policies import MAX_OFFSET, AttentionOptions, Reduction, columns_of
-from esmkit.sequences import Protein, clean_proteins
+from esmkit.sequences.proteins import Protein, clean_proteins
 
 if TYPE_CHECKING:
     import pandas

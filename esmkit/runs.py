@@ -24,9 +24,9 @@ from tqdm import tqdm
 from esmkit._version import __version__
 from esmkit.errors import OutputError
 from esmkit.exports import provenance_sidecar
-from esmkit.inputs import InputIndex
-from esmkit.policies import MAX_RESIDUES, Long, cut_into_pieces
-from esmkit.sequences import OnInvalid
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import OnInvalid
+from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.store import (
     ShardReader,
     WorkFolder,

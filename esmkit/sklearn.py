@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from esmkit.embed import embed
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2, load
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 __all__ = ["EsmEmbedder"]
 
@@ -87,7 +87,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         tags.requires_fit = False
-        # Not scikit-learn's validation, which is about numbers: the rules of esmkit.sequences
+        # Not scikit-learn's validation, which is about numbers: the rules of esmkit.sequences.proteins
         tags.no_validation = True
         assert tags.transformer_tags is not None  # TransformerMixin sets them
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in

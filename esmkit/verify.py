@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit import packing, reference
-from esmkit.alphabet import PAD, encode
 from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.model import Esm2
 from esmkit.network import load_network
-from esmkit.policies import MAX_RESIDUES
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import PAD, encode
+from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
     import pandas

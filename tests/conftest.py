@@ -23,7 +23,7 @@ from esmkit.compiled import is_compiled_unasked
 from esmkit.data import demo_proteins
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2, load
-from esmkit.sequences import AMINO_ACIDS, Protein
+from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 
 settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property
 settings.load_profile("esmkit")

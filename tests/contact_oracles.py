@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import EsmModel
 
-from esmkit.alphabet import encode
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
 
 
 def eager(folder: Path) -> EsmModel:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import EsmTokenizer
 
-from esmkit.alphabet import BOS, EOS, MASK, PAD, TOKENS, UNKNOWN, decode, encode
 from esmkit.errors import InputError
-from esmkit.sequences import ALLOWED_LETTERS, Protein
+from esmkit.sequences.proteins import ALLOWED_LETTERS, Protein
+from esmkit.sequences.tokens import BOS, EOS, MASK, PAD, TOKENS, UNKNOWN, decode, encode
 
 LETTERS = "".join(sorted(ALLOWED_LETTERS))
 

@@ -12,8 +12,8 @@ from conftest import write_fasta
 
 from benchmarks import exported, others
 from benchmarks.exported import largest_difference, padded, proteins, read_means, save_means
-from esmkit.alphabet import encode
 from esmkit.model import Esm2
+from esmkit.sequences.tokens import encode
 
 RECORDS = {"first one": "MKTVRQERLKSIVRILXGH", "second": "MSGDEWYFTACNP"}
 

@@ -32,7 +32,6 @@ from transformers import EsmForMaskedLM
 
 import esmkit
 from esmkit import checkpoints
-from esmkit.alphabet import encode
 from esmkit.checkpoints import (
     Checkpoint,
     OfflineCheckpointWarning,
@@ -44,6 +43,7 @@ from esmkit.checkpoints import (
 from esmkit.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2
+from esmkit.sequences.tokens import encode
 
 REPO, REVISION = DEFAULT.repo, DEFAULT.revision
 

@@ -11,7 +11,6 @@ from scipy.stats import ks_2samp, spearmanr
 from transformers import EsmModel
 
 from esmkit import reference
-from esmkit.alphabet import encode
 from esmkit.errors import OptionError
 from esmkit.heads.circuits import OFFSETS, Circuits, circuits
 from esmkit.heads.similarity import (
@@ -24,7 +23,8 @@ from esmkit.heads.similarity import (
     turn,
 )
 from esmkit.model import Esm2, load
-from esmkit.sequences import AMINO_ACIDS
+from esmkit.sequences.proteins import AMINO_ACIDS
+from esmkit.sequences.tokens import encode
 
 QUICK: dict[str, Any] = {"permutations": 20, "controls": 20}
 

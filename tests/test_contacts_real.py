@@ -9,12 +9,12 @@ import torch
 from conftest import make_fair_esm
 from contact_oracles import eager, predict_contacts
 
-from esmkit.alphabet import PAD, encode
 from esmkit.contacts import Evaluation, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_structure, ts50, ts50_folder
 from esmkit.model import Esm2
-from esmkit.policies import MAX_RESIDUES
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import PAD, encode
+from esmkit.sequences.windows import MAX_RESIDUES
 
 pytestmark = pytest.mark.weights
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esmkit import policies
-from esmkit.alphabet import encode
 from esmkit.embed import embed
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2
-from esmkit.policies import MAX_RESIDUES, EmbedOptions, cut_into_pieces, windows
-from esmkit.sequences import Protein
+from esmkit.policies import EmbedOptions
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
+from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces, windows
 from esmkit.sklearn import EsmEmbedder
 
 

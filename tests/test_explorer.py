@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import esmkit
 from esmkit import reference
-from esmkit.alphabet import encode
 from esmkit.contacts import ContactHead
 from esmkit.data import demo_structure
 from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
@@ -28,8 +27,9 @@ from esmkit.explorer.trace import pack, run_trace
 from esmkit.explorer.truth import truth_of
 from esmkit.maps import choose_heads
 from esmkit.model import Esm2, load
-from esmkit.policies import windows
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
+from esmkit.sequences.windows import windows
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")
 

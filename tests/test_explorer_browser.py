@@ -16,10 +16,10 @@ from scipy.special import softmax
 
 import esmkit
 from esmkit import reference
-from esmkit.alphabet import encode
 from esmkit.data import demo_structure
 from esmkit.model import Esm2, load
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")

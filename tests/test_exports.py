@@ -29,7 +29,7 @@ from esmkit.exports import (
     provenance_sidecar,
 )
 from esmkit.reading import EmbeddingFile
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 WIDTH = 5
 

@@ -16,7 +16,7 @@ from esmkit.heads.scores import ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
 from esmkit.maps import choose_heads
 from esmkit.model import Esm2
-from esmkit.policies import MAX_RESIDUES
+from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure
 
 PROPERTIES = [p for p in standard_properties() if p.kind != "offset"]

@@ -19,7 +19,7 @@ from esmkit.heads.answers import answer
 from esmkit.heads.report import summary, write_report
 from esmkit.heads.statistics import Accumulator
 from esmkit.model import Esm2
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 HOSTILE = '<script>alert(1)</script>|**x** [a](http://b) ![c](d) `e`\n# f "&amp;"'
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from esmkit.data import demo_fasta
 from esmkit.errors import InputError
-from esmkit.inputs import InputIndex
-from esmkit.sequences import Protein, read_fasta
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import Protein, read_fasta
 
 
 def write_list(path: Path, sequences: list[str]) -> Path:

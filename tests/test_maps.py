@@ -7,10 +7,10 @@ from conftest import random_sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esmkit.alphabet import encode
 from esmkit.errors import OptionError
 from esmkit.maps import AttentionMaps, choose_heads, head_name, parse_head
 from esmkit.model import Esm2
+from esmkit.sequences.tokens import encode
 
 
 def make(maps: np.ndarray, layers: int = 1, sequence: str | None = None) -> AttentionMaps:

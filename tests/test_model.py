@@ -6,9 +6,9 @@ import torch
 from conftest import random_sequence
 
 from esmkit import packing
-from esmkit.alphabet import encode
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.model import Esm2, choose_device, load
+from esmkit.sequences.tokens import encode
 
 
 def test_facts_of_the_model(tiny: Esm2):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from transformers import EsmModel
 
 from esmkit import packing
-from esmkit.alphabet import MASK, encode
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2, load
+from esmkit.sequences.tokens import MASK, encode
 
 LENGTHS = (50, 7, 120, 50, 1, 50, 33)
 

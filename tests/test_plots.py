@@ -26,7 +26,7 @@ from esmkit.maps import AttentionMaps, choose_heads
 from esmkit.model import Esm2, load
 from esmkit.plots import matrix, thumbnails
 from esmkit.plots.figure import fit
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 SEQUENCE = random_sequence(37, seed=3)
 LAYERS, HEADS, _ = SHAPES[0]

@@ -9,11 +9,11 @@ import torch
 from conftest import assert_close, has_compiler, make_fair_esm
 from transformers import EsmModel
 
-from esmkit.alphabet import encode
 from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.model import Esm2, load
-from esmkit.policies import MAX_RESIDUES
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
+from esmkit.sequences.windows import MAX_RESIDUES
 
 pytestmark = pytest.mark.weights
 

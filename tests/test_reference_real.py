@@ -8,9 +8,9 @@ from oracles import assert_agree, run_fair_esm, run_hugging_face, run_reference,
 from transformers import EsmModel
 
 from esmkit import reference
-from esmkit.alphabet import MASK, encode
 from esmkit.model import Esm2
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import MASK, encode
 
 pytestmark = pytest.mark.weights
 

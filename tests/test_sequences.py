@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from esmkit.data import demo_fasta
 from esmkit.errors import EsmkitError, InputError, OptionError
-from esmkit.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputReport
-from esmkit.sequences import (
+from esmkit.sequences.proteins import (
     ALLOWED_LETTERS,
     AMINO_ACIDS,
     MAX_ID_BYTES,
@@ -33,6 +32,7 @@ from esmkit.sequences import (
     clean_sequence,
     read_fasta,
 )
+from esmkit.sequences.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputReport
 
 REMEDY = "; use X, or --on-invalid replace to write X, or --on-invalid skip to leave the record out"
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from esmkit.errors import InputError, OptionError
 from esmkit.model import Esm2
-from esmkit.sequences import AMINO_ACIDS, Protein
+from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 from esmkit.sklearn import EsmEmbedder
 
 SEQUENCES = [random_sequence(length, length) for length in (12, 30, 9, 21, 9)]

@@ -13,10 +13,10 @@ from transformers import EsmModel
 
 from esmkit import packing, reference
 from esmkit import verify as module
-from esmkit.alphabet import encode
 from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.model import Esm2, load
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
 from esmkit.verify import Verification, verify
 
 

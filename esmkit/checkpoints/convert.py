@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esmkit.alphabet import EOS, MASK, PAD, TOKENS, UNKNOWN
 from esmkit.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
+from esmkit.sequences.tokens import EOS, MASK, PAD, TOKENS, UNKNOWN
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -195,7 +195,7 @@ def default_output(sources: tuple[str, ...], suffix: str) -> Path:
         raise click.UsageError(
             "several inputs, or standard input, leave the output without a name; give one with -o"
         )
-    from esmkit.fasta import stem_of
+    from esmkit.sequences.fasta import stem_of
 
     return Path(f"{stem_of(sources[0]) or 'output'}{suffix}")
 

@@ -40,9 +40,9 @@ def command(
       esmkit verify mine.fasta --model facebook/esm2_t12_35M_UR50D --json
     """
     from esmkit.data import demo_fasta
-    from esmkit.policies import MAX_RESIDUES
-    from esmkit.report import InputReport
-    from esmkit.sequences import read_fasta
+    from esmkit.sequences.proteins import read_fasta
+    from esmkit.sequences.report import InputReport
+    from esmkit.sequences.windows import MAX_RESIDUES
 
     say = make_say(quiet)
     report = InputReport()

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from esmkit.attention_fasta import MAX_BYTES
 from esmkit.errors import OptionError
 from esmkit.exports import open_writer, spreadsheet_text
-from esmkit.inputs import InputIndex
-from esmkit.policies import MAX_RESIDUES, AttentionOptions, Long
+from esmkit.policies import AttentionOptions
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
-from esmkit.sequences import OnInvalid, Protein
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import OnInvalid, Protein
+from esmkit.sequences.windows import MAX_RESIDUES, Long
 from esmkit.store import ShardReader, disk_errors
 from esmkit.text import readable_bytes
 

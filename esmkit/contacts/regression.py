@@ -12,8 +12,9 @@ from esmkit.attention import Piece, compute, window_counts
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.result import ContactMap
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import AttentionOptions, Long, cut_into_pieces
-from esmkit.sequences import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.policies import AttentionOptions
+from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.sequences.windows import Long, cut_into_pieces
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit.errors import InputError, OptionError
 from esmkit.figures import FileNames, check_folder, file_name
 from esmkit.runs import Say
-from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.store import check_output, disk_errors, was_finishing, write_durably
 from esmkit.structure import Structure, read_structure, split_chain
 from esmkit.tables import without_formulas

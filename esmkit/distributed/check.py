@@ -26,8 +26,8 @@ from esmkit.distributed.dataset import (
 from esmkit.distributed.ranges import ranges_of_stream
 from esmkit.distributed.storage import Folder, absolute, open_input, size_of
 from esmkit.errors import InputError, OutputError
-from esmkit.report import InputReport
-from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
+from esmkit.sequences.report import InputReport
 from esmkit.text import shorten
 
 __all__ = ["check_dataset"]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from esmkit.distributed.storage import Folder
 from esmkit.errors import OutputError, ResumeError
 from esmkit.exports import PROVENANCE, import_pyarrow
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 __all__ = [
     "ERRORS",

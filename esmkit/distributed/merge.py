@@ -20,7 +20,7 @@ from esmkit.embed_fasta import choose_format
 from esmkit.errors import OptionError, OutputError
 from esmkit.exports import open_writer, provenance_sidecar
 from esmkit.runs import STDOUT, writing
-from esmkit.sequences import Protein, UniqueIds
+from esmkit.sequences.proteins import Protein, UniqueIds
 from esmkit.store import check_output, disk_errors, write_durably
 
 __all__ = ["merge_dataset"]

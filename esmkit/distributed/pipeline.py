@@ -26,14 +26,9 @@ from esmkit.distributed.storage import Folder, absolute, size_of
 from esmkit.distributed.worker import Embedder, Settings, identify, read_item
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.exports import import_pyarrow
-from esmkit.policies import (
-    MAX_RESIDUES,
-    EmbedOptions,
-    can_be_compiled,
-    refuse_to_compile,
-    resolve_layers,
-)
-from esmkit.report import InputReport
+from esmkit.policies import EmbedOptions, can_be_compiled, refuse_to_compile, resolve_layers
+from esmkit.sequences.report import InputReport
+from esmkit.sequences.windows import MAX_RESIDUES
 
 __all__ = ["embed_dataset"]
 

@@ -23,9 +23,10 @@ from esmkit.distributed.dataset import Part, part_bytes, part_name
 from esmkit.distributed.ranges import digest_of, ranges_of_stream, read_range
 from esmkit.distributed.storage import Folder, open_input
 from esmkit.errors import EsmkitError, InputError
-from esmkit.policies import MAX_RESIDUES, EmbedOptions, cut_into_pieces
-from esmkit.report import InputReport
-from esmkit.sequences import Protein, read_fasta
+from esmkit.policies import EmbedOptions
+from esmkit.sequences.proteins import Protein, read_fasta
+from esmkit.sequences.report import InputReport
+from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2

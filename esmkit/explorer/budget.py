@@ -11,8 +11,8 @@ from esmkit.attention import Piece, compute
 from esmkit.errors import OptionError
 from esmkit.explorer.facts import THUMBNAIL, HeadMap, facts
 from esmkit.maps import HeadChoice, choose_heads, head_name
-from esmkit.policies import MAX_RESIDUES
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
+from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
     from esmkit.explorer.labels import Labels

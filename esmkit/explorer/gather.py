@@ -19,8 +19,8 @@ from esmkit.explorer.trace import Trace, run_trace
 from esmkit.explorer.truth import Truth, truth_of
 from esmkit.maps import choose_heads, head_name
 from esmkit.model import Esm2
-from esmkit.policies import Long, cut_into_pieces
-from esmkit.sequences import Protein, clean_proteins
+from esmkit.sequences.proteins import Protein, clean_proteins
+from esmkit.sequences.windows import Long, cut_into_pieces
 from esmkit.structure import Structure, read_structure
 
 if TYPE_CHECKING:

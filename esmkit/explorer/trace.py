@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import reference
-from esmkit.alphabet import encode
 from esmkit.maps import Head, HeadChoice
+from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:
     from esmkit.model import Esm2

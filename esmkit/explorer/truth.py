@@ -10,7 +10,7 @@ from esmkit.contacts.alignment import match
 from esmkit.structure import CONTACT_CUTOFF, Structure
 
 if TYPE_CHECKING:
-    from esmkit.sequences import Protein
+    from esmkit.sequences.proteins import Protein
 
 __all__ = ["Truth", "truth_of"]
 

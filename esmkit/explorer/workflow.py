@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
-from esmkit.fasta import stem_of
 from esmkit.figures import FileNames, check_folder, file_name
 from esmkit.runs import Say
-from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.sequences.fasta import stem_of
+from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.store import check_output, disk_errors
 from esmkit.structure import Structure, read_structure, split_chain
 

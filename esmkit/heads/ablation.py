@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from esmkit import packing
-from esmkit.alphabet import SPECIALS, encode
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.keeping import ABLATION, Keeper
 from esmkit.maps import choose_heads, head_name
 from esmkit.packed_attention import Edit
-from esmkit.policies import cut_into_pieces
+from esmkit.sequences.tokens import SPECIALS, encode
+from esmkit.sequences.windows import cut_into_pieces
 
 if TYPE_CHECKING:
     import pandas

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from esmkit.heads.result import HeadProfile
     from esmkit.model import Esm2
-    from esmkit.sequences import Protein
+    from esmkit.sequences.proteins import Protein
 
 __all__ = ["HeadCard", "head_card"]
 
@@ -154,7 +154,7 @@ def head_card(
     if model is not None:
         from esmkit.attention import attention
         from esmkit.data import demo_structure
-        from esmkit.sequences import Protein
+        from esmkit.sequences.proteins import Protein
 
         if protein is None:
             protein = demo_structure().protein

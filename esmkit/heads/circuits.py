@@ -30,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import reference
-from esmkit.alphabet import encode
 from esmkit.errors import OptionError
 from esmkit.heads.similarity import (
     LETTERS,
@@ -43,7 +42,8 @@ from esmkit.heads.similarity import (
     turn,
 )
 from esmkit.maps import choose_heads, head_name
-from esmkit.sequences import AMINO_ACIDS
+from esmkit.sequences.proteins import AMINO_ACIDS
+from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:
     import pandas

@@ -23,8 +23,9 @@ from esmkit.heads.statistics import (
     inflation,
 )
 from esmkit.maps import HeadChoice, choose_heads
-from esmkit.policies import MAX_OFFSET, MAX_RESIDUES, columns_of
+from esmkit.policies import MAX_OFFSET, columns_of
 from esmkit.reductions import reduce_maps
+from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
     import pandas

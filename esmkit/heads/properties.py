@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError, OptionError
-from esmkit.sequences import AMINO_ACIDS
+from esmkit.sequences.proteins import AMINO_ACIDS
 
 if TYPE_CHECKING:
     from esmkit.structure import Structure

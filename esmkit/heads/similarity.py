@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, rankdata
 
 from esmkit import reference
-from esmkit.sequences import AMINO_ACIDS
+from esmkit.sequences.proteins import AMINO_ACIDS
 
 if TYPE_CHECKING:
     import pandas

@@ -2,7 +2,7 @@
 
 import functools
 
-from esmkit.sequences import ALLOWED_LETTERS
+from esmkit.sequences.proteins import ALLOWED_LETTERS
 
 __all__ = ["CAPS", "WATERS", "is_known", "letter_of", "nucleotides"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from esmkit.errors import OptionError
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 from esmkit.structure import secondary
 from esmkit.text import visible
 

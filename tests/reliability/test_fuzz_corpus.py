@@ -11,8 +11,8 @@ from conftest import fails
 
 import esmkit
 from esmkit.errors import InputError
-from esmkit.report import InputReport
-from esmkit.sequences import read_fasta
+from esmkit.sequences.proteins import read_fasta
+from esmkit.sequences.report import InputReport
 from esmkit.structure import read_structure
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -12,13 +12,13 @@ from fuzzing import TRIALS, Tally, many, peak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esmkit.alphabet import decode, encode
 from esmkit.data import demo_fasta
 from esmkit.errors import InputError
-from esmkit.fasta import fasta_records
-from esmkit.inputs import InputIndex
-from esmkit.report import InputReport
-from esmkit.sequences import ALLOWED_LETTERS, OnInvalid, clean_sequence, read_fasta
+from esmkit.sequences.fasta import fasta_records
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import ALLOWED_LETTERS, OnInvalid, clean_sequence, read_fasta
+from esmkit.sequences.report import InputReport
+from esmkit.sequences.tokens import decode, encode
 from esmkit.text import open_text, visible
 
 CORPUS = Path(__file__).parent / "corpus"

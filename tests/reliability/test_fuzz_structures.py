@@ -14,7 +14,7 @@ from structure_files import residue_lines, to_mmcif
 
 from esmkit.data import demo_structure
 from esmkit.errors import InputError
-from esmkit.sequences import ALLOWED_LETTERS
+from esmkit.sequences.proteins import ALLOWED_LETTERS
 from esmkit.structure import Structure, chains_of, read_structure
 
 CORPUS = Path(__file__).parent / "corpus"

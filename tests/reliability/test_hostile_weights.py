@@ -28,10 +28,10 @@ from fuzzing import peak
 from safetensors.torch import load_file, save_file
 
 import esmkit
-from esmkit.alphabet import encode
 from esmkit.checkpoints import fetch, known, resolve
 from esmkit.errors import CheckpointError
 from esmkit.model import Esm2
+from esmkit.sequences.tokens import encode
 
 SECONDS = 5.0  # of processor time; a refusal takes milliseconds
 MEGABYTES = 200

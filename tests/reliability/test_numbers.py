@@ -15,7 +15,7 @@ from conftest import fails, make_checkpoint, write_fasta
 
 import esmkit
 from esmkit.model import Esm2
-from esmkit.sequences import Protein
+from esmkit.sequences.proteins import Protein
 
 PROTEINS = int(os.environ.get("ESMKIT_NUMBERS", "12"))
 """Real proteins that are compared; the long form has more."""
@@ -137,7 +137,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_checkpoint(tmp_path_factory.mktemp("broken") / "broken", (2, 4, 32))
     path = folder / "model.safetensors"
     tensors = load_file(path)
-    from esmkit.alphabet import encode
+    from esmkit.sequences.tokens import encode
 
     [tryptophan] = encode("W")[1:-1]
     tensors["esm.embeddings.word_embeddings.weight"][int(tryptophan)] = 3e38

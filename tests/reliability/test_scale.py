@@ -18,9 +18,9 @@ from conftest import random_sequence, write_fasta
 from fuzzing import TRIALS, peak
 
 import esmkit
-from esmkit.inputs import InputIndex
 from esmkit.model import Esm2
-from esmkit.sequences import AMINO_ACIDS
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.store import WorkFolder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from esmkit.errors import InputError
-from esmkit.report import MAX_HEADER_BYTES
+from esmkit.sequences.report import MAX_HEADER_BYTES
 from esmkit.text import open_text, shorten
 
 __all__ = ["LONGEST_PROTEIN", "fasta_records", "stem_of"]

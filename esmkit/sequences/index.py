@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError, OutputError
-from esmkit.report import InputReport
-from esmkit.sequences import OnInvalid, Protein, read_fasta
+from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
+from esmkit.sequences.report import InputReport
 
 __all__ = ["InputIndex"]
 
@@ -71,7 +71,7 @@ class InputIndex:
             FASTA files; ``-`` is standard input. What can be read only once, standard input and
             pipes such as ``<(zcat seqs.gz)``, is copied into ``scratch``.
         on_invalid : {'error', 'replace', 'skip'}
-            See :func:`esmkit.sequences.read_fasta`.
+            See :func:`esmkit.sequences.proteins.read_fasta`.
         scratch : Path
             An existing folder for these copies.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from esmkit.errors import InputError, OptionError
-from esmkit.fasta import LONGEST_PROTEIN, fasta_records
-from esmkit.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note
+from esmkit.sequences.fasta import LONGEST_PROTEIN, fasta_records
+from esmkit.sequences.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note
 from esmkit.text import shorten, visible
 
 __all__ = [
