@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.contacts.alignment import match
 from esmkit.contacts.scores import ranked_pairs, score_map
 from esmkit.errors import OptionError
+from esmkit.structure.alignment import match
 
 if TYPE_CHECKING:
     import pandas

@@ -75,7 +75,7 @@ def pair_up(
     InputError
         If a structure is of none of them.
     """
-    from esmkit.contacts.alignment import match
+    from esmkit.structure.alignment import match
 
     proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
     pairs = []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.contacts.alignment import match
 from esmkit.structure import CONTACT_CUTOFF, Structure
+from esmkit.structure.alignment import match
 
 if TYPE_CHECKING:
     from esmkit.sequences.proteins import Protein

@@ -96,7 +96,7 @@ def explore_to_files(
 
 def _which(structure: Structure, proteins: Sequence[Protein]) -> str:
     """Return the ID of the protein that a structure is of."""
-    from esmkit.contacts.alignment import match
+    from esmkit.structure.alignment import match
 
     best: tuple[float, str] | None = None
     error: InputError | None = None

@@ -5,7 +5,7 @@ the names of residues, ``residues`` chooses among alternatives and tells protein
 ``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result.
 """
 
-from esmkit.structure.reading import chains_of, read_structure, read_structures, split_chain
+from esmkit.structure.read import chains_of, read_structure, read_structures, split_chain
 from esmkit.structure.record import CONTACT_CUTOFF, Structure
 from esmkit.structure.residues import Chain
 

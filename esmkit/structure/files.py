@@ -1,16 +1,12 @@
 """Structure files, PDB and mmCIF, plain or gzip: their text, and which of the two it is."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from esmkit.errors import InputError
+from esmkit.structure.contents import StructureFile
 from esmkit.text import open_text, shorten
 
-if TYPE_CHECKING:
-    from Bio.PDB.Chain import Chain as BioChain
-
-__all__ = ["StructureFile", "read_file"]
+__all__ = ["read_file"]
 
 MAX_CHARACTERS = 2**27
 """Of the text, of packed files when unpacked: some 1.5 million atoms. A ribosome has 0.2 million;
@@ -18,38 +14,6 @@ Biopython holds fifty bytes for each word of a file, and takes minutes for one o
 
 _PER_LINE = 8
 """Bytes that a line takes beside its characters, so that empty ones count as well."""
-
-
-@dataclass(frozen=True)
-class StructureFile:
-    """One model of a structure file as Biopython reads it, and what the file says beside.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The file.
-    model : int
-        The number of the model in the file.
-    chains : dict of Bio.PDB.Chain.Chain
-        By the authors' chain name, in file order; ``""`` where a PDB file has a blank.
-    left_out : set of tuple
-        ``(chain, number, insertion)`` of residues that are given more than once.
-    polymers : dict of list of str
-        Three-letter names of the full sequence, resolved or not, for chains that have one.
-    parents : dict of str
-        Name of a modified residue to the name of its parent, where the file says so.
-    labels : list of int or None
-        Of mmCIF, by the serial number of the atom: the 1-based position of its residue in the
-        full sequence. Empty for PDB.
-    """
-
-    path: Path
-    model: int
-    chains: "dict[str, BioChain]"
-    left_out: set[tuple[str, int, str]]
-    polymers: dict[str, list[str]]
-    parents: dict[str, str]
-    labels: list[int | None]
 
 
 def read_file(path: str | Path, model: int | None = None) -> StructureFile:

@@ -21,7 +21,7 @@ from Bio.PDB.PDBParser import PDBParser
 from Bio.PDB.StructureBuilder import StructureBuilder
 
 from esmkit.errors import InputError
-from esmkit.structure.files import StructureFile
+from esmkit.structure.contents import StructureFile
 from esmkit.text import shorten
 
 __all__ = ["ATOM_RECORDS", "parse_mmcif", "parse_pdb"]

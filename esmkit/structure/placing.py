@@ -5,7 +5,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from esmkit.structure.files import StructureFile
+from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import CAPS, letter_of
 from esmkit.structure.residues import Residue, distance, is_bonded
 

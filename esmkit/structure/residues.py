@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from esmkit.structure.files import StructureFile
+from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import WATERS, is_known, nucleotides
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from esmkit.errors import InputError
-from esmkit.structure.files import StructureFile, read_file
+from esmkit.structure.contents import StructureFile
+from esmkit.structure.files import read_file
 from esmkit.structure.letters import letter_of
 from esmkit.structure.placing import place
 from esmkit.structure.record import Structure

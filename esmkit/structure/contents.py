@@ -1,0 +1,42 @@
+"""TODO structure.contents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from Bio.PDB.Chain import Chain as BioChain
+
+__all__ = ["StructureFile"]
+
+
+@dataclass(frozen=True)
+class StructureFile:
+    """One model of a structure file as Biopython reads it, and what the file says beside.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    model : int
+        The number of the model in the file.
+    chains : dict of Bio.PDB.Chain.Chain
+        By the authors' chain name, in file order; ``""`` where a PDB file has a blank.
+    left_out : set of tuple
+        ``(chain, number, insertion)`` of residues that are given more than once.
+    polymers : dict of list of str
+        Three-letter names of the full sequence, resolved or not, for chains that have one.
+    parents : dict of str
+        Name of a modified residue to the name of its parent, where the file says so.
+    labels : list of int or None
+        Of mmCIF, by the serial number of the atom: the 1-based position of its residue in the
+        full sequence. Empty for PDB.
+    """
+
+    path: Path
+    model: int
+    chains: "dict[str, BioChain]"
+    left_out: set[tuple[str, int, str]]
+    polymers: dict[str, list[str]]
+    parents: dict[str, str]
+    labels: list[int | None]
