@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid
-from esmkit.sequences.windows import Long
+from esmkit.sequences.windows import Long, check_choices
 
 __all__ = [
     "MAX_OFFSET",
@@ -62,7 +62,7 @@ class EmbedOptions:
             isinstance(self.layers, tuple) and all(isinstance(n, int) for n in self.layers)
         ):
             raise OptionError(f"layers is a tuple of numbers, or 'all', not {self.layers!r}")
-        _check(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
+        check_choices(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
 
 
 def resolve_layers(layers: Sequence[int] | Literal["all"], last: int, checkpoint: str) -> list[int]:
@@ -133,7 +133,7 @@ class AttentionOptions:
     batch_tokens: int = 2_048
 
     def __post_init__(self) -> None:
-        _check(self, {"long": Long, "on_invalid": OnInvalid})
+        check_choices(self, {"long": Long, "on_invalid": OnInvalid})
         if self.dtype not in ("float16", "float32"):
             raise OptionError(f"dtype is 'float16' or 'float32', not {self.dtype!r}")
         for name in self.reduce:

@@ -1,13 +1,12 @@
-"""TODO sequences.windows."""
+"""Sequences too long for the model: cut into windows, whole, cut off, or refused."""
 
 from typing import Any, Literal, get_args
 
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import AttentionOptions, EmbedOptions
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS
 
-__all__ = ["MAX_RESIDUES", "Long", "cut_into_pieces", "tokens_of", "windows"]
+__all__ = ["MAX_RESIDUES", "Long", "check_choices", "cut_into_pieces", "tokens_of", "windows"]
 
 
 MAX_RESIDUES = 1_022
@@ -15,10 +14,24 @@ MAX_RESIDUES = 1_022
 
 WINDOW_OVERLAP = MAX_RESIDUES // 2
 """Residues shared by neighbouring windows of a long sequence."""
+
 Long = Literal["window", "whole", "truncate", "error"]
 
 
-def _check(options: "EmbedOptions | AttentionOptions", choices: dict[str, Any]) -> None:
+def check_choices(options: Any, choices: dict[str, Any]) -> None:
+    """Refuse options whose value is none of a ``Literal``'s, and an empty token budget.
+
+    Parameters
+    ----------
+    options : object
+        Has ``batch_tokens`` and the attributes named in ``choices``.
+    choices : dict from str to Literal
+
+    Raises
+    ------
+    OptionError
+        Naming the option, its values and the one given.
+    """
     for name, kind in choices.items():
         if getattr(options, name) not in get_args(kind):
             raise OptionError(

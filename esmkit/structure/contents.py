@@ -1,4 +1,4 @@
-"""TODO structure.contents."""
+"""What a structure file holds, as Biopython reads it."""
 
 from dataclasses import dataclass
 from pathlib import Path
