@@ -46,7 +46,7 @@ def hugging_face(folder: Path, residues: int | None, **storage: object) -> Calla
     import torch
     from transformers import EsmModel, EsmTokenizer
 
-    from esmkit.checkpoints import resolve
+    from esmkit.encoder.checkpoints import resolve
 
     chosen = proteins(residues)
     weights = resolve("auto").folder

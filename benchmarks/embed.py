@@ -78,7 +78,7 @@ def _padded(
     import torch
     from transformers import EsmModel, EsmTokenizer
 
-    from esmkit.checkpoints import resolve
+    from esmkit.encoder.checkpoints import resolve
 
     weights = resolve("auto").folder
     network = EsmModel.from_pretrained(
@@ -146,11 +146,11 @@ def floor(folder: Path, fasta: str) -> Work:
     from torch.nn.functional import scaled_dot_product_attention
 
     import esmkit
-    from esmkit import kernels
-    from esmkit.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
+    from esmkit.encoder import onednn as kernels
+    from esmkit.encoder.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
+    from esmkit.encoder.threads import side_by_side
     from esmkit.policies import EmbedOptions
     from esmkit.sequences.tokens import encode
-    from esmkit.workers import side_by_side
 
     model = esmkit.load()
     budget = EmbedOptions().batch_tokens

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import THREADS
-from esmkit.checkpoints import resolve
-from esmkit.checkpoints.fetch import cache_folder
+from esmkit.encoder.checkpoints import resolve
+from esmkit.encoder.checkpoints.fetch import cache_folder
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.sequences.tokens import encode
 

@@ -47,7 +47,7 @@ from benchmarks.exported import (
     save_means,
 )
 from benchmarks.harness import THREADS
-from esmkit.checkpoints import resolve
+from esmkit.encoder.checkpoints import resolve
 from esmkit.sequences.tokens import encode
 
 ESM_CPP = "esm-cpp==0.2.1"

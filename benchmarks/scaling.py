@@ -88,7 +88,7 @@ def _hugging_face(residues: int, attention: str) -> Work:
     import torch
     from transformers import EsmModel
 
-    from esmkit.checkpoints import resolve
+    from esmkit.encoder.checkpoints import resolve
     from esmkit.sequences.tokens import encode
 
     network = EsmModel.from_pretrained(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esmkit.checkpoints import resolve
+from esmkit.encoder.checkpoints import resolve
 
 FAIR_ESM_NAMES = {
     "embeddings.word_embeddings.": "embed_tokens.",

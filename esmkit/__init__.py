@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from esmkit.contacts.result import ContactMap
     from esmkit.embed import Embedding
     from esmkit.embed_fasta import embed_file
+    from esmkit.encoder.encoder import Esm2, load
     from esmkit.errors import EsmkitError
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.maps import AttentionMaps
     from esmkit.maps_file import AttentionFile
-    from esmkit.model import Esm2, load
     from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
     from esmkit.sequences import tokens as alphabet
@@ -86,7 +86,7 @@ _HOME = {
     "AttentionOptions": "esmkit.policies",
     "EmbedOptions": "esmkit.policies",
     "Embedding": "esmkit.embed",
-    "Esm2": "esmkit.model",
+    "Esm2": "esmkit.encoder.encoder",
     "EsmkitError": "esmkit.errors",
     "Explorer": "esmkit.explorer.page",
     "Protein": "esmkit.sequences.proteins",
@@ -97,7 +97,7 @@ _HOME = {
     "contacts_file": "esmkit.contacts.files",
     "embed_file": "esmkit.embed_fasta",
     "explore": "esmkit.explorer.gather",
-    "load": "esmkit.model",
+    "load": "esmkit.encoder.encoder",
     "read": "esmkit.reading",
     "read_fasta": "esmkit.sequences.proteins",
     "read_structure": "esmkit.structure",

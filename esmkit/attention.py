@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit import packing
+from esmkit.encoder import packing
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, NonFiniteError
-from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
-from esmkit.model import Esm2
+from esmkit.maps import AttentionMaps
 from esmkit.policies import AttentionOptions
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.tokens import SPECIALS, encode
@@ -83,7 +84,7 @@ def compute(
         For each number whether it is wanted; passes without any that is are left out.
     prepare : callable, optional
         Makes of a block of maps what ``take`` is given in their place; called in several threads
-        at once (see :class:`esmkit.packing.MapStream`), where work on large blocks is done best.
+        at once (see :class:`esmkit.encoder.stream.MapStream`), where work on large blocks is done best.
 
     Yields
     ------

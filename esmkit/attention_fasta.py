@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.exports import import_pyarrow
-from esmkit.maps import HeadChoice, choose_heads
 from esmkit.maps_file import AttentionWriter, Block, decode_block
 from esmkit.policies import AttentionOptions, columns_of
 from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from esmkit.attention import Piece
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["MAX_BYTES", "attention_file"]
 
@@ -220,7 +220,7 @@ class MapsTask(_AttentionTask):
 
     def _blocks(self, piece_residues: int) -> list[list[int]]:
         """Return, for one piece, the heads of each unit as places in the choice, in order."""
-        from esmkit.packing import head_blocks
+        from esmkit.encoder.stream import head_blocks
 
         blocks, place = [], 0
         for heads in self._choice.by_layer.values():

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit import packing
+from esmkit.encoder import packing
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.threads import side_by_side
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
-from esmkit.workers import side_by_side
 
 __all__ = ["Embedding", "compute", "embed"]
 

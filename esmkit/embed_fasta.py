@@ -16,7 +16,7 @@ from esmkit.store import ShardReader, disk_errors
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["EmbedTask", "choose_format", "embed_file"]
 

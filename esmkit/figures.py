@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import plots
+from esmkit.encoder.names import parse_head
 from esmkit.errors import OptionError, OutputError
-from esmkit.maps import AttentionMaps, parse_head
+from esmkit.maps import AttentionMaps
 from esmkit.maps_file import AttentionFile
 from esmkit.store import disk_errors
 

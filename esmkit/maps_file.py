@@ -19,9 +19,10 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from esmkit.disk import SteadyFile
+from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OutputError
 from esmkit.exports import PROVENANCE, dataset_key, protein_id
-from esmkit.maps import AttentionMaps, HeadChoice, choose_heads
+from esmkit.maps import AttentionMaps
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["AttentionFile", "AttentionWriter", "Block", "chunk_rows", "decode_block"]

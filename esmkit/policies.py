@@ -19,10 +19,7 @@ __all__ = [
     "Per",
     "Pool",
     "Reduction",
-    "can_be_compiled",
     "columns_of",
-    "refuse_to_compile",
-    "resolve_layers",
 ]
 
 Per = Literal["protein", "residue"]
@@ -63,37 +60,6 @@ class EmbedOptions:
         ):
             raise OptionError(f"layers is a tuple of numbers, or 'all', not {self.layers!r}")
         check_choices(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
-
-
-def resolve_layers(layers: Sequence[int] | Literal["all"], last: int, checkpoint: str) -> list[int]:
-    """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
-
-    Parameters
-    ----------
-    layers : sequence of int, or 'all'
-    last : int
-        N, the number of the last hidden state.
-    checkpoint : str
-        What to call the model in an error.
-
-    Raises
-    ------
-    OptionError
-        If a hidden state with that number does not exist, or one is asked for twice.
-    """
-    count = last + 1
-    if layers == "all":
-        return list(range(count))
-    resolved = [layer + count if layer < 0 else layer for layer in layers]
-    for asked, layer in zip(layers, resolved, strict=True):
-        if not 0 <= layer < count:
-            raise OptionError(
-                f"there is no layer {asked}: {checkpoint} has hidden states 0 (token "
-                f"embedding) to {last} (last layer), or -1 to -{count} from the end"
-            )
-    if not resolved or len(set(resolved)) < len(resolved):
-        raise OptionError(f"give at least one layer and each only once, not {list(layers)}")
-    return resolved
 
 
 Reduction = Literal["entropy", "distance", "special", "offsets"]
@@ -158,23 +124,3 @@ def columns_of(reduce: Sequence[Reduction]) -> list[str]:
         "offsets": [f"offset_{offset}" for offset in range(-MAX_OFFSET, MAX_OFFSET + 1)],
     }
     return [column for name in REDUCTIONS if name in reduce for column in columns[name]]
-
-
-def can_be_compiled(device: str, dtype: str) -> bool:
-    """Say whether the compiled attention is written for a device and a dtype."""
-    return (device, dtype) == ("cpu", "float32")
-
-
-def refuse_to_compile(device: str, dtype: str) -> None:
-    """Refuse to compile attention for what it is not written for.
-
-    Raises
-    ------
-    OptionError
-        If it is to be compiled for anything but float32 on a CPU.
-    """
-    if not can_be_compiled(device, dtype):
-        raise OptionError(
-            f"attention is compiled for float32 on a CPU, not for {dtype} on {device}; leave "
-            "--compile out, or give --device cpu"
-        )

@@ -26,15 +26,15 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.attention import Piece, compute
+from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
-from esmkit.maps import HeadChoice, choose_heads
 from esmkit.policies import MAX_OFFSET, AttentionOptions, Reduction, columns_of
 from esmkit.sequences.proteins import Protein, clean_proteins
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["reduce_maps", "reduced", "summarize"]
 

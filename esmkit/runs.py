@@ -39,7 +39,7 @@ from esmkit.store import (
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["STDOUT", "Pending", "Say", "Task", "run_to_file", "writing"]
 

@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from esmkit.embed import embed
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2, load
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["EsmEmbedder"]

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit import packing, reference
+from esmkit import reference
+from esmkit.encoder import packing
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.network import load_network
 from esmkit.errors import InputError, OptionError, VerificationError
-from esmkit.model import Esm2
-from esmkit.network import load_network
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES

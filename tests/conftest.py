@@ -16,13 +16,13 @@ import pytest
 import torch
 from hypothesis import settings
 
-from esmkit.checkpoints import OfflineCheckpointWarning
-from esmkit.checkpoints.convert import esm2_config, write_folder
 from esmkit.cli import main
-from esmkit.compiled import is_compiled_unasked
 from esmkit.data import demo_proteins
+from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.encoder.checkpoints.convert import esm2_config, write_folder
+from esmkit.encoder.compiled import is_compiled_unasked
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import CheckpointError
-from esmkit.model import Esm2, load
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 
 settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property

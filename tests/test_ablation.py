@@ -11,13 +11,13 @@ from conftest import make_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
-from esmkit import packing
 from esmkit.contacts import ContactHead, evaluate
 from esmkit.data import demo_structure, ts50
+from esmkit.encoder import packing
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads import ablation
 from esmkit.heads.ablation import ablate, encoder_from
-from esmkit.model import Esm2, load
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 

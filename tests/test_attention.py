@@ -12,9 +12,9 @@ from scipy.stats import entropy as scipy_entropy
 from esmkit import attention as module
 from esmkit import policies
 from esmkit.attention import attention
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.maps import AttentionMaps
-from esmkit.model import Esm2, load
 from esmkit.reductions import reduce_maps, summarize
 
 SEQUENCES = [random_sequence(n, n) for n in (30, 12, 30, 44, 5)]

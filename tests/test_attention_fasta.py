@@ -15,9 +15,9 @@ from conftest import random_sequence, write_fasta
 import esmkit
 from esmkit import attention, attention_fasta, disk, maps_file, policies
 from esmkit.attention_fasta import MapsTask, attention_file
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.maps_file import AttentionFile, Block, compress, decode_block, decompress
-from esmkit.model import Esm2
 from esmkit.policies import AttentionOptions
 from esmkit.reductions import summarize
 from esmkit.store import WorkFolder
@@ -329,7 +329,7 @@ def test_a_damaged_shard_is_found_and_computed_again(
 
 def test_compute_hands_out_only_what_is_missing(tiny: Esm2):
     proteins = [esmkit.Protein(id=f"p{n}", sequence=random_sequence(n, n)) for n in (5, 7, 9)]
-    choice = esmkit.maps.choose_heads(None, "all", of_layers=2, of_heads=4)
+    choice = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=4)
     seen = []
     done = attention.compute(
         tiny,

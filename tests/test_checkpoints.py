@@ -31,8 +31,8 @@ from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM
 
 import esmkit
-from esmkit import checkpoints
-from esmkit.checkpoints import (
+from esmkit.encoder import checkpoints
+from esmkit.encoder.checkpoints import (
     Checkpoint,
     OfflineCheckpointWarning,
     check,
@@ -40,9 +40,9 @@ from esmkit.checkpoints import (
     local_checkpoints,
     resolve,
 )
-from esmkit.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
+from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import CheckpointError
-from esmkit.model import Esm2
 from esmkit.sequences.tokens import encode
 
 REPO, REVISION = DEFAULT.repo, DEFAULT.revision

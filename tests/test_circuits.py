@@ -11,6 +11,7 @@ from scipy.stats import ks_2samp, spearmanr
 from transformers import EsmModel
 
 from esmkit import reference
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import OptionError
 from esmkit.heads.circuits import OFFSETS, Circuits, circuits
 from esmkit.heads.similarity import (
@@ -22,7 +23,6 @@ from esmkit.heads.similarity import (
     empirical_p,
     turn,
 )
-from esmkit.model import Esm2, load
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.sequences.tokens import encode
 

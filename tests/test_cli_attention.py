@@ -8,8 +8,8 @@ import pytest
 from conftest import fails, random_sequence, write_fasta
 
 import esmkit
+from esmkit.encoder.encoder import Esm2
 from esmkit.figures import file_name, strongest_heads
-from esmkit.model import Esm2
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from conftest import fails, make_checkpoint, random_sequence, write_fasta
 import esmkit.data
 from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
-from esmkit.model import Esm2, load
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.structure import Structure
 
 
@@ -384,7 +384,7 @@ def test_a_checkpoint_without_a_contact_head(
         model.has_contact_head = False
         return model
 
-    monkeypatch.setattr("esmkit.model.load", headless)
+    monkeypatch.setattr("esmkit.encoder.encoder.load", headless)
     for arguments in (["seqs.fasta"], ["evaluate", "--structures", "chains"]):
         message = fails(run("contacts", *arguments, "-m", tiny_folder, cwd=tmp_path))
         assert "tiny-esm2 has no contact head; fit one with `esmkit contacts fit`" in message

@@ -27,10 +27,10 @@ from head_profiles import made_profile
 
 import esmkit
 from esmkit import data
-from esmkit.checkpoints import OfflineCheckpointWarning
 from esmkit.cli import cli
 from esmkit.contacts import ContactHead
-from esmkit.model import Esm2
+from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.encoder.encoder import Esm2
 from esmkit.structure import Structure
 
 FEW_CHAINS = 22

@@ -14,11 +14,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.esm.modeling_esm import apply_rotary_pos_emb
 
 import esmkit
-from esmkit import compiled
+from esmkit.encoder import compiled
+from esmkit.encoder.encoder import load
+from esmkit.encoder.packing import pack
+from esmkit.encoder.rotary import rotate
 from esmkit.errors import OptionError
-from esmkit.model import load
-from esmkit.packing import pack
-from esmkit.rotary import rotate
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="there is no C compiler here")
 
@@ -316,7 +316,7 @@ def test_where_nobody_says_anything(monkeypatch):
 def test_a_network_that_somebody_changes(tiny_folder: Path, monkeypatch, change: str):
     """What is not float32 goes to PyTorch's attention, not to code that is written for float32."""
     if "no oneDNN" in change:
-        monkeypatch.setattr("esmkit.kernels._onednn", lambda: None)
+        monkeypatch.setattr("esmkit.encoder.onednn._onednn", lambda: None)
     plain, faster = (load(tiny_folder, "cpu", compiled=compiles) for compiles in (False, True))
     results = []
     for model in (plain, faster):

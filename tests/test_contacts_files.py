@@ -18,8 +18,8 @@ from esmkit import disk, policies
 from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import files as module
 from esmkit.contacts.files import ContactsTask
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
-from esmkit.model import Esm2
 from esmkit.reading import EmbeddingFile
 from esmkit.store import WorkFolder
 

@@ -14,7 +14,6 @@ from conftest import make_checkpoint, random_sequence
 from contact_oracles import Planted, eager, numpy_corrected, plain_scores
 from sklearn.linear_model import LogisticRegression
 
-from esmkit.checkpoints.known import OFFICIAL
 from esmkit.contacts import (
     ContactHead,
     best_heads,
@@ -27,8 +26,9 @@ from esmkit.contacts import (
     summarize_scores,
 )
 from esmkit.data import ts50
+from esmkit.encoder.checkpoints.known import OFFICIAL
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import CheckpointError, InputError, OptionError, OutputError
-from esmkit.model import Esm2, load
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from esmkit.distributed.plan import Failures, begin, range_bytes_for
 from esmkit.distributed.ranges import count_ranges, ranges_of_stream, read_range
 from esmkit.distributed.storage import Folder
 from esmkit.distributed.worker import Embedder, Settings, attempt_name, identify, read_item
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import (
     InputError,
     MissingDependencyError,
@@ -34,7 +35,6 @@ from esmkit.errors import (
     OutputError,
     ResumeError,
 )
-from esmkit.model import Esm2, load
 from esmkit.policies import EmbedOptions
 
 PROTEINS = {
@@ -58,8 +58,8 @@ class InProcess:
         stop_after: int | None = None,
         **rules: Any,
     ) -> list[dict[str, Any]]:
-        from esmkit.checkpoints import read_config, resolve
-        from esmkit.policies import resolve_layers
+        from esmkit.encoder.checkpoints import read_config, resolve
+        from esmkit.encoder.names import resolve_layers
 
         checkpoint, config = resolve(self.model), read_config(self.model)
         pool = Pool(1, 1, 0.0, "cpu")

@@ -20,8 +20,8 @@ from conftest import OFFLINE_NAME, fails, random_sequence, write_fasta
 import esmkit
 from esmkit.distributed import Workers, check_dataset, embed_dataset, merge_dataset
 from esmkit.distributed.storage import Folder
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:::ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::esmkit.checkpoints.OfflineCheckpointWarning"),
+    pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.OfflineCheckpointWarning"),
 ]
 
 BUCKET = "esmkit-test"

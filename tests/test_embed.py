@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from esmkit import policies
 from esmkit.embed import embed
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode

@@ -17,9 +17,9 @@ from conftest import assert_close, has_compiler, random_sequence, write_fasta
 
 import esmkit
 from esmkit.embed_fasta import embed_file
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.exports import FORMATS
-from esmkit.model import Esm2, load
 from esmkit.policies import EmbedOptions
 from esmkit.runs import Task
 from esmkit.store import WorkFolder

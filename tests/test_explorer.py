@@ -19,14 +19,14 @@ import esmkit
 from esmkit import reference
 from esmkit.contacts import ContactHead
 from esmkit.data import demo_structure
+from esmkit.encoder.encoder import Esm2, load
+from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
 from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
 from esmkit.explorer.text import json_for_script, visible
 from esmkit.explorer.trace import pack, run_trace
 from esmkit.explorer.truth import truth_of
-from esmkit.maps import choose_heads
-from esmkit.model import Esm2, load
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import windows

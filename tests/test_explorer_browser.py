@@ -17,7 +17,7 @@ from scipy.special import softmax
 import esmkit
 from esmkit import reference
 from esmkit.data import demo_structure
-from esmkit.model import Esm2, load
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure

@@ -8,14 +8,14 @@ import pytest
 from head_chains import offsets_of, softmax
 
 from esmkit.data import ts50
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.names import choose_heads
 from esmkit.heads.control import with_random_weights
 from esmkit.heads.labels import Rules
 from esmkit.heads.profiling import Measured, _add, _effects_table, _heads_table, profile
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.scores import ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
-from esmkit.maps import choose_heads
-from esmkit.model import Esm2
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure
 
@@ -234,7 +234,7 @@ def assert_below(significant: np.ndarray) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [100, 101])
 def test_random_weights_are_significant_as_often_as_they_should(any_tiny_folder, seed: int):
-    from esmkit.model import load
+    from esmkit.encoder.encoder import load
 
     model = with_random_weights(load(any_tiny_folder, "cpu"), seed=seed)
     assert_untrained(profile(model, ts50()[:12], resamples=200))

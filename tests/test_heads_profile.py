@@ -11,10 +11,10 @@ import torch
 from head_chains import made
 
 from esmkit.data import ts50
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
 from esmkit.heads import Property, profile, standard_properties
 from esmkit.heads.control import control_models, with_random_weights
-from esmkit.model import Esm2, load
 from esmkit.policies import columns_of
 from esmkit.structure import Structure
 

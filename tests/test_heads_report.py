@@ -13,12 +13,12 @@ from head_profiles import PAIRS, made_ablation, made_profile
 
 from esmkit import exports
 from esmkit.attention import attention
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
 from esmkit.heads import card, pages, report
 from esmkit.heads.answers import answer
 from esmkit.heads.report import summary, write_report
 from esmkit.heads.statistics import Accumulator
-from esmkit.model import Esm2
 from esmkit.sequences.proteins import Protein
 
 HOSTILE = '<script>alert(1)</script>|**x** [a](http://b) ![c](d) `e`\n# f "&amp;"'

@@ -14,9 +14,9 @@ from torch import nn
 from transformers import EsmModel
 from transformers.models.esm import modeling_esm
 
-from esmkit import kernels
-from esmkit.kernels import speed_up
-from esmkit.model import Esm2
+from esmkit.encoder import onednn as kernels
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.onednn import speed_up
 
 needs_onednn = pytest.mark.skipif(
     kernels._onednn() is None, reason="this PyTorch has no oneDNN linear product"

@@ -7,9 +7,10 @@ from conftest import random_sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.names import choose_heads, head_name, parse_head
 from esmkit.errors import OptionError
-from esmkit.maps import AttentionMaps, choose_heads, head_name, parse_head
-from esmkit.model import Esm2
+from esmkit.maps import AttentionMaps
 from esmkit.sequences.tokens import encode
 
 
@@ -165,7 +166,7 @@ def test_layer_means_and_rollout(tiny: Esm2):
 def test_rows_and_specials_sum_to_one_and_match_hugging_face(any_tiny_folder):
     from transformers import EsmModel
 
-    from esmkit.model import load
+    from esmkit.encoder.encoder import load
 
     model = load(any_tiny_folder, "cpu")
     network = EsmModel.from_pretrained(

@@ -5,9 +5,10 @@ import pytest
 import torch
 from conftest import random_sequence
 
-from esmkit import packing
+from esmkit.encoder import packing
+from esmkit.encoder.devices import choose_device
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
-from esmkit.model import Esm2, choose_device, load
 from esmkit.sequences.tokens import encode
 
 

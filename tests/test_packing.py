@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import EsmModel
 
-from esmkit import packing
+from esmkit.encoder import packing
+from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2, load
 from esmkit.sequences.tokens import MASK, encode
 
 LENGTHS = (50, 7, 120, 50, 1, 50, 33)

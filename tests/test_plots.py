@@ -21,9 +21,10 @@ from PIL import Image
 
 from esmkit import plots
 from esmkit.attention import attention
+from esmkit.encoder.encoder import Esm2, load
+from esmkit.encoder.names import choose_heads
 from esmkit.errors import OptionError, OutputError
-from esmkit.maps import AttentionMaps, choose_heads
-from esmkit.model import Esm2, load
+from esmkit.maps import AttentionMaps
 from esmkit.plots import matrix, thumbnails
 from esmkit.plots.figure import fit
 from esmkit.sequences.proteins import Protein

@@ -8,7 +8,7 @@ from oracles import assert_agree, run_fair_esm, run_hugging_face, run_reference,
 from transformers import EsmModel
 
 from esmkit import reference
-from esmkit.model import Esm2
+from esmkit.encoder.encoder import Esm2
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import MASK, encode
 

@@ -20,8 +20,8 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from sklearn.utils.validation import check_is_fitted
 
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
-from esmkit.model import Esm2
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 from esmkit.sklearn import EsmEmbedder
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from esmkit.workers import side_by_side
+from esmkit.encoder.threads import side_by_side
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["command"]
 

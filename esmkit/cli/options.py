@@ -12,7 +12,7 @@ import click
 from esmkit.text import visible
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
     from esmkit.structure import Structure
 
 __all__ = [
@@ -51,7 +51,7 @@ class ModelChoice:
 
     def load(self) -> "Esm2":
         """Load the model and print which weights it uses, whatever else is quiet."""
-        from esmkit.model import load
+        from esmkit.encoder.encoder import load
 
         say = make_say(quiet=False)
         loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)

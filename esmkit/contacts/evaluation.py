@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esmkit.checkpoints.known import OFFICIAL
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.regression import contacts, corrected_maps
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
+from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["PUBLISHED", "Evaluation", "best_heads", "evaluate", "rank_heads"]
@@ -166,7 +166,7 @@ def rank_heads(
     """
     import pandas
 
-    from esmkit.maps import head_name
+    from esmkit.encoder.names import head_name
 
     found: dict[str, list[np.ndarray]] = {name: [] for name in RANGES}
     backgrounds: dict[str, list[float]] = {name: [] for name in RANGES}

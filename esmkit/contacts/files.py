@@ -21,7 +21,7 @@ from esmkit.text import readable_bytes
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["FORMATS", "contacts_file"]
 

@@ -12,7 +12,7 @@ from esmkit.contacts.result import MIN_SEPARATION
 from esmkit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["INVERSE_PENALTY", "fit"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
-from esmkit.maps import HeadChoice, choose_heads, head_name
 from esmkit.store import disk_errors, write_durably
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["ContactHead"]
 

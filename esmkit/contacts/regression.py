@@ -17,7 +17,7 @@ from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_f
 from esmkit.sequences.windows import Long, cut_into_pieces
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["contacts", "corrected_maps", "predict"]
 
@@ -244,7 +244,7 @@ def corrected_maps(model: "Esm2", protein: Protein) -> NDArray[np.float32]:
     InputError
         If the protein is longer than the model was trained for: its maps would not be of one piece.
     """
-    from esmkit.maps import choose_heads
+    from esmkit.encoder.names import choose_heads
 
     choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
     residues = len(protein)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
     from esmkit.contacts.head import ContactHead
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = [
     "evaluate_to_files",

@@ -18,15 +18,17 @@ from typing import Any
 from tqdm import tqdm
 
 from esmkit._version import __version__
-from esmkit.checkpoints import Checkpoint, read_config, resolve, warn_if_not_original
 from esmkit.distributed.cluster import Pool, Workers, connect, plan_workers
 from esmkit.distributed.dataset import PROVENANCE_FILE, Input, Manifest, Part
 from esmkit.distributed.plan import Failures, Plan, begin, range_bytes_for
 from esmkit.distributed.storage import Folder, absolute, size_of
 from esmkit.distributed.worker import Embedder, Settings, identify, read_item
+from esmkit.encoder.checkpoints import Checkpoint, read_config, resolve, warn_if_not_original
+from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
+from esmkit.encoder.names import resolve_layers
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.exports import import_pyarrow
-from esmkit.policies import EmbedOptions, can_be_compiled, refuse_to_compile, resolve_layers
+from esmkit.policies import EmbedOptions
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES
 
@@ -66,7 +68,7 @@ def embed_dataset(
         A folder that all machines share, or a URL.
     options : EmbedOptions
     model, device, dtype, compiled
-        As for :func:`esmkit.model.load`; every machine must have the model, or be able to fetch it.
+        As for :func:`esmkit.encoder.encoder.load`; every machine must have the model, or be able to fetch it.
     workers : Workers
     range_bytes : int, optional
         Bytes of input in one part; what a worker that dies loses.

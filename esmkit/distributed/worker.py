@@ -29,7 +29,7 @@ from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["MOST_STARTS", "Embedder", "Settings", "attempt_name", "identify", "read_item"]
 
@@ -50,7 +50,7 @@ class Settings:
     run : str
         Stands in every part.
     model, device, dtype : str
-        As for :func:`esmkit.model.load`.
+        As for :func:`esmkit.encoder.encoder.load`.
     sha256 : str
         Of the weights that the driver found; a worker with others refuses.
     threads : int
@@ -261,9 +261,9 @@ class Embedder:
 def _load(settings: Settings) -> "Esm2":
     import torch
 
-    from esmkit.checkpoints import OfflineCheckpointWarning
+    from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+    from esmkit.encoder.encoder import load
     from esmkit.errors import CheckpointError
-    from esmkit.model import load
 
     torch.set_num_threads(settings.threads)
     with warnings.catch_warnings():

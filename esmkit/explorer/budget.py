@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from esmkit.attention import Piece, compute
+from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import OptionError
 from esmkit.explorer.facts import THUMBNAIL, HeadMap, facts
-from esmkit.maps import HeadChoice, choose_heads, head_name
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
+    from esmkit.encoder.encoder import Esm2
     from esmkit.explorer.labels import Labels
-    from esmkit.model import Esm2
 
 __all__ = ["Plan", "plan_heads"]
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from esmkit._version import __version__
 from esmkit.attention import Piece, compute
+from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import Plan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
@@ -17,8 +19,6 @@ from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
 from esmkit.explorer.trace import Trace, run_trace
 from esmkit.explorer.truth import Truth, truth_of
-from esmkit.maps import choose_heads, head_name
-from esmkit.model import Esm2
 from esmkit.sequences.proteins import Protein, clean_proteins
 from esmkit.sequences.windows import Long, cut_into_pieces
 from esmkit.structure import Structure, read_structure

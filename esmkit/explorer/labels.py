@@ -11,8 +11,8 @@ from esmkit.exports import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family
 
 if TYPE_CHECKING:
+    from esmkit.encoder.encoder import Esm2
     from esmkit.heads.result import HeadProfile
-    from esmkit.model import Esm2
 
 __all__ = ["HeadLabel", "Labels", "read_labels"]
 

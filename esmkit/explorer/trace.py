@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import reference
-from esmkit.maps import Head, HeadChoice
+from esmkit.encoder.names import Head, HeadChoice
 from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["HeadTrace", "LayerTrace", "Trace", "pack", "run_trace"]
 

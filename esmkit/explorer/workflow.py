@@ -14,7 +14,7 @@ from esmkit.store import check_output, disk_errors
 from esmkit.structure import Structure, read_structure, split_chain
 
 if TYPE_CHECKING:
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["MOST_PAGES", "explore_to_files"]
 

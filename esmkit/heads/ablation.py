@@ -25,20 +25,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from esmkit import packing
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
+from esmkit.encoder import packing
+from esmkit.encoder.forward import Edit
+from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.keeping import ABLATION, Keeper
-from esmkit.maps import choose_heads, head_name
-from esmkit.packed_attention import Edit
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import cut_into_pieces
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["MODES", "Mode", "ablate"]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from esmkit.encoder.encoder import Esm2
     from esmkit.heads.result import HeadProfile
-    from esmkit.model import Esm2
     from esmkit.sequences.proteins import Protein
 
 __all__ = ["HeadCard", "head_card"]

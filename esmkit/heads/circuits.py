@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import reference
+from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import OptionError
 from esmkit.heads.similarity import (
     LETTERS,
@@ -41,14 +42,13 @@ from esmkit.heads.similarity import (
     empirical_p,
     turn,
 )
-from esmkit.maps import choose_heads, head_name
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
 
 __all__ = ["OFFSETS", "Circuits", "circuits"]
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from transformers import EsmModel
 
-from esmkit.model import Esm2
+from esmkit.encoder.encoder import Esm2
 
 __all__ = ["control_models", "with_random_weights"]
 

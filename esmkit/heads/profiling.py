@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.attention import Piece, compute
+from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.heads.keeping import Keeper
 from esmkit.heads.labels import Rules, describe
@@ -22,7 +23,6 @@ from esmkit.heads.statistics import (
     bonferroni,
     inflation,
 )
-from esmkit.maps import HeadChoice, choose_heads
 from esmkit.policies import MAX_OFFSET, columns_of
 from esmkit.reductions import reduce_maps
 from esmkit.sequences.windows import MAX_RESIDUES
@@ -30,7 +30,7 @@ from esmkit.sequences.windows import MAX_RESIDUES
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.model import Esm2
+    from esmkit.encoder.encoder import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["profile"]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas
     from tqdm import tqdm
 
+    from esmkit.encoder.encoder import Esm2
     from esmkit.heads.result import HeadProfile
-    from esmkit.model import Esm2
     from esmkit.structure import Structure
 
 __all__ = ["ABLATION_CHAINS", "profile_to_folder"]

@@ -14,8 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
+from esmkit.encoder.names import head_name
 from esmkit.errors import OptionError
-from esmkit.maps import head_name
 from esmkit.plots import matrix
 from esmkit.plots.figure import MARGIN, PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
 

@@ -97,7 +97,7 @@ class Warm:
         import esmkit.heads.workflow
         import esmkit.plots.figure
         from esmkit import runs
-        from esmkit.model import load
+        from esmkit.encoder.encoder import load
 
         self.model = load(model_name, "cpu")
         # What a child would import anew each time

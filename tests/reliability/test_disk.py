@@ -14,8 +14,8 @@ from esmkit import runs
 from esmkit.attention_fasta import MapsTask, attention_file
 from esmkit.data import ts50
 from esmkit.embed_fasta import embed_file
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import OutputError
-from esmkit.model import Esm2
 from esmkit.policies import EmbedOptions
 from esmkit.store import WorkFolder, read_shard
 
@@ -136,7 +136,7 @@ def test_a_read_only_folder(name, run, tiny_folder, folder, tmp_path, monkeypatc
     plot = "attention ../seqs.fasta --heads L0H0 -o ../maps.h5 --plot figures"
     command = COMMANDS.get(name, plot).replace("seqs", "../seqs").replace("chains", "../chains")
     command = command.replace("../../", "../")
-    monkeypatch.setattr("esmkit.model.load", None)
+    monkeypatch.setattr("esmkit.encoder.encoder.load", None)
     (tmp_path / "locked").mkdir()
     with read_only(tmp_path / "locked") as locked:
         message = fails(run(*command.split(), "--model", tiny_folder, cwd=locked))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structure_files import chain_lines
 
-from esmkit.checkpoints import fetch
+from esmkit.encoder.checkpoints import fetch
 from esmkit.errors import CheckpointError, EsmkitError
 
 CORPUS = Path(__file__).parent / "corpus"

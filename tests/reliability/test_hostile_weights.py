@@ -28,9 +28,9 @@ from fuzzing import peak
 from safetensors.torch import load_file, save_file
 
 import esmkit
-from esmkit.checkpoints import fetch, known, resolve
+from esmkit.encoder.checkpoints import fetch, known, resolve
+from esmkit.encoder.encoder import Esm2
 from esmkit.errors import CheckpointError
-from esmkit.model import Esm2
 from esmkit.sequences.tokens import encode
 
 SECONDS = 5.0  # of processor time; a refusal takes milliseconds
@@ -98,7 +98,7 @@ def test_a_table_of_parts_is_hashed_by_what_it_names(folder: Path, monkeypatch):
     save_file(tensors, folder / "evil.safetensors", metadata={"format": "pt"})
     digest = fetch.sha256_of_file(good)
     official = {"x/y": known.OfficialCheckpoint("x/y", "tiny", digest)}
-    monkeypatch.setattr("esmkit.checkpoints.OFFICIAL", official)
+    monkeypatch.setattr("esmkit.encoder.checkpoints.OFFICIAL", official)
     table = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "evil.safetensors")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(table))
     model = esmkit.load(folder, "cpu")

@@ -19,10 +19,10 @@ from conftest import fails, random_sequence, write_fasta
 from esmkit import figures, plots
 from esmkit.attention_fasta import attention_file
 from esmkit.data import ts50
+from esmkit.encoder.encoder import Esm2
 from esmkit.figures import attention_figures
 from esmkit.heads.profiling import profile
 from esmkit.heads.workflow import profile_to_folder
-from esmkit.model import Esm2
 from esmkit.policies import AttentionOptions
 from esmkit.store import WorkFolder
 

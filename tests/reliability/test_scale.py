@@ -18,7 +18,7 @@ from conftest import random_sequence, write_fasta
 from fuzzing import TRIALS, peak
 
 import esmkit
-from esmkit.model import Esm2
+from esmkit.encoder.encoder import Esm2
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.store import WorkFolder

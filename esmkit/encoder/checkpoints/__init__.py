@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from esmkit.checkpoints import fetch
-from esmkit.checkpoints.known import (
+from esmkit.encoder.checkpoints import fetch
+from esmkit.encoder.checkpoints.known import (
     DEFAULT,
     OFFICIAL,
     OFFLINE,
     OfficialCheckpoint,
     OfflineCheckpoint,
 )
-from esmkit.checkpoints.trust import encoder_options, read_config, read_json, weight_files
+from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
 
 __all__ = [

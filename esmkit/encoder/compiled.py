@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from esmkit.checkpoints.fetch import cache_folder, sha256_of_file
+from esmkit.encoder.checkpoints.fetch import cache_folder, sha256_of_file
+from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.errors import OptionError
-from esmkit.rotary import Rotary, rotate
 
 __all__ = ["Attend", "compile_attention", "is_compiled_unasked", "why_not_compiled"]
 
@@ -198,7 +198,7 @@ def _compile(command: list[str], library: Path) -> None:
 
 def _try(library: Path, compiler: str) -> None:
     """Load a library and compute with it in another process, which it may end."""
-    trial = "import sys; from esmkit.compiled import try_library; try_library(sys.argv[1])"
+    trial = "import sys; from esmkit.encoder.compiled import try_library; try_library(sys.argv[1])"
     command = [sys.executable or "python3", "-c", trial, str(library)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     how = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment}

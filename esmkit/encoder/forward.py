@@ -1,6 +1,6 @@
 """Attention within each sequence of a pack, registered with transformers as its documentation shows.
 
-:mod:`esmkit.packing` lays sequences end to end; here they are kept apart.
+:mod:`esmkit.encoder.packing` lays sequences end to end; here they are kept apart.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,11 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from esmkit.compiled import compile_attention
+from esmkit.encoder.compiled import compile_attention
+from esmkit.encoder.packing import Group
+from esmkit.encoder.rotary import Rotary, rotate
+from esmkit.encoder.stream import MapStream
 from esmkit.errors import OptionError
-from esmkit.packing import Group, MapStream
-from esmkit.rotary import Rotary, rotate
 
 __all__ = ["Edit", "register"]
 

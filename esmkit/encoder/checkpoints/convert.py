@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esmkit.checkpoints.trust import refuse_packed
+from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import EOS, MASK, PAD, TOKENS, UNKNOWN
 

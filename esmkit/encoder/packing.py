@@ -7,33 +7,17 @@ No token is ever padding.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError
-from esmkit.workers import side_by_side
 
-__all__ = [
-    "Group",
-    "MapStream",
-    "Pack",
-    "Prepare",
-    "Sink",
-    "batches_by_tokens",
-    "head_blocks",
-    "look_ahead",
-    "most_tokens",
-    "pack",
-]
-
-BLOCK_BYTES = 4 * 2**20
-"""Float32 maps that a stream computes at once; see :func:`head_blocks`."""
+__all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "most_tokens", "pack"]
 
 PASS_TOKENS = 1_024
 """Most tokens of one forward pass on a CPU, but for longer pieces: hidden states stay in the cache."""
@@ -129,89 +113,6 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
         tuple(groups),
         tuple(order),
     )
-
-
-Sink = Callable[[int, int, Sequence[int], Any], None]
-"""Takes (layer, place of the sequence, heads, maps or what was prepared of them), one at a time."""
-
-
-Prepare = Callable[[torch.Tensor], Any]
-"""Makes of maps (h, T, T) what a sink is given in their place; called in several threads at once."""
-
-
-def head_blocks(heads: Sequence[int], tokens: int) -> list[Sequence[int]]:
-    """Cut heads into blocks whose maps of a sequence of that many tokens are computed at once.
-
-    A block has at least one head, and its float32 maps take at most 4 MiB if it has more: so the
-    memory of a stream does not depend on the number of heads, and maps stay in the cache.
-
-    >>> head_blocks([0, 1, 4], tokens=1024)
-    [[0], [1], [4]]
-    """
-    most = max(1, BLOCK_BYTES // (tokens * tokens * 4))
-    return [heads[start : start + most] for start in range(0, len(heads), most)]
-
-
-class MapStream:
-    """Hands attention maps to a sink as soon as they exist, so that none has to be kept.
-
-    It looks on: the forward pass is the same, to the last bit, with and without it.
-
-    Parameters
-    ----------
-    pack : Pack
-        The batch that goes through the model.
-    sink : callable
-        Called with (layer, place, heads, maps) for every layer, sequence and block of heads, in
-        this order: the layer from 0; the place of the sequence in what was given to :func:`pack`;
-        h head numbers; and float32 maps (h, T, T), [query, key], rows summing to 1, which the
-        stream does not use afterwards.
-    heads : mapping from layer to head numbers, optional
-        Which maps are wanted; by default all.
-    prepare : callable, optional
-        What becomes of a block of maps, such as its compression. On a CPU blocks are then made and
-        prepared side by side, one in each of PyTorch's threads, and the sink, called in the same
-        order as ever, is given the result: a map is too small to be shared between threads.
-    first : int
-        The layer that is run first, where a pass does not begin with layer 0.
-    """
-
-    def __init__(
-        self,
-        pack: Pack,
-        sink: Sink,
-        heads: Mapping[int, Sequence[int]] | None = None,
-        *,
-        prepare: Prepare | None = None,
-        first: int = 0,
-    ) -> None:
-        self._pack = pack
-        self._sink = sink
-        self._heads = heads
-        self._prepare = prepare
-        self._layer = first
-
-    def observe(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
-        """Compute the wanted maps of the next layer from its queries and keys, (1, H, T, K)."""
-        layer, self._layer = self._layer, self._layer + 1  # transformers goes through them in order
-        wanted = range(query.shape[1]) if self._heads is None else self._heads.get(layer, ())
-        if not wanted:
-            return
-        with side_by_side(query.device if self._prepare else None) as run:
-            for place, tokens in self._pack.sequences():
-                # Softmax in float32 whatever the model computes in: maps are what was asked for
-                q = query[0, :, tokens].float() * scaling  # (H, n, K)
-                k = key[0, :, tokens].float().transpose(1, 2)  # (H, K, n)
-                blocks = head_blocks(wanted, q.shape[1])
-                for heads, maps in zip(blocks, run(partial(self._make, q, k), blocks), strict=True):
-                    self._sink(layer, place, heads, maps)
-
-    @torch.inference_mode()  # which is a state of the thread
-    def _make(self, query: torch.Tensor, key: torch.Tensor, heads: Sequence[int]) -> Any:
-        """Return the maps (h, n, n) of some heads, or what is prepared of them."""
-        chosen = list(heads)
-        maps = torch.softmax(query[chosen] @ key[chosen], dim=-1)
-        return maps if self._prepare is None else self._prepare(maps)
 
 
 def most_tokens(batch_tokens: int, device: torch.device) -> int:

@@ -10,7 +10,7 @@ import torch
 from transformers import EsmConfig, EsmModel
 from transformers.utils import logging as transformers_logging
 
-from esmkit.checkpoints import Checkpoint, encoder_options, weight_files
+from esmkit.encoder.checkpoints import Checkpoint, encoder_options, weight_files
 from esmkit.errors import CheckpointError
 
 __all__ = ["load_network"]

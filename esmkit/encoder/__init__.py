@@ -1,0 +1,1 @@
+"""Weights to hidden states and attention maps: checkpoints, and one forward pass."""

@@ -1,0 +1,56 @@
+"""Devices and data types that a model can compute on."""
+
+import torch
+
+from esmkit.errors import OptionError
+
+__all__ = ["DTYPES", "can_be_compiled", "refuse_to_compile"]
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+
+    Raises
+    ------
+    OptionError
+        If PyTorch sees no such device.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise OptionError(f"device is auto, cpu, cuda or mps, not {device!r}") from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(chosen.type, False):
+        raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
+    return chosen
+
+
+def can_be_compiled(device: str, dtype: str) -> bool:
+    """Say whether the compiled attention is written for a device and a dtype."""
+    return (device, dtype) == ("cpu", "float32")
+
+
+def refuse_to_compile(device: str, dtype: str) -> None:
+    """Refuse to compile attention for what it is not written for.
+
+    Raises
+    ------
+    OptionError
+        If it is to be compiled for anything but float32 on a CPU.
+    """
+    if not can_be_compiled(device, dtype):
+        raise OptionError(
+            f"attention is compiled for float32 on a CPU, not for {dtype} on {device}; leave "
+            "--compile out, or give --device cpu"
+        )
