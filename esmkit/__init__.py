@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import (
-        blueprint,
-        contacts,
-        data,
-        errors,
-        explorer,
-        heads,
-        plots,
-        reference,
-        sklearn,
-        structure,
-    )
+    from esmkit import contacts, data, errors, explorer, heads, plots, sklearn, structure
     from esmkit.attention_fasta import attention_file
     from esmkit.contacts.files import contacts_file
     from esmkit.contacts.head import ContactHead
@@ -40,6 +29,8 @@ if TYPE_CHECKING:
     from esmkit.maps_file import AttentionFile
     from esmkit.policies import AttentionOptions, EmbedOptions
     from esmkit.reading import read
+    from esmkit.reference import encoder as reference
+    from esmkit.reference import transformer as blueprint
     from esmkit.sequences import tokens as alphabet
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure import Structure, read_structure, read_structures

@@ -25,7 +25,7 @@ import torch
 from esm.model.esm2 import ESM2
 from transformers import EsmConfig, EsmModel
 
-from esmkit import reference
+from esmkit.reference import encoder as reference
 
 # Differences are divided by the largest magnitude of the array: hidden states grow to 45 inside a
 # trained 8M, and a rounding error grows with them. The target is 1e-10 in float64; measured

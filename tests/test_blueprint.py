@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from transformers.models.distilbert.modeling_distilbert import create_sinusoidal_embeddings
 
-from esmkit import blueprint, reference
 from esmkit.errors import InputError
-from esmkit.reference import Affine, Attention, Layer
+from esmkit.reference import encoder as reference
+from esmkit.reference import transformer as blueprint
+from esmkit.reference.encoder import Affine, Attention, Layer
 
 TOLERANCE = 1e-12
 SIZES = [(24, 3, 40), (16, 8, 64), (30, 1, 30)]  # width, heads, hidden

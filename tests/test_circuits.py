@@ -10,7 +10,6 @@ from conftest import make_checkpoint, random_sequence
 from scipy.stats import ks_2samp, spearmanr
 from transformers import EsmModel
 
-from esmkit import reference
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import OptionError
 from esmkit.heads.circuits import OFFSETS, Circuits, circuits
@@ -23,6 +22,7 @@ from esmkit.heads.similarity import (
     empirical_p,
     turn,
 )
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.sequences.tokens import encode
 

@@ -200,7 +200,7 @@ def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch
     assert "OVER" not in done.stdout
     done = run("verify", "seqs.fasta", "--model", tiny_folder, "--json", "-q", cwd=tmp_path)
     assert json.loads(done.stdout)["proteins"] == ["p30", "p9", "p21"]
-    monkeypatch.setattr("esmkit.reference.gelu", lambda x: x)
+    monkeypatch.setattr("esmkit.reference.encoder.gelu", lambda x: x)
     done = run("verify", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
     assert "reference / Hugging Face, hidden states: the relative difference" in fails(done)
     assert "OVER" in done.stdout

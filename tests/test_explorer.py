@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import esmkit
-from esmkit import reference
 from esmkit.contacts import ContactHead
 from esmkit.data import demo_structure
 from esmkit.encoder.encoder import Esm2, load
@@ -27,6 +26,7 @@ from esmkit.explorer.labels import read_labels
 from esmkit.explorer.text import json_for_script, visible
 from esmkit.explorer.trace import pack, run_trace
 from esmkit.explorer.truth import truth_of
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import windows

@@ -15,9 +15,9 @@ from head_profiles import made_profile
 from scipy.special import softmax
 
 import esmkit
-from esmkit import reference
 from esmkit.data import demo_structure
 from esmkit.encoder.encoder import Esm2, load
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure

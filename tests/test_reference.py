@@ -32,7 +32,7 @@ from oracles import (
 )
 from transformers import EsmModel
 
-from esmkit import reference
+from esmkit.reference import encoder as reference
 
 
 @pytest.fixture(scope="module", params=SHAPES)

@@ -7,8 +7,8 @@ import pytest
 from oracles import SHAPES, Shape, batch, random_model, tensors_of
 from transformers import EsmConfig, EsmModel
 
-from esmkit import reference
 from esmkit.errors import CheckpointError, InputError, OptionError
+from esmkit.reference import encoder as reference
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from conftest import random_sequence
 from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
-from esmkit import reference
-from esmkit import verify as module
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.reference import encoder as reference
+from esmkit.reference import verification as module
+from esmkit.reference.verification import Verification, verify
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
-from esmkit.verify import Verification, verify
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def command(
         say(line)
     loaded = model.load()
 
-    from esmkit.verify import verify
+    from esmkit.reference.verification import verify
 
     result = verify(loaded, proteins, progress=lambda text: say(f"comparing {text}"))
     click.echo(

@@ -11,7 +11,7 @@ from esmkit.attention import Assembly
 from esmkit.contacts.scores import ranked_pairs
 from esmkit.explorer.trace import HeadTrace
 from esmkit.explorer.truth import Truth
-from esmkit.reference import softmax
+from esmkit.reference.encoder import softmax
 
 __all__ = ["THUMBNAIL", "HeadMap", "corrected", "facts", "head_map", "rows_of", "thumbnail"]
 

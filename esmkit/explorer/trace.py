@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit import reference
 from esmkit.encoder.names import Head, HeadChoice
+from esmkit.reference import encoder as reference
 from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit import reference
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import OptionError
 from esmkit.heads.similarity import (
@@ -42,6 +41,7 @@ from esmkit.heads.similarity import (
     empirical_p,
     turn,
 )
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.sequences.tokens import encode
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, rankdata
 
-from esmkit import reference
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Compare esmkit with Hugging Face and with the reference, on the user's own weights and proteins.
 
 Three implementations of one encoder: transformers' ``EsmModel`` with eager attention, exactly as it
-is; esmkit's packed forward; and :mod:`esmkit.reference`, NumPy in float64, which shares no code
+is; esmkit's packed forward; and :mod:`esmkit.reference.encoder`, NumPy in float64, which shares no code
 with either. A table says how far apart they are, where, and how far apart rounding may put them.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit import reference
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.network import load_network
 from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES

@@ -1,4 +1,4 @@
-"""The original Transformer of Vaswani et al. 2017, from the very functions of `esmkit.reference`.
+"""The original Transformer of Vaswani et al. 2017, from the very functions of `esmkit.reference.encoder`.
 
 ESM-2 is the encoder of this blueprint with four changes: the norm goes before each half of a layer
 instead of after it, GELU replaces ReLU, rotary positions replace those added to the embedding, and
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from esmkit.errors import InputError
-from esmkit.reference import (
+from esmkit.reference.encoder import (
     Affine,
     Array,
     Attention,
