@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
-from esmkit.exports import import_pyarrow
+from esmkit.files.tables import import_pyarrow, open_table
+from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.work import ShardReader, disk_errors
 from esmkit.maps_file import AttentionWriter, Block, decode_block
 from esmkit.policies import AttentionOptions, columns_of
-from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
-from esmkit.store import ShardReader, disk_errors
-from esmkit.tables import open_table
 from esmkit.text import readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
@@ -66,7 +65,7 @@ def attention_file(
     max_bytes : int
         Refuse maps that would take more than this, before compression, unless ``force`` is set.
     force, restart, command, progress, say, then
-        As in :func:`esmkit.runs.run_to_file`.
+        As in :func:`esmkit.files.task.run_to_file`.
 
     Raises
     ------

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import OptionError
-from esmkit.exports import FORMATS, import_pyarrow, open_writer
+from esmkit.exports import FORMATS, open_writer
+from esmkit.files.tables import import_pyarrow
+from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.work import ShardReader, disk_errors
 from esmkit.policies import EmbedOptions
-from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
-from esmkit.store import ShardReader, disk_errors
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:

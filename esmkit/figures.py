@@ -1,8 +1,5 @@
 """The figures of an attention file: for each protein the grid of heads, and the strongest large."""
 
-import hashlib
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,86 +9,16 @@ from numpy.typing import NDArray
 
 from esmkit import plots
 from esmkit.encoder.names import parse_head
-from esmkit.errors import OptionError, OutputError
+from esmkit.errors import OptionError
+from esmkit.files.names import FileNames, check_folder
+from esmkit.files.work import disk_errors
 from esmkit.maps import AttentionMaps
 from esmkit.maps_file import AttentionFile
-from esmkit.store import disk_errors
 
-__all__ = [
-    "FileNames",
-    "attention_figures",
-    "check_folder",
-    "file_name",
-    "focus",
-    "strongest_heads",
-]
+__all__ = ["attention_figures", "focus", "strongest_heads"]
 
 DRAWN_LARGE = 6
 """Heads of a protein that are drawn large when none are named."""
-
-_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(10))}
-
-
-def file_name(name: str) -> str:
-    """Return a name that any file system takes and that stays in its folder, for a protein's ID.
-
-    Letters other than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``; a name that had
-    to be changed ends in a few digits of its hash, so that no two become one.
-
-    >>> file_name("sp|P69905|HBA_HUMAN")
-    'sp_P69905_HBA_HUMAN-dd05f5c8'
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-") or "protein"
-    if safe.split(".")[0].upper() in _RESERVED:
-        safe = f"_{safe}"
-    if safe != name:
-        safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    return safe
-
-
-class FileNames:
-    """Gives the proteins of a folder names that differ in more than the case of their letters.
-
-    Chains of one PDB entry may be ``A`` and ``a``, and macOS and Windows keep one file for both.
-    """
-
-    def __init__(self) -> None:
-        self._owner: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        """Return :func:`file_name`, with its hash if another ID has that name but for case."""
-        safe = file_name(name)
-        if self._owner.setdefault(safe.casefold(), name) != name:
-            safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-        return safe
-
-
-def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
-    """Make sure, before anything is computed, that files can go into a folder, named by an option.
-
-    Raises
-    ------
-    OutputError
-        If it is a file, holds something and ``force`` is not set, or cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent  # mkdir will make the rest
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another "
-            f"with {option}"
-        )
-    with disk_errors(folder):
-        if folder.is_dir():
-            taken = any(not plots.is_unfinished(path) for path in folder.iterdir())
-            if taken and not force:
-                raise OutputError(
-                    f"the folder {str(folder)!r} is not empty; --force writes into it all "
-                    f"the same, or {option} names another"
-                )
 
 
 def focus(maps: AttentionMaps) -> NDArray[np.float64]:

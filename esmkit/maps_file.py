@@ -18,10 +18,11 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from esmkit.disk import SteadyFile
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OutputError
-from esmkit.exports import PROVENANCE, dataset_key, protein_id
+from esmkit.files.arrays import dataset_key, protein_id
+from esmkit.files.disk import SteadyFile
+from esmkit.files.provenance import PROVENANCE
 from esmkit.maps import AttentionMaps
 from esmkit.sequences.proteins import Protein
 

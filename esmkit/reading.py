@@ -12,15 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import MissingDependencyError, OutputError
-from esmkit.exports import (
-    FORMATS,
-    NPZ_PROVENANCE,
-    PROVENANCE,
-    from_spreadsheet,
-    import_pyarrow,
-    protein_id,
-    provenance_sidecar,
-)
+from esmkit.exports import FORMATS
+from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
+from esmkit.files.provenance import PROVENANCE, provenance_sidecar
+from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.maps_file import AttentionFile
 from esmkit.sequences.proteins import UniqueIds
 

@@ -13,14 +13,15 @@ import pytest
 from conftest import random_sequence, write_fasta
 
 import esmkit
-from esmkit import attention, attention_fasta, disk, maps_file, policies
+from esmkit import attention, attention_fasta, maps_file, policies
 from esmkit.attention_fasta import MapsTask, attention_file
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
+from esmkit.files import disk
+from esmkit.files.work import WorkFolder
 from esmkit.maps_file import AttentionFile, Block, compress, decode_block, decompress
 from esmkit.policies import AttentionOptions
 from esmkit.reductions import summarize
-from esmkit.store import WorkFolder
 from esmkit.text import parse_bytes, readable_bytes
 
 

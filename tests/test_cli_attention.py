@@ -9,7 +9,8 @@ from conftest import fails, random_sequence, write_fasta
 
 import esmkit
 from esmkit.encoder.encoder import Esm2
-from esmkit.figures import file_name, strongest_heads
+from esmkit.figures import strongest_heads
+from esmkit.files.names import file_name
 
 
 @pytest.fixture

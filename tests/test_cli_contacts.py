@@ -370,7 +370,7 @@ def test_a_full_disk(run, tiny_folder, chains, tmp_path, monkeypatch, arguments)
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("esmkit.disk.os.fsync", full)
+    monkeypatch.setattr("esmkit.files.disk.os.fsync", full)
     done = run("contacts", *arguments, "--structures", "chains", "-m", tiny_folder, cwd=tmp_path)
     assert f"cannot write to '{arguments[-1]}' (No space left on device)" in fails(done)
     assert not list(tmp_path.glob("x.*"))

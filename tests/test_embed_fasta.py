@@ -20,9 +20,9 @@ from esmkit.embed_fasta import embed_file
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.exports import FORMATS
+from esmkit.files.task import Task
+from esmkit.files.work import WorkFolder
 from esmkit.policies import EmbedOptions
-from esmkit.runs import Task
-from esmkit.store import WorkFolder
 
 
 @pytest.fixture

@@ -21,13 +21,9 @@ from numpy.typing import NDArray
 
 import esmkit
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
-from esmkit.exports import (
-    FORMATS,
-    dataset_key,
-    open_writer,
-    protein_id,
-    provenance_sidecar,
-)
+from esmkit.exports import FORMATS, open_writer
+from esmkit.files.arrays import dataset_key, protein_id
+from esmkit.files.provenance import provenance_sidecar
 from esmkit.reading import EmbeddingFile
 from esmkit.sequences.proteins import Protein
 

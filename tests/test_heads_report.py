@@ -90,7 +90,7 @@ def test_without_pyarrow_the_summary_says_so(tmp_path: Path, monkeypatch: pytest
     def missing() -> Any:
         raise MissingDependencyError("no pyarrow")
 
-    monkeypatch.setattr("esmkit.tables.import_pyarrow", missing)
+    monkeypatch.setattr("esmkit.files.tables.import_pyarrow", missing)
     assert exports.import_pyarrow is not missing
     (tmp_path / "effects.parquet").write_bytes(b"of an earlier run")
     written = write_report(made_profile(), tmp_path, force=True)

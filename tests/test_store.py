@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from esmkit import disk
 from esmkit.errors import OutputError, ResumeError
-from esmkit.shards import ShardPaths
-from esmkit.store import (
+from esmkit.files import disk
+from esmkit.files.shards import ShardPaths
+from esmkit.files.work import (
     ShardReader,
     WorkFolder,
     check_output,

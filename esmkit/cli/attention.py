@@ -119,9 +119,9 @@ def command(
       esmkit.read("seqs.attention.h5")["P69905"]["L5H4"]
     """
     from esmkit.attention_fasta import attention_file
-    from esmkit.figures import check_folder
+    from esmkit.files.names import check_folder
+    from esmkit.files.work import was_finishing
     from esmkit.policies import REDUCTIONS, AttentionOptions
-    from esmkit.store import was_finishing
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)

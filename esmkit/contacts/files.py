@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from esmkit.attention_fasta import MAX_BYTES
 from esmkit.errors import OptionError
-from esmkit.exports import open_writer, spreadsheet_text
+from esmkit.exports import open_writer
+from esmkit.files.tables import spreadsheet_text
+from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.work import ShardReader, disk_errors
 from esmkit.policies import AttentionOptions
-from esmkit.runs import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long
-from esmkit.store import ShardReader, disk_errors
 from esmkit.text import readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
@@ -74,7 +75,7 @@ def contacts_file(
     max_bytes : int
         Refuse to write about more than this unless ``force`` is set.
     force, restart, command, progress, say, then
-        As in :func:`esmkit.runs.run_to_file`.
+        As in :func:`esmkit.files.task.run_to_file`.
 
     Raises
     ------

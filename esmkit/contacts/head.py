@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
-from esmkit.store import disk_errors, write_durably
+from esmkit.files.work import disk_errors, write_durably
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Esm2

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
-from esmkit.figures import FileNames, check_folder, file_name
-from esmkit.runs import Say
+from esmkit.files.names import FileNames, check_folder, file_name
+from esmkit.files.tables import without_formulas
+from esmkit.files.task import Say
+from esmkit.files.work import check_output, disk_errors, was_finishing, write_durably
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
-from esmkit.store import check_output, disk_errors, was_finishing, write_durably
 from esmkit.structure import Structure, read_structure, split_chain
-from esmkit.tables import without_formulas
 
 if TYPE_CHECKING:
     import pandas

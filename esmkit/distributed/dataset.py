@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from esmkit.distributed.storage import Folder
 from esmkit.errors import OutputError, ResumeError
-from esmkit.exports import PROVENANCE, import_pyarrow
+from esmkit.files.provenance import PROVENANCE
+from esmkit.files.tables import import_pyarrow
 from esmkit.sequences.proteins import Protein
 
 __all__ = [

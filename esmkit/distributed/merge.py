@@ -18,10 +18,11 @@ from esmkit.distributed.dataset import (
 from esmkit.distributed.storage import Folder
 from esmkit.embed_fasta import choose_format
 from esmkit.errors import OptionError, OutputError
-from esmkit.exports import open_writer, provenance_sidecar
-from esmkit.runs import STDOUT, writing
+from esmkit.exports import open_writer
+from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.task import STDOUT, writing
+from esmkit.files.work import check_output, disk_errors, write_durably
 from esmkit.sequences.proteins import Protein, UniqueIds
-from esmkit.store import check_output, disk_errors, write_durably
 
 __all__ = ["merge_dataset"]
 

@@ -27,7 +27,7 @@ from esmkit.encoder.checkpoints import Checkpoint, read_config, resolve, warn_if
 from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
 from esmkit.encoder.names import resolve_layers
 from esmkit.errors import CheckpointError, InputError, OptionError
-from esmkit.exports import import_pyarrow
+from esmkit.files.tables import import_pyarrow
 from esmkit.policies import EmbedOptions
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError
-from esmkit.exports import from_spreadsheet
+from esmkit.files.tables import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from esmkit.errors import OptionError
 from esmkit.explorer.text import json_for_script, visible
-from esmkit.store import check_output, disk_errors, write_durably
+from esmkit.files.work import check_output, disk_errors, write_durably
 
 __all__ = ["Explorer"]
 

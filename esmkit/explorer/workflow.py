@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
-from esmkit.figures import FileNames, check_folder, file_name
-from esmkit.runs import Say
+from esmkit.files.names import FileNames, check_folder, file_name
+from esmkit.files.task import Say
+from esmkit.files.work import check_output, disk_errors
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
-from esmkit.store import check_output, disk_errors
 from esmkit.structure import Structure, read_structure, split_chain
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from esmkit.runs import Pending
-from esmkit.store import ShardReader, WorkFolder
+from esmkit.files.task import Pending
+from esmkit.files.work import ShardReader, WorkFolder
 
 __all__ = ["ABLATION", "Keeper", "ShardKeeper"]
 

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from esmkit import plots
 from esmkit._version import __version__
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
-from esmkit.figures import file_name
+from esmkit.files.names import file_name
+from esmkit.files.tables import open_table, without_formulas
+from esmkit.files.work import disk_errors, write_durably
 from esmkit.heads.answers import QUESTIONS, Answer, answer
 from esmkit.heads.pages import (
     Block,
@@ -25,8 +27,6 @@ from esmkit.heads.pages import (
 )
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
-from esmkit.store import disk_errors, write_durably
-from esmkit.tables import open_table, without_formulas
 from esmkit.text import signed
 
 if TYPE_CHECKING:

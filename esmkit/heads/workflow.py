@@ -10,11 +10,9 @@ import numpy as np
 
 from esmkit._version import __version__
 from esmkit.errors import OutputError
-from esmkit.figures import check_folder
-from esmkit.heads.keeping import ShardKeeper
-from esmkit.heads.properties import Property, read_annotations, standard_properties
-from esmkit.runs import Pending, Say
-from esmkit.store import (
+from esmkit.files.names import check_folder
+from esmkit.files.task import Pending, Say
+from esmkit.files.work import (
     ShardReader,
     WorkFolder,
     disk_errors,
@@ -22,6 +20,8 @@ from esmkit.store import (
     tidy_up,
     was_finishing,
 )
+from esmkit.heads.keeping import ShardKeeper
+from esmkit.heads.properties import Property, read_annotations, standard_properties
 
 if TYPE_CHECKING:
     import pandas

@@ -4,11 +4,12 @@ Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
 """
 
+from esmkit.files.names import is_unfinished, remove_unfinished
 from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
-from esmkit.plots.figure import inline_html, is_unfinished, remove_unfinished, save
+from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.precision import head_precision_grid, precision_by_rank

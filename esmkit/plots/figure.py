@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import os
-import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +20,7 @@ from matplotlib.textpath import TextToPath
 
 from esmkit.errors import OptionError, OutputError
 
-__all__ = [
-    "PAGE_WIDTH",
-    "SAVED_DPI",
-    "HouseFigure",
-    "house_style",
-    "inline_html",
-    "is_unfinished",
-    "new",
-    "remove_unfinished",
-    "save",
-]
+__all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
 
 PAGE_WIDTH = 7.2
 """Inches: the text width of a journal page (183 mm), so that nothing is scaled in print."""
@@ -186,18 +175,6 @@ def save(figure: Figure, path: str | Path) -> None:
         ) from None
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: str | Path) -> None:
-    """Delete what killed runs left of figures that they were writing into a folder."""
-    for path in Path(folder).iterdir():
-        if is_unfinished(path):
-            path.unlink(missing_ok=True)
-
-
-def is_unfinished(path: Path) -> bool:
-    """Tell whether a file is a figure on its way to its name, or what a killed run left of one."""
-    return re.fullmatch(rf"\..+\.({'|'.join(METADATA)})\.\d+\.part", path.name) is not None
 
 
 def render(figure: Figure) -> bytes:

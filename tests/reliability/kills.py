@@ -96,8 +96,8 @@ class Warm:
         import esmkit.heads.report
         import esmkit.heads.workflow
         import esmkit.plots.figure
-        from esmkit import runs
         from esmkit.encoder.encoder import load
+        from esmkit.files import task as runs
 
         self.model = load(model_name, "cpu")
         # What a child would import anew each time
@@ -153,7 +153,7 @@ class Warm:
 
 def _count_results() -> None:
     """Leave a byte in results.txt for each result that is computed, which a kill does not undo."""
-    from esmkit.runs import Pending
+    from esmkit.files.task import Pending
 
     tally = os.open("results.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     add = Pending.add
@@ -201,7 +201,7 @@ def _watch_steps(tick: Count) -> None:
 
 def _watch_writing(begun: Count) -> None:
     import esmkit.heads.workflow
-    from esmkit import runs
+    from esmkit.files import task as runs
 
     reader, write = runs.ShardReader, esmkit.heads.workflow._write
 

@@ -10,14 +10,14 @@ import pytest
 from conftest import fails, random_sequence, write_fasta
 from disks import file_limit, read_only, resize, small_disk
 
-from esmkit import runs
 from esmkit.attention_fasta import MapsTask, attention_file
 from esmkit.data import ts50
 from esmkit.embed_fasta import embed_file
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import OutputError
+from esmkit.files import task as runs
+from esmkit.files.work import WorkFolder, read_shard
 from esmkit.policies import EmbedOptions
-from esmkit.store import WorkFolder, read_shard
 
 TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""

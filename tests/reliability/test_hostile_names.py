@@ -23,8 +23,8 @@ from structure_files import chain_lines, to_mmcif
 import esmkit
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import EsmkitError, InputError
-from esmkit.exports import from_spreadsheet, spreadsheet_text
-from esmkit.figures import FileNames, file_name
+from esmkit.files.names import FileNames, file_name
+from esmkit.files.tables import from_spreadsheet, spreadsheet_text
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.structure import read_structure
 from esmkit.text import HIDDEN, visible, visible_lines

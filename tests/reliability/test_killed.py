@@ -21,10 +21,10 @@ from esmkit.attention_fasta import attention_file
 from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2
 from esmkit.figures import attention_figures
+from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.workflow import profile_to_folder
 from esmkit.policies import AttentionOptions
-from esmkit.store import WorkFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
@@ -136,7 +136,7 @@ def chains():
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("esmkit.runs.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("esmkit.heads.control.CONTROL_HEADS", 1)
     monkeypatch.setattr("esmkit.heads.workflow.ABLATION_CHAINS", 2)
     for name in ("SAVED_DPI", "SHOWN_DPI"):

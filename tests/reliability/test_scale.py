@@ -19,9 +19,9 @@ from fuzzing import TRIALS, peak
 
 import esmkit
 from esmkit.encoder.encoder import Esm2
+from esmkit.files.work import WorkFolder
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import AMINO_ACIDS
-from esmkit.store import WorkFolder
 
 
 def tally(**figures: object) -> None:

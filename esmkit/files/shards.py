@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from esmkit.errors import OutputError
 
 if TYPE_CHECKING:
-    from esmkit.store import WorkFolder
+    from esmkit.files.work import WorkFolder
 
 __all__ = ["ShardPaths", "ShardReader", "numbers_in", "pack_shard", "read_shard"]
 

@@ -14,10 +14,10 @@ from typing import IO, Any
 
 from numpy.typing import NDArray
 
-from esmkit.differences import change
-from esmkit.disk import delete, disk_errors, sync, sync_folder, write_durably
 from esmkit.errors import OutputError, ResumeError
-from esmkit.shards import ShardPaths, numbers_in, pack_shard
+from esmkit.files.disk import delete, disk_errors, sync, sync_folder, write_durably
+from esmkit.files.provenance import change
+from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
 __all__ = ["WorkFolder", "finished_by_killed_run", "tidy_up", "was_finishing"]
 

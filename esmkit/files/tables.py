@@ -6,12 +6,23 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from esmkit.errors import OptionError
-from esmkit.exports import PROVENANCE, import_pyarrow, spreadsheet_text
+from esmkit.files.provenance import PROVENANCE
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["TableWriter", "open_table", "without_formulas"]
+import re
+
+from esmkit.errors import MissingDependencyError
+
+__all__ = [
+    "TableWriter",
+    "from_spreadsheet",
+    "import_pyarrow",
+    "open_table",
+    "spreadsheet_text",
+    "without_formulas",
+]
 
 _PARQUET_ROWS = 20_000
 """Rows gathered before a Parquet row group is written."""
@@ -125,3 +136,36 @@ def open_table(kind: str, target: Path | IO[str], provenance: dict[str, Any]) ->
     if kind == "parquet" and isinstance(target, Path):
         return _Parquet(target, provenance)
     raise OptionError(f"a table is csv or parquet, not {kind!r}")
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")  # the last four: full-width = + - @
+
+
+def spreadsheet_text(name: str) -> str:
+    """Return text for a cell of a CSV or TSV that no spreadsheet takes for a formula.
+
+    Spreadsheets run what begins with ``=``, ``+``, ``-`` or ``@``, and such a formula can send the
+    table elsewhere. A ``'`` before it makes it text; :func:`from_spreadsheet` takes it away.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("P69905")
+    ("'=1+1", 'P69905')
+    """
+    return f"'{name}" if _FORMULA.match(name) else name
+
+
+def from_spreadsheet(text: str) -> str:
+    """Return the text that :func:`spreadsheet_text` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet, or say how to install them."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError(
+            "Parquet files need pyarrow; install it with `pip install 'esmkit[parquet]'`, or use "
+            "--format h5"
+        ) from None
+    return pyarrow, pyarrow.parquet

@@ -1,9 +1,10 @@
 """How two runs differ, in words short enough for a message."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-__all__ = ["change"]
+__all__ = ["PROVENANCE", "change", "provenance_sidecar"]
 
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
@@ -38,3 +39,11 @@ def _text(value: object) -> str:
 def _brief(value: object, start: int = 0) -> str:
     text = _text(value)[start:]
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+PROVENANCE = "provenance"
+
+
+def provenance_sidecar(path: Path) -> Path:
+    """Return where the provenance of a CSV stands: CSV itself has no place for it."""
+    return path.with_name(path.name + ".provenance.json")

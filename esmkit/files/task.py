@@ -23,11 +23,8 @@ from tqdm import tqdm
 
 from esmkit._version import __version__
 from esmkit.errors import OutputError
-from esmkit.exports import provenance_sidecar
-from esmkit.sequences.index import InputIndex
-from esmkit.sequences.proteins import OnInvalid
-from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
-from esmkit.store import (
+from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.work import (
     ShardReader,
     WorkFolder,
     check_output,
@@ -36,6 +33,9 @@ from esmkit.store import (
     tidy_up,
     was_finishing,
 )
+from esmkit.sequences.index import InputIndex
+from esmkit.sequences.proteins import OnInvalid
+from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Work that survives a kill; arrays, tables, names and provenance on disk."""

@@ -1,0 +1,90 @@
+"""TODO files.names."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from esmkit import plots
+from esmkit.errors import OutputError
+from esmkit.files.work import disk_errors
+from esmkit.plots.figure import METADATA
+
+__all__ = ["FileNames", "check_folder", "file_name", "is_unfinished", "remove_unfinished"]
+
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(10))}
+
+
+def file_name(name: str) -> str:
+    """Return a name that any file system takes and that stays in its folder, for a protein's ID.
+
+    Letters other than ASCII letters, digits, ``.``, ``_`` and ``-`` become ``_``; a name that had
+    to be changed ends in a few digits of its hash, so that no two become one.
+
+    >>> file_name("sp|P69905|HBA_HUMAN")
+    'sp_P69905_HBA_HUMAN-dd05f5c8'
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-") or "protein"
+    if safe.split(".")[0].upper() in _RESERVED:
+        safe = f"_{safe}"
+    if safe != name:
+        safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return safe
+
+
+class FileNames:
+    """Gives the proteins of a folder names that differ in more than the case of their letters.
+
+    Chains of one PDB entry may be ``A`` and ``a``, and macOS and Windows keep one file for both.
+    """
+
+    def __init__(self) -> None:
+        self._owner: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """Return :func:`file_name`, with its hash if another ID has that name but for case."""
+        safe = file_name(name)
+        if self._owner.setdefault(safe.casefold(), name) != name:
+            safe += "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+        return safe
+
+
+def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
+    """Make sure, before anything is computed, that files can go into a folder, named by an option.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, holds something and ``force`` is not set, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent  # mkdir will make the rest
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another "
+            f"with {option}"
+        )
+    with disk_errors(folder):
+        if folder.is_dir():
+            taken = any(not plots.is_unfinished(path) for path in folder.iterdir())
+            if taken and not force:
+                raise OutputError(
+                    f"the folder {str(folder)!r} is not empty; --force writes into it all "
+                    f"the same, or {option} names another"
+                )
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Delete what killed runs left of figures that they were writing into a folder."""
+    for path in Path(folder).iterdir():
+        if is_unfinished(path):
+            path.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a file is a figure on its way to its name, or what a killed run left of one."""
+    return re.fullmatch(rf"\..+\.({'|'.join(METADATA)})\.\d+\.part", path.name) is not None
