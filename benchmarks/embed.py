@@ -146,10 +146,10 @@ def floor(folder: Path, fasta: str) -> Work:
     from torch.nn.functional import scaled_dot_product_attention
 
     import esmkit
+    from esmkit.embeddings.options import EmbedOptions
     from esmkit.encoder import onednn as kernels
     from esmkit.encoder.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
     from esmkit.encoder.threads import side_by_side
-    from esmkit.policies import EmbedOptions
     from esmkit.sequences.tokens import encode
 
     model = esmkit.load()

@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import contacts, data, errors, explorer, heads, plots, sklearn, structure
+    from esmkit import contacts, data, errors, explorer, heads, plots, structure
     from esmkit.attention_fasta import attention_file
     from esmkit.contacts.files import contacts_file
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.result import ContactMap
-    from esmkit.embed import Embedding
-    from esmkit.embed_fasta import embed_file
+    from esmkit.embeddings import sklearn
+    from esmkit.embeddings.embed import Embedding
+    from esmkit.embeddings.options import EmbedOptions
+    from esmkit.embeddings.reader import read
+    from esmkit.embeddings.to_file import embed_file
     from esmkit.encoder.encoder import Esm2, load
     from esmkit.errors import EsmkitError
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.maps import AttentionMaps
     from esmkit.maps_file import AttentionFile
-    from esmkit.policies import AttentionOptions, EmbedOptions
-    from esmkit.reading import read
+    from esmkit.policies import AttentionOptions
     from esmkit.reference import encoder as reference
     from esmkit.reference import transformer as blueprint
     from esmkit.sequences import tokens as alphabet
@@ -76,7 +78,7 @@ _HOME = {
     "AttentionMaps": "esmkit.maps",
     "AttentionOptions": "esmkit.policies",
     "EmbedOptions": "esmkit.policies",
-    "Embedding": "esmkit.embed",
+    "Embedding": "esmkit.embeddings.embed",
     "Esm2": "esmkit.encoder.encoder",
     "EsmkitError": "esmkit.errors",
     "Explorer": "esmkit.explorer.page",
@@ -86,10 +88,10 @@ _HOME = {
     "ContactMap": "esmkit.contacts.result",
     "attention_file": "esmkit.attention_fasta",
     "contacts_file": "esmkit.contacts.files",
-    "embed_file": "esmkit.embed_fasta",
+    "embed_file": "esmkit.embeddings.to_file",
     "explore": "esmkit.explorer.gather",
     "load": "esmkit.encoder.encoder",
-    "read": "esmkit.reading",
+    "read": "esmkit.embeddings.reader",
     "read_fasta": "esmkit.sequences.proteins",
     "read_structure": "esmkit.structure",
     "read_structures": "esmkit.structure",

@@ -18,11 +18,11 @@ from esmkit import policies
 from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import files as module
 from esmkit.contacts.files import ContactsTask
+from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.files import disk
 from esmkit.files.work import WorkFolder
-from esmkit.reading import EmbeddingFile
 
 LENGTHS = (30, 5, 61, 12, 44, 9, 28)
 NAMES = [*(f"p{n}" for n in LENGTHS), "a/b.c"]

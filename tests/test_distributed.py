@@ -18,15 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import esmkit
-from esmkit.distributed import Workers, check_dataset, merge_dataset
-from esmkit.distributed import cluster as cluster_module
-from esmkit.distributed.cluster import Pool, plan_workers, worker_bytes
-from esmkit.distributed.dataset import Input, Manifest, held_parts, part_name, read_manifest
-from esmkit.distributed.pipeline import _facts, _fingerprint, _finish
-from esmkit.distributed.plan import Failures, begin, range_bytes_for
-from esmkit.distributed.ranges import count_ranges, ranges_of_stream, read_range
-from esmkit.distributed.storage import Folder
-from esmkit.distributed.worker import Embedder, Settings, attempt_name, identify, read_item
+from esmkit.embeddings.cluster import Workers, check_dataset, merge_dataset
+from esmkit.embeddings.cluster import cluster as cluster_module
+from esmkit.embeddings.cluster.cluster import Pool, plan_workers, worker_bytes
+from esmkit.embeddings.cluster.dataset import Input, Manifest, held_parts, part_name, read_manifest
+from esmkit.embeddings.cluster.pipeline import _facts, _fingerprint, _finish
+from esmkit.embeddings.cluster.plan import Failures, begin, range_bytes_for
+from esmkit.embeddings.cluster.ranges import count_ranges, ranges_of_stream, read_range
+from esmkit.embeddings.cluster.storage import Folder
+from esmkit.embeddings.cluster.worker import Embedder, Settings, attempt_name, identify, read_item
+from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import (
     InputError,
@@ -35,7 +36,6 @@ from esmkit.errors import (
     OutputError,
     ResumeError,
 )
-from esmkit.policies import EmbedOptions
 
 PROTEINS = {
     f"P{i} protein {i}": random_sequence(length, i)
@@ -592,7 +592,7 @@ def test_workers_fit_the_cluster(tmp_path: Path):
 
 
 def test_input_that_workers_cannot_read(tiny_folder: Path, tmp_path: Path, fasta: Path):
-    from esmkit.distributed import embed_dataset
+    from esmkit.embeddings.cluster import embed_dataset
 
     with pytest.raises(OptionError, match="not standard input"):
         embed_dataset("-", tmp_path / "out", model=tiny_folder)

@@ -18,11 +18,11 @@ import pytest
 from conftest import OFFLINE_NAME, fails, random_sequence, write_fasta
 
 import esmkit
-from esmkit.distributed import Workers, check_dataset, embed_dataset, merge_dataset
-from esmkit.distributed.storage import Folder
+from esmkit.embeddings.cluster import Workers, check_dataset, embed_dataset, merge_dataset
+from esmkit.embeddings.cluster.storage import Folder
+from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import EmbedOptions
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 

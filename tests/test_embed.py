@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esmkit import policies
-from esmkit.embed import embed
+from esmkit.embeddings.embed import embed
+from esmkit.embeddings.options import EmbedOptions
+from esmkit.embeddings.sklearn import EsmEmbedder
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import EmbedOptions
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces, windows
-from esmkit.sklearn import EsmEmbedder
 
 
 @pytest.fixture

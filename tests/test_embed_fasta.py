@@ -16,13 +16,13 @@ import pytest
 from conftest import assert_close, has_compiler, random_sequence, write_fasta
 
 import esmkit
-from esmkit.embed_fasta import embed_file
+from esmkit.embeddings.options import EmbedOptions
+from esmkit.embeddings.to_file import embed_file
+from esmkit.embeddings.writers import FORMATS
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
-from esmkit.exports import FORMATS
 from esmkit.files.task import Task
 from esmkit.files.work import WorkFolder
-from esmkit.policies import EmbedOptions
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import esmkit
+from esmkit.embeddings.reader import EmbeddingFile
+from esmkit.embeddings.writers import FORMATS, open_writer
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
-from esmkit.exports import FORMATS, open_writer
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.provenance import provenance_sidecar
-from esmkit.reading import EmbeddingFile
 from esmkit.sequences.proteins import Protein
 
 WIDTH = 5

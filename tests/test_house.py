@@ -152,10 +152,10 @@ def run(code: str) -> str:
         "from esmkit.cli import cli; cli(['--help'], standalone_mode=False)",
         "import esmkit; esmkit.data.demo_proteins()",
         "import esmkit; esmkit.data.demo_structure()",
-        "import esmkit.embed_fasta",
+        "import esmkit.embeddings.to_file",
         "import esmkit.attention_fasta",
         "import esmkit.contacts.files",
-        "import esmkit.distributed.check, esmkit.distributed.worker, esmkit.distributed.pipeline",
+        "import esmkit.embeddings.cluster.check, esmkit.embeddings.cluster.worker, esmkit.embeddings.cluster.pipeline",
         "import esmkit.explorer; dir(esmkit.explorer)",
     ],
 )

@@ -20,10 +20,10 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from sklearn.utils.validation import check_is_fitted
 
+from esmkit.embeddings.sklearn import EsmEmbedder
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
-from esmkit.sklearn import EsmEmbedder
 
 SEQUENCES = [random_sequence(length, length) for length in (12, 30, 9, 21, 9)]
 

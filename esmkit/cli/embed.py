@@ -102,7 +102,7 @@ def command(
       import esmkit
       esmkit.read("seqs.h5").to_frame()
     """
-    from esmkit.policies import EmbedOptions
+    from esmkit.embeddings.options import EmbedOptions
 
     say = make_say(quiet)
     given = EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens)  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def command(
         return
     refuse_ray_options(ray)
 
-    from esmkit.embed_fasta import embed_file
+    from esmkit.embeddings.to_file import embed_file
 
     target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
     with kept(output != "-"):

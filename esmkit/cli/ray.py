@@ -8,7 +8,7 @@ import click
 from esmkit.cli.options import PATH, command_line, make_say
 
 if TYPE_CHECKING:
-    from esmkit.policies import EmbedOptions
+    from esmkit.embeddings.options import EmbedOptions
 
 __all__ = ["embed_on_ray", "ray_options", "read_dataset", "refuse_ray_options"]
 
@@ -94,14 +94,14 @@ def read_dataset(
     if ray["check"] is not None:
         if output is not None:
             raise click.UsageError("--check writes nothing; leave -o out")
-        from esmkit.distributed import check_dataset
+        from esmkit.embeddings.cluster import check_dataset
 
         check_dataset(ray["check"], fasta, progress=not quiet, say=click.echo)  # what was asked for
         return True
     if ray["merge"] is not None:
         if output is None or fasta:
             raise click.UsageError("--merge FOLDER takes the file to write with -o, and no FASTA")
-        from esmkit.distributed import merge_dataset
+        from esmkit.embeddings.cluster import merge_dataset
 
         merge_dataset(ray["merge"], output, file_format=file_format, force=force, say=say)
         say(f"wrote {output}")
@@ -119,7 +119,7 @@ def embed_on_ray(
     **settings: Any,
 ) -> None:
     """Run ``--engine ray``."""
-    from esmkit.distributed import Workers, embed_dataset
+    from esmkit.embeddings.cluster import Workers, embed_dataset
 
     cpus = 1 if ray["cpus_per_worker"] is None else ray["cpus_per_worker"]
     embed_dataset(

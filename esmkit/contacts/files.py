@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.attention_fasta import MAX_BYTES
+from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
-from esmkit.exports import open_writer
 from esmkit.files.tables import spreadsheet_text
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.files.work import ShardReader, disk_errors

@@ -22,7 +22,7 @@ from esmkit.sequences.tokens import MASK, TOKENS
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactMap
-    from esmkit.embed import Embedding
+    from esmkit.embeddings.embed import Embedding
     from esmkit.maps import AttentionMaps
     from esmkit.sequences.proteins import Protein
 
@@ -247,8 +247,8 @@ class Esm2:
     def embed(
         self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
     ) -> "Embedding | Iterator[Embedding]":
-        """Embed one protein, or stream many; see :func:`esmkit.embed.embed`."""
-        from esmkit.embed import embed
+        """Embed one protein, or stream many; see :func:`esmkit.embeddings.embed.embed`."""
+        from esmkit.embeddings.embed import embed
 
         return embed(self, proteins, **options)  # type: ignore[arg-type]
 

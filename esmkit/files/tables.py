@@ -101,7 +101,7 @@ class _Parquet(TableWriter):
         table = self._arrow.Table.from_pandas(together, preserve_index=False)
         table = table.replace_schema_metadata(self._metadata)
         if self._file is None:
-            self._stream = self._target.open("wb")  # as in esmkit.exports
+            self._stream = self._target.open("wb")  # as in esmkit.embeddings.writers
             self._file = self._parquet.ParquetWriter(self._stream, table.schema)
         self._file.write_table(table)
         self._held = []

@@ -103,7 +103,12 @@ class Warm:
         # What a child would import anew each time
         for name in (
             *("h5py", "pandas", "pyarrow.parquet", "scipy.stats", "mdtraj", "matplotlib.figure"),
-            *("esmkit.embed", "esmkit.embed_fasta", "esmkit.attention_fasta", "esmkit.figures"),
+            *(
+                "esmkit.embeddings.embed",
+                "esmkit.embeddings.to_file",
+                "esmkit.attention_fasta",
+                "esmkit.figures",
+            ),
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):
             importlib.import_module(name)

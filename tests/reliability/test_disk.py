@@ -12,12 +12,12 @@ from disks import file_limit, read_only, resize, small_disk
 
 from esmkit.attention_fasta import MapsTask, attention_file
 from esmkit.data import ts50
-from esmkit.embed_fasta import embed_file
+from esmkit.embeddings.options import EmbedOptions
+from esmkit.embeddings.to_file import embed_file
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import OutputError
 from esmkit.files import task as runs
 from esmkit.files.work import WorkFolder, read_shard
-from esmkit.policies import EmbedOptions
 
 TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""

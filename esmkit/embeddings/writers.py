@@ -1,4 +1,4 @@
-"""Embedding files: one writer for each format; :mod:`esmkit.reading` reads them all.
+"""Embedding files: one writer for each format; :mod:`esmkit.embeddings.reader` reads them all.
 
 Every writer takes proteins one at a time, in input order, and never holds more than a few.
 """

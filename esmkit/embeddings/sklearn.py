@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
-from esmkit.embed import embed
+from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import Protein
@@ -33,7 +33,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     pool : {'mean', 'bos'}
         Mean over residues, or the BOS token.
     long, on_invalid, device, dtype, compiled
-        See :func:`esmkit.embed.embed` and :func:`esmkit.load`.
+        See :func:`esmkit.embeddings.embed.embed` and :func:`esmkit.load`.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """The embed task in memory: hidden states of proteins, pooled or per residue, as a stream.
 
-:mod:`esmkit.embed_fasta` runs the same computation from FASTA files to a file on disk.
+:mod:`esmkit.embeddings.to_file` runs the same computation from FASTA files to a file on disk.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.threads import side_by_side
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import EmbedOptions
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of

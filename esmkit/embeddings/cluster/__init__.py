@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esmkit.distributed.check import check_dataset
-    from esmkit.distributed.cluster import Workers
-    from esmkit.distributed.merge import merge_dataset
-    from esmkit.distributed.pipeline import embed_dataset
+    from esmkit.embeddings.cluster.check import check_dataset
+    from esmkit.embeddings.cluster.cluster import Workers
+    from esmkit.embeddings.cluster.merge import merge_dataset
+    from esmkit.embeddings.cluster.pipeline import embed_dataset
 
 __all__ = ["Workers", "check_dataset", "embed_dataset", "merge_dataset"]
 
@@ -27,5 +27,5 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'esmkit.distributed' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"esmkit.distributed.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'esmkit.embeddings.cluster' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"esmkit.embeddings.cluster.{_HOME[name]}"), name)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.distributed.storage import Folder
+from esmkit.embeddings.cluster.storage import Folder
 from esmkit.errors import OutputError, ResumeError
 from esmkit.files.provenance import PROVENANCE
 from esmkit.files.tables import import_pyarrow

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from esmkit.distributed.cluster import Pool
-from esmkit.distributed.dataset import (
+from esmkit.embeddings.cluster.cluster import Pool
+from esmkit.embeddings.cluster.dataset import (
     ERRORS,
     MANIFEST,
     PROVENANCE_FILE,
@@ -18,8 +18,8 @@ from esmkit.distributed.dataset import (
     part_of_name,
     read_manifest,
 )
-from esmkit.distributed.ranges import count_ranges
-from esmkit.distributed.storage import Folder
+from esmkit.embeddings.cluster.ranges import count_ranges
+from esmkit.embeddings.cluster.storage import Folder
 from esmkit.errors import OutputError, ResumeError
 from esmkit.text import shorten
 

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.embeddings.writers import FORMATS
 from esmkit.errors import MissingDependencyError, OutputError
-from esmkit.exports import FORMATS
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
 from esmkit.files.tables import from_spreadsheet, import_pyarrow

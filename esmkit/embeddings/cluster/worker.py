@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.distributed.dataset import Part, part_bytes, part_name
-from esmkit.distributed.ranges import digest_of, ranges_of_stream, read_range
-from esmkit.distributed.storage import Folder, open_input
+from esmkit.embeddings.cluster.dataset import Part, part_bytes, part_name
+from esmkit.embeddings.cluster.ranges import digest_of, ranges_of_stream, read_range
+from esmkit.embeddings.cluster.storage import Folder, open_input
+from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import EsmkitError, InputError
-from esmkit.policies import EmbedOptions
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
@@ -317,7 +317,7 @@ def embed_records(
     model: "Esm2", proteins: Sequence[Protein], settings: Settings, report: InputReport
 ) -> list[NDArray[np.float32]]:
     """Embed the distinct sequences of a range; return the values of every protein."""
-    from esmkit.embed import compute
+    from esmkit.embeddings.embed import compute
 
     options = settings.options
     number_of: dict[str, int] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from esmkit.distributed.dataset import (
+from esmkit.embeddings.cluster.dataset import (
     PROVENANCE_FILE,
     Manifest,
     open_part,
@@ -23,8 +23,8 @@ from esmkit.distributed.dataset import (
     read_manifest,
     sequence_hash,
 )
-from esmkit.distributed.ranges import ranges_of_stream
-from esmkit.distributed.storage import Folder, absolute, open_input, size_of
+from esmkit.embeddings.cluster.ranges import ranges_of_stream
+from esmkit.embeddings.cluster.storage import Folder, absolute, open_input, size_of
 from esmkit.errors import InputError, OutputError
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport

@@ -18,17 +18,17 @@ from typing import Any
 from tqdm import tqdm
 
 from esmkit._version import __version__
-from esmkit.distributed.cluster import Pool, Workers, connect, plan_workers
-from esmkit.distributed.dataset import PROVENANCE_FILE, Input, Manifest, Part
-from esmkit.distributed.plan import Failures, Plan, begin, range_bytes_for
-from esmkit.distributed.storage import Folder, absolute, size_of
-from esmkit.distributed.worker import Embedder, Settings, identify, read_item
+from esmkit.embeddings.cluster.cluster import Pool, Workers, connect, plan_workers
+from esmkit.embeddings.cluster.dataset import PROVENANCE_FILE, Input, Manifest, Part
+from esmkit.embeddings.cluster.plan import Failures, Plan, begin, range_bytes_for
+from esmkit.embeddings.cluster.storage import Folder, absolute, size_of
+from esmkit.embeddings.cluster.worker import Embedder, Settings, identify, read_item
+from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder.checkpoints import Checkpoint, read_config, resolve, warn_if_not_original
 from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
 from esmkit.encoder.names import resolve_layers
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.files.tables import import_pyarrow
-from esmkit.policies import EmbedOptions
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.embeddings.options import EmbedOptions
+from esmkit.embeddings.writers import FORMATS, open_writer
 from esmkit.errors import OptionError
-from esmkit.exports import FORMATS, open_writer
 from esmkit.files.tables import import_pyarrow
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.files.work import ShardReader, disk_errors
-from esmkit.policies import EmbedOptions
 from esmkit.sequences.index import InputIndex
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
@@ -146,7 +146,7 @@ class EmbedTask(Task):
         self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
     ) -> Iterator[Sequence[int]]:
         """Embed what is missing, a batch at a time."""
-        from esmkit.embed import compute
+        from esmkit.embeddings.embed import compute
 
         options = self._options
         for batch in compute(

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.distributed.dataset import (
+from esmkit.embeddings.cluster.dataset import (
     PROVENANCE_FILE,
     open_part,
     part_of_name,
     parts_in_order,
 )
-from esmkit.distributed.storage import Folder
-from esmkit.embed_fasta import choose_format
+from esmkit.embeddings.cluster.storage import Folder
+from esmkit.embeddings.to_file import choose_format
+from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError, OutputError
-from esmkit.exports import open_writer
 from esmkit.files.provenance import provenance_sidecar
 from esmkit.files.task import STDOUT, writing
 from esmkit.files.work import check_output, disk_errors, write_durably

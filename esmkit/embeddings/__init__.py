@@ -1,0 +1,1 @@
+"""Embeddings: in memory, to a file, on a cluster, as a scikit-learn transformer."""
