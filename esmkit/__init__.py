@@ -15,7 +15,10 @@ from esmkit._version import __version__
 
 if TYPE_CHECKING:
     from esmkit import contacts, data, errors, explorer, heads, plots, structure
-    from esmkit.attention_fasta import attention_file
+    from esmkit.attention.hdf5 import AttentionFile
+    from esmkit.attention.maps import AttentionMaps
+    from esmkit.attention.options import AttentionOptions
+    from esmkit.attention.to_file import attention_file
     from esmkit.contacts.files import contacts_file
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.result import ContactMap
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from esmkit.errors import EsmkitError
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
-    from esmkit.maps import AttentionMaps
-    from esmkit.maps_file import AttentionFile
-    from esmkit.policies import AttentionOptions
     from esmkit.reference import encoder as reference
     from esmkit.reference import transformer as blueprint
     from esmkit.sequences import tokens as alphabet
@@ -74,8 +74,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "AttentionFile": "esmkit.maps_file",
-    "AttentionMaps": "esmkit.maps",
+    "AttentionFile": "esmkit.attention.hdf5",
+    "AttentionMaps": "esmkit.attention.maps",
     "AttentionOptions": "esmkit.policies",
     "EmbedOptions": "esmkit.policies",
     "Embedding": "esmkit.embeddings.embed",
@@ -86,7 +86,7 @@ _HOME = {
     "Structure": "esmkit.structure",
     "ContactHead": "esmkit.contacts.head",
     "ContactMap": "esmkit.contacts.result",
-    "attention_file": "esmkit.attention_fasta",
+    "attention_file": "esmkit.attention.to_file",
     "contacts_file": "esmkit.contacts.files",
     "embed_file": "esmkit.embeddings.to_file",
     "explore": "esmkit.explorer.gather",

@@ -9,13 +9,13 @@ import torch
 from conftest import make_checkpoint, random_sequence, write_fasta
 from scipy.stats import entropy as scipy_entropy
 
-from esmkit import attention as module
 from esmkit import policies
-from esmkit.attention import attention
+from esmkit.attention import extract as module
+from esmkit.attention.extract import attention
+from esmkit.attention.maps import AttentionMaps
+from esmkit.attention.summaries import reduce_maps, summarize
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
-from esmkit.maps import AttentionMaps
-from esmkit.reductions import reduce_maps, summarize
 
 SEQUENCES = [random_sequence(n, n) for n in (30, 12, 30, 44, 5)]
 
@@ -121,7 +121,7 @@ def test_not_a_number_names_sequence_layer_and_remedy(tmp_path):
 
 
 def naive(maps: np.ndarray) -> dict[str, float]:
-    """The definitions of esmkit.reductions, spelled out for one map with specials."""
+    """The definitions of esmkit.attention.summaries, spelled out for one map with specials."""
     inner = maps[1:-1, 1:-1].astype(np.float64)
     residues = len(inner)
     place = np.arange(residues)

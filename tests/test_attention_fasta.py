@@ -13,15 +13,18 @@ import pytest
 from conftest import random_sequence, write_fasta
 
 import esmkit
-from esmkit import attention, attention_fasta, maps_file, policies
-from esmkit.attention_fasta import MapsTask, attention_file
+from esmkit import policies
+from esmkit.attention import extract as attention
+from esmkit.attention import hdf5 as maps_file
+from esmkit.attention import to_file as attention_fasta
+from esmkit.attention.hdf5 import AttentionFile, Block, compress, decode_block, decompress
+from esmkit.attention.options import AttentionOptions
+from esmkit.attention.summaries import summarize
+from esmkit.attention.to_file import MapsTask, attention_file
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.files import disk
 from esmkit.files.work import WorkFolder
-from esmkit.maps_file import AttentionFile, Block, compress, decode_block, decompress
-from esmkit.policies import AttentionOptions
-from esmkit.reductions import summarize
 from esmkit.text import parse_bytes, readable_bytes
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from head_chains import made
 
+from esmkit.attention.options import columns_of
 from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
 from esmkit.heads import Property, profile, standard_properties
 from esmkit.heads.control import control_models, with_random_weights
-from esmkit.policies import columns_of
 from esmkit.structure import Structure
 
 FEW = [
@@ -152,7 +152,7 @@ def test_position_only_is_a_head_of_its_mean_offsets(tiny: Esm2):
 
 def test_heads_table(whole: Any, tiny: Esm2, chains: list[Structure]):
     """Facts are means over chains of what esmkit attention --reduce gives."""
-    from esmkit.reductions import summarize
+    from esmkit.attention.summaries import summarize
 
     heads = whole.heads
     assert list(heads.columns) == [

@@ -11,7 +11,7 @@ import pandas
 import pytest
 from head_profiles import PAIRS, made_ablation, made_profile
 
-from esmkit.attention import attention
+from esmkit.attention.extract import attention
 from esmkit.embeddings import writers as exports
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import MissingDependencyError, OptionError, OutputError

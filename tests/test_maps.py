@@ -7,10 +7,10 @@ from conftest import random_sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import choose_heads, head_name, parse_head
 from esmkit.errors import OptionError
-from esmkit.maps import AttentionMaps
 from esmkit.sequences.tokens import encode
 
 

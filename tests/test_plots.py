@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from esmkit import plots
-from esmkit.attention import attention
+from esmkit.attention.extract import attention
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import OptionError, OutputError
-from esmkit.maps import AttentionMaps
 from esmkit.plots import matrix, thumbnails
 from esmkit.plots.figure import fit
 from esmkit.sequences.proteins import Protein
@@ -504,7 +504,7 @@ def test_results_draw_themselves(maps: AttentionMaps, tiny: Esm2, tmp_path: Path
 
 
 def test_matplotlib_is_imported_for_figures_only():
-    code = "import esmkit.maps, sys; print('matplotlib' in sys.modules)"
+    code = "import esmkit.attention.maps, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

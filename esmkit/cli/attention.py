@@ -118,10 +118,10 @@ def command(
       import esmkit
       esmkit.read("seqs.attention.h5")["P69905"]["L5H4"]
     """
-    from esmkit.attention_fasta import attention_file
+    from esmkit.attention.options import REDUCTIONS, AttentionOptions
+    from esmkit.attention.to_file import attention_file
     from esmkit.files.names import check_folder
     from esmkit.files.work import was_finishing
-    from esmkit.policies import REDUCTIONS, AttentionOptions
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
@@ -141,7 +141,7 @@ def command(
     folder = Path(plot) if plot not in ("", NO_PLOT) else target.with_suffix("")
 
     def draw(*, force: bool, going_on: bool = False) -> None:
-        from esmkit.figures import attention_figures
+        from esmkit.attention.to_figures import attention_figures
 
         drawn = attention_figures(
             *(target, folder),

@@ -7,13 +7,13 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.attention_fasta import MAX_BYTES
+from esmkit.attention.options import AttentionOptions
+from esmkit.attention.to_file import MAX_BYTES
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.tables import spreadsheet_text
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.files.work import ShardReader, disk_errors
-from esmkit.policies import AttentionOptions
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long
@@ -69,7 +69,7 @@ def contacts_file(
         Given the model, returns the :class:`~esmkit.contacts.ContactHead`; by default the
         checkpoint's own.
     long, on_invalid, batch_tokens
-        As in :class:`esmkit.policies.AttentionOptions`.
+        As in :class:`esmkit.attention.options.AttentionOptions`.
     min_separation, min_probability
         Pairs closer, or less likely, are left out of tsv and rr.
     max_bytes : int

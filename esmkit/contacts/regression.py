@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.attention import Piece, compute, window_counts
+from esmkit.attention.extract import Piece, compute, window_counts
+from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.result import ContactMap
 from esmkit.errors import InputError, OptionError
-from esmkit.policies import AttentionOptions
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.windows import Long, cut_into_pieces
 
@@ -163,7 +163,7 @@ def contacts(  # type: ignore[misc] - the overloads leave the options to this si
     heads : str or sequence of str, optional
         Take the mean of the corrected maps of these heads instead, such as ``"L5H4"``.
     long, on_invalid, batch_tokens
-        As in :class:`esmkit.policies.AttentionOptions`; windows are averaged, and pairs that were
+        As in :class:`esmkit.attention.options.AttentionOptions`; windows are averaged, and pairs that were
         never in one window are NaN.
 
     Returns

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.writers import FORMATS
 from esmkit.errors import MissingDependencyError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
-from esmkit.maps_file import AttentionFile
 from esmkit.sequences.proteins import UniqueIds
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def read(path: str | Path) -> Any:
         residue, with a leading layer axis if several layers were asked for; with ``.provenance``
         and ``.to_frame()``.
     AttentionFile
-        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.maps.AttentionMaps`.
+        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.attention.maps.AttentionMaps`.
 
     Raises
     ------

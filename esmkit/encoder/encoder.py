@@ -21,9 +21,9 @@ from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import MASK, TOKENS
 
 if TYPE_CHECKING:
+    from esmkit.attention.maps import AttentionMaps
     from esmkit.contacts import ContactMap
     from esmkit.embeddings.embed import Embedding
-    from esmkit.maps import AttentionMaps
     from esmkit.sequences.proteins import Protein
 
 __all__ = ["Esm2", "load"]
@@ -281,8 +281,8 @@ class Esm2:
     def attention(
         self, proteins: "str | Path | Protein | Iterable[str | Protein]", **options: Any
     ) -> "AttentionMaps | Iterator[AttentionMaps]":
-        """Extract attention maps of one protein, or stream many; see :mod:`esmkit.attention`."""
-        from esmkit.attention import attention
+        """Extract attention maps of one protein, or stream many; see :mod:`esmkit.attention.extract`."""
+        from esmkit.attention.extract import attention
 
         return attention(self, proteins, **options)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from esmkit.attention import Piece, compute
+from esmkit.attention.extract import Piece, compute
 from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import OptionError
 from esmkit.explorer.facts import THUMBNAIL, HeadMap, facts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.attention import Assembly
+from esmkit.attention.extract import Assembly
 from esmkit.contacts.scores import ranked_pairs
 from esmkit.explorer.trace import HeadTrace
 from esmkit.explorer.truth import Truth

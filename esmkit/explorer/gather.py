@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit._version import __version__
-from esmkit.attention import Piece, compute
+from esmkit.attention.extract import Piece, compute
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, OptionError
@@ -75,7 +75,7 @@ def explore(
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}
-        As in :class:`esmkit.policies.AttentionOptions`.
+        As in :class:`esmkit.attention.options.AttentionOptions`.
     max_bytes : int
         Of the page.
     command : str

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import plots
+from esmkit.attention.maps import AttentionMaps
 from esmkit.errors import OptionError
-from esmkit.maps import AttentionMaps
 from esmkit.plots.profiles import offset_columns
 from esmkit.text import percent, signed
 
@@ -152,7 +152,7 @@ def head_card(
             "a protein needs the model too: profile.head(name, model=..., protein=...)"
         )
     if model is not None:
-        from esmkit.attention import attention
+        from esmkit.attention.extract import attention
         from esmkit.data import demo_structure
         from esmkit.sequences.proteins import Protein
 

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.attention import Piece, compute
+from esmkit.attention.extract import Piece, compute
+from esmkit.attention.options import MAX_OFFSET, columns_of
+from esmkit.attention.summaries import reduce_maps
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.heads.keeping import Keeper
@@ -23,8 +25,6 @@ from esmkit.heads.statistics import (
     bonferroni,
     inflation,
 )
-from esmkit.policies import MAX_OFFSET, columns_of
-from esmkit.reductions import reduce_maps
 from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import head_name, parse_head
-from esmkit.maps import AttentionMaps
 from esmkit.plots import matrix
 from esmkit.plots.figure import MARGIN, PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
 from esmkit.plots.thumbnails import describe

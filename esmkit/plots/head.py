@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import head_name, parse_head
-from esmkit.maps import AttentionMaps
 from esmkit.plots import matrix
 from esmkit.plots.figure import (
     PAGE_WIDTH,

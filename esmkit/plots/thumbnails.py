@@ -14,8 +14,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import HeadChoice
-from esmkit.maps import AttentionMaps
 from esmkit.plots import matrix
 from esmkit.plots.figure import (
     MARGIN,

@@ -106,8 +106,8 @@ class Warm:
             *(
                 "esmkit.embeddings.embed",
                 "esmkit.embeddings.to_file",
-                "esmkit.attention_fasta",
-                "esmkit.figures",
+                "esmkit.attention.to_file",
+                "esmkit.attention.to_figures",
             ),
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):

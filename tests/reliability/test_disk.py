@@ -10,7 +10,7 @@ import pytest
 from conftest import fails, random_sequence, write_fasta
 from disks import file_limit, read_only, resize, small_disk
 
-from esmkit.attention_fasta import MapsTask, attention_file
+from esmkit.attention.to_file import MapsTask, attention_file
 from esmkit.data import ts50
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file

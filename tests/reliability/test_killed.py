@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 from conftest import fails, random_sequence, write_fasta
 
-from esmkit import figures, plots
-from esmkit.attention_fasta import attention_file
+from esmkit import plots
+from esmkit.attention import to_figures as figures
+from esmkit.attention.options import AttentionOptions
+from esmkit.attention.to_figures import attention_figures
+from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2
-from esmkit.figures import attention_figures
 from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.workflow import profile_to_folder
-from esmkit.policies import AttentionOptions
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 

@@ -18,12 +18,12 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.maps import AttentionMaps
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["AttentionFile", "AttentionWriter", "Block", "chunk_rows", "decode_block"]

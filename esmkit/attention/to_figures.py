@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit import plots
+from esmkit.attention.hdf5 import AttentionFile
+from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import parse_head
 from esmkit.errors import OptionError
 from esmkit.files.names import FileNames, check_folder
 from esmkit.files.work import disk_errors
-from esmkit.maps import AttentionMaps
-from esmkit.maps_file import AttentionFile
 
 __all__ = ["attention_figures", "focus", "strongest_heads"]
 

@@ -1,7 +1,7 @@
 """The attention task in memory: per-head maps of proteins, streamed out of the forward pass.
 
-:mod:`esmkit.attention_fasta` runs the same computation from FASTA files to a file on disk, and
-:mod:`esmkit.reductions` keeps numbers instead of maps.
+:mod:`esmkit.attention.to_file` runs the same computation from FASTA files to a file on disk, and
+:mod:`esmkit.attention.summaries` keeps numbers instead of maps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.attention.maps import AttentionMaps
+from esmkit.attention.options import AttentionOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, NonFiniteError
-from esmkit.maps import AttentionMaps
-from esmkit.policies import AttentionOptions
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, cut_into_pieces
@@ -79,7 +79,7 @@ def compute(
         Called with (piece, layer, heads, maps) for every piece, layer and block of heads. Maps are
         float32 (h, T, T) on the model's device, ``[query, key]``, BOS first and EOS last.
     long, batch_tokens
-        As in :class:`esmkit.policies.AttentionOptions`.
+        As in :class:`esmkit.attention.options.AttentionOptions`.
     missing : numpy.ndarray of bool, optional
         For each number whether it is wanted; passes without any that is are left out.
     prepare : callable, optional
@@ -246,7 +246,7 @@ def attention(  # type: ignore[misc] - the overloads leave the options to this s
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long, on_invalid, batch_tokens
-        As in :class:`esmkit.policies.AttentionOptions`.
+        As in :class:`esmkit.attention.options.AttentionOptions`.
 
     Returns
     -------

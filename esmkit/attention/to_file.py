@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.attention.hdf5 import AttentionWriter, Block, decode_block
+from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.files.tables import import_pyarrow, open_table
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
 from esmkit.files.work import ShardReader, disk_errors
-from esmkit.maps_file import AttentionWriter, Block, decode_block
-from esmkit.policies import AttentionOptions, columns_of
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
@@ -23,7 +23,7 @@ from esmkit.text import readable_bytes
 if TYPE_CHECKING:
     import torch
 
-    from esmkit.attention import Piece
+    from esmkit.attention.extract import Piece
     from esmkit.encoder.encoder import Esm2
 
 __all__ = ["MAX_BYTES", "attention_file"]
@@ -51,7 +51,7 @@ def attention_file(
     Maps go to HDF5: one group per protein in input order with ``attention`` (layers, heads, R, R)
     or, for chosen heads, (n, R, R), and ``bos`` and ``eos`` without the last axis. With
     ``options.reduce`` a table goes to CSV or Parquet instead, a row for each protein and head; see
-    :mod:`esmkit.reductions`. A run that is stopped goes on where it was.
+    :mod:`esmkit.attention.summaries`. A run that is stopped goes on where it was.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class ReduceTask(_AttentionTask):
         self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
     ) -> Iterator[Sequence[int]]:
         """Reduce what is missing, pass by pass."""
-        from esmkit.reductions import reduced
+        from esmkit.attention.summaries import reduced
 
         items = index.distinct()
         for batch in reduced(self.model, items, self._choice, self._options, missing=missing):
@@ -158,7 +158,7 @@ class ReduceTask(_AttentionTask):
         self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
     ) -> None:
         """Write the table."""
-        from esmkit.reductions import rows_of
+        from esmkit.attention.summaries import rows_of
 
         where = target if isinstance(target, Path) else "standard output"
         with disk_errors(where), open_table(self._format, target, provenance) as table:
@@ -243,7 +243,7 @@ class MapsTask(_AttentionTask):
         """Compress each block of maps as it is made."""
         import torch
 
-        from esmkit.attention import compute
+        from esmkit.attention.extract import compute
 
         stored = getattr(torch, self._dtype.name)
         taken: dict[tuple[int, int], int] = {}  # blocks of each piece; they come in order

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.attention import Piece, compute
+from esmkit.attention.extract import Piece, compute
+from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
-from esmkit.policies import MAX_OFFSET, AttentionOptions, Reduction, columns_of
 from esmkit.sequences.proteins import Protein, clean_proteins
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def reduce_maps(maps: torch.Tensor, reduce: Sequence[Reduction]) -> torch.Tensor
     Returns
     -------
     torch.Tensor of float32, shape (h, columns)
-        Columns as :func:`esmkit.policies.columns_of` names them.
+        Columns as :func:`esmkit.attention.options.columns_of` names them.
     """
     inner = maps[:, 1:-1, 1:-1]  # (h, R, R)
     total = inner.sum(dim=(1, 2))  # (h,)
@@ -161,7 +161,7 @@ def summarize(
         Names such as ``L5H4``; by default all.
     **options
         ``layers``, ``long``, ``on_invalid`` and ``batch_tokens`` of
-        :class:`esmkit.policies.AttentionOptions`.
+        :class:`esmkit.attention.options.AttentionOptions`.
 
     Returns
     -------

@@ -1,0 +1,75 @@
+"""TODO attention.options."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid
+from esmkit.sequences.windows import Long, check_choices
+
+__all__ = ["MAX_OFFSET", "REDUCTIONS", "AttentionOptions", "Reduction", "columns_of"]
+
+
+Reduction = Literal["entropy", "distance", "special", "offsets"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Which attention maps to extract.
+
+    Attributes
+    ----------
+    heads : tuple of str, optional
+        Names such as ``L5H4``, or ``L5`` for a whole layer; without them ``layers`` count.
+    layers : tuple of int, or 'all'
+        Attention layers 0..N-1, or negatives from the end.
+    dtype : {'float16', 'float32'}
+        Of the maps in a file.
+    reduce : tuple of {'entropy', 'distance', 'special', 'offsets'}
+        Summaries to write in place of maps; see :mod:`esmkit.attention.summaries`.
+    long : {'window', 'whole', 'truncate', 'error'}
+        Sequences over 1,022 residues: overlapping windows, where overlaps are averaged and pairs
+        never seen together are NaN; one pass beyond the training length; the first 1,022 residues;
+        or an error.
+    on_invalid : {'error', 'replace', 'skip'}
+        Letters that ESM-2 has no token for.
+    batch_tokens : int
+        Most tokens in one forward pass; on a CPU no more than 1,024 but for longer proteins.
+    """
+
+    heads: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | Literal["all"] = "all"
+    dtype: Literal["float16", "float32"] = "float16"
+    reduce: tuple[Reduction, ...] = ()
+    long: Long = "window"
+    on_invalid: OnInvalid = "error"
+    batch_tokens: int = 2_048
+
+    def __post_init__(self) -> None:
+        check_choices(self, {"long": Long, "on_invalid": OnInvalid})
+        if self.dtype not in ("float16", "float32"):
+            raise OptionError(f"dtype is 'float16' or 'float32', not {self.dtype!r}")
+        for name in self.reduce:
+            if name not in REDUCTIONS:
+                raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {name!r}")
+
+
+MAX_OFFSET = 32
+"""Profiles of attention over offsets reach from -32 to 32 residues."""
+
+
+def columns_of(reduce: Sequence[Reduction]) -> list[str]:
+    """Return the columns of reductions, in the order of :data:`REDUCTIONS`.
+
+    >>> columns_of(["special", "entropy"])
+    ['entropy', 'bos', 'eos']
+    """
+    columns = {
+        "entropy": ["entropy"],
+        "distance": ["distance"],
+        "special": ["bos", "eos"],
+        "offsets": [f"offset_{offset}" for offset in range(-MAX_OFFSET, MAX_OFFSET + 1)],
+    }
+    return [column for name in REDUCTIONS if name in reduce for column in columns[name]]
