@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from esmkit.attention.maps import AttentionMaps
     from esmkit.attention.options import AttentionOptions
     from esmkit.attention.to_file import attention_file
-    from esmkit.contacts.files import contacts_file
     from esmkit.contacts.head import ContactHead
-    from esmkit.contacts.result import ContactMap
+    from esmkit.contacts.map import ContactMap
+    from esmkit.contacts.to_file import contacts_file
     from esmkit.embeddings import sklearn
     from esmkit.embeddings.embed import Embedding
     from esmkit.embeddings.options import EmbedOptions
@@ -85,9 +85,9 @@ _HOME = {
     "Protein": "esmkit.sequences.proteins",
     "Structure": "esmkit.structure",
     "ContactHead": "esmkit.contacts.head",
-    "ContactMap": "esmkit.contacts.result",
+    "ContactMap": "esmkit.contacts.map",
     "attention_file": "esmkit.attention.to_file",
-    "contacts_file": "esmkit.contacts.files",
+    "contacts_file": "esmkit.contacts.to_file",
     "embed_file": "esmkit.embeddings.to_file",
     "explore": "esmkit.explorer.gather",
     "load": "esmkit.encoder.encoder",

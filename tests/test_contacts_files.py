@@ -16,8 +16,8 @@ from conftest import random_sequence, write_fasta
 import esmkit
 from esmkit import policies
 from esmkit.contacts import ContactHead, contacts_file
-from esmkit.contacts import files as module
-from esmkit.contacts.files import ContactsTask
+from esmkit.contacts import to_file as module
+from esmkit.contacts.to_file import ContactsTask
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError

@@ -154,7 +154,7 @@ def run(code: str) -> str:
         "import esmkit; esmkit.data.demo_structure()",
         "import esmkit.embeddings.to_file",
         "import esmkit.attention.to_file",
-        "import esmkit.contacts.files",
+        "import esmkit.contacts.to_file",
         "import esmkit.embeddings.cluster.check, esmkit.embeddings.cluster.worker, esmkit.embeddings.cluster.pipeline",
         "import esmkit.explorer; dir(esmkit.explorer)",
     ],

@@ -227,7 +227,7 @@ def predict(
       esmkit contacts --structure 1ubi.pdb:A --plot
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
-    from esmkit.contacts.workflow import predict_to_files, read_chains, sources_or_structures
+    from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
@@ -300,7 +300,7 @@ def evaluate(
       esmkit contacts evaluate --structures chains --head-weights head.json -o scores.csv
       esmkit contacts evaluate --each-head --plot heads.png
     """
-    from esmkit.contacts.workflow import evaluate_to_files
+    from esmkit.contacts.to_files import evaluate_to_files
 
     say = make_say(quiet)
     head = _head_maker(method, heads, top, head_weights, say)
@@ -360,7 +360,7 @@ def fit(
       esmkit contacts fit --structures chains -o head.json
       esmkit contacts seqs.fasta --head-weights head.json
     """
-    from esmkit.contacts.workflow import fit_to_file
+    from esmkit.contacts.to_files import fit_to_file
 
     say = make_say(quiet)
     text = fit_to_file(

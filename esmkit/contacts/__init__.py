@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from esmkit.contacts.evaluation import Evaluation, best_heads, evaluate, rank_heads
-    from esmkit.contacts.files import contacts_file
     from esmkit.contacts.fitting import fit
     from esmkit.contacts.head import ContactHead
-    from esmkit.contacts.regression import contacts, corrected_maps, predict
-    from esmkit.contacts.result import ContactMap
+    from esmkit.contacts.map import ContactMap
+    from esmkit.contacts.prediction import contacts, corrected_maps, predict
     from esmkit.contacts.scores import (
         bootstrap,
         precision_curves,
         score_map,
         summarize_scores,
     )
+    from esmkit.contacts.to_file import contacts_file
 
 __all__ = [
     "ContactHead",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esmkit.contacts.head import ContactHead
-from esmkit.contacts.regression import contacts, corrected_maps
+from esmkit.contacts.prediction import contacts, corrected_maps
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
 from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError

@@ -7,8 +7,8 @@ import numpy as np
 
 from esmkit._version import __version__
 from esmkit.contacts.head import ContactHead
-from esmkit.contacts.regression import corrected_maps
-from esmkit.contacts.result import MIN_SEPARATION
+from esmkit.contacts.map import MIN_SEPARATION
+from esmkit.contacts.prediction import corrected_maps
 from esmkit.errors import InputError, OptionError
 
 if TYPE_CHECKING:

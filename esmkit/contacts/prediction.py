@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from esmkit.attention.extract import Piece, compute, window_counts
 from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.head import ContactHead
-from esmkit.contacts.result import ContactMap
+from esmkit.contacts.map import ContactMap
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.windows import Long, cut_into_pieces

@@ -313,8 +313,8 @@ def predict_to_files(
     str
         The table of scores to print; empty without structures.
     """
-    from esmkit.contacts.files import contacts_file
     from esmkit.contacts.head import ContactHead
+    from esmkit.contacts.to_file import contacts_file
 
     scores = target.with_suffix(".scores.tsv") if structures and str(target) != "-" else None
     going_on = was_finishing(target)  # a run was stopped while it scored or drew

@@ -192,7 +192,7 @@ class ContactsTask(Task):
         self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
     ) -> Iterator[Sequence[int]]:
         """Predict what is missing, pass by pass."""
-        from esmkit.contacts.regression import predict
+        from esmkit.contacts.prediction import predict
 
         for batch in predict(
             self.model,
@@ -261,7 +261,7 @@ class _TextWriter:
         self._method, self._pairs, self._provenance = method, pairs, provenance
 
     def _table(self, protein: Protein, values: NDArray[np.float32]) -> Any:
-        from esmkit.contacts.result import ContactMap
+        from esmkit.contacts.map import ContactMap
 
         found = ContactMap(
             id=protein.id,
