@@ -10,12 +10,12 @@ from head_chains import offsets_of, softmax
 from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import choose_heads
-from esmkit.heads.control import with_random_weights
 from esmkit.heads.labels import Rules
 from esmkit.heads.profiling import Measured, _add, _effects_table, _heads_table, profile
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.scores import ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
+from esmkit.heads.untrained import with_random_weights
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure
 

@@ -15,7 +15,7 @@ from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
 from esmkit.heads import Property, profile, standard_properties
-from esmkit.heads.control import control_models, with_random_weights
+from esmkit.heads.untrained import control_models, with_random_weights
 from esmkit.structure import Structure
 
 FEW = [

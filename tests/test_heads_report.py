@@ -15,9 +15,11 @@ from esmkit.attention.extract import attention
 from esmkit.embeddings import writers as exports
 from esmkit.encoder.encoder import Esm2
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
-from esmkit.heads import card, pages, report
-from esmkit.heads.answers import answer
-from esmkit.heads.report import summary, write_report
+from esmkit.heads import card
+from esmkit.heads.report import page as pages
+from esmkit.heads.report import summary as report
+from esmkit.heads.report.answers import answer
+from esmkit.heads.report.summary import summary, write_report
 from esmkit.heads.statistics import Accumulator
 from esmkit.sequences.proteins import Protein
 

@@ -88,7 +88,7 @@ def command(
       import esmkit
       esmkit.heads.profile(esmkit.load(), esmkit.data.ts50()).heads
     """
-    from esmkit.heads.workflow import profile_to_folder
+    from esmkit.heads.to_folder import profile_to_folder
 
     say = make_say(quiet)
     with kept():

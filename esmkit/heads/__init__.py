@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from esmkit.heads.labels import Rules
     from esmkit.heads.profiling import profile
     from esmkit.heads.properties import Property, read_annotations, standard_properties
-    from esmkit.heads.report import write_report
+    from esmkit.heads.report.summary import write_report
     from esmkit.heads.result import HeadProfile
 
 __all__ = [

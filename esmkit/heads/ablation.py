@@ -31,7 +31,7 @@ from esmkit.encoder import packing
 from esmkit.encoder.forward import Edit
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, NonFiniteError, OptionError
-from esmkit.heads.keeping import ABLATION, Keeper
+from esmkit.heads.resume import ABLATION, Keeper
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import cut_into_pieces
 

@@ -13,10 +13,10 @@ from esmkit.attention.options import MAX_OFFSET, columns_of
 from esmkit.attention.summaries import reduce_maps
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
-from esmkit.heads.keeping import Keeper
 from esmkit.heads.labels import Rules, describe
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.result import HeadProfile
+from esmkit.heads.resume import Keeper
 from esmkit.heads.scores import BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import (
     Accumulator,
@@ -180,7 +180,7 @@ def profile(
         By default :func:`esmkit.heads.standard_properties`.
     control : bool
         Measure the same architecture with seeded random weights as well, one model or some
-        (:func:`esmkit.heads.control.control_models`). Without it ``p`` is no more than ``p_shift``.
+        (:func:`esmkit.heads.untrained.control_models`). Without it ``p`` is no more than ``p_shift``.
     resamples : int
         Bootstrap samples of proteins.
     seed : int
@@ -274,7 +274,7 @@ def _controls(
     progress: Callable[[str], None],
     keep: Keeper,
 ) -> Controls:
-    from esmkit.heads.control import control_models, with_random_weights
+    from esmkit.heads.untrained import control_models, with_random_weights
 
     models = control_models(model)
     deviations, differences = [], []

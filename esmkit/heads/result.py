@@ -94,8 +94,8 @@ class HeadProfile:
         return plots.property_grid(self, property_name, path=path)
 
     def save(self, folder: str | Path, **options: Any) -> "Sequence[Path]":
-        """Write tables, figures and a summary; see :func:`esmkit.heads.report.write_report`."""
-        from esmkit.heads.report import write_report
+        """Write tables, figures and a summary; see :func:`esmkit.heads.report.summary.write_report`."""
+        from esmkit.heads.report.summary import write_report
 
         return write_report(self, folder, **options)
 

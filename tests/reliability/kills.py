@@ -92,9 +92,9 @@ class Warm:
         import esmkit.cli.heads
         import esmkit.heads.ablation
         import esmkit.heads.circuits
-        import esmkit.heads.control
-        import esmkit.heads.report
-        import esmkit.heads.workflow
+        import esmkit.heads.report.summary
+        import esmkit.heads.to_folder
+        import esmkit.heads.untrained
         import esmkit.plots.figure
         from esmkit.encoder.encoder import load
         from esmkit.files import task as runs
@@ -116,8 +116,8 @@ class Warm:
             module.load_model = lambda *_: self.model  # type: ignore[attr-defined]
         # Many shards, as in a run of hours; small figures and few chains, which take less time
         runs.SHARD_SECONDS = (0.05, 60.0)
-        esmkit.heads.control.CONTROL_HEADS = 1
-        esmkit.heads.workflow.ABLATION_CHAINS = 2
+        esmkit.heads.untrained.CONTROL_HEADS = 1
+        esmkit.heads.to_folder.ABLATION_CHAINS = 2
         esmkit.plots.figure.SAVED_DPI = esmkit.plots.figure.SHOWN_DPI = 30
 
     def fork(self, command: str, folder: Path, die: "tuple[str, float] | None" = None) -> int:
@@ -205,10 +205,10 @@ def _watch_steps(tick: Count) -> None:
 
 
 def _watch_writing(begun: Count) -> None:
-    import esmkit.heads.workflow
+    import esmkit.heads.to_folder
     from esmkit.files import task as runs
 
-    reader, write = runs.ShardReader, esmkit.heads.workflow._write
+    reader, write = runs.ShardReader, esmkit.heads.to_folder._write
 
     def read(*args: Any) -> Any:
         begun()
@@ -219,7 +219,7 @@ def _watch_writing(begun: Count) -> None:
         return write(*args)
 
     runs.ShardReader = read  # type: ignore[assignment, misc]
-    esmkit.heads.workflow._write = report
+    esmkit.heads.to_folder._write = report
 
 
 @dataclass

@@ -25,7 +25,7 @@ from esmkit.data import ts50
 from esmkit.encoder.encoder import Esm2
 from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
-from esmkit.heads.workflow import profile_to_folder
+from esmkit.heads.to_folder import profile_to_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
@@ -138,8 +138,8 @@ def chains():
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
-    monkeypatch.setattr("esmkit.heads.control.CONTROL_HEADS", 1)
-    monkeypatch.setattr("esmkit.heads.workflow.ABLATION_CHAINS", 2)
+    monkeypatch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
+    monkeypatch.setattr("esmkit.heads.to_folder.ABLATION_CHAINS", 2)
     for name in ("SAVED_DPI", "SHOWN_DPI"):
         monkeypatch.setattr(f"esmkit.plots.figure.{name}", 30)
 
@@ -252,7 +252,7 @@ def test_what_differs_in_long_lists_is_shown(tmp_path: Path):
 
 
 def test_numbers_of_results_in_shards_do_not_meet():
-    from esmkit.heads.keeping import ABLATION, _numbers
+    from esmkit.heads.resume import ABLATION, _numbers
 
     seen = np.concatenate(
         [_numbers(stage, place, 12) for stage in (0, 1, 10, ABLATION) for place in range(50)]

@@ -20,8 +20,8 @@ from esmkit.files.work import (
     tidy_up,
     was_finishing,
 )
-from esmkit.heads.keeping import ShardKeeper
 from esmkit.heads.properties import Property, read_annotations, standard_properties
+from esmkit.heads.resume import ShardKeeper
 
 if TYPE_CHECKING:
     import pandas
@@ -66,7 +66,7 @@ def profile_to_folder(
     model, structures : callable
         Asked once what comes before has been found good.
     folder : Path
-        Made if need be; see :func:`esmkit.heads.report.write_report` for what goes into it.
+        Made if need be; see :func:`esmkit.heads.report.summary.write_report` for what goes into it.
     annotations : str, optional
         A table for :func:`esmkit.heads.read_annotations`.
     control, resamples, seed
@@ -169,8 +169,8 @@ def _measure(
     from tqdm import tqdm
 
     from esmkit.heads.ablation import ablate
-    from esmkit.heads.control import control_models
     from esmkit.heads.profiling import profile
+    from esmkit.heads.untrained import control_models
 
     def bar(total: int, name: str, unit: str) -> tqdm:
         return tqdm(total=total, desc=name, unit=unit, disable=not progress, dynamic_ncols=True)
@@ -207,7 +207,7 @@ def _write(
     kind: str,
 ) -> None:
     from esmkit.heads.circuits import circuits
-    from esmkit.heads.report import write_report
+    from esmkit.heads.report.summary import write_report
 
     weights = circuits(model).to_frame()
     try:

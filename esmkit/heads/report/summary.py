@@ -14,8 +14,8 @@ from esmkit.errors import MissingDependencyError, OptionError, OutputError
 from esmkit.files.names import file_name
 from esmkit.files.tables import open_table, without_formulas
 from esmkit.files.work import disk_errors, write_durably
-from esmkit.heads.answers import QUESTIONS, Answer, answer
-from esmkit.heads.pages import (
+from esmkit.heads.report.answers import QUESTIONS, Answer, answer
+from esmkit.heads.report.page import (
     Block,
     Figures,
     Heading,
