@@ -23,9 +23,10 @@ from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
 from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
-from esmkit.explorer.text import json_for_script, visible
+from esmkit.explorer.page import json_for_script
+from esmkit.explorer.structure import truth_of
+from esmkit.explorer.text import visible
 from esmkit.explorer.trace import pack, run_trace
-from esmkit.explorer.truth import truth_of
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode

@@ -78,7 +78,7 @@ def command(
       import esmkit
       esmkit.explore(esmkit.load(), esmkit.data.demo_proteins()[0])
     """
-    from esmkit.explorer.workflow import explore_to_files
+    from esmkit.explorer.to_files import explore_to_files
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)

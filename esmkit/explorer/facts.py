@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from esmkit.attention.extract import Assembly
 from esmkit.contacts.scores import ranked_pairs
+from esmkit.explorer.structure import Truth
 from esmkit.explorer.trace import HeadTrace
-from esmkit.explorer.truth import Truth
 from esmkit.reference.encoder import softmax
 
 __all__ = ["THUMBNAIL", "HeadMap", "corrected", "facts", "head_map", "rows_of", "thumbnail"]

@@ -17,8 +17,8 @@ from esmkit.explorer.budget import Plan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
+from esmkit.explorer.structure import Truth, truth_of
 from esmkit.explorer.trace import Trace, run_trace
-from esmkit.explorer.truth import Truth, truth_of
 from esmkit.sequences.proteins import Protein, clean_proteins
 from esmkit.sequences.windows import Long, cut_into_pieces
 from esmkit.structure import Structure, read_structure
