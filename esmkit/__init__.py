@@ -1,20 +1,68 @@
-"""esmkit: look inside a protein language model.
+"""Look inside a protein language model: ESM-2 on your own proteins.
 
 >>> import esmkit
 >>> model = esmkit.load()                       # doctest: +SKIP
 >>> model.embed("MKTVRQERLKSIVRIL").mean        # doctest: +SKIP
 
-The names below are the public ones. They are imported when first used, so that ``import esmkit``
-does not load PyTorch.
+The model
+    ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
+    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.network``
+Proteins and structures
+    ``Protein``           one protein: ID, sequence, header
+    ``read_fasta``        stream the proteins of FASTA files
+    ``Structure``         one chain: contacts, secondary structure, disulfides
+    ``read_structure``    read one chain of a PDB or mmCIF file
+    ``read_structures``   read all chains of a folder
+    ``data``              the proteins and structures that travel with esmkit
+Results
+    ``Embedding``         hidden states of one protein
+    ``AttentionMaps``     attention maps of one protein, per head
+    ``ContactMap``        predicted contacts of one protein
+    ``ContactHead``       which attention heads count how much in a contact map
+    ``explore``           make an interactive page about one protein
+    ``Explorer``          such a page
+Files
+    ``read``              open what esmkit wrote, whatever it is
+    ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
+    ``AttentionFile``     attention maps on disk: a mapping from ID to ``AttentionMaps``
+    ``embed_file``        embed FASTA files into one file; survives a kill
+    ``attention_file``    the same for attention maps
+    ``contacts_file``     the same for contact maps
+    ``EmbedOptions``      what to embed, and how
+    ``AttentionOptions``  which maps to extract, and how
+Further
+    ``EsmEmbedder``       a scikit-learn transformer
+    ``heads``             what each head looks at: ``heads.profile(model, structures)``
+    ``contacts``          scoring and fitting of contact maps
+    ``plots``             every figure
+    ``reference``         the encoder from scratch, and ``reference.verify``
+    ``sequences``         tokens, and the rules for sequences
+    ``structure``         more about the chains of structure files
+    ``explorer``          the package behind ``explore``
+    ``sklearn``           where ``EsmEmbedder`` lives
+    ``errors``            what esmkit raises; all are ``EsmkitError``
+    ``EsmkitError``       an error with a remedy
+
+Names are imported when they are first used, so that ``import esmkit`` does not load PyTorch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from esmkit._lazy import lazy_names
 from esmkit._version import __version__
 
 if TYPE_CHECKING:
-    from esmkit import contacts, data, errors, explorer, heads, plots, structure
+    from esmkit import (
+        contacts,
+        data,
+        errors,
+        explorer,
+        heads,
+        plots,
+        reference,
+        sequences,
+        structure,
+    )
     from esmkit.attention.hdf5 import AttentionFile
     from esmkit.attention.maps import AttentionMaps
     from esmkit.attention.options import AttentionOptions
@@ -25,17 +73,17 @@ if TYPE_CHECKING:
     from esmkit.embeddings import sklearn
     from esmkit.embeddings.embed import Embedding
     from esmkit.embeddings.options import EmbedOptions
-    from esmkit.embeddings.reader import read
+    from esmkit.embeddings.reader import EmbeddingFile
+    from esmkit.embeddings.sklearn import EsmEmbedder
     from esmkit.embeddings.to_file import embed_file
-    from esmkit.encoder.encoder import Esm2, load
     from esmkit.errors import EsmkitError
+    from esmkit.esm2 import Esm2, load
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
-    from esmkit.reference import encoder as reference
-    from esmkit.reference import transformer as blueprint
-    from esmkit.sequences import tokens as alphabet
+    from esmkit.results import read
     from esmkit.sequences.proteins import Protein, read_fasta
-    from esmkit.structure import Structure, read_structure, read_structures
+    from esmkit.structure.read import read_structure, read_structures
+    from esmkit.structure.record import Structure
 
 __all__ = [
     "AttentionFile",
@@ -45,15 +93,15 @@ __all__ = [
     "ContactMap",
     "EmbedOptions",
     "Embedding",
+    "EmbeddingFile",
     "Esm2",
+    "EsmEmbedder",
     "EsmkitError",
     "Explorer",
     "Protein",
     "Structure",
     "__version__",
-    "alphabet",
     "attention_file",
-    "blueprint",
     "contacts",
     "contacts_file",
     "data",
@@ -69,58 +117,48 @@ __all__ = [
     "read_structure",
     "read_structures",
     "reference",
+    "sequences",
     "sklearn",
     "structure",
 ]
 
-_HOME = {
-    "AttentionFile": "esmkit.attention.hdf5",
-    "AttentionMaps": "esmkit.attention.maps",
-    "AttentionOptions": "esmkit.policies",
-    "EmbedOptions": "esmkit.policies",
-    "Embedding": "esmkit.embeddings.embed",
-    "Esm2": "esmkit.encoder.encoder",
-    "EsmkitError": "esmkit.errors",
-    "Explorer": "esmkit.explorer.page",
-    "Protein": "esmkit.sequences.proteins",
-    "Structure": "esmkit.structure",
-    "ContactHead": "esmkit.contacts.head",
-    "ContactMap": "esmkit.contacts.map",
-    "attention_file": "esmkit.attention.to_file",
-    "contacts_file": "esmkit.contacts.to_file",
-    "embed_file": "esmkit.embeddings.to_file",
-    "explore": "esmkit.explorer.gather",
-    "load": "esmkit.encoder.encoder",
-    "read": "esmkit.embeddings.reader",
-    "read_fasta": "esmkit.sequences.proteins",
-    "read_structure": "esmkit.structure",
-    "read_structures": "esmkit.structure",
-}
-_MODULES = (
-    "alphabet",
-    "blueprint",
-    "contacts",
-    "data",
-    "errors",
-    "explorer",
-    "heads",
-    "plots",
-    "reference",
-    "sklearn",
-    "structure",
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AttentionFile": "attention.hdf5",
+        "AttentionMaps": "attention.maps",
+        "AttentionOptions": "attention.options",
+        "ContactHead": "contacts.head",
+        "ContactMap": "contacts.map",
+        "EmbedOptions": "embeddings.options",
+        "Embedding": "embeddings.embed",
+        "EmbeddingFile": "embeddings.reader",
+        "Esm2": "esm2",
+        "EsmEmbedder": "embeddings.sklearn",
+        "EsmkitError": "errors",
+        "Explorer": "explorer.page",
+        "Protein": "sequences.proteins",
+        "Structure": "structure.record",
+        "attention_file": "attention.to_file",
+        "contacts_file": "contacts.to_file",
+        "embed_file": "embeddings.to_file",
+        "explore": "explorer.gather",
+        "load": "esm2",
+        "read": "results",
+        "read_fasta": "sequences.proteins",
+        "read_structure": "structure.read",
+        "read_structures": "structure.read",
+    },
+    {
+        "contacts": "contacts",
+        "data": "data",
+        "errors": "errors",
+        "explorer": "explorer",
+        "heads": "heads",
+        "plots": "plots",
+        "reference": "reference",
+        "sequences": "sequences",
+        "sklearn": "embeddings.sklearn",
+        "structure": "structure",
+    },
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"esmkit.{name}")
-    else:
-        raise AttributeError(f"module 'esmkit' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

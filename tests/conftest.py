@@ -21,8 +21,8 @@ from esmkit.data import demo_proteins
 from esmkit.encoder.checkpoints import OfflineCheckpointWarning
 from esmkit.encoder.checkpoints.convert import esm2_config, write_folder
 from esmkit.encoder.compiled import is_compiled_unasked
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import CheckpointError
+from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 
 settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property

@@ -14,8 +14,8 @@ from transformers import EsmModel
 from esmkit.contacts import ContactHead, evaluate
 from esmkit.data import demo_structure, ts50
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.heads import ablation
 from esmkit.heads.ablation import ablate, encoder_from
 from esmkit.sequences.tokens import encode

@@ -14,8 +14,8 @@ from esmkit.attention import extract as module
 from esmkit.attention.extract import attention
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.summaries import reduce_maps, summarize
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.esm2 import Esm2, load
 
 SEQUENCES = [random_sequence(n, n) for n in (30, 12, 30, 44, 5)]
 

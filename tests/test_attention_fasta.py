@@ -21,8 +21,8 @@ from esmkit.attention.hdf5 import AttentionFile, Block, compress, decode_block, 
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.summaries import summarize
 from esmkit.attention.to_file import MapsTask, attention_file
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
+from esmkit.esm2 import Esm2
 from esmkit.files import disk
 from esmkit.files.work import WorkFolder
 from esmkit.text import parse_bytes, readable_bytes

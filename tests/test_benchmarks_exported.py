@@ -12,7 +12,7 @@ from conftest import write_fasta
 
 from benchmarks import exported, others
 from benchmarks.exported import largest_difference, padded, proteins, read_means, save_means
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 
 RECORDS = {"first one": "MKTVRQERLKSIVRILXGH", "second": "MSGDEWYFTACNP"}

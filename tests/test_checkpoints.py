@@ -41,8 +41,8 @@ from esmkit.encoder.checkpoints import (
     resolve,
 )
 from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import CheckpointError
+from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 
 REPO, REVISION = DEFAULT.repo, DEFAULT.revision

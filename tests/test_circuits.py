@@ -10,8 +10,8 @@ from conftest import make_checkpoint, random_sequence
 from scipy.stats import ks_2samp, spearmanr
 from transformers import EsmModel
 
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.heads.circuits import OFFSETS, Circuits, circuits
 from esmkit.heads.similarity import (
     RandomHeads,

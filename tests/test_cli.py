@@ -18,7 +18,7 @@ from conftest import Done, assert_close, fails, random_sequence, write_fasta
 
 import esmkit
 from esmkit.cli import _COMMANDS, cli
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 
 REPOSITORY = Path(esmkit.__file__).parents[1]
 

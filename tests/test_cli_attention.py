@@ -9,7 +9,7 @@ from conftest import fails, random_sequence, write_fasta
 
 import esmkit
 from esmkit.attention.to_figures import strongest_heads
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.files.names import file_name
 
 

@@ -14,7 +14,7 @@ from conftest import fails, make_checkpoint, random_sequence, write_fasta
 import esmkit.data
 from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
-from esmkit.encoder.encoder import Esm2, load
+from esmkit.esm2 import Esm2, load
 from esmkit.structure import Structure
 
 

@@ -30,7 +30,7 @@ from esmkit import data
 from esmkit.cli import cli
 from esmkit.contacts import ContactHead
 from esmkit.encoder.checkpoints import OfflineCheckpointWarning
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.structure import Structure
 
 FEW_CHAINS = 22

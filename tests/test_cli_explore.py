@@ -11,7 +11,7 @@ from head_profiles import made_profile
 from test_explorer import Tags
 
 from esmkit.data import demo_proteins, demo_structure
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")
 

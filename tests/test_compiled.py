@@ -15,10 +15,10 @@ from transformers.models.esm.modeling_esm import apply_rotary_pos_emb
 
 import esmkit
 from esmkit.encoder import compiled
-from esmkit.encoder.encoder import load
 from esmkit.encoder.packing import pack
 from esmkit.encoder.rotary import rotate
 from esmkit.errors import OptionError
+from esmkit.esm2 import load
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="there is no C compiler here")
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from esmkit import policies
 from esmkit.contacts import ContactHead, ContactMap, contacts, corrected_maps, score_map
 from esmkit.data import demo_proteins, demo_structure
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import CheckpointError, InputError, OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.sequences.tokens import PAD, encode
 
 SEQUENCES = [random_sequence(n, n) for n in (30, 12, 44, 30, 5)]

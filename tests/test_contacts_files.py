@@ -19,8 +19,8 @@ from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import to_file as module
 from esmkit.contacts.to_file import ContactsTask
 from esmkit.embeddings.reader import EmbeddingFile
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
+from esmkit.esm2 import Esm2
 from esmkit.files import disk
 from esmkit.files.work import WorkFolder
 

@@ -27,8 +27,8 @@ from esmkit.contacts import (
 )
 from esmkit.data import ts50
 from esmkit.encoder.checkpoints.known import OFFICIAL
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import CheckpointError, InputError, OptionError, OutputError
+from esmkit.esm2 import Esm2, load
 
 
 @pytest.fixture(scope="module")

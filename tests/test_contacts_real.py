@@ -11,7 +11,7 @@ from contact_oracles import eager, predict_contacts
 
 from esmkit.contacts import Evaluation, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_structure, ts50, ts50_folder
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES

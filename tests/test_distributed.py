@@ -28,7 +28,6 @@ from esmkit.embeddings.cluster.ranges import count_ranges, ranges_of_stream, rea
 from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.cluster.worker import Embedder, Settings, attempt_name, identify, read_item
 from esmkit.embeddings.options import EmbedOptions
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import (
     InputError,
     MissingDependencyError,
@@ -36,6 +35,7 @@ from esmkit.errors import (
     OutputError,
     ResumeError,
 )
+from esmkit.esm2 import Esm2, load
 
 PROTEINS = {
     f"P{i} protein {i}": random_sequence(length, i)

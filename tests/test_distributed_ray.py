@@ -21,8 +21,8 @@ import esmkit
 from esmkit.embeddings.cluster import Workers, check_dataset, embed_dataset, merge_dataset
 from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.options import EmbedOptions
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 

@@ -15,8 +15,8 @@ from esmkit import policies
 from esmkit.embeddings.embed import embed
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.sklearn import EsmEmbedder
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces, windows

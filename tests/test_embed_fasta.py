@@ -19,8 +19,8 @@ import esmkit
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
 from esmkit.embeddings.writers import FORMATS
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
+from esmkit.esm2 import Esm2, load
 from esmkit.files.task import Task
 from esmkit.files.work import WorkFolder
 

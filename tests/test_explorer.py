@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_checkpoint, random_sequence
+from esmkit.explorer.text import visible
 from head_profiles import made_profile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,14 +19,13 @@ from hypothesis import strategies as st
 import esmkit
 from esmkit.contacts import ContactHead
 from esmkit.data import demo_structure
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
+from esmkit.esm2 import Esm2, load
 from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
 from esmkit.explorer.page import json_for_script
 from esmkit.explorer.structure import truth_of
-from esmkit.explorer.text import visible
 from esmkit.explorer.trace import pack, run_trace
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 import esmkit
 from esmkit.data import demo_structure
-from esmkit.encoder.encoder import Esm2, load
+from esmkit.esm2 import Esm2, load
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode

@@ -8,8 +8,8 @@ import pytest
 from head_chains import offsets_of, softmax
 
 from esmkit.data import ts50
-from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import choose_heads
+from esmkit.esm2 import Esm2
 from esmkit.heads.labels import Rules
 from esmkit.heads.profiling import Measured, _add, _effects_table, _heads_table, profile
 from esmkit.heads.properties import Property, standard_properties
@@ -234,7 +234,7 @@ def assert_below(significant: np.ndarray) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [100, 101])
 def test_random_weights_are_significant_as_often_as_they_should(any_tiny_folder, seed: int):
-    from esmkit.encoder.encoder import load
+    from esmkit.esm2 import load
 
     model = with_random_weights(load(any_tiny_folder, "cpu"), seed=seed)
     assert_untrained(profile(model, ts50()[:12], resamples=200))

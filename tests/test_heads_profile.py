@@ -12,8 +12,8 @@ from head_chains import made
 
 from esmkit.attention.options import columns_of
 from esmkit.data import ts50
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.heads import Property, profile, standard_properties
 from esmkit.heads.untrained import control_models, with_random_weights
 from esmkit.structure import Structure

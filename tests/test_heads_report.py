@@ -13,8 +13,8 @@ from head_profiles import PAIRS, made_ablation, made_profile
 
 from esmkit.attention.extract import attention
 from esmkit.embeddings import writers as exports
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.esm2 import Esm2
 from esmkit.heads import card
 from esmkit.heads.report import page as pages
 from esmkit.heads.report import summary as report

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esmkit.data import ts50
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.scores import THRESHOLD, BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import MIN_ARCS, Accumulator

@@ -15,8 +15,8 @@ from transformers import EsmModel
 from transformers.models.esm import modeling_esm
 
 from esmkit.encoder import onednn as kernels
-from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.onednn import speed_up
+from esmkit.esm2 import Esm2
 
 needs_onednn = pytest.mark.skipif(
     kernels._onednn() is None, reason="this PyTorch has no oneDNN linear product"

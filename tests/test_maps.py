@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esmkit.attention.maps import AttentionMaps
-from esmkit.encoder.encoder import Esm2
 from esmkit.encoder.names import choose_heads, head_name, parse_head
 from esmkit.errors import OptionError
+from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 
 
@@ -166,7 +166,7 @@ def test_layer_means_and_rollout(tiny: Esm2):
 def test_rows_and_specials_sum_to_one_and_match_hugging_face(any_tiny_folder):
     from transformers import EsmModel
 
-    from esmkit.encoder.encoder import load
+    from esmkit.esm2 import load
 
     model = load(any_tiny_folder, "cpu")
     network = EsmModel.from_pretrained(

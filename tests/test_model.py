@@ -7,8 +7,8 @@ from conftest import random_sequence
 
 from esmkit.encoder import packing
 from esmkit.encoder.devices import choose_device
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.sequences.tokens import encode
 
 

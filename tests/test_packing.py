@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import EsmModel
 
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2, load
 from esmkit.sequences.tokens import MASK, encode
 
 LENGTHS = (50, 7, 120, 50, 1, 50, 33)

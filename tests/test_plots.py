@@ -22,9 +22,9 @@ from PIL import Image
 from esmkit import plots
 from esmkit.attention.extract import attention
 from esmkit.attention.maps import AttentionMaps
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import OptionError, OutputError
+from esmkit.esm2 import Esm2, load
 from esmkit.plots import matrix, thumbnails
 from esmkit.plots.figure import fit
 from esmkit.sequences.proteins import Protein

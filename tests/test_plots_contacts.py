@@ -22,8 +22,8 @@ from esmkit import plots
 from esmkit.contacts import ContactMap, precision_curves
 from esmkit.contacts.scores import RANGES, ranked_pairs
 from esmkit.data import demo_structure
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2
 from esmkit.plots import matrix, precision, secondary
 from esmkit.structure import Structure
 

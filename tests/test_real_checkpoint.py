@@ -10,7 +10,7 @@ from conftest import assert_close, has_compiler, make_fair_esm
 from transformers import EsmModel
 
 from esmkit.encoder.checkpoints import OfflineCheckpointWarning
-from esmkit.encoder.encoder import Esm2, load
+from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import MAX_RESIDUES

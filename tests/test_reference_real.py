@@ -7,7 +7,7 @@ from conftest import make_fair_esm
 from oracles import assert_agree, run_fair_esm, run_hugging_face, run_reference, without_casts
 from transformers import EsmModel
 
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import MASK, encode

@@ -21,8 +21,8 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 from sklearn.utils.validation import check_is_fitted
 
 from esmkit.embeddings.sklearn import EsmEmbedder
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import InputError, OptionError
+from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 
 SEQUENCES = [random_sequence(length, length) for length in (12, 30, 9, 21, 9)]

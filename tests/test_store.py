@@ -10,15 +10,9 @@ from safetensors.numpy import load_file
 
 from esmkit.errors import OutputError, ResumeError
 from esmkit.files import disk
-from esmkit.files.shards import ShardPaths
-from esmkit.files.work import (
-    ShardReader,
-    WorkFolder,
-    check_output,
-    finished_by_killed_run,
-    read_shard,
-    tidy_up,
-)
+from esmkit.files.disk import check_output
+from esmkit.files.shards import ShardPaths, ShardReader, read_shard
+from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up
 
 PRINT = {"input": ["abc"], "layers": [6]}
 
@@ -53,7 +47,7 @@ def test_shards_come_back_after_a_kill(output: Path, open_work):
     work.close()  # as a kill would
     again = open_work(output, PRINT)
     assert sorted(again.shard_of) == [0, 1, 2]
-    with ShardReader(again) as reader:
+    with ShardReader(again.shard_of) as reader:
         for number in (2, 0, 1, 2):
             np.testing.assert_array_equal(reader[number], arrays(number)[number])
     again.write(arrays(3))
@@ -237,7 +231,7 @@ def test_reader_holds_a_bounded_number_of_files(output: Path, open_work):
     work = open_work(output, PRINT)
     for number in range(40):
         work.write(arrays(number))
-    with ShardReader(work) as reader:
+    with ShardReader(work.shard_of) as reader:
         for number in [*range(40), 0, 39, 20]:
             np.testing.assert_array_equal(reader[number], arrays(number)[number])
             assert len(reader._open) <= 16
@@ -252,7 +246,7 @@ def test_single_arrays_are_read_as_the_library_reads_all(output: Path, open_work
     work = open_work(output, PRINT)
     work.write(written)
     expected = load_file(work.shard_of[0])
-    with ShardReader(work) as reader:
+    with ShardReader(work.shard_of) as reader:
         for number in (5, 0, 4, 2, 1, 3, 5):
             found = reader[number]
             assert (found.dtype, found.shape) == (np.dtype(dtype), shapes[number])
@@ -266,7 +260,7 @@ def test_reader_finds_a_flipped_bit_in_what_it_reads(output: Path, open_work):
     data = bytearray(path.read_bytes())
     data[-5] ^= 1  # of the second array
     path.write_bytes(data)
-    with ShardReader(work) as reader:
+    with ShardReader(work.shard_of) as reader:
         np.testing.assert_array_equal(reader[0], arrays(0)[0])
         with pytest.raises(OutputError, match="is damaged; run the same command again"):
             reader[1]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2, load
 from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.esm2 import Esm2, load
 from esmkit.reference import encoder as reference
 from esmkit.reference import verification as module
 from esmkit.reference.verification import Verification, verify

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import AttentionOptions
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import HeadChoice, choose_heads
+from esmkit.encoder.stream import Prepare
 from esmkit.errors import InputError, NonFiniteError
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
 from esmkit.sequences.tokens import SPECIALS, encode
@@ -56,7 +57,7 @@ Take = Callable[[Piece, int, Sequence[int], Any], None]
 
 
 def compute(
-    model: Esm2,
+    model: Encoder,
     items: Iterable[tuple[int, Protein]],
     choice: HeadChoice,
     take: Take,
@@ -64,13 +65,13 @@ def compute(
     long: Long,
     batch_tokens: int,
     missing: NDArray[np.bool_] | None = None,
-    prepare: packing.Prepare | None = None,
+    prepare: Prepare | None = None,
 ) -> Iterator[list[int]]:
     """Run proteins through the model and hand out each map as soon as it exists.
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     items : iterable of (int, Protein)
         Proteins under numbers of the caller's; each number once.
     choice : HeadChoice
@@ -218,13 +219,13 @@ def window_counts(
 
 
 @overload
-def attention(model: Esm2, proteins: str | Protein, **options: Any) -> AttentionMaps: ...
+def attention(model: Encoder, proteins: str | Protein, **options: Any) -> AttentionMaps: ...
 @overload
 def attention(
-    model: Esm2, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
 ) -> Iterator[AttentionMaps]: ...
 def attention(  # type: ignore[misc] - the overloads leave the options to this signature
-    model: Esm2,
+    model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
     heads: Sequence[str] | str | None = None,
@@ -237,7 +238,7 @@ def attention(  # type: ignore[misc] - the overloads leave the options to this s
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     proteins : str, Path, Protein or iterable of str or Protein
         A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
         a slash in it) or an iterable gives an iterator.
@@ -288,7 +289,7 @@ def attention(  # type: ignore[misc] - the overloads leave the options to this s
 
 
 def _assembled(
-    model: Esm2, stream: Iterable[Protein], choice: HeadChoice, *, long: Long, batch_tokens: int
+    model: Encoder, stream: Iterable[Protein], choice: HeadChoice, *, long: Long, batch_tokens: int
 ) -> Iterator[AttentionMaps]:
     """Yield whole results in input order; passes keep that order."""
     held: dict[int, tuple[Protein, Assembly]] = {}

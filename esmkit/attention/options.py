@@ -1,4 +1,4 @@
-"""TODO attention.options."""
+"""What can be asked of the attention task. Nothing here needs PyTorch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ from esmkit.sequences.proteins import Protein, clean_proteins
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["reduce_maps", "reduced", "summarize"]
 
@@ -99,7 +99,7 @@ _REDUCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torc
 
 
 def reduced(
-    model: "Esm2",
+    model: "Encoder",
     items: Iterable[tuple[int, Protein]],
     choice: HeadChoice,
     options: AttentionOptions,
@@ -142,7 +142,7 @@ def reduced(
 
 
 def summarize(
-    model: "Esm2",
+    model: "Encoder",
     proteins: Iterable[str | Protein],
     *,
     reduce: Sequence[Reduction] = ("entropy", "distance", "special", "offsets"),
@@ -153,7 +153,7 @@ def summarize(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     proteins : iterable of str or Protein
     reduce : sequence of {'entropy', 'distance', 'special', 'offsets'}
         Defined at the top of this module.

@@ -12,8 +12,8 @@ from esmkit.attention.hdf5 import AttentionFile
 from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import parse_head
 from esmkit.errors import OptionError
-from esmkit.files.names import FileNames, check_folder
-from esmkit.files.work import disk_errors
+from esmkit.files.disk import disk_errors
+from esmkit.files.names import FileNames, check_folder, remove_unfinished
 
 __all__ = ["attention_figures", "focus", "strongest_heads"]
 
@@ -109,7 +109,7 @@ def attention_figures(
         check_folder(folder, force=force)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            plots.remove_unfinished(folder)
+            remove_unfinished(folder)
         name_of = FileNames()
         for name, maps in found.items():
             start = name_of(name)

@@ -11,9 +11,10 @@ from esmkit.attention.hdf5 import AttentionWriter, Block, decode_block
 from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
+from esmkit.files.disk import disk_errors
+from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
-from esmkit.files.work import ShardReader, disk_errors
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from esmkit.attention.extract import Piece
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["MAX_BYTES", "attention_file"]
 
@@ -33,7 +34,7 @@ MAX_BYTES = 10 * 10**9
 
 
 def attention_file(
-    model: "Esm2 | Callable[[], Esm2]",
+    model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
     options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
@@ -55,7 +56,7 @@ def attention_file(
 
     Parameters
     ----------
-    model : Esm2 or callable
+    model : Encoder or callable
         A callable is asked for the model once the input has been found good.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
@@ -110,7 +111,7 @@ class _AttentionTask(Task):
     name = "attention"
 
     def __init__(
-        self, model: "Esm2 | Callable[[], Esm2]", options: AttentionOptions, file_format: str
+        self, model: "Encoder | Callable[[], Encoder]", options: AttentionOptions, file_format: str
     ) -> None:
         super().__init__(model, long=options.long, on_invalid=options.on_invalid)
         self._options = options
@@ -175,7 +176,7 @@ class MapsTask(_AttentionTask):
 
     def __init__(
         self,
-        model: "Esm2 | Callable[[], Esm2]",
+        model: "Encoder | Callable[[], Encoder]",
         options: AttentionOptions,
         *,
         max_bytes: int | None,

@@ -26,7 +26,7 @@ from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["command"]
 
@@ -81,7 +81,7 @@ def _head_maker(
     top: int | None,
     head_weights: str | None,
     say: Callable[[str], None],
-) -> "Callable[[Esm2], ContactHead] | None":
+) -> "Callable[[Encoder], ContactHead] | None":
     """Return what makes the contact head once there is a model."""
     named = heads is not None or top is not None
     by_heads = method == "heads" or (method is None and named)
@@ -93,7 +93,7 @@ def _head_maker(
         raise click.UsageError("give --heads, or --top to have them chosen, not both")
     if by_heads:
 
-        def mean_of_heads(model: "Esm2") -> "ContactHead":
+        def mean_of_heads(model: "Encoder") -> "ContactHead":
             from esmkit.contacts import ContactHead, best_heads, rank_heads
             from esmkit.data import ts50
 
@@ -107,7 +107,7 @@ def _head_maker(
         return mean_of_heads
     if head_weights:
 
-        def from_file(model: "Esm2") -> "ContactHead":
+        def from_file(model: "Encoder") -> "ContactHead":
             from esmkit.contacts import ContactHead
 
             head = ContactHead.load(head_weights, model)
@@ -233,9 +233,9 @@ def predict(
     say = make_say(quiet)
     if plot and Path(plot).is_file():  # --plot seqs.fasta, read as it is meant
         fasta, plot = (*fasta, plot), ""
-    loaded: list[Esm2] = []
+    loaded: list[Encoder] = []
 
-    def model_once() -> "Esm2":
+    def model_once() -> "Encoder":
         if not loaded:
             loaded.append(model.load())
         return loaded[0]

@@ -12,7 +12,7 @@ import click
 from esmkit.text import visible
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
 __all__ = [
@@ -49,9 +49,9 @@ class ModelChoice:
     dtype: str
     compiled: bool | None
 
-    def load(self) -> "Esm2":
+    def load(self) -> "Encoder":
         """Load the model and print which weights it uses, whatever else is quiet."""
-        from esmkit.encoder.encoder import load
+        from esmkit.esm2 import load
 
         say = make_say(quiet=False)
         loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)

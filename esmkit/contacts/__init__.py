@@ -1,7 +1,13 @@
-"""Contact maps: predicted from attention, scored on structures, and fitted anew."""
+"""Contact maps: predicted from attention, scored on structures, and fitted anew.
 
-import importlib
-from typing import TYPE_CHECKING, Any
+``prediction`` computes them, ``map`` is what comes out, ``head`` says which attention heads count how
+much and ``fitting`` fits that; ``scores`` and ``evaluation`` measure them; ``to_file`` writes them from
+FASTA to one file, ``to_files`` is what ``esmkit contacts`` does around it.
+"""
+
+from typing import TYPE_CHECKING
+
+from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
     from esmkit.contacts.evaluation import Evaluation, best_heads, evaluate, rank_heads
@@ -9,12 +15,7 @@ if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.map import ContactMap
     from esmkit.contacts.prediction import contacts, corrected_maps, predict
-    from esmkit.contacts.scores import (
-        bootstrap,
-        precision_curves,
-        score_map,
-        summarize_scores,
-    )
+    from esmkit.contacts.scores import bootstrap, precision_curves, score_map, summarize_scores
     from esmkit.contacts.to_file import contacts_file
 
 __all__ = [
@@ -35,33 +36,23 @@ __all__ = [
     "summarize_scores",
 ]
 
-# Imported when first used, so that bad input is answered before PyTorch is loaded.
-_HOME = {
-    "ContactHead": "head",
-    "ContactMap": "result",
-    "Evaluation": "evaluation",
-    "best_heads": "evaluation",
-    "bootstrap": "scores",
-    "contacts": "regression",
-    "contacts_file": "files",
-    "corrected_maps": "regression",
-    "evaluate": "evaluation",
-    "fit": "fitting",
-    "precision_curves": "scores",
-    "predict": "regression",
-    "rank_heads": "evaluation",
-    "score_map": "scores",
-    "summarize_scores": "scores",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'esmkit.contacts' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"esmkit.contacts.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ContactHead": "head",
+        "ContactMap": "map",
+        "Evaluation": "evaluation",
+        "best_heads": "evaluation",
+        "bootstrap": "scores",
+        "contacts": "prediction",
+        "contacts_file": "to_file",
+        "corrected_maps": "prediction",
+        "evaluate": "evaluation",
+        "fit": "fitting",
+        "precision_curves": "scores",
+        "predict": "prediction",
+        "rank_heads": "evaluation",
+        "score_map": "scores",
+        "summarize_scores": "scores",
+    },
+)

@@ -15,7 +15,7 @@ from esmkit.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
 __all__ = ["PUBLISHED", "Evaluation", "best_heads", "evaluate", "rank_heads"]
@@ -90,7 +90,7 @@ def _span(name: str) -> str:
 
 
 def evaluate(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     head: ContactHead | None = None,
     *,
@@ -101,7 +101,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     structures : iterable of Structure
         Such as :func:`esmkit.data.ts50`.
     head : ContactHead, optional
@@ -141,7 +141,7 @@ def evaluate(
     )
 
 
-def _published(model: "Esm2") -> float | None:
+def _published(model: "Encoder") -> float | None:
     """Return the authors' number for these very weights, whatever their folder is called."""
     digest = model.checkpoint.sha256
     repo = next((c.repo for c in OFFICIAL.values() if c.sha256 == digest), "")
@@ -149,7 +149,7 @@ def _published(model: "Esm2") -> float | None:
 
 
 def rank_heads(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     *,
     seed: int = 0,

@@ -12,7 +12,7 @@ from esmkit.contacts.prediction import corrected_maps
 from esmkit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
 __all__ = ["INVERSE_PENALTY", "fit"]
@@ -25,7 +25,7 @@ MAX_ITERATIONS = 1_000
 
 
 def fit(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     *,
     inverse_penalty: float = INVERSE_PENALTY,
@@ -41,7 +41,7 @@ def fit(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     structures : iterable of Structure
         Chains to learn from, none over 1,022 residues.
     inverse_penalty : float
@@ -107,7 +107,7 @@ def fit(
 
 
 def _provenance(
-    model: "Esm2",
+    model: "Encoder",
     chains: list[str],
     true: np.ndarray,
     weights: np.ndarray,

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
-from esmkit.files.work import disk_errors, write_durably
+from esmkit.files.disk import disk_errors, write_durably
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["ContactHead"]
 
@@ -52,7 +52,7 @@ class ContactHead:
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of_checkpoint(cls, model: "Esm2") -> "ContactHead":
+    def of_checkpoint(cls, model: "Encoder") -> "ContactHead":
         """Return the contact head that the checkpoint brought.
 
         Raises
@@ -73,7 +73,7 @@ class ContactHead:
     @classmethod
     def regression(
         cls,
-        model: "Esm2",
+        model: "Encoder",
         weights: NDArray[np.float64],
         bias: float,
         *,
@@ -95,14 +95,14 @@ class ContactHead:
         return cls(choice, weights[used], bias, "regression", source, provenance or {})
 
     @classmethod
-    def mean_of(cls, model: "Esm2", heads: Sequence[str]) -> "ContactHead":
+    def mean_of(cls, model: "Encoder", heads: Sequence[str]) -> "ContactHead":
         """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``."""
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)
         source = f"mean of {', '.join(choice.names)}" if count > 1 else f"head {choice.names[0]}"
         return cls(choice, np.full(count, 1 / count), 0.0, "heads", source)
 
-    def check_fits(self, model: "Esm2") -> None:
+    def check_fits(self, model: "Encoder") -> None:
         """Refuse a model of another shape.
 
         Raises
@@ -136,7 +136,7 @@ class ContactHead:
             write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
-    def load(cls, path: str | Path, model: "Esm2") -> "ContactHead":
+    def load(cls, path: str | Path, model: "Encoder") -> "ContactHead":
         """Read a head that :meth:`save` wrote.
 
         Raises

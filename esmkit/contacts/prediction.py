@@ -17,7 +17,7 @@ from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_f
 from esmkit.sequences.windows import Long, cut_into_pieces
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["contacts", "corrected_maps", "predict"]
 
@@ -66,7 +66,7 @@ class _Sum:
 
 
 def predict(
-    model: "Esm2",
+    model: "Encoder",
     items: Iterable[tuple[int, Protein]],
     head: ContactHead,
     *,
@@ -135,13 +135,13 @@ def predict(
 
 
 @overload
-def contacts(model: "Esm2", proteins: str | Protein, **options: Any) -> ContactMap: ...
+def contacts(model: "Encoder", proteins: str | Protein, **options: Any) -> ContactMap: ...
 @overload
 def contacts(
-    model: "Esm2", proteins: Path | Iterable[str | Protein], **options: Any
+    model: "Encoder", proteins: Path | Iterable[str | Protein], **options: Any
 ) -> Iterator[ContactMap]: ...
 def contacts(  # type: ignore[misc] - the overloads leave the options to this signature
-    model: "Esm2",
+    model: "Encoder",
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
     head: ContactHead | None = None,
@@ -154,7 +154,7 @@ def contacts(  # type: ignore[misc] - the overloads leave the options to this si
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     proteins : str, Path, Protein or iterable of str or Protein
         A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
         a slash in it) or an iterable gives an iterator.
@@ -207,7 +207,7 @@ def contacts(  # type: ignore[misc] - the overloads leave the options to this si
 
 
 def _results(
-    model: "Esm2", stream: Iterable[Protein], head: ContactHead, *, long: Long, batch_tokens: int
+    model: "Encoder", stream: Iterable[Protein], head: ContactHead, *, long: Long, batch_tokens: int
 ) -> Iterator[ContactMap]:
     held: dict[int, Protein] = {}
 
@@ -231,7 +231,7 @@ def _results(
             )
 
 
-def corrected_maps(model: "Esm2", protein: Protein) -> NDArray[np.float32]:
+def corrected_maps(model: "Encoder", protein: Protein) -> NDArray[np.float32]:
     """Return the corrected maps of every head of one protein, the features of a contact head.
 
     Returns

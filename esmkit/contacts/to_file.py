@@ -11,9 +11,10 @@ from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_file import MAX_BYTES
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
+from esmkit.files.disk import disk_errors
+from esmkit.files.shards import ShardReader
 from esmkit.files.tables import spreadsheet_text
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
-from esmkit.files.work import ShardReader, disk_errors
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long
@@ -22,7 +23,7 @@ from esmkit.text import readable_bytes
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["FORMATS", "contacts_file"]
 
@@ -34,10 +35,10 @@ _BYTES_PER_LINE = 30
 
 
 def contacts_file(
-    model: "Esm2 | Callable[[], Esm2]",
+    model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
-    head: "Callable[[Esm2], ContactHead] | None" = None,
+    head: "Callable[[Encoder], ContactHead] | None" = None,
     *,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
@@ -56,7 +57,7 @@ def contacts_file(
 
     Parameters
     ----------
-    model : Esm2 or callable
+    model : Encoder or callable
         A callable is asked for the model once the input has been found good.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
@@ -125,8 +126,8 @@ class ContactsTask(Task):
 
     def __init__(
         self,
-        model: "Esm2 | Callable[[], Esm2]",
-        head: "Callable[[Esm2], ContactHead] | None",
+        model: "Encoder | Callable[[], Encoder]",
+        head: "Callable[[Encoder], ContactHead] | None",
         file_format: str,
         *,
         long: Long,

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.contacts.prediction import contacts
 from esmkit.errors import InputError, OptionError
-from esmkit.files.names import FileNames, check_folder, file_name
+from esmkit.files.disk import check_output, disk_errors, write_durably
+from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
 from esmkit.files.tables import without_formulas
 from esmkit.files.task import Say
-from esmkit.files.work import check_output, disk_errors, was_finishing, write_durably
+from esmkit.files.work import was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
     from esmkit.contacts.head import ContactHead
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = [
     "evaluate_to_files",
@@ -102,7 +104,10 @@ def pair_up(
 
 
 def score_maps(
-    model: "Esm2", pairs: Sequence[tuple[Protein, Structure]], head: "ContactHead", **options: Any
+    model: "Encoder",
+    pairs: Sequence[tuple[Protein, Structure]],
+    head: "ContactHead",
+    **options: Any,
 ) -> "pandas.DataFrame":
     """Score the contact maps of proteins on their structures.
 
@@ -114,14 +119,14 @@ def score_maps(
     import pandas
 
     tables = {
-        (protein.id, structure.id): model.contacts(protein, head=head, **options).score(structure)
+        (protein.id, structure.id): contacts(model, protein, head=head, **options).score(structure)
         for protein, structure in pairs
     }
     return pandas.concat(tables).rename_axis(["id", "structure", "range"])
 
 
 def draw_maps(
-    model: "Esm2",
+    model: "Encoder",
     proteins: Sequence[Protein],
     pairs: Sequence[tuple[Protein, Structure]],
     head: "ContactHead",
@@ -143,13 +148,13 @@ def draw_maps(
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        plots.remove_unfinished(folder)
+        remove_unfinished(folder)
     drawn: list[Path] = []
     curves = []
     name_of = FileNames()
     times: Counter[str] = Counter()
     for protein in proteins:
-        found = model.contacts(protein, head=head, **options)
+        found = contacts(model, protein, head=head, **options)
         of_protein = [s for p, s in pairs if p.id == protein.id]
         for structure in of_protein or [None]:
             what = "contacts" if structure is None else file_name(structure.id)
@@ -169,9 +174,9 @@ def draw_maps(
 
 
 def evaluate_to_files(
-    model: "Callable[[], Esm2]",
+    model: "Callable[[], Encoder]",
     structures: Callable[[], list[Structure]],
-    make_head: "Callable[[Esm2], ContactHead] | None",
+    make_head: "Callable[[Encoder], ContactHead] | None",
     *,
     each_head: bool,
     output: Path | None,
@@ -215,13 +220,13 @@ def evaluate_to_files(
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
-        results = (loaded.contacts(c.protein, head=result.head).onto(c) for c in chains)
+        results = (contacts(loaded, c.protein, head=result.head).onto(c) for c in chains)
         plots.precision_by_rank(precision_curves(results), path=plot)
     return text
 
 
 def fit_to_file(
-    model: "Callable[[], Esm2]",
+    model: "Callable[[], Encoder]",
     structures: Callable[[], list[Structure]],
     output: Path,
     *,
@@ -292,10 +297,10 @@ def write_scores(table: "pandas.DataFrame", path: Path) -> None:
 
 
 def predict_to_files(
-    model: "Callable[[], Esm2]",
+    model: "Callable[[], Encoder]",
     sources: Sequence[str],
     target: Path,
-    make_head: "Callable[[Esm2], ContactHead] | None",
+    make_head: "Callable[[Encoder], ContactHead] | None",
     structures: Sequence[Structure],
     *,
     folder: Path | None,
@@ -325,7 +330,7 @@ def predict_to_files(
     pairs = pair_up(structures, sources, on_invalid) if structures else []
     made: list[ContactHead] = []
 
-    def head_once(loaded: "Esm2") -> "ContactHead":
+    def head_once(loaded: "Encoder") -> "ContactHead":
         if not made:
             made.append((make_head or ContactHead.of_checkpoint)(loaded))
         return made[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.threads import side_by_side
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
@@ -142,7 +142,7 @@ class _Windows:
 
 
 def _read(
-    pieces: Sequence[_Piece], *, model: Esm2, layers: Sequence[int], keep_residues: bool
+    pieces: Sequence[_Piece], *, model: Encoder, layers: Sequence[int], keep_residues: bool
 ) -> list[_Read]:
     """Run pieces through the model in one pass."""
     ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
@@ -183,7 +183,7 @@ def _embedding(
 
 
 def _passes(
-    model: Esm2,
+    model: Encoder,
     items: Iterable[tuple[int, Protein]],
     options: EmbedOptions,
     budget: int,
@@ -204,7 +204,7 @@ def _passes(
 
 
 def compute(
-    model: Esm2,
+    model: Encoder,
     items: Iterable[tuple[int, Protein]],
     layers: Sequence[int],
     options: EmbedOptions,
@@ -221,7 +221,7 @@ def compute(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     items : iterable of (int, Protein)
         Proteins under numbers of the caller's; each number once.
     layers : sequence of int
@@ -274,13 +274,13 @@ def compute(
 
 
 @overload
-def embed(model: Esm2, proteins: str | Protein, **options: Any) -> Embedding: ...
+def embed(model: Encoder, proteins: str | Protein, **options: Any) -> Embedding: ...
 @overload
 def embed(
-    model: Esm2, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
 ) -> Iterator[Embedding]: ...
 def embed(  # type: ignore[misc] - the overloads leave the options to this signature
-    model: Esm2,
+    model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
     layers: Sequence[int] | int | Literal["all"] = -1,
@@ -293,7 +293,7 @@ def embed(  # type: ignore[misc] - the overloads leave the options to this signa
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     proteins : str, Path, Protein or iterable of str or Protein
         A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
         a slash in it) or an iterable gives an iterator.

@@ -1,4 +1,4 @@
-"""TODO embeddings.options."""
+"""What can be asked of the embed task. Nothing here needs PyTorch."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Files read back: :func:`read`, and embeddings of every format as a mapping from ID to array."""
+"""Embedding files read back: every format as a mapping from ID to array."""
 
 import json
 import zipfile
@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.writers import FORMATS
 from esmkit.errors import MissingDependencyError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
@@ -22,7 +21,7 @@ from esmkit.sequences.proteins import UniqueIds
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["EmbeddingFile", "read"]
+__all__ = ["EmbeddingFile"]
 
 DATASET_PROVENANCE = "_provenance.json"
 """In a folder of parts, once all of them are there."""
@@ -215,43 +214,3 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
     def __repr__(self) -> str:
         model = self.provenance.get("checkpoint", {}).get("name", "unknown checkpoint")
         return f"EmbeddingFile({self.path.name}: {len(self)} proteins, {model})"
-
-
-def read(path: str | Path) -> Any:
-    """Open what esmkit wrote: embeddings (h5, parquet, npz, csv, folder) or attention maps (h5).
-
-    Returns
-    -------
-    EmbeddingFile
-        Of ``esmkit embed``: a mapping from ID to float32 array, (D,) per protein or (R, D) per
-        residue, with a leading layer axis if several layers were asked for; with ``.provenance``
-        and ``.to_frame()``.
-    AttentionFile
-        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.attention.maps.AttentionMaps`.
-
-    Raises
-    ------
-    OutputError
-        If the file is missing or is not one of esmkit's.
-
-    Examples
-    --------
-    >>> embeddings = esmkit.read("demo.h5")             # doctest: +SKIP
-    >>> embeddings["P69905"].shape                      # doctest: +SKIP
-    (320,)
-    >>> maps = esmkit.read("demo.attention.h5")         # doctest: +SKIP
-    >>> maps["1UBI_A"]["L5H4"].shape                    # doctest: +SKIP
-    (76, 76)
-    """
-    if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
-        return AttentionFile(path)
-    return EmbeddingFile(path)
-
-
-def _task_of(path: Path) -> str | None:
-    """Return which task wrote an HDF5 file; what cannot be read is left to the reader to refuse."""
-    try:
-        with h5py.File(path, "r") as handle:
-            return json.loads(str(handle.attrs[PROVENANCE])).get("task")
-    except (OSError, KeyError, ValueError):
-        return None

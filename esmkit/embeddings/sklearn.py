@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from esmkit.embeddings.embed import embed
-from esmkit.encoder.encoder import Esm2, load
+from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import Protein
 
@@ -137,10 +137,10 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         """Return ``esm2_0`` to ``esm2_<D-1>``."""
         return np.array([f"esm2_{i}" for i in range(self._loaded().width)], dtype=object)
 
-    def _loaded(self) -> Esm2:
+    def _loaded(self) -> Encoder:
         wanted = (self.model, self.device, self.dtype, self.compiled)
         if getattr(self, "_model_key", None) != wanted:
-            self._model = load(self.model, self.device, self.dtype, compiled=self.compiled)
+            self._model = Encoder.load(self.model, self.device, self.dtype, compiled=self.compiled)
             self._model_key = wanted
         return self._model
 

@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import FORMATS, open_writer
 from esmkit.errors import OptionError
+from esmkit.files.disk import disk_errors
+from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
 from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
-from esmkit.files.work import ShardReader, disk_errors
 from esmkit.sequences.index import InputIndex
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["EmbedTask", "choose_format", "embed_file"]
 
 
 def embed_file(
-    model: "Esm2 | Callable[[], Esm2]",
+    model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
@@ -43,7 +44,7 @@ def embed_file(
 
     Parameters
     ----------
-    model : Esm2 or callable
+    model : Encoder or callable
         A callable is asked for the model once the input has been found good.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
@@ -120,7 +121,7 @@ class EmbedTask(Task):
     name = "embed"
 
     def __init__(
-        self, model: "Esm2 | Callable[[], Esm2]", options: EmbedOptions, file_format: str
+        self, model: "Encoder | Callable[[], Encoder]", options: EmbedOptions, file_format: str
     ) -> None:
         super().__init__(model, long=options.long, on_invalid=options.on_invalid)
         self._options = options

@@ -1,16 +1,19 @@
-"""Devices and data types that a model can compute on."""
+"""Devices and data types that a model can compute on. PyTorch is imported when it is asked."""
 
-import torch
+from typing import TYPE_CHECKING
 
 from esmkit.errors import OptionError
 
-__all__ = ["DTYPES", "can_be_compiled", "refuse_to_compile"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DTYPES", "can_be_compiled", "choose_device", "choose_dtype", "refuse_to_compile"]
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""Data types of weights and activations."""
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> "torch.device":
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
 
     Raises
@@ -18,6 +21,8 @@ def choose_device(device: str) -> torch.device:
     OptionError
         If PyTorch sees no such device.
     """
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -34,6 +39,21 @@ def choose_device(device: str) -> torch.device:
     if not there.get(chosen.type, False):
         raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
     return chosen
+
+
+def choose_dtype(dtype: str) -> "torch.dtype":
+    """Turn the name of a data type into PyTorch's.
+
+    Raises
+    ------
+    OptionError
+        If it is none of :data:`DTYPES`.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise OptionError(f"dtype is {', '.join(DTYPES)}, not {dtype!r}")
+    return getattr(torch, dtype)
 
 
 def can_be_compiled(device: str, dtype: str) -> bool:

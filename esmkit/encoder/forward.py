@@ -1,144 +1,174 @@
-"""Attention within each sequence of a pack, registered with transformers as its documentation shows.
+"""The forward pass of ESM-2, written out over the parameters of an untouched ``EsmModel``.
 
-:mod:`esmkit.encoder.packing` lays sequences end to end; here they are kept apart.
+B sequences lie end to end in one row of T tokens, BOS and EOS of each included. Everything but
+attention works token by token; attention runs within each sequence, so that no token is padding.
+D is the width, N the number of layers, H of heads, K = D / H the width of a head.
+
+Products and attention are those of :class:`esmkit.encoder.operations.Operations`: PyTorch's, or
+faster ones for a CPU that gave the same numbers when the model was loaded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
 
-from esmkit.encoder.compiled import compile_attention
-from esmkit.encoder.packing import Group
-from esmkit.encoder.rotary import Rotary, rotate
+from esmkit.encoder.checkpoints.parts import LayerParts, Parts
+from esmkit.encoder.operations import Operations, filled_up
+from esmkit.encoder.packing import Group, Pack
+from esmkit.encoder.rotary import Rotary, rotary_tables
 from esmkit.encoder.stream import MapStream
-from esmkit.errors import OptionError
+from esmkit.sequences.tokens import MASK
 
-__all__ = ["Edit", "register"]
+__all__ = ["Edit", "Row", "embed_tokens", "encoder_layer", "enter", "forward", "remaining_layers"]
 
-PACKED_ATTENTION = "esmkit_packed"
-"""Name under which the packed attention is registered with transformers; with ``_compiled`` added,
-that which is compiled for this CPU."""
+TRAIN_MASK_RATIO = 0.15 * 0.8
+"""Share of tokens that were <mask> in training: 15 % chosen, 80 % of those masked (ESM-2)."""
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
-"""Takes what the heads of one layer return, (1, T, H, K) before W^O, and gives what takes its place."""
+"""Takes the outputs of the heads of one layer, (1, T, H, K) before W^O; returns what replaces them."""
 
 
-Mix = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, tuple[Group, ...], float, Rotary | None],
-    torch.Tensor,
-]
-"""Takes query, key, value (1, H, T, K), groups, scale and rotary positions; returns (1, T, H, K)."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What all layers of one pass share.
 
-
-def _packed_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float,
-    groups: tuple[Group, ...] | None = None,
-    stream: MapStream | None = None,
-    edit: Edit | None = None,
-    rotary: Rotary | None = None,
-    mix: Mix,
-    **unused: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attend within each sequence of a pack; query, key and value are (1, H, T, K).
-
-    If ``rotary``, (1, T, K) each, is given, query and key are not turned by their positions yet.
-    Returns (1, T, H, K), the layout that transformers expects of an attention function: the output
-    of each head before W^O joins them, or what ``edit`` makes of it.
+    Attributes
+    ----------
+    groups : tuple of Group
+        Which tokens of the row are one sequence.
+    rotary : tuple of two torch.Tensor, shape (1, T, K)
+        Cosines and sines of the positions.
+    operations : Operations
+        How products and attention are computed.
+    stream : MapStream, optional
+        Where attention maps go as they are made.
     """
-    if groups is None:
-        raise OptionError(
-            "this model reads packed batches only; use Esm2.forward, or load the folder that "
-            "`esmkit weights path` prints with transformers' EsmModel"
-        )
-    if rotary is not None and (stream is not None or mix is _mix):
-        turned = rotate(query, *rotary), rotate(key, *rotary)
-    else:
-        turned = query, key
-    if stream is not None:
-        stream.observe(*turned, scaling)
-    if mix is _mix:  # the compiled one turns them itself: the same to the last bit with a stream
-        (query, key), rotary = turned, None
-    mixed = mix(query, key, value, groups, scaling, rotary)
-    return (mixed if edit is None else edit(mixed)), None
+
+    groups: tuple[Group, ...]
+    rotary: Rotary
+    operations: Operations
+    stream: MapStream | None = None
 
 
-def _mix(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    groups: tuple[Group, ...],
-    scaling: float,
-    rotary: Rotary | None,
-) -> torch.Tensor:
-    """PyTorch's attention, once for each group."""
-    _, heads, tokens, width = query.shape
-    mixed = query.new_empty(1, tokens, heads, width)
-    mixed[0, groups[-1].tokens.stop :] = 0  # of rows that only fill up a block
-    for group in groups:
-        # (1, H, c*n, K) -> (c, H, n, K): a view, tokens of a sequence are neighbours in the row
-        q, k, v = (
-            x[0, :, group.tokens].unflatten(1, (group.count, group.length)).transpose(0, 1)
-            for x in (query, key, value)
-        )
-        result = scaled_dot_product_attention(q, k, v, scale=scaling)  # (c, H, n, K)
-        mixed[0, group.tokens] = result.transpose(1, 2).flatten(0, 1)  # (c*n, H, K)
-    return mixed
-
-
-def _mix_compiled(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    groups: tuple[Group, ...],
-    scaling: float,
-    rotary: Rotary | None,
-) -> torch.Tensor:
-    """Attention compiled for this CPU, once for the whole pack; PyTorch's for what is not float32."""
-    given = (query, key, value, *(rotary or ()))
-    if any(x.dtype != torch.float32 or x.device.type != "cpu" or x.stride(-1) != 1 for x in given):
-        # Somebody has moved the network, or computes under autocast
-        if rotary is not None:
-            query, key = rotate(query, *rotary), rotate(key, *rotary)
-        return _mix(query, key, value, groups, scaling, None)
-    starts = [group.start + i * group.length for group in groups for i in range(group.count)]
-    turns = None if rotary is None else (rotary[0][0], rotary[1][0])
-    attend = compile_attention()
-    end, tokens = groups[-1].tokens.stop, query.shape[2]
-    starts += [end] if end == tokens else [end, tokens]  # rows that only fill up a block come last
-    return attend(query[0], key[0], value[0], starts, scaling, turns)[None]
-
-
-def _no_mask(*unused: Any, **options: Any) -> None:
-    """There is nothing to mask: a pack holds no padding, and groups keep sequences apart."""
-
-
-def register(*, compiled: bool = False) -> str:
-    """Make the packed attention known to transformers, and return its name; harmless when repeated.
+def forward(
+    pack: Pack,
+    parts: Parts,
+    operations: Operations,
+    *,
+    layers: Collection[int],
+    stream: MapStream | None = None,
+) -> dict[int, torch.Tensor]:
+    """Run the encoder over a pack.
 
     Parameters
     ----------
-    compiled : bool
-        Compile it for this CPU.
+    pack : Pack
+        B sequences of T tokens in all.
+    parts : Parts
+        The parameters.
+    operations : Operations
+    layers : collection of int
+        Hidden states to return: 0 is the token embedding, N the last layer after the final norm.
+    stream : MapStream, optional
 
-    Raises
-    ------
-    OptionError
-        If it cannot be compiled.
+    Returns
+    -------
+    dict from int to torch.Tensor, shape (T, D)
+        The hidden states asked for.
     """
-    name, mix = PACKED_ATTENTION, _mix
-    if compiled:
-        compile_attention()
-        name, mix = f"{PACKED_ATTENTION}_compiled", _mix_compiled
-    AttentionInterface.register(name, partial(_packed_attention, mix=mix))
-    AttentionMaskInterface.register(name, _no_mask)
-    return name
+    tokens, last = pack.ids.shape[1], len(parts.layers)
+    states = {}
+    x, row = enter(pack, parts, operations, stream=stream)  # (1, T, D)
+    for number, layer in enumerate(parts.layers):
+        if number in layers:
+            states[number] = x[0, :tokens]  # (T, D)
+        x = encoder_layer(number, x, layer, row)  # (1, T, D)
+    if last in layers:
+        states[last] = parts.final_norm(x)[0, :tokens]  # (T, D)
+    return states
+
+
+def enter(
+    pack: Pack, parts: Parts, operations: Operations, *, stream: MapStream | None = None
+) -> tuple[torch.Tensor, Row]:
+    """Return hidden state 0, (1, T, D), and what the layers need beside it.
+
+    On a CPU the row is filled up with zeros, once, to a size that products are fast on; these
+    tokens belong to no sequence.
+    """
+    x, positions = embed_tokens(pack, parts), pack.positions  # (1, T, D), (1, T)
+    if x.device.type == "cpu":
+        x, positions = filled_up(x, dim=1), filled_up(positions, dim=1)
+    rotary = rotary_tables(positions, parts.inverse_frequencies, x.dtype)  # (1, T, K) each
+    return x, Row(pack.groups, rotary, operations, stream)
+
+
+def embed_tokens(pack: Pack, parts: Parts) -> torch.Tensor:
+    """Return the token embeddings after token dropout, (1, T, D).
+
+    ``<mask>`` embeddings are zeroed and each sequence is scaled by (1 - 0.12) / (1 - its own share
+    of masks). ``EsmModel`` takes that share over the whole row, which for a pack would mix the
+    sequences.
+    """
+    embedded = parts.embedding(pack.ids)  # (1, T, D)
+    if not parts.token_dropout:
+        return embedded
+    is_mask = pack.ids == MASK  # (1, T)
+    share = torch.zeros(pack.ids.shape, dtype=torch.float32, device=pack.ids.device)
+    if bool(is_mask.any()):
+        for _, tokens in pack.sequences():
+            share[0, tokens] = is_mask[0, tokens].float().mean()
+    embedded = embedded.masked_fill(is_mask[..., None], 0.0)
+    return (embedded * (1 - TRAIN_MASK_RATIO) / (1 - share)[..., None]).to(embedded.dtype)
+
+
+def encoder_layer(
+    number: int, x: torch.Tensor, layer: LayerParts, row: Row, *, edit: Edit | None = None
+) -> torch.Tensor:
+    """Run one layer: x + attention(norm(x)), then x + feed_forward(norm(x)).
+
+    Parameters
+    ----------
+    number : int
+        Which layer it is, from 0; for the stream of maps.
+    x : torch.Tensor, shape (1, T, D)
+        The residual stream.
+    layer : LayerParts
+    row : Row
+    edit : callable, optional
+        Replaces the outputs of the heads.
+
+    Returns
+    -------
+    torch.Tensor, shape (1, T, D)
+    """
+    operations = row.operations
+    heads = attention(number, layer.attention_norm(x), layer, row)  # (1, T, H, K)
+    if edit is not None:
+        heads = edit(heads)
+    x = operations.linear(heads.flatten(2), layer.output, add=x)  # x + attention(norm(x))
+    normed = layer.feed_forward_norm(x)  # (1, T, D)
+    return operations.feed_forward(normed, layer, add=x)  # x + feed_forward(norm(x))
+
+
+def attention(number: int, normed: torch.Tensor, layer: LayerParts, row: Row) -> torch.Tensor:
+    """Let each token attend to the tokens of its sequence: (1, T, D) to (1, T, H, K)."""
+    operations = row.operations
+    width = row.rotary[0].shape[-1]  # K
+    query, key, value = (
+        operations.linear(normed, projection)  # (1, T, D)
+        .unflatten(-1, (-1, width))  # (1, T, H, K)
+        .transpose(1, 2)  # (1, H, T, K)
+        for projection in (layer.query, layer.key, layer.value)
+    )
+    observe = None if row.stream is None else partial(row.stream.observe, number)
+    return operations.attend(query, key, value, row.rotary, row.groups, observe)  # (1, T, H, K)
+
+
+def remaining_layers(x: torch.Tensor, parts: Parts, row: Row, *, first: int) -> torch.Tensor:
+    """Run the layers from ``first`` on, and the final norm: (1, T, D) to (1, T, D)."""
+    for number in range(first, len(parts.layers)):
+        x = encoder_layer(number, x, parts.layers[number], row)
+    return parts.final_norm(x)

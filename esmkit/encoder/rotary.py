@@ -2,14 +2,35 @@
 
 import torch
 
-__all__ = ["Rotary", "rotate"]
+__all__ = ["Rotary", "rotary_tables", "rotate"]
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of the angles, (T, K) each; the two halves of K are the same."""
 
 
+def rotary_tables(
+    positions: torch.Tensor, inverse_frequencies: torch.Tensor, dtype: torch.dtype
+) -> Rotary:
+    """Return cosines and sines of the angles of positions.
+
+    Parameters
+    ----------
+    positions : torch.Tensor of int64, shape (..., T)
+    inverse_frequencies : torch.Tensor of float32, shape (K / 2,)
+    dtype : torch.dtype
+        Of the result; angles are float32 whatever it is.
+
+    Returns
+    -------
+    tuple of two torch.Tensor, shape (..., T, K)
+    """
+    angles = positions[..., None].float() * inverse_frequencies.float()  # (..., T, K/2)
+    angles = torch.cat((angles, angles), dim=-1)  # (..., T, K)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
 def rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Turn queries or keys by their positions.
+    """Turn queries or keys by their positions, in float32.
 
     Parameters
     ----------
@@ -19,12 +40,13 @@ def rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch
 
     Returns
     -------
-    torch.Tensor, shape (..., H, T, K)
+    torch.Tensor of the dtype of x, shape (..., H, T, K)
     """
     half = x.shape[-1] // 2
     cosines, sines = cosines.unsqueeze(-3), sines.unsqueeze(-3)
-    turned = x * cosines
+    given = x.float() if x.dtype.itemsize < 4 else x
+    turned = given * cosines
     # Product and sum are rounded one after the other, as in transformers
-    turned[..., :half] -= x[..., half:] * sines[..., :half]
-    turned[..., half:] += x[..., :half] * sines[..., half:]
-    return turned
+    turned[..., :half] -= given[..., half:] * sines[..., :half]
+    turned[..., half:] += given[..., :half] * sines[..., half:]
+    return turned.to(x.dtype)

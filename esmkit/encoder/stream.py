@@ -57,8 +57,6 @@ class MapStream:
         What becomes of a block of maps, such as its compression. On a CPU blocks are then made and
         prepared side by side, one in each of PyTorch's threads, and the sink, called in the same
         order as ever, is given the result: a map is too small to be shared between threads.
-    first : int
-        The layer that is run first, where a pass does not begin with layer 0.
     """
 
     def __init__(
@@ -68,17 +66,14 @@ class MapStream:
         heads: Mapping[int, Sequence[int]] | None = None,
         *,
         prepare: Prepare | None = None,
-        first: int = 0,
     ) -> None:
         self._pack = pack
         self._sink = sink
         self._heads = heads
         self._prepare = prepare
-        self._layer = first
 
-    def observe(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
-        """Compute the wanted maps of the next layer from its queries and keys, (1, H, T, K)."""
-        layer, self._layer = self._layer, self._layer + 1  # transformers goes through them in order
+    def observe(self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
+        """Compute the wanted maps of a layer from its queries and keys, (1, H, T, K)."""
         wanted = range(query.shape[1]) if self._heads is None else self._heads.get(layer, ())
         if not wanted:
             return

@@ -15,7 +15,7 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.explorer.labels import Labels
 
 __all__ = ["Plan", "plan_heads"]
@@ -43,7 +43,7 @@ class Plan:
 
 
 def plan_heads(
-    model: "Esm2",
+    model: "Encoder",
     protein: Protein,
     pieces: Sequence[tuple[int, int]],
     choice: HeadChoice,
@@ -98,7 +98,7 @@ def plan_heads(
 
 
 def _best(
-    model: "Esm2", protein: Protein, choice: HeadChoice, count: int, labels: "Labels | None"
+    model: "Encoder", protein: Protein, choice: HeadChoice, count: int, labels: "Labels | None"
 ) -> HeadChoice:
     score: dict[tuple[int, int], float] = {}
 

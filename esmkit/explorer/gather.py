@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from esmkit._version import __version__
 from esmkit.attention.extract import Piece, compute
-from esmkit.encoder.encoder import Esm2
+from esmkit.contacts.prediction import contacts as predict_contacts
+from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import Plan, plan_heads
@@ -42,7 +43,7 @@ NEVER_SEEN = 65_535
 
 
 def explore(
-    model: Esm2,
+    model: Encoder,
     protein: str | Protein,
     *,
     structure: "Structure | str | Path | None" = None,
@@ -61,7 +62,7 @@ def explore(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     protein : str or Protein
         A sequence or a Protein, of at most 5,000 residues.
     structure : Structure, or path FILE or FILE:CHAIN, optional
@@ -139,7 +140,7 @@ def explore(
     return Explorer(data, arrays)
 
 
-def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Esm2) -> list[str]:
+def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Encoder) -> list[str]:
     notes = list(plan.notes)
     if labels is not None and labels.note:
         notes.append(labels.note)
@@ -169,7 +170,7 @@ def _one_protein(protein: str | Protein, long: Long) -> tuple[Protein, list[tupl
     return one, pieces
 
 
-def _model(model: Esm2) -> dict[str, Any]:
+def _model(model: Encoder) -> dict[str, Any]:
     return {
         "checkpoint": model.checkpoint.to_dict(),
         "layers": model.layers,
@@ -181,7 +182,7 @@ def _model(model: Esm2) -> dict[str, Any]:
     }
 
 
-def compare(model: Esm2, protein: Protein, trace: Trace, long: Long) -> dict[str, Any]:
+def compare(model: Encoder, protein: Protein, trace: Trace, long: Long) -> dict[str, Any]:
     """Return the largest difference between the page's weights and the model's own maps.
 
     Returns
@@ -268,7 +269,7 @@ def _structure(truth: Truth | None, arrays: dict[str, bytes]) -> dict[str, Any] 
 
 
 def _contacts(
-    model: Esm2,
+    model: Encoder,
     protein: Protein,
     structure: Structure | None,
     long: Long,
@@ -277,7 +278,7 @@ def _contacts(
     """Predict contacts, score them on the structure if there is one."""
     if not model.has_contact_head:
         return None
-    contacts = model.contacts(protein, long=long)
+    contacts = predict_contacts(model, protein, long=long)
     upper = contacts.probability[np.triu_indices(len(contacts), 1)]
     codes = np.where(np.isnan(upper), NEVER_SEEN, np.round(np.nan_to_num(upper) * (NEVER_SEEN - 1)))
     arrays["probabilities"] = _bytes(codes.astype("<u2"))

@@ -11,7 +11,7 @@ from esmkit.files.tables import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.heads.result import HeadProfile
 
 __all__ = ["HeadLabel", "Labels", "read_labels"]
@@ -35,14 +35,14 @@ class Labels:
     note: str = ""
 
 
-def read_labels(profile: "HeadProfile | str | Path", model: "Esm2") -> Labels:
+def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels:
     """Return what a profile says about the heads of a model.
 
     Parameters
     ----------
     profile : HeadProfile or path
         A result of :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote.
-    model : Esm2
+    model : Encoder
 
     Raises
     ------

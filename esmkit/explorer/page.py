@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from esmkit.errors import OptionError
-from esmkit.explorer.text import visible
-from esmkit.files.work import check_output, disk_errors, write_durably
+from esmkit.files.disk import check_output, disk_errors, write_durably
+from esmkit.text import visible
 
 __all__ = ["Explorer", "json_for_script"]
 
@@ -147,7 +147,9 @@ class Explorer:
 
 
 def _static(name: str) -> str:
-    return (resources.files("esmkit.explorer") / "static" / name).read_text(encoding="utf-8")
+    return (resources.files(__name__.rpartition(".")[0]) / "static" / name).read_text(
+        encoding="utf-8"
+    )
 
 
 def _colours() -> dict[str, list[int]]:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
+from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.names import FileNames, check_folder, file_name
 from esmkit.files.task import Say
-from esmkit.files.work import check_output, disk_errors
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["MOST_PAGES", "explore_to_files"]
 
@@ -23,7 +23,7 @@ MOST_PAGES = 20
 
 
 def explore_to_files(
-    model: "Callable[[], Esm2]",
+    model: "Callable[[], Encoder]",
     sources: Sequence[str],
     output: Path | None,
     *,

@@ -17,7 +17,7 @@ from esmkit.reference import encoder as reference
 from esmkit.sequences.tokens import encode
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["HeadTrace", "LayerTrace", "Trace", "pack", "run_trace"]
 
@@ -104,7 +104,7 @@ def _pack_rows(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[
 
 
 def run_trace(
-    model: "Esm2",
+    model: "Encoder",
     sequence: str,
     pieces: Sequence[tuple[int, int]],
     choice: HeadChoice,
@@ -115,7 +115,7 @@ def run_trace(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
         Its weights as they are in memory.
     sequence : str
     pieces : sequence of (start, stop)

@@ -1,4 +1,4 @@
-"""TODO files.arrays."""
+"""Arrays of proteins on disk, one at a time: HDF5 in the layout of UniProt's files, and npz."""
 
 import json
 import zipfile

@@ -1,17 +1,25 @@
-"""TODO files.names."""
+"""Names of files made from the names of proteins, and folders that files can go into."""
 
 import hashlib
 import os
 import re
 from pathlib import Path
 
-from esmkit import plots
 from esmkit.errors import OutputError
-from esmkit.files.work import disk_errors
-from esmkit.plots.figure import METADATA
+from esmkit.files.disk import disk_errors
 
-__all__ = ["FileNames", "check_folder", "file_name", "is_unfinished", "remove_unfinished"]
+__all__ = [
+    "FIGURE_FORMATS",
+    "FileNames",
+    "check_folder",
+    "file_name",
+    "is_unfinished",
+    "remove_unfinished",
+]
 
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+"""Kinds of figures, by the end of their file's name."""
 
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for i in range(10))}
 
@@ -70,7 +78,7 @@ def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
         )
     with disk_errors(folder):
         if folder.is_dir():
-            taken = any(not plots.is_unfinished(path) for path in folder.iterdir())
+            taken = any(not is_unfinished(path) for path in folder.iterdir())
             if taken and not force:
                 raise OutputError(
                     f"the folder {str(folder)!r} is not empty; --force writes into it all "
@@ -87,4 +95,4 @@ def remove_unfinished(folder: str | Path) -> None:
 
 def is_unfinished(path: Path) -> bool:
     """Tell whether a file is a figure on its way to its name, or what a killed run left of one."""
-    return re.fullmatch(rf"\..+\.({'|'.join(METADATA)})\.\d+\.part", path.name) is not None
+    return re.fullmatch(rf"\..+\.({'|'.join(FIGURE_FORMATS)})\.\d+\.part", path.name) is not None

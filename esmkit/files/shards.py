@@ -12,16 +12,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from esmkit.errors import OutputError
-
-if TYPE_CHECKING:
-    from esmkit.files.work import WorkFolder
 
 __all__ = ["ShardPaths", "ShardReader", "numbers_in", "pack_shard", "read_shard"]
 
@@ -126,15 +123,16 @@ class ShardReader(AbstractContextManager["ShardReader"]):
 
     Parameters
     ----------
-    work : WorkFolder
+    paths : mapping from int to Path
+        Which shard holds the result of a number.
     """
 
-    def __init__(self, work: "WorkFolder") -> None:
-        self._work = work
+    def __init__(self, paths: Mapping[int, Path]) -> None:
+        self._paths = paths
         self._open: OrderedDict[Path, _Shard] = OrderedDict()
 
     def __getitem__(self, number: int) -> NDArray[Any]:
-        path = self._work.shard_of[number]
+        path = self._paths[number]
         if path not in self._open:
             self._open[path] = _Shard(path)
             while len(self._open) > OPEN_SHARDS:

@@ -23,23 +23,17 @@ from tqdm import tqdm
 
 from esmkit._version import __version__
 from esmkit.errors import OutputError
+from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.provenance import provenance_sidecar
-from esmkit.files.work import (
-    ShardReader,
-    WorkFolder,
-    check_output,
-    disk_errors,
-    finished_by_killed_run,
-    tidy_up,
-    was_finishing,
-)
+from esmkit.files.shards import ShardReader
+from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["STDOUT", "Pending", "Say", "Task", "run_to_file", "writing"]
 
@@ -59,7 +53,7 @@ class Task(ABC):
 
     Parameters
     ----------
-    model : Esm2 or callable
+    model : Encoder or callable
         A callable is asked for the model once the input has been found good.
     long : str
         What is done with sequences over 1,022 residues.
@@ -76,15 +70,15 @@ class Task(ABC):
     shard_bytes = 32 * 2**20
 
     def __init__(
-        self, model: "Esm2 | Callable[[], Esm2]", *, long: Long, on_invalid: OnInvalid
+        self, model: "Encoder | Callable[[], Encoder]", *, long: Long, on_invalid: OnInvalid
     ) -> None:
         self._given = model
-        self._loaded: Esm2 | None = None
+        self._loaded: Encoder | None = None
         self.long: Long = long
         self.on_invalid: OnInvalid = on_invalid
 
     @property
-    def model(self) -> "Esm2":
+    def model(self) -> "Encoder":
         """The model, loaded when it is first needed."""
         if self._loaded is None:
             self._loaded = self._given() if callable(self._given) else self._given
@@ -187,7 +181,10 @@ def run_to_file(
             _fill(work, task, index, progress=progress, say=say)
             provenance = _provenance(task, index, work, command)
             target = sys.stdout if to_stdout else work.temporary()
-            with _said_of_output(output, work, index.sequences), ShardReader(work) as shards:
+            with (
+                _said_of_output(output, work, index.sequences),
+                ShardReader(work.shard_of) as shards,
+            ):
                 task.write(index, shards, provenance, target)
             if to_stdout:
                 then()

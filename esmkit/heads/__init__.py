@@ -1,7 +1,14 @@
-"""Head specialisation: what each attention head looks at, with backgrounds and controls."""
+"""Head specialisation: what each attention head looks at, with backgrounds and controls.
 
-import importlib
-from typing import TYPE_CHECKING, Any
+``profiling`` measures, with ``properties``, ``scores``, ``statistics``, ``labels`` and the control of
+``untrained`` networks; ``result`` is what comes out, ``card`` one head of it, ``report`` a folder of
+tables, figures and answers; ``ablation`` and ``circuits`` say what heads do; ``to_folder`` is what
+``esmkit heads`` does, ``resume`` how it goes on.
+"""
+
+from typing import TYPE_CHECKING
+
+from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
     from esmkit.heads.labels import Rules
@@ -20,25 +27,15 @@ __all__ = [
     "write_report",
 ]
 
-# Imported when first used, so that a bad option is answered before PyTorch is loaded.
-_HOME = {
-    "HeadProfile": "result",
-    "Property": "properties",
-    "Rules": "labels",
-    "profile": "profiling",
-    "read_annotations": "properties",
-    "standard_properties": "properties",
-    "write_report": "report",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'esmkit.heads' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"esmkit.heads.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "HeadProfile": "result",
+        "Property": "properties",
+        "Rules": "labels",
+        "profile": "profiling",
+        "read_annotations": "properties",
+        "standard_properties": "properties",
+        "write_report": "report.summary",
+    },
+)

@@ -16,20 +16,21 @@ Layers before the ablated one do not change, so a pass starts at the ablated lay
 states that enter it. Memory does not depend on the depth of the model or the number of heads.
 """
 
-import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
 from esmkit.encoder import packing
-from esmkit.encoder.forward import Edit
+from esmkit.encoder.forward import Edit, encoder_layer, enter, remaining_layers
 from esmkit.encoder.names import choose_heads, head_name
+from esmkit.encoder.packing import Pack
+from esmkit.encoder.stream import MapStream, Sink
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.resume import ABLATION, Keeper
 from esmkit.sequences.tokens import SPECIALS, encode
@@ -38,7 +39,7 @@ from esmkit.sequences.windows import cut_into_pieces
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
 __all__ = ["MODES", "Mode", "ablate"]
@@ -68,7 +69,7 @@ BATCH_TOKENS = 4_096
 
 
 def ablate(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     *,
     modes: Sequence[Mode] | Mode = MODES,
@@ -83,7 +84,7 @@ def ablate(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     structures : iterable of Structure
         Chains of up to 1,022 residues, each ID once, such as :func:`esmkit.data.ts50`.
     modes : {'zero', 'mean'} or sequence of them
@@ -183,29 +184,18 @@ def _check_structures(structures: Iterable["Structure"]) -> "list[Structure]":
 
 
 def _batches(
-    model: "Esm2", chains: "Sequence[Structure]", head: ContactHead | None
+    model: "Encoder", chains: "Sequence[Structure]", head: ContactHead | None
 ) -> "list[_Batch]":
     """Pack chains into rows, longest first; results do not depend on which share a row."""
     cut = packing.batches_by_tokens([len(chain) + SPECIALS for chain in chains], BATCH_TOKENS)
     return [_Batch(model, [chains[i] for i in part], head) for part in cut]
 
 
-def encoder_from(model: "Esm2", layer: int) -> nn.Module:
-    """Return the encoder without its first layers: those from ``layer`` on, and the final norm.
-
-    It runs transformers' own forward on the very modules of the model, which is not changed.
-    """
-    encoder = model.network.encoder
-    part = copy.copy(encoder)  # shares everything; what differs must not be written into the model
-    part.__dict__["_modules"] = {**encoder._modules, "layer": encoder.layer[layer:]}
-    return part
-
-
 class _Batch:
     """Chains in one row, at the entrance of one layer."""
 
     def __init__(
-        self, model: "Esm2", chains: "Sequence[Structure]", head: ContactHead | None
+        self, model: "Encoder", chains: "Sequence[Structure]", head: ContactHead | None
     ) -> None:
         self.model = model
         self.pack = packing.pack([encode(chain.sequence) for chain in chains], model.device)
@@ -214,9 +204,9 @@ class _Batch:
         self.tokens = [inner[place] for place in range(len(chains))]  # residues of each chain
         self.residues = sum(len(chain) for chain in chains)
         self.regression = _Regression(model, chains, head)
-        self._left = model.embed_tokens(self.pack)  # what the layer before returned, (1, T, D)
-        rotary: Any = model.network.rotary_embeddings
-        self._rotary = rotary(self._left, self.pack.positions)  # cos and sin
+        self._parts = model.parts()
+        # What the layer before returned, (1, T, D), and what all layers share
+        self._left, self._row = enter(self.pack, self._parts, model.operations)
         self._intact = self._of_residues(self.regression.intact(self.pack, self.names))
         self._precision = self.regression.precision()
 
@@ -244,7 +234,10 @@ class _Batch:
 
         removed = head if remove_map else None
         stream = self.regression.watch_later(self.pack, self.layer, removed)
-        final = self._rest(self._run(stream, replace), stream)
+        row = dataclasses.replace(self._row, stream=stream)
+        left = self._run(stream, replace)
+        final = remaining_layers(left, self._parts, row, first=self.layer + 1)
+        final = final[:, : self.pack.ids.shape[1]]
         if not bool(torch.isfinite(final).all()):
             raise NonFiniteError(
                 f"without {head_name(self.layer, head)} the model returns NaN or infinity; load it "
@@ -259,18 +252,10 @@ class _Batch:
             found[f"{name}_change"] = precision[:, place] - self._precision[:, place]
         return found | {"drift_cosine": drift[:, 0], "drift_relative": drift[:, 1]}
 
-    def _passed(self, stream: packing.MapStream) -> dict[str, Any]:
-        """Return what ``EsmModel`` passes to each layer of a packed row."""
-        facts = {"position_embeddings": self._rotary, "groups": self.pack.groups}
-        return {**facts, "stream": stream}
-
-    def _run(self, stream: packing.MapStream, edit: Edit) -> torch.Tensor:
-        run = self.model.network.encoder.layer[self.layer]
-        return run(self._entering, edit=edit, **self._passed(stream))
-
-    def _rest(self, states: torch.Tensor, stream: packing.MapStream) -> torch.Tensor:
-        encoder = encoder_from(self.model, self.layer + 1)
-        return encoder(states, **self._passed(stream)).last_hidden_state
+    def _run(self, stream: MapStream, edit: Edit) -> torch.Tensor:
+        row = dataclasses.replace(self._row, stream=stream)
+        layer = self._parts.layers[self.layer]
+        return encoder_layer(self.layer, self._entering, layer, row, edit=edit)
 
     def _of_residues(self, states: torch.Tensor) -> list[NDArray[np.float64]]:
         values = states.double().cpu().numpy()  # (T, D)
@@ -281,7 +266,7 @@ class _Regression:
     """The contact maps of a batch: a sum over maps, of which those before a layer stay."""
 
     def __init__(
-        self, model: "Esm2", chains: "Sequence[Structure]", head: ContactHead | None
+        self, model: "Encoder", chains: "Sequence[Structure]", head: ContactHead | None
     ) -> None:
         self._model = model
         self._chains = chains
@@ -295,26 +280,26 @@ class _Regression:
         self._kept = [torch.zeros(len(c), len(c), device=model.device) for c in chains]
         self._sums = self._kept
 
-    def intact(self, pack: packing.Pack, names: Sequence[str]) -> torch.Tensor:
+    def intact(self, pack: Pack, names: Sequence[str]) -> torch.Tensor:
         """Run the whole model as it is; return its last hidden state, (T, D)."""
         self._sums = [kept.clone() for kept in self._kept]
         sink, last = self._add_to(self._sums), [self._model.layers]
         return self._model.forward(pack, last, names=names, sink=sink, heads=self._by_layer)[0]
 
-    def watch(self, pack: packing.Pack, layer: int) -> packing.MapStream:
+    def watch(self, pack: Pack, layer: int) -> MapStream:
         """Add the maps of a layer to what is kept."""
         wanted = {layer: self._by_layer.get(layer, ())}
-        return packing.MapStream(pack, self._add_to(self._kept), wanted, first=layer)
+        return MapStream(pack, self._add_to(self._kept), wanted)
 
-    def watch_later(self, pack: packing.Pack, layer: int, removed: int | None) -> packing.MapStream:
+    def watch_later(self, pack: Pack, layer: int, removed: int | None) -> MapStream:
         """Sum the maps of the layers after one, and take one head of it away if one is given."""
         self._sums = [kept.clone() for kept in self._kept]
         later = {n: heads for n, heads in self._by_layer.items() if n > layer}
         own = [head for head in self._by_layer.get(layer, ()) if head == removed]
         sink = self._add_to(self._sums, less=layer)
-        return packing.MapStream(pack, sink, {**later, layer: own}, first=layer)
+        return MapStream(pack, sink, {**later, layer: own})
 
-    def _add_to(self, sums: list[torch.Tensor], less: int | None = None) -> packing.Sink:
+    def _add_to(self, sums: list[torch.Tensor], less: int | None = None) -> Sink:
         def add(layer: int, place: int, heads: Sequence[int], maps: torch.Tensor) -> None:
             weights = self._weights[layer, list(heads)] * (-1 if layer == less else 1)
             inner = maps[:, 1:-1, 1:-1]  # (h, R, R)

@@ -11,14 +11,14 @@ from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
 from esmkit.errors import OptionError
 from esmkit.plots.profiles import offset_columns
+from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-    from esmkit.encoder.encoder import Esm2
-    from esmkit.heads.result import HeadProfile
+    from esmkit.encoder.encoder import Encoder
     from esmkit.sequences.proteins import Protein
 
 __all__ = ["HeadCard", "head_card"]
@@ -116,11 +116,11 @@ class HeadCard:
 
 
 def head_card(
-    profile: "HeadProfile",
+    profile: Profile,
     name: str,
     *,
     maps: AttentionMaps | None = None,
-    model: "Esm2 | None" = None,
+    model: "Encoder | None" = None,
     protein: "str | Protein | None" = None,
 ) -> HeadCard:
     """Return the card of one head.
@@ -132,7 +132,7 @@ def head_card(
         Such as ``L5H4``.
     maps : AttentionMaps, optional
         Of an example, with this head.
-    model : Esm2, optional
+    model : Encoder, optional
         Instead of maps: computes them, of this head only.
     protein : str or Protein, optional
         The example for ``model``; by default ubiquitin.

@@ -48,7 +48,7 @@ from esmkit.sequences.tokens import encode
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["OFFSETS", "Circuits", "circuits"]
 
@@ -191,7 +191,7 @@ class Circuits:
 
 
 def circuits(
-    model: "Esm2",
+    model: "Encoder",
     *,
     offsets: Sequence[int] = OFFSETS,
     permutations: int = PERMUTATIONS,
@@ -202,7 +202,7 @@ def circuits(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
         Its weights as they are in memory; computed in float64.
     offsets : sequence of int
         Key position less query position; each once is enough, in any order.

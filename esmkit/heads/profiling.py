@@ -30,7 +30,7 @@ from esmkit.sequences.windows import MAX_RESIDUES
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
 __all__ = ["profile"]
@@ -68,7 +68,7 @@ class Measured:
 
 
 def measure(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     properties: Sequence[Property],
     choice: HeadChoice,
@@ -109,7 +109,7 @@ def measure(
 
 
 def _score(
-    model: "Esm2", structure: "Structure", labels: ChainLabels, choice: HeadChoice
+    model: "Encoder", structure: "Structure", labels: ChainLabels, choice: HeadChoice
 ) -> dict[str, NDArray[Any]]:
     """Run one chain through a model; return the scores of its n heads, and facts (n, 4)."""
     places = {head: place for place, head in enumerate(choice.heads)}
@@ -157,7 +157,7 @@ def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabel
 
 
 def profile(
-    model: "Esm2",
+    model: "Encoder",
     structures: Iterable["Structure"],
     *,
     properties: Sequence[Property] | None = None,
@@ -172,7 +172,7 @@ def profile(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
     structures : iterable of Structure
         Chains, such as :func:`esmkit.data.ts50`; those over 1,022 residues, repeats and those
         hardly resolved are left out and listed.
@@ -266,7 +266,7 @@ class Controls:
 
 
 def _controls(
-    model: "Esm2",
+    model: "Encoder",
     chains: Iterable["Structure"],
     properties: Sequence[Property],
     choice: HeadChoice,

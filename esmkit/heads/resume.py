@@ -5,8 +5,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work import ShardReader, WorkFolder
+from esmkit.files.work import WorkFolder
 
 __all__ = ["ABLATION", "Keeper", "ShardKeeper"]
 

@@ -10,16 +10,11 @@ import numpy as np
 
 from esmkit._version import __version__
 from esmkit.errors import OutputError
+from esmkit.files.disk import disk_errors
 from esmkit.files.names import check_folder
+from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending, Say
-from esmkit.files.work import (
-    ShardReader,
-    WorkFolder,
-    disk_errors,
-    finished_by_killed_run,
-    tidy_up,
-    was_finishing,
-)
+from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.heads.resume import ShardKeeper
 
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
     from tqdm import tqdm
 
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
     from esmkit.heads.result import HeadProfile
     from esmkit.structure import Structure
 
@@ -40,7 +35,7 @@ ABLATION_CHAINS = 20
 
 
 def profile_to_folder(
-    model: "Callable[[], Esm2]",
+    model: "Callable[[], Encoder]",
     structures: "Callable[[], list[Structure]]",
     folder: Path,
     *,
@@ -122,7 +117,7 @@ def profile_to_folder(
             check_folder(folder, force=False, option="-o")
         if work.damaged:
             say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
-        with Pending(work, SHARD_BYTES) as pending, ShardReader(work) as shards:
+        with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
             keep = ShardKeeper(work, pending, shards)
             if keep.held:
                 say(f"going on after {keep.held:,} measurements of chains and heads")
@@ -153,7 +148,7 @@ def _digest(chain: "Structure") -> str:
 
 
 def _measure(
-    model: "Esm2",
+    model: "Encoder",
     chains: "list[Structure]",
     properties: list[Property],
     keep: ShardKeeper,
@@ -203,7 +198,7 @@ def _write(
     work: WorkFolder,
     found: "HeadProfile",
     switched_off: "pandas.DataFrame | None",
-    model: "Esm2",
+    model: "Encoder",
     kind: str,
 ) -> None:
     from esmkit.heads.circuits import circuits

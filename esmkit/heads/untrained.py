@@ -1,22 +1,25 @@
 """The control of a head profile: the same architecture without what training put into it."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from transformers import EsmModel
 
-from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.encoder import Encoder
 
 __all__ = ["control_models", "with_random_weights"]
 
 CONTROL_HEADS = 300
 """Heads from which the spread of what no training gives is known to some 4 %."""
 
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+
 MAX_CONTROLS = 10
 """Models with random weights, at most."""
 
 
-def control_models(model: Esm2) -> int:
+def control_models(model: Encoder) -> int:
     """Return how many models with random weights a profile has as its control.
 
     One for a large model; three for the 120 heads of the 8M.
@@ -24,7 +27,7 @@ def control_models(model: Esm2) -> int:
     return min(-(-CONTROL_HEADS // (model.layers * model.heads)), MAX_CONTROLS)
 
 
-def with_random_weights(model: Esm2, *, seed: int = 0) -> Esm2:
+def with_random_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     """Return the same architecture with random weights, a control for what structure alone does.
 
     Weights are those of transformers' own initialisation (normal, standard deviation 0.02; norms
@@ -38,7 +41,7 @@ def with_random_weights(model: Esm2, *, seed: int = 0) -> Esm2:
     for name, buffer in network.named_buffers():
         if name.endswith("inv_freq"):
             buffer.data = frequencies[name].detach().cpu().clone()
-    return Esm2(
+    return type(model)(
         network,
         model.checkpoint,
         device=model.device,

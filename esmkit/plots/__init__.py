@@ -4,7 +4,6 @@ Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
 """
 
-from esmkit.files.names import is_unfinished, remove_unfinished
 from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
@@ -26,11 +25,9 @@ __all__ = [
     "head_card",
     "head_precision_grid",
     "inline_html",
-    "is_unfinished",
     "offset_profiles",
     "precision_by_rank",
     "property_grid",
     "property_map",
-    "remove_unfinished",
     "save",
 ]

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from esmkit.errors import OptionError
 from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, source, specialisation
+from esmkit.plots.protocols import Profile
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.result import HeadProfile
 
 __all__ = ["ablation_scatter"]
 
@@ -43,7 +43,7 @@ PANEL_HEIGHT = 2.3
 
 
 def ablation_scatter(
-    profile: "HeadProfile", ablation: "pandas.DataFrame", *, path: str | Path | None = None
+    profile: Profile, ablation: "pandas.DataFrame", *, path: str | Path | None = None
 ) -> Figure:
     """Draw what heads look for against what changes when they are taken away.
 

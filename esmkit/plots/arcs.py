@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import head_name, parse_head
 from esmkit.plots import matrix
 from esmkit.plots.figure import MARGIN, PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
+from esmkit.plots.protocols import Maps
 from esmkit.plots.thumbnails import describe
 
 __all__ = ["attention_arcs"]
@@ -44,7 +44,7 @@ WIDEST, THINNEST = 2.2, 0.3
 
 
 def attention_arcs(
-    maps: AttentionMaps,
+    maps: Maps,
     head: str,
     *,
     count: int | None = None,

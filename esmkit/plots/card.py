@@ -1,7 +1,7 @@
 """One head: where it looks along the sequence, and what it looks for."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,9 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
 from esmkit.plots.profiles import MAX_Q, literal, one_line
-
-if TYPE_CHECKING:
-    from esmkit.heads.card import HeadCard
+from esmkit.plots.protocols import Card
 
 __all__ = ["head_card"]
 
@@ -22,7 +20,7 @@ PROFILE, EFFECT, CHANCE, EXPECTED = "0.35", "#D55E00", "0.75", "black"
 """Okabe and Ito's vermilion for significant effects, grey for the others."""
 
 
-def head_card(card: "HeadCard", *, path: str | Path | None = None) -> Figure:
+def head_card(card: Card, *, path: str | Path | None = None) -> Figure:
     """Draw one head: its offset profile, and its largest effects.
 
     On the left the share of its weight between residues at each offset (key - query). On the right

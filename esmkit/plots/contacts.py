@@ -27,10 +27,10 @@ from esmkit.plots.figure import (
     new,
     panel,
 )
+from esmkit.plots.protocols import Contacts
 from esmkit.plots.secondary import HELIX, STRAND, draw_secondary
 
 if TYPE_CHECKING:
-    from esmkit.contacts import ContactMap
     from esmkit.structure import Structure
 
 __all__ = ["contact_map"]
@@ -110,7 +110,7 @@ def compare(
 
 
 def contact_map(
-    contacts: "ContactMap",
+    contacts: Contacts,
     structure: "Structure | None" = None,
     *,
     path: str | Path | None = None,
@@ -179,7 +179,7 @@ def contact_map(
         return finish(figure, path)
 
 
-def title(contacts: "ContactMap") -> str:
+def title(contacts: Contacts) -> str:
     """Return whose contacts they are and what predicted them."""
     residues = len(contacts)
     parts = [contacts.id, "predicted contacts", f"{residues} residue{'s' * (residues != 1)}"]
@@ -189,7 +189,7 @@ def title(contacts: "ContactMap") -> str:
     return " · ".join(part for part in parts if part)
 
 
-def subtitle(contacts: "ContactMap", structure: "Structure | None") -> str:
+def subtitle(contacts: Contacts, structure: "Structure | None") -> str:
     """Return what the halves are, and how good the prediction is."""
     if structure is None:
         parts = ["both halves show the prediction"]
@@ -205,7 +205,7 @@ def subtitle(contacts: "ContactMap", structure: "Structure | None") -> str:
     return " · ".join(parts)
 
 
-def draw_map(axes: Axes, contacts: "ContactMap", compared: Compared | None) -> AxesImage:
+def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesImage:
     """Draw the values, the band that does not count, and the marks."""
     values = contacts.probability if compared is None else compared.values
     upper = np.triu(np.ones(values.shape, bool))

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import head_name, parse_head
 from esmkit.plots import matrix
 from esmkit.plots.figure import (
@@ -19,6 +18,7 @@ from esmkit.plots.figure import (
     new,
     panel,
 )
+from esmkit.plots.protocols import Maps
 from esmkit.plots.thumbnails import describe
 
 __all__ = ["attention_head"]
@@ -42,7 +42,7 @@ def received(square: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nansum(square, axis=0) / np.maximum(seen.sum(0), 1)
 
 
-def attention_head(maps: AttentionMaps, head: str, *, path: str | Path | None = None) -> Figure:
+def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> Figure:
     """Draw one head large, with residues, what each receives, and the mass to BOS and EOS.
 
     The colour is linear in the weight up to the 99.8th percentile of this map; above, it stays

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import ceil, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -32,10 +32,8 @@ from esmkit.plots.profiles import (
     one_line,
     source,
 )
+from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
-
-if TYPE_CHECKING:
-    from esmkit.heads.result import HeadProfile
 
 __all__ = ["diverging", "offset_profiles", "property_grid"]
 
@@ -65,7 +63,7 @@ def diverging() -> Colormap:
 
 
 def property_grid(
-    profile: "HeadProfile", property_name: str, *, path: str | Path | None = None
+    profile: Profile, property_name: str, *, path: str | Path | None = None
 ) -> Figure:
     """Draw how much more each head looks at a property than its offsets explain.
 
@@ -120,7 +118,7 @@ def property_grid(
         return finish(figure, path)
 
 
-def _grid_subtitle(profile: "HeadProfile", rows: Any) -> str:
+def _grid_subtitle(profile: Profile, rows: Any) -> str:
     best: Any = best_head(rows)
     facts = f"{source(profile)}, {int(rows['proteins'].max()):,} with the property"
     if rows["difference"].isna().all():
@@ -185,7 +183,7 @@ def _key(figure: HouseFigure, rows: Any) -> None:
 
 
 def offset_profiles(
-    profile: "HeadProfile",
+    profile: Profile,
     heads: Sequence[str] | None = None,
     *,
     path: str | Path | None = None,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esmkit.errors import OptionError
+from esmkit.plots.protocols import Profile
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.result import HeadProfile
 
 __all__ = [
     "CLIP",
@@ -36,7 +36,7 @@ CLIP = 2.0
 """Where the colours of log2 odds end: four times the odds."""
 
 
-def of_property(profile: "HeadProfile", name: str) -> "pandas.DataFrame":
+def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
     """Return the effects of a property, a row for each head, or say which there are."""
     effects: Any = profile.effects
     rows = effects[effects["property"] == name]
@@ -88,7 +88,7 @@ def offset_columns(table: Any) -> tuple[list[int], list[str]]:
     return [int(name.removeprefix("offset_")) for name in names], names
 
 
-def chosen(profile: "HeadProfile", heads: Sequence[str]) -> "pandas.DataFrame":
+def chosen(profile: Profile, heads: Sequence[str]) -> "pandas.DataFrame":
     """Return the rows of these heads, or say which there are."""
     there = list(profile.heads["name"])
     missing = [name for name in heads if name not in there]
@@ -120,13 +120,13 @@ def family(label: str, kinds: "Mapping[str, str]") -> str:
     return kinds.get(label) or kinds.get(f"to {label}") or "none"
 
 
-def kinds_of(profile: "HeadProfile") -> dict[str, str]:
+def kinds_of(profile: Profile) -> dict[str, str]:
     """Return the kind of each property."""
     effects: Any = profile.effects
     return dict(zip(effects["property"], effects["kind"], strict=True))
 
 
-def source(profile: "HeadProfile") -> str:
+def source(profile: Profile) -> str:
     """Return checkpoint and number of chains, as subtitles have it."""
     chains = len(profile.provenance["chains"])
     name = one_line(profile.provenance["checkpoint"]["name"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,9 +32,7 @@ from esmkit.plots.profiles import (
     specialisation,
     visible_effects,
 )
-
-if TYPE_CHECKING:
-    from esmkit.heads.result import HeadProfile
+from esmkit.plots.protocols import Profile
 
 __all__ = ["property_map"]
 
@@ -45,9 +43,7 @@ KIND_COLOUR = {"pair": "black", "residue": "#0072B2"}
 KIND_TEXT = {"pair": "a kind of pair", "residue": "a kind of residue looked at"}
 
 
-def property_map(
-    profile: "HeadProfile", *, most: int = 80, path: str | Path | None = None
-) -> Figure:
+def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = None) -> Figure:
     """Draw heads beside properties, similar heads and similar properties next to each other.
 
     Colour is the log2 of the odds of a labelled pair over those expected from the head's offsets:

@@ -14,7 +14,6 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import HeadChoice
 from esmkit.plots import matrix
 from esmkit.plots.figure import (
@@ -27,6 +26,7 @@ from esmkit.plots.figure import (
     new,
     panel,
 )
+from esmkit.plots.protocols import Maps
 
 __all__ = ["attention_flow", "attention_grid"]
 
@@ -149,7 +149,7 @@ def draw_thumbnails(
     return image
 
 
-def describe(maps: AttentionMaps) -> str:
+def describe(maps: Maps) -> str:
     """Return what the subtitle says of a protein and its model."""
     residues = len(maps.sequence)
     parts = [f"{residues} residue{'s' * (residues != 1)}", maps.checkpoint]
@@ -158,7 +158,7 @@ def describe(maps: AttentionMaps) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def attention_grid(maps: AttentionMaps, *, path: str | Path | None = None) -> Figure:
+def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
     """Draw every head as a thumbnail, all on one scale of colour.
 
     Rows are layers and columns heads, if all heads of several layers are here; otherwise the heads
@@ -211,7 +211,7 @@ def attention_grid(maps: AttentionMaps, *, path: str | Path | None = None) -> Fi
         return finish(figure, path)
 
 
-def attention_flow(maps: AttentionMaps, *, path: str | Path | None = None) -> Figure:
+def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
     """Draw the mean map of each layer, and attention rollout through all of them.
 
     Layer means share one scale and rollout has its own. Colours are linear up to

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.encoder import packing
-from esmkit.encoder.encoder import Esm2
+from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.network import load_network
 from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.reference import encoder as reference
@@ -201,7 +201,7 @@ class _Comparison:
 class _Oracles:
     """The three implementations with the same weights, one protein or one padded batch at a time."""
 
-    def __init__(self, model: Esm2) -> None:
+    def __init__(self, model: Encoder) -> None:
         self.model = model
         network, _ = load_network(model.checkpoint)
         network.set_attn_implementation("eager")
@@ -252,7 +252,7 @@ class _Oracles:
 
 
 def verify(
-    model: Esm2,
+    model: Encoder,
     proteins: Iterable[Protein],
     *,
     progress: Callable[[str], None] = lambda text: None,
@@ -264,7 +264,7 @@ def verify(
 
     Parameters
     ----------
-    model : Esm2
+    model : Encoder
         In float32.
     proteins : iterable of Protein
         A handful; every head of every layer of each is compared.
@@ -311,7 +311,7 @@ def _with_masks(proteins: Sequence[Protein]) -> list[NDArray[np.int64]]:
 class _Checks:
     """Runs the implementations against each other and gathers the rows of the table."""
 
-    def __init__(self, model: Esm2) -> None:
+    def __init__(self, model: Encoder) -> None:
         self.oracles = _Oracles(model)
         self.rows: list[_Comparison] = []
         self._depth = max(1.0, model.layers / LAYERS_OF_TOLERANCE)

@@ -96,7 +96,7 @@ class Warm:
         import esmkit.heads.to_folder
         import esmkit.heads.untrained
         import esmkit.plots.figure
-        from esmkit.encoder.encoder import load
+        from esmkit.esm2 import load
         from esmkit.files import task as runs
 
         self.model = load(model_name, "cpu")

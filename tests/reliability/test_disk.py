@@ -14,10 +14,11 @@ from esmkit.attention.to_file import MapsTask, attention_file
 from esmkit.data import ts50
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import OutputError
+from esmkit.esm2 import Esm2
 from esmkit.files import task as runs
-from esmkit.files.work import WorkFolder, read_shard
+from esmkit.files.shards import read_shard
+from esmkit.files.work import WorkFolder
 
 TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from structure_files import chain_lines, to_mmcif
 
 import esmkit
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import EsmkitError, InputError
+from esmkit.esm2 import Esm2
 from esmkit.files.names import FileNames, file_name
 from esmkit.files.tables import from_spreadsheet, spreadsheet_text
 from esmkit.sequences.proteins import Protein, read_fasta

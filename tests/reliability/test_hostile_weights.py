@@ -29,8 +29,8 @@ from safetensors.torch import load_file, save_file
 
 import esmkit
 from esmkit.encoder.checkpoints import fetch, known, resolve
-from esmkit.encoder.encoder import Esm2
 from esmkit.errors import CheckpointError
+from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 
 SECONDS = 5.0  # of processor time; a refusal takes milliseconds

@@ -22,7 +22,7 @@ from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_figures import attention_figures
 from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder

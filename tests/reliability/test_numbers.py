@@ -14,7 +14,7 @@ import torch
 from conftest import fails, make_checkpoint, write_fasta
 
 import esmkit
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 
 PROTEINS = int(os.environ.get("ESMKIT_NUMBERS", "12"))

@@ -18,7 +18,7 @@ from conftest import random_sequence, write_fasta
 from fuzzing import TRIALS, peak
 
 import esmkit
-from esmkit.encoder.encoder import Esm2
+from esmkit.esm2 import Esm2
 from esmkit.files.work import WorkFolder
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import AMINO_ACIDS
@@ -147,7 +147,7 @@ from fuzzing import peak
 from esmkit.store import ShardReader, WorkFolder
 work = WorkFolder(Path(sys.argv[1]), {})
 before = peak()
-with ShardReader(work) as shards:
+with ShardReader(work.shard_of) as shards:
     total = sum(int(shards[number].sum()) for number in sorted(work.shard_of, key=lambda n: n % 97))
 assert total == len(work.shard_of)
 print(peak() - before)

@@ -6,8 +6,9 @@ Ray, ``pipeline`` drives the whole, and ``check`` and ``merge`` read the result.
 ``cluster`` and ``pipeline`` only, when they run: checking and merging need no Ray.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
     from esmkit.embeddings.cluster.check import check_dataset
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers", "check_dataset", "embed_dataset", "merge_dataset"]
 
-_HOME = {
-    "Workers": "cluster",
-    "check_dataset": "check",
-    "embed_dataset": "pipeline",
-    "merge_dataset": "merge",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'esmkit.embeddings.cluster' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"esmkit.embeddings.cluster.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Workers": "cluster",
+        "check_dataset": "check",
+        "embed_dataset": "pipeline",
+        "merge_dataset": "merge",
+    },
+)

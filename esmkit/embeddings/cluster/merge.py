@@ -19,9 +19,9 @@ from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.to_file import choose_format
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError, OutputError
+from esmkit.files.disk import check_output, disk_errors, write_durably
 from esmkit.files.provenance import provenance_sidecar
 from esmkit.files.task import STDOUT, writing
-from esmkit.files.work import check_output, disk_errors, write_durably
 from esmkit.sequences.proteins import Protein, UniqueIds
 
 __all__ = ["merge_dataset"]

@@ -29,7 +29,7 @@ from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
 
 if TYPE_CHECKING:
-    from esmkit.encoder.encoder import Esm2
+    from esmkit.encoder.encoder import Encoder
 
 __all__ = ["MOST_STARTS", "Embedder", "Settings", "attempt_name", "identify", "read_item"]
 
@@ -50,7 +50,7 @@ class Settings:
     run : str
         Stands in every part.
     model, device, dtype : str
-        As for :func:`esmkit.encoder.encoder.load`.
+        As for :func:`esmkit.load`.
     sha256 : str
         Of the weights that the driver found; a worker with others refuses.
     threads : int
@@ -178,7 +178,7 @@ class Embedder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder = Folder(settings.output)
-        self._model: Esm2 | None = None
+        self._model: Encoder | None = None
         self._failure = ""
         try:
             self._model = _load(settings)
@@ -204,7 +204,7 @@ class Embedder:
         except Exception as error:  # a bug, perhaps: named, and the other ranges go on
             return {**answer, "kind": "error", "error": f"{type(error).__name__}: {error}"}
 
-    def _embed(self, model: "Esm2", row: dict[str, Any]) -> Part:
+    def _embed(self, model: "Encoder", row: dict[str, Any]) -> Part:
         file, number, settings = row["file"], row["range"], self._settings
         start = self._begin(file, number)
         try:
@@ -258,17 +258,19 @@ class Embedder:
         return start
 
 
-def _load(settings: Settings) -> "Esm2":
+def _load(settings: Settings) -> "Encoder":
     import torch
 
     from esmkit.encoder.checkpoints import OfflineCheckpointWarning
-    from esmkit.encoder.encoder import load
+    from esmkit.encoder.encoder import Encoder
     from esmkit.errors import CheckpointError
 
     torch.set_num_threads(settings.threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OfflineCheckpointWarning)  # the driver has said it
-        model = load(settings.model, settings.device, settings.dtype, compiled=settings.compiled)
+        model = Encoder.load(
+            settings.model, settings.device, settings.dtype, compiled=settings.compiled
+        )
     if model.checkpoint.sha256 != settings.sha256:
         raise CheckpointError(
             f"a worker found other weights for {settings.model!r} (SHA-256 "
@@ -314,7 +316,7 @@ def read_records(
 
 
 def embed_records(
-    model: "Esm2", proteins: Sequence[Protein], settings: Settings, report: InputReport
+    model: "Encoder", proteins: Sequence[Protein], settings: Settings, report: InputReport
 ) -> list[NDArray[np.float32]]:
     """Embed the distinct sequences of a range; return the values of every protein."""
     from esmkit.embeddings.embed import compute

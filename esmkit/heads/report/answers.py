@@ -1,16 +1,14 @@
 """What a profile says about a question such as "does a head see disulfides?", in plain words."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from esmkit.heads.labels import Rules
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
+from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
-
-if TYPE_CHECKING:
-    from esmkit.heads.result import HeadProfile
 
 __all__ = ["QUESTIONS", "UNKNOWN", "Answer", "answer"]
 
@@ -52,7 +50,7 @@ class Answer:
     numbers: dict[str, str] = field(default_factory=dict)
 
 
-def answer(profile: "HeadProfile", name: str) -> Answer:
+def answer(profile: Profile, name: str) -> Answer:
     """Answer whether a head looks for a property.
 
     The head is chosen in one half of the chains (``half_a``) and judged in the other (``half_b``),
@@ -88,13 +86,13 @@ def answer(profile: "HeadProfile", name: str) -> Answer:
     return Answer(name, verdict, sentences, best["name"], _numbers(best, label))
 
 
-def _rules(profile: "HeadProfile") -> Rules:
+def _rules(profile: Profile) -> Rules:
     given = profile.provenance.get("rules", {})
     names = Rules.__dataclass_fields__
     return Rules(**{name: value for name, value in given.items() if name in names})
 
 
-def _label(profile: "HeadProfile", name: str) -> str:
+def _label(profile: Profile, name: str) -> str:
     table: Any = profile.heads
     return str(table.loc[table["name"] == name, "label"].iloc[0])
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from esmkit import plots
 from esmkit._version import __version__
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.files.disk import disk_errors, write_durably
 from esmkit.files.names import file_name
 from esmkit.files.tables import open_table, without_formulas
-from esmkit.files.work import disk_errors, write_durably
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
 from esmkit.heads.report.page import (
     Block,
@@ -27,12 +27,12 @@ from esmkit.heads.report.page import (
 )
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
+from esmkit.plots.protocols import Profile
 from esmkit.text import signed
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.heads.result import HeadProfile
 
 __all__ = ["summary", "write_report"]
 
@@ -57,7 +57,7 @@ REFERENCES = (
 
 
 def write_report(
-    profile: "HeadProfile",
+    profile: Profile,
     folder: str | Path,
     *,
     ablation: "pandas.DataFrame | None" = None,
@@ -139,7 +139,7 @@ def _check(folder: Path, *, force: bool) -> None:
 
 
 def _write_tables(
-    profile: "HeadProfile",
+    profile: Profile,
     folder: Path,
     ablation: "pandas.DataFrame | None",
     circuits: "pandas.DataFrame | None",
@@ -171,7 +171,7 @@ def _write_tables(
     return written, notes
 
 
-def _figures(profile: "HeadProfile", ablation: "pandas.DataFrame | None") -> Any:
+def _figures(profile: Profile, ablation: "pandas.DataFrame | None") -> Any:
     """Yield name and figure, one after the other, so that they never all lie in memory."""
     kinds = kinds_of(profile)
     looked_for = [name for name, kind in kinds.items() if kind != "offset"]
@@ -190,7 +190,7 @@ def _has_numbers(ablation: Any) -> bool:
 
 
 def summary(
-    profile: "HeadProfile",
+    profile: Profile,
     *,
     ablation: "pandas.DataFrame | None" = None,
     figures: dict[str, tuple[str, str, str]] | None = None,
@@ -231,7 +231,7 @@ def summary(
     return blocks
 
 
-def _source(profile: "HeadProfile") -> list[Block]:
+def _source(profile: Profile) -> list[Block]:
     facts, chains = profile.provenance["checkpoint"], len(profile.provenance["chains"])
     layers = profile.heads["layer"].nunique()
     blocks: list[Block] = []
@@ -265,7 +265,7 @@ def _numbers(answers: list[Answer]) -> list[Block]:
     ]
 
 
-def _labels(profile: "HeadProfile", kinds: dict[str, str]) -> Table:
+def _labels(profile: Profile, kinds: dict[str, str]) -> Table:
     """Return how many heads carry which label, by family."""
     table: Any = profile.heads
     rows = []
@@ -282,7 +282,7 @@ def _labels(profile: "HeadProfile", kinds: dict[str, str]) -> Table:
     )
 
 
-def _ablation(profile: "HeadProfile", ablation: Any) -> list[Block]:
+def _ablation(profile: Profile, ablation: Any) -> list[Block]:
     """Say which heads cost most when taken away, and whether those are the specialised ones."""
     blocks: list[Block] = []
     size = specialisation(profile.effects).fillna(0.0)
@@ -318,7 +318,7 @@ def _ablation(profile: "HeadProfile", ablation: Any) -> list[Block]:
     return blocks
 
 
-def _caveats(profile: "HeadProfile") -> list[str]:
+def _caveats(profile: Profile) -> list[str]:
     effects: Any = profile.effects
     chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
     called = int((effects["q"] <= _max_q(profile)).sum())
@@ -344,11 +344,11 @@ def _caveats(profile: "HeadProfile") -> list[str]:
     ]
 
 
-def _max_q(profile: "HeadProfile") -> float:
+def _max_q(profile: Profile) -> float:
     return float(profile.provenance.get("rules", {}).get("max_q", 0.05))
 
 
-def _methods(profile: "HeadProfile") -> list[str]:
+def _methods(profile: Profile) -> list[str]:
     resamples = profile.provenance.get("resamples", 0)
     models = profile.provenance.get("random_models", 0)
     control, factor = "no random weights in this run;", ""

@@ -1,0 +1,170 @@
+"""The fast operations tried against PyTorch's when a model is loaded, so that no wrong number leaves.
+
+oneDNN's products have no public name, and attention is compiled by whatever compiler is there. Each
+is computed both ways on small random input: with parts of fixed size, and with the model's own
+first layer and head width. What raises, or differs by more than rounding, is not used.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from esmkit.encoder.checkpoints.parts import LayerParts, Parts
+from esmkit.encoder.compiled import is_compiled_unasked, why_not_compiled
+from esmkit.encoder.devices import can_be_compiled
+from esmkit.encoder.onednn import FastOperations
+from esmkit.encoder.operations import Operations
+from esmkit.encoder.packing import Group
+from esmkit.encoder.rotary import rotary_tables
+from esmkit.errors import OptionError
+
+__all__ = ["choose_operations", "fault_of_attention", "fault_of_products"]
+
+LARGEST_DIFFERENCE = 1e-5
+"""Of the largest value; rounding is some 1e-6 of it. A GELU by tanh is 3e-5 off or more."""
+
+WIDTH = 64
+"""Of the parts of fixed size."""
+
+GROUPS = (Group(0, 1, 70), Group(70, 2, 21))
+"""Three sequences of 112 tokens in all: not a multiple of any block."""
+
+TOKENS = 112
+
+Say = Callable[[str], None]
+
+Given = TypeVar("Given")
+
+
+def choose_operations(
+    parts: Parts, device: str, dtype: str, *, compiled: bool | None, say: Say
+) -> Operations:
+    """Return the fastest operations that can be used here and give PyTorch's numbers.
+
+    Parameters
+    ----------
+    parts : Parts
+        On their device, in their data type.
+    device, dtype : str
+        Such as ``cpu`` and ``float32``.
+    compiled : bool, optional
+        Whether attention is to be compiled; by default where it can be.
+    say : callable
+        Told, in a sentence each, what is not used and why.
+
+    Raises
+    ------
+    OptionError
+        If attention is to be compiled, and cannot be or gives other numbers.
+    """
+    if not can_be_compiled(device, dtype):
+        return Operations()
+    if compiled is None and is_compiled_unasked():
+        reason = why_not_compiled() or fault_of_attention(parts)
+        compiled = reason is None
+        if reason is not None:
+            say(
+                f"attention is PyTorch's, not compiled for this CPU: {reason}; all works, more "
+                "slowly (--compile says what to do about it, --no-compile silences this)"
+            )
+    elif compiled:
+        reason = fault_of_attention(parts)
+        if reason is not None:
+            raise OptionError(f"--compile: {reason}; leave --compile out")
+    reason = fault_of_products(parts)
+    if reason is not None:
+        say(f"products are PyTorch's, not oneDNN's: {reason}; all works, more slowly")
+    if reason is not None and not compiled:
+        return Operations()
+    return FastOperations(products=reason is None, compiled=bool(compiled))
+
+
+def fault_of_products(parts: Parts) -> str | None:
+    """Say what is wrong with oneDNN's products, if anything is."""
+    fast = FastOperations(products=True, compiled=False)
+    for layer in (_random_layer(), parts.layers[0]):
+        reason = _fault(fast, layer, _compare_products)
+        if reason is not None:
+            return reason
+    return None
+
+
+def fault_of_attention(parts: Parts) -> str | None:
+    """Say what is wrong with compiled attention at the width of the model's heads, if anything is."""
+    fast = FastOperations(products=False, compiled=True)
+    return _fault(fast, parts, _compare_attention)
+
+
+def _fault(
+    fast: Operations, given: Given, compare: Callable[[Operations, Given], list[torch.Tensor]]
+) -> str | None:
+    """Compute something both ways, and say how they differ or what was raised."""
+    try:
+        with (
+            torch.inference_mode(),
+            torch.device("cpu"),
+            torch.autocast("cpu", enabled=False),
+        ):
+            pairs = zip(compare(fast, given), compare(Operations(), given), strict=True)
+            differences = [_difference(found, wanted) for found, wanted in pairs]
+    except OptionError as error:  # no compiler, for one; up to the remedies
+        return str(error).removeprefix("--compile").lstrip(": ").partition("; ")[0]
+    except Exception as error:  # whatever an operator of another version may raise
+        text = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    worst = max(differences)
+    if worst <= LARGEST_DIFFERENCE:
+        return None
+    return f"the numbers differ from PyTorch's by {worst:.1e} of the largest"
+
+
+def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return the largest difference over the largest value; infinite if it is NaN or misshapen."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return float("inf")
+    if torch.equal(found, wanted):
+        return 0.0
+    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    return difference if difference == difference else float("inf")
+
+
+def _compare_products(operations: Operations, layer: LayerParts) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    shape = (1, TOKENS, layer.query.in_features)
+    x, add = (torch.randn(shape, generator=random, dtype=torch.float32) for _ in range(2))
+    return [
+        *(operations.linear(x, dense) for dense in (layer.query, layer.key, layer.value)),
+        operations.linear(x, layer.output, add=add),
+        operations.feed_forward(x, layer, add=add),
+    ]
+
+
+def _compare_attention(operations: Operations, parts: Parts) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    width = 2 * len(parts.inverse_frequencies)
+    shape = (3, 1, TOKENS, parts.heads, width)
+    drawn = torch.randn(shape, generator=random, dtype=torch.float32)
+    query, key, value = drawn.transpose(2, 3)  # (1, H, T, K), laid out as products give them
+    positions = torch.cat([torch.arange(g.length).repeat(g.count) for g in GROUPS])[None]
+    rotary = rotary_tables(positions, parts.inverse_frequencies, torch.float32)
+    return [operations.attend(query, key, value, rotary, GROUPS)]
+
+
+def _random_layer() -> LayerParts:
+    """Return a layer whose values are of the size of 1, so that each formula shows its shape."""
+    random = torch.Generator().manual_seed(1)
+
+    def linear(inputs: int, outputs: int) -> nn.Linear:
+        dense = nn.Linear(inputs, outputs, device="meta")  # draws nothing from the user's generator
+        weight = torch.randn((outputs, inputs), generator=random, dtype=torch.float32)
+        bias = torch.randn((outputs,), generator=random, dtype=torch.float32)
+        dense.weight = nn.Parameter(1.5 * inputs**-0.5 * weight, requires_grad=False)
+        dense.bias = nn.Parameter(0.1 * bias, requires_grad=False)
+        return dense
+
+    query, key, value, output = (linear(WIDTH, WIDTH) for _ in range(4))
+    norm = nn.Identity()
+    expand, contract = linear(WIDTH, 4 * WIDTH), linear(4 * WIDTH, WIDTH)
+    return LayerParts(norm, query, key, value, output, norm, expand, contract)

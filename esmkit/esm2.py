@@ -1,0 +1,32 @@
+"""The public class: an encoder that embeds, attends and predicts contacts."""
+
+from esmkit.attention.extract import attention
+from esmkit.contacts.prediction import contacts
+from esmkit.embeddings.embed import embed
+from esmkit.encoder.encoder import Encoder
+
+__all__ = ["Esm2", "load"]
+
+
+class Esm2(Encoder):
+    """ESM-2: embeddings, attention maps and contacts of proteins, and the network itself.
+
+    Made by :func:`esmkit.load`. :meth:`embed`, :meth:`attention` and :meth:`contacts` take a
+    sequence, a :class:`~esmkit.Protein`, a FASTA path or an iterable, which is streamed. All else is
+    documented at :class:`~esmkit.encoder.encoder.Encoder`.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                   # doctest: +SKIP
+    >>> model.embed("MKTVRQERLKSIVRILERSKEPVSG").mean.shape     # doctest: +SKIP
+    (320,)
+    >>> model.attention("MKTVRQERLKSIVRILERSKEPVSG", heads="L5H4")["L5H4"].shape  # doctest: +SKIP
+    (25, 25)
+    """
+
+    embed = embed
+    attention = attention
+    contacts = contacts
+
+
+load = Esm2.load

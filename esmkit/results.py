@@ -1,0 +1,53 @@
+"""What esmkit wrote, read back by one function whatever it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from esmkit.attention.hdf5 import AttentionFile
+from esmkit.embeddings.reader import EmbeddingFile
+from esmkit.files.provenance import PROVENANCE
+
+__all__ = ["read"]
+
+
+def read(path: str | Path) -> Any:
+    """Open what esmkit wrote: embeddings (h5, parquet, npz, csv, folder) or attention maps (h5).
+
+    Returns
+    -------
+    EmbeddingFile
+        Of ``esmkit embed``: a mapping from ID to float32 array, (D,) per protein or (R, D) per
+        residue, with a leading layer axis if several layers were asked for; with ``.provenance``
+        and ``.to_frame()``.
+    AttentionFile
+        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.attention.maps.AttentionMaps`.
+
+    Raises
+    ------
+    OutputError
+        If the file is missing or is not one of esmkit's.
+
+    Examples
+    --------
+    >>> embeddings = esmkit.read("demo.h5")             # doctest: +SKIP
+    >>> embeddings["P69905"].shape                      # doctest: +SKIP
+    (320,)
+    >>> maps = esmkit.read("demo.attention.h5")         # doctest: +SKIP
+    >>> maps["1UBI_A"]["L5H4"].shape                    # doctest: +SKIP
+    (76, 76)
+    """
+    if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
+        return AttentionFile(path)
+    return EmbeddingFile(path)
+
+
+def _task_of(path: Path) -> str | None:
+    """Return which task wrote an HDF5 file; what cannot be read is left to the reader to refuse."""
+    try:
+        with h5py.File(path, "r") as handle:
+            return json.loads(str(handle.attrs[PROVENANCE])).get("task")
+    except (OSError, KeyError, ValueError):
+        return None
