@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_fasta
 
 from benchmarks import exported, others
 from benchmarks.exported import largest_difference, padded, proteins, read_means, save_means
 from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
+from oracles.commands import write_fasta
 
 RECORDS = {"first one": "MKTVRQERLKSIVRILXGH", "second": "MSGDEWYFTACNP"}
 

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import assert_close, has_compiler, make_fair_esm
 from transformers import EsmModel
 
 from esmkit.encoder.checkpoints import OfflineCheckpointWarning
@@ -14,6 +13,7 @@ from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import MAX_RESIDUES
+from oracles.checkpoints import assert_close, has_compiler, make_fair_esm
 
 pytestmark = pytest.mark.weights
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import fails, random_sequence, write_fasta
 from disks import file_limit, read_only, resize, small_disk
 
 from esmkit.attention.to_file import MapsTask, attention_file
@@ -19,6 +18,8 @@ from esmkit.esm2 import Esm2
 from esmkit.files import task as runs
 from esmkit.files.shards import read_shard
 from esmkit.files.work import WorkFolder
+from oracles.checkpoints import random_sequence
+from oracles.commands import fails, write_fasta
 
 TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""
@@ -137,7 +138,7 @@ def test_a_read_only_folder(name, run, tiny_folder, folder, tmp_path, monkeypatc
     plot = "attention ../seqs.fasta --heads L0H0 -o ../maps.h5 --plot figures"
     command = COMMANDS.get(name, plot).replace("seqs", "../seqs").replace("chains", "../chains")
     command = command.replace("../../", "../")
-    monkeypatch.setattr("esmkit.encoder.encoder.load", None)
+    monkeypatch.setattr("esmkit.esm2.load", None)
     (tmp_path / "locked").mkdir()
     with read_only(tmp_path / "locked") as locked:
         message = fails(run(*command.split(), "--model", tiny_folder, cwd=locked))

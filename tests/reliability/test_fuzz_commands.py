@@ -8,14 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import fails, random_sequence
 from fuzzing import Tally, many
 from hypothesis import given
 from hypothesis import strategies as st
-from structure_files import chain_lines
 
 from esmkit.encoder.checkpoints import fetch
 from esmkit.errors import CheckpointError, EsmkitError
+from oracles.checkpoints import random_sequence
+from oracles.commands import fails
+from oracles.structure_files import chain_lines
 
 CORPUS = Path(__file__).parent / "corpus"
 

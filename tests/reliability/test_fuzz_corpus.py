@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import fails
 
 import esmkit
 from esmkit.errors import InputError
 from esmkit.sequences.proteins import read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.structure import read_structure
+from oracles.commands import fails
 
 CORPUS = Path(__file__).parent / "corpus"
 

@@ -9,13 +9,13 @@ import pytest
 from fuzzing import Tally, many, peak
 from hypothesis import given
 from hypothesis import strategies as st
-from structure_files import NAMES as THREE
-from structure_files import residue_lines, to_mmcif
 
 from esmkit.data import demo_structure
 from esmkit.errors import InputError
 from esmkit.sequences.proteins import ALLOWED_LETTERS
 from esmkit.structure import Structure, chains_of, read_structure
+from oracles.structure_files import NAMES as THREE
+from oracles.structure_files import residue_lines, to_mmcif
 
 CORPUS = Path(__file__).parent / "corpus"
 

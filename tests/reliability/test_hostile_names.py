@@ -15,10 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import fails, random_sequence
 from hypothesis import given
 from hypothesis import strategies as st
-from structure_files import chain_lines, to_mmcif
 
 import esmkit
 from esmkit.errors import EsmkitError, InputError
@@ -28,6 +26,9 @@ from esmkit.files.tables import from_spreadsheet, spreadsheet_text
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.structure import read_structure
 from esmkit.text import HIDDEN, visible, visible_lines
+from oracles.checkpoints import random_sequence
+from oracles.commands import fails
+from oracles.structure_files import chain_lines, to_mmcif
 
 IDS = [
     *("../evil", "../../../../tmp/esmkit-evil", "/tmp/esmkit-evil", "..", ".", "a/../b", "~", "~root"),

@@ -23,7 +23,6 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from conftest import fails
 from fuzzing import peak
 from safetensors.torch import load_file, save_file
 
@@ -32,6 +31,7 @@ from esmkit.encoder.checkpoints import fetch, known, resolve
 from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
+from oracles.commands import fails
 
 SECONDS = 5.0  # of processor time; a refusal takes milliseconds
 MEGABYTES = 200

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import fails, random_sequence, write_fasta
 
 from esmkit import plots
 from esmkit.attention import to_figures as figures
@@ -26,6 +25,8 @@ from esmkit.esm2 import Esm2
 from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder
+from oracles.checkpoints import random_sequence
+from oracles.commands import fails, write_fasta
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import fails, make_checkpoint, write_fasta
 
 import esmkit
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
+from oracles.checkpoints import make_checkpoint
+from oracles.commands import fails, write_fasta
 
 PROTEINS = int(os.environ.get("ESMKIT_NUMBERS", "12"))
 """Real proteins that are compared; the long form has more."""

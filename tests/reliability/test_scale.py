@@ -14,7 +14,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import random_sequence, write_fasta
 from fuzzing import TRIALS, peak
 
 import esmkit
@@ -22,6 +21,8 @@ from esmkit.esm2 import Esm2
 from esmkit.files.work import WorkFolder
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import AMINO_ACIDS
+from oracles.checkpoints import random_sequence
+from oracles.commands import write_fasta
 
 
 def tally(**figures: object) -> None:

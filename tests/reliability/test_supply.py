@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from licences import PERMISSIVE, WEAK_COPYLEFT, dependencies, licences_of, table
-from structure_files import chain_lines
 
 import esmkit
+from oracles.structure_files import chain_lines
 
 HERE = Path(__file__).parent
 PACKAGE = Path(esmkit.__file__).parent

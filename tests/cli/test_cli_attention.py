@@ -1,0 +1,153 @@
+"""``esmkit attention`` as a person types it."""
+
+import io
+from pathlib import Path
+
+import pandas
+import pytest
+
+import esmkit
+from esmkit.attention.to_figures import strongest_heads
+from esmkit.esm2 import Esm2
+from esmkit.files.names import file_name
+from oracles.checkpoints import random_sequence
+from oracles.commands import fails, write_fasta
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    return write_fasta(
+        tmp_path / "seqs.fasta", {f"p{n} x": random_sequence(n, n) for n in (30, 9, 21)}
+    )
+
+
+def test_maps_then_figures(run, tiny_folder: Path, tiny: Esm2, fasta: Path, tmp_path: Path):
+    done = run("attention", "seqs.fasta", "--plot", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "attention maps of 8 head(s) for 3 protein(s): 26.6 kB in float16" in done.stderr
+    assert "wrote seqs.attention.h5" in done.stderr
+    with esmkit.read(tmp_path / "seqs.attention.h5") as found:
+        assert list(found) == ["p30", "p9", "p21"]
+        strong = strongest_heads(found["p9"])
+        assert found.provenance["command"].startswith("esmkit attention seqs.fasta --plot")
+    assert [name[:2] for name in strong] == ["L0", "L1"]  # one of each layer
+    drawn = {path.name for path in (tmp_path / "seqs.attention").iterdir()}
+    assert {"p9.heads.png", "p9.flow.png"} <= drawn
+    assert {f"p9.{head}{kind}.png" for head in strong for kind in ("", ".arcs")} <= drawn
+    assert len(drawn) == 3 * 6
+    # A second time: refused, nothing touched; the file alone can be drawn again
+    message = fails(run("attention", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path))
+    assert "'seqs.attention.h5' exists already; --force overwrites it" in message
+    message = fails(run("attention", "seqs.attention.h5", cwd=tmp_path))
+    assert (
+        "the folder 'seqs.attention' is not empty; --force writes into it all the same" in message
+    )
+    done = run(
+        *("attention", "seqs.attention.h5", "--plot", "pictures", "--plot-heads", "l1h2"),
+        *("--plot-format", "svg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    drawn = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {"p21.heads.svg", "p21.flow.svg", "p21.L1H2.svg", "p21.L1H2.arcs.svg"} <= drawn
+    assert len(drawn) == 12
+
+
+def test_the_demo_protein_on_a_terminal(run, real: Esm2, tmp_path: Path):
+    done = run("attention", "--plot", "--heads", "L5H4", cwd=tmp_path, terminal=True)
+    assert done.returncode == 0, done.stderr
+    assert "no FASTA given: using the demo protein, ubiquitin (1UBI_A)" in done.stderr
+    with esmkit.read(tmp_path / "ubiquitin.attention.h5") as found:
+        assert list(found) == ["1UBI_A"]
+        # strands 1 and 2 of ubiquitin lie side by side: residues 2 to 7 and 12 to 16
+        top = found["1UBI_A"].top(5, min_separation=6)
+        assert set(top["query_number"]) | set(top["key_number"]) <= set(range(1, 19))
+    assert {p.name for p in (tmp_path / "ubiquitin.attention").iterdir()} == {
+        *("1UBI_A.heads.png", "1UBI_A.L5H4.png", "1UBI_A.L5H4.arcs.png")
+    }
+
+
+def test_without_a_terminal_nothing_is_assumed(run, tmp_path: Path):
+    done = run("attention", "--plot", cwd=tmp_path)
+    assert "name a FASTA file, or - for standard input" in fails(done, 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_plot_before_the_file_is_read_as_it_is_meant(
+    run,
+    tiny_folder: Path,
+    fasta: Path,
+    tmp_path: Path,
+):
+    done = run(
+        *("attention", "--plot", "seqs.fasta", "--heads", "L0H1", "--model", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seqs.attention" / "p9.L0H1.png").exists()
+
+
+def test_reductions(run, tiny_folder: Path, fasta: Path, tmp_path: Path):
+    done = run("attention", "seqs.fasta", "--reduce", "all", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(pandas.read_csv(tmp_path / "seqs.attention.csv")) == 3 * 8
+    done = run(
+        *("attention", "-", "--reduce", "entropy", "-o", "-", "--model", tiny_folder, "--quiet"),
+        cwd=tmp_path,
+        text=f">a\n{random_sequence(12, 5)}\n",
+    )
+    assert done.returncode == 0, done.stderr
+    table = pandas.read_csv(io.StringIO(done.stdout))
+    assert list(table.columns) == ["id", "length", "layer", "head", "name", "entropy"]
+    assert table["entropy"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--heads", "L2H0"], 1, "there is no L2H0: the model has layers 0 to 1 with heads 0 to 3"),
+        (["--layers", "7"], 1, "there is no attention layer 7"),
+        (["--heads", "best"], 1, "a head is named like L5H4"),
+        (["--max-bytes", "1k"], 1, "26.6 kB of attention maps (longest protein 30 residues) are"),
+        (["--max-bytes", "much"], 1, "a size is a number of bytes such as 500M or 10G, not 'much'"),
+        (["--reduce", "mean"], 1, "reduce takes entropy, distance, special, offsets, not 'mean'"),
+        (["--reduce", "all", "--plot"], 2, "--reduce keeps no maps to draw"),
+        (["-o", "maps.npz"], 1, "attention maps are written to HDF5"),
+        (["--plot", "none/there/deep", "-o", "none/x.h5"], 1, "there is no folder"),
+    ],
+)
+def test_mistakes(run, tiny_folder: Path, fasta: Path, tmp_path: Path, arguments, code, message):
+    done = run("attention", "seqs.fasta", *arguments, "--model", tiny_folder, cwd=tmp_path)
+    assert message in fails(done, code)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def test_a_chain_of_35000_residues_is_refused_with_its_size(
+    run,
+    tiny_folder: Path,
+    tmp_path: Path,
+):
+    write_fasta(tmp_path / "titin.fasta", {"titin": random_sequence(35_000, 1)})
+    message = fails(run("attention", "titin.fasta", "--model", tiny_folder, cwd=tmp_path))
+    assert "19.6 GB of attention maps (longest protein 35,000 residues) are over" in message
+    done = run(
+        *("attention", "titin.fasta", "--reduce", "special", "--heads", "L1H3"),
+        *("--model", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../up", "a/b", "a b", "CON", "con.x", ".hidden", "-rf", "é", "x" * 500, "", "..", "a\0b"],
+)
+def test_names_of_figures_stay_in_their_folder(name: str):
+    safe = file_name(name)
+    assert safe.isascii()
+    assert len(safe) <= 100
+    assert not set(safe) & set('/\\\0:*?"<>| ')
+    assert safe[0] not in ".-"
+    assert safe.split(".")[0].split("-")[0].upper() not in ("CON", "..")
+    assert safe != file_name(name + "x")
+    assert file_name("P69905") == "P69905"

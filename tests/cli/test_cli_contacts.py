@@ -1,0 +1,429 @@
+"""``esmkit contacts`` as a person types it."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+import esmkit.data
+from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
+from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
+from esmkit.esm2 import Esm2, load
+from esmkit.structure import Structure
+from oracles.checkpoints import make_checkpoint, random_sequence
+from oracles.commands import fails, write_fasta
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    return write_fasta(
+        tmp_path / "seqs.fasta", {f"p{n} x": random_sequence(n, n) for n in (30, 9, 21)}
+    )
+
+
+@pytest.fixture
+def ubiquitin(tmp_path: Path) -> Path:
+    """A FASTA file and a structure of it: ``ubi.fasta`` and ``1ubi.pdb.gz``."""
+    shutil.copy(demo_structure().path, tmp_path)
+    return write_fasta(tmp_path / "ubi.fasta", {"ubi x": "GS" + demo_structure().sequence})
+
+
+@pytest.fixture
+def chains(tmp_path: Path) -> Path:
+    """A folder of three chains of TS50 and a file that is no structure."""
+    folder = tmp_path / "chains"
+    folder.mkdir()
+    for structure in ts50()[:3]:
+        shutil.copy(structure.path, folder)
+    (folder / "notes.txt").write_text("about these chains")
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> list[Structure]:
+    """TS50 cut down to four chains."""
+    found = ts50()[:4]
+    monkeypatch.setattr(esmkit.data, "ts50", lambda: list(found))
+    return found
+
+
+def read_tsv(path: Path) -> pandas.DataFrame:
+    return pandas.read_csv(path, sep="\t")
+
+
+@pytest.mark.parametrize("word", [[], ["predict"]])
+def test_predict_with_and_without_the_word(run, tiny_folder, tiny, fasta, tmp_path, word):
+    done = run("contacts", *word, "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "esmkit: contacts by contact head of tiny-esm2" in done.stderr
+    assert "esmkit: wrote seqs.contacts.tsv" in done.stderr
+    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    assert len(table) == sum((n - 6) * (n - 5) // 2 for n in (30, 9, 21))
+    first = tiny.contacts(random_sequence(30, 30)).top(1).iloc[0]
+    assert (table["i_number"][0], table["j_number"][0]) == (first["i_number"], first["j_number"])
+    record = json.loads((tmp_path / "seqs.contacts.tsv.provenance.json").read_text())
+    assert record["command"].startswith("esmkit contacts ")
+    message = fails(run("contacts", *word, "seqs.fasta", "--model", tiny_folder, cwd=tmp_path))
+    assert "'seqs.contacts.tsv' exists already; --force overwrites it" in message
+    done = run("contacts", *word, "seqs.fasta", "--force", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_formats_and_standard_streams(run, tiny_folder, fasta, tmp_path):
+    for kind in ("rr", "npz", "h5"):
+        done = run("contacts", "seqs.fasta", "--format", kind, "-m", tiny_folder, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"seqs.contacts.{kind}").stat().st_size > 100
+    done = run(
+        *("contacts", "-", "-o", "-", "--min-separation", "3", "-q", "-m", tiny_folder),
+        cwd=tmp_path,
+        text=f">a\n{random_sequence(12, 5)}\n",
+    )
+    assert done.returncode == 0, done.stderr
+    table = pandas.read_csv(io.StringIO(done.stdout), sep="\t")
+    assert len(table) == 9 * 10 // 2
+    assert table["probability"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("chain", ["", ":A"])
+def test_scores_on_a_structure(run, tiny_folder, tiny, ubiquitin, tmp_path, chain):
+    done = run(
+        *("contacts", "ubi.fasta", "--structure", f"1ubi.pdb.gz{chain}", "-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wrote ubi.contacts.scores.tsv" in done.stderr
+    wanted = tiny.contacts("GS" + demo_structure().sequence).score(demo_structure())
+    found = read_tsv(tmp_path / "ubi.contacts.scores.tsv")
+    assert list(found["id"]) == ["ubi"] * 3
+    assert list(found["structure"]) == ["1ubi_A"] * 3
+    assert list(found["range"]) == ["short", "medium", "long"]
+    for column in wanted.columns:
+        np.testing.assert_allclose(found[column], wanted[column], rtol=0, atol=1e-12)
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["pairs", "contacts", "background"]
+    assert len(lines) == 5  # two of headings, three of ranges
+    assert f"{wanted.loc['long', 'AUC-PR']:.3f}" in lines[-1]
+
+
+def test_scores_leave_standard_output_to_the_pairs(run, tiny_folder, ubiquitin, tmp_path):
+    done = run(
+        *("contacts", "ubi.fasta", "--structure", "1ubi.pdb.gz", "-o", "-", "-q"),
+        *("-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(pandas.read_csv(io.StringIO(done.stdout), sep="\t")) == 72 * 73 // 2
+    assert "background" in done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"ubi.fasta", "1ubi.pdb.gz"}
+
+
+def test_without_fasta_the_sequence_of_the_structure_is_read(run, tiny_folder, ubiquitin, tmp_path):
+    done = run("contacts", "--structure", "1ubi.pdb.gz:A", "-m", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = read_tsv(tmp_path / "1ubi_A.contacts.tsv")
+    assert set(table["id"]) == {"1ubi_A"}
+    assert len(table) == 70 * 71 // 2
+    assert list(read_tsv(tmp_path / "1ubi_A.contacts.scores.tsv")["id"]) == ["1ubi_A"] * 3
+
+
+def test_structures_that_do_not_belong(run, tiny_folder, ubiquitin, fasta, tmp_path):
+    other = write_fasta(tmp_path / "other.fasta", {"hba": demo_proteins()[3].sequence})
+    done = run("contacts", other, "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path)
+    message = fails(done)
+    assert "sequence 'hba' and structure '1ubi_A' do not belong together: " in message
+    assert "% of the aligned letters are equal" in message
+    done = run("contacts", fasta, "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path)
+    assert "structure '1ubi_A' is of none of the 3 proteins; give the struct" in fails(done)
+    for text, said in (
+        ("1ubi.pdb.gz:B", "A (protein, 76 residues)"),  # those that there are
+        ("1ubi.pdb.gz:", "names no chain after the colon"),
+        ("none.pdb", "none.pdb"),
+        ("ubi.fasta", "ubi.fasta"),
+    ):
+        done = run("contacts", "ubi.fasta", "--structure", text, "-m", tiny_folder, cwd=tmp_path)
+        assert said in fails(done)
+    done = run("contacts", "-", "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path)
+    assert "to score on a structure, give a FASTA file in place of -" in fails(done)
+    assert not list(tmp_path.glob("*.tsv*"))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_structure_among_several_proteins(run, tiny_folder, ubiquitin, tmp_path, order):
+    """That of the protein that is most like it, wherever it stands."""
+    sequence = demo_structure().sequence
+    records = {
+        "a": random_sequence(60, 1),
+        "b": sequence[:40] + "W" + sequence[41:],
+        "c": sequence[:70],
+        "d": sequence[:20] + "WW" + sequence[22:],
+    }
+    write_fasta(tmp_path / "many.fasta", dict(list(records.items())[::order]))
+    done = run(
+        *("contacts", "many.fasta", "--structure", "1ubi.pdb.gz", "-m", tiny_folder), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(read_tsv(tmp_path / "many.contacts.scores.tsv")["id"]) == ["c"] * 3
+
+
+def test_single_heads(run, tiny_folder, tiny, fasta, tmp_path):
+    for arguments in (["--heads", "L0H1, L1H3"], ["--method", "heads", "--heads", "L1H3,L0H1"]):
+        done = run(
+            *("contacts", "seqs.fasta", *arguments, "-o", "o.npz", "--force", "-m", tiny_folder),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "contacts by mean of L0H1, L1H3" in done.stderr
+        with np.load(tmp_path / "o.npz") as found:
+            wanted = tiny.contacts(random_sequence(21, 21), heads=["L0H1", "L1H3"])
+            np.testing.assert_allclose(found["p21"], wanted.probability, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [(["--top", "3"], 3), (["--method", "heads", "--top", "2"], 2), (["--method", "heads"], 1)],
+)
+def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path, arguments, count):
+    done = run("contacts", "seqs.fasta", *arguments, "-m", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50" in done.stderr
+    source = ContactHead.mean_of(tiny, best_heads(rank_heads(tiny, few), count)).source
+    assert f"contacts by {source}\n" in done.stderr
+    assert "score" in read_tsv(tmp_path / "seqs.contacts.tsv").columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--method", "regression", "--heads", "L0H0"], 2, "--heads and --top are for --method h"),
+        (["--method", "regression", "--top", "2"], 2, "--heads and --top are for --method heads"),
+        (["--heads", "L0H0", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
+        (["--method", "heads", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
+        (["--heads", "L0H0", "--top", "2"], 2, "give --heads, or --top to have them chosen, not"),
+        (["--method", "mean"], 2, "'mean' is not one of 'regression', 'heads'"),
+        (["--top", "0"], 2, "0 is not in the range x>=1"),
+        (["--min-separation", "0"], 2, "0 is not in the range x>=1"),
+        (["--heads", ","], 1, "give at least one head or layer; the model has layers 0 to 1"),
+        (["--heads", "L2H0"], 1, "there is no L2H0: the model has layers 0 to 1 with heads 0 to 3"),
+        (["--heads", "best"], 1, "a head is named like L5H4"),
+        (["--head-weights", "none.json"], 1, "cannot read head weights 'none.json' (No such file"),
+        (["--head-weights", "seqs.fasta"], 1, "'seqs.fasta' is not a contact head of esmkit's ("),
+        (["--heads", "L0H0", "--format", "rr"], 1, "RR is for probabilities, and single heads giv"),
+        (["--format", "rr", "-o", "x.tsv"], 2, "'x.tsv' does not end in .rr"),
+        (["-o", "x.csv"], 1, "'x.csv' says no format: let it end in .tsv, .rr, .npz, .h5"),
+        (["-o", "none/x.tsv"], 1, "there is no folder"),
+        (["--max-bytes", "1k"], 1, "of contacts (longest protein 30 residues) are over --max-byt"),
+        (["--max-bytes", "much"], 1, "a size is a number of bytes such as 500M or 10G, not 'much'"),
+    ],
+)
+def test_mistakes(run, tiny_folder, fasta, tmp_path, arguments, code, message):
+    done = run("contacts", "seqs.fasta", *arguments, "--model", tiny_folder, cwd=tmp_path)
+    assert message in fails(done, code)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]
+
+
+def test_nothing_to_read(run, tiny_folder, fasta, tmp_path):
+    message = fails(run("contacts", "-q", cwd=tmp_path))
+    assert "give a FASTA file, - for standard input, or a --structure" in message
+    message = fails(run("contacts", "none.fasta", "-m", tiny_folder, cwd=tmp_path))
+    assert "none.fasta" in message
+    (tmp_path / "bad.fasta").write_text(">a\nACJ\n")
+    message = fails(run("contacts", "bad.fasta", "-m", tiny_folder, cwd=tmp_path))
+    assert "residue 3: 'J' is not an amino acid esmkit knows" in message
+    done = run("contacts", "-", "-m", tiny_folder, cwd=tmp_path, text=">a\nACD\n")
+    assert "several inputs, or standard input, leave the output without a name" in fails(done, 2)
+    done = run("contacts", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("predict", "evaluate", "fit", "Examples:"))
+
+
+def test_evaluate(run, tiny_folder, tiny, chains, tmp_path):
+    done = run(
+        *("contacts", "evaluate", "--structures", "chains", "-o", "s.csv", "-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = evaluate(tiny, ts50()[:3])
+    assert done.stdout == wanted.to_text() + "\n"
+    found = pandas.read_csv(tmp_path / "s.csv")
+    assert list(found.columns) == ["id", "range", *wanted.chains.columns]
+    np.testing.assert_allclose(found["P@L/2"], wanted.chains["P@L/2"], rtol=0, atol=1e-12)
+    again = ["contacts", "evaluate", "--structures", "chains", "-m", tiny_folder]
+    message = fails(run(*again, "-o", "s.csv", cwd=tmp_path))
+    assert "'s.csv' exists already; --force overwrites it" in message
+    done = run(*again, "--heads", "L0H2", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    by_head = evaluate(tiny, ts50()[:3], ContactHead.mean_of(tiny, ["L0H2"]))
+    assert done.stdout == by_head.to_text() + "\n"
+    assert done.stdout.startswith("head L0H2, 3 chain(s), mean [95 % interval over chains]")
+
+
+def test_evaluate_each_head(run, tiny_folder, tiny, few, tmp_path):
+    done = run(
+        *("contacts", "evaluate", "--each-head", "-o", "heads.csv", "-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    table = rank_heads(tiny, few)
+    found = pandas.read_csv(tmp_path / "heads.csv")
+    assert list(found.columns) == list(table.columns)
+    assert len(found) == 3 * 8
+    lines = done.stdout.splitlines()
+    assert lines[0] == "the ten best of 8 heads at long range, 4 chain(s), interval of P@L/2"
+    assert [line.split()[0] for line in lines[3:]] == best_heads(table, 8)
+    for extra in (["--heads", "L0H0"], ["--method", "regression"], ["--head-weights", "x.json"]):
+        done = run("contacts", "evaluate", "--each-head", *extra, "-m", tiny_folder, cwd=tmp_path)
+        assert "--each-head scores every head; leave other choices of heads out" in fails(done, 2)
+
+
+def test_folders_without_chains(run, tiny_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.pdb").write_text("no structure")
+    for command in (["evaluate"], ["fit"]):
+        common = ["contacts", *command, "-m", tiny_folder, "--structures"]
+        for folder in ("none", "empty", "bad", "bad/x.pdb"):
+            assert folder.split("/")[0] in fails(run(*common, folder, cwd=tmp_path))
+        assert not list(tmp_path.glob("*.json"))
+
+
+def test_fit_and_use_it(run, tiny_folder, tiny, chains, ubiquitin, tmp_path):
+    done = run(
+        *("contacts", "fit", "--structures", "chains", "--chains", "2", "--inverse-penalty", "50"),
+        *("-o", "head.json", "-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wrote head.json" in done.stderr
+    head = ContactHead.load(tmp_path / "head.json", tiny)
+    fitted = head.provenance["chains"]
+    used = [c for c in ts50()[:3] if c.id in fitted]
+    rest = [c for c in ts50()[:3] if c.id not in fitted]
+    assert (len(used), len(rest)) == (2, 1)
+    wanted = fit(tiny, used, inverse_penalty=50)
+    assert head.to_dict() == wanted.to_dict()
+    assert done.stdout == (
+        f"regression fitted to 2 chain(s): {head.provenance['pairs']:,} pairs, "
+        f"{head.provenance['contacts']:,} contacts; {len(head.weights)} of 8 heads have a weight\n"
+        f"\n{evaluate(tiny, rest, head).to_text()}\n\n{evaluate(tiny, rest).to_text()}\n"
+    )
+    done = run(
+        *("contacts", "ubi.fasta", "--head-weights", "head.json", "-o", "o.npz"),
+        *("-m", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "note:" not in done.stderr
+    sequence = "GS" + demo_structure().sequence
+    with np.load(tmp_path / "o.npz") as found:
+        expected = tiny.contacts(sequence, head=head).probability
+        np.testing.assert_allclose(found["ubi"], expected, rtol=0, atol=1e-6)
+    # other weights of the same shape: said; of another shape: refused
+    other = make_checkpoint(tmp_path / "other", (2, 4, 32), seed=1)
+    done = run(*("contacts", "ubi.fasta", "--head-weights", "head.json", "-m", other), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note: head.json was fitted to tiny-esm2, not to these weights" in done.stderr
+    other = make_checkpoint(tmp_path / "small", (3, 2, 24))
+    done = run(
+        *("contacts", "ubi.fasta", "--head-weights", "head.json", "-o", "x.tsv", "-m", other),
+        cwd=tmp_path,
+    )
+    assert "was fitted to a model of 2 layers with 4 heads, and small has 3 with 2" in fails(done)
+
+
+def test_fit_to_all_chains_and_mistakes(run, tiny_folder, chains, tmp_path):
+    common = ["contacts", "fit", "--structures", "chains", "-m", tiny_folder]
+    done = run(*common, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(
+        "; 0 of 8 heads have a weight\n"
+        "no chain is left to score it on; --chains fits to some and scores on the rest\n"
+    )
+    before = (tmp_path / "contact-head.json").read_bytes()
+    for arguments, code, message in (
+        ([], 1, "'contact-head.json' exists already; --force overwrites it"),
+        (["--chains", "4", "-o", "x.json"], 1, "4 chains were asked for and there are 3; ask for"),
+        (["--chains", "0", "-o", "x.json"], 2, "0 is not in the range x>=1"),
+        (["--inverse-penalty", "0", "-o", "x.json"], 1, "the inverse penalty is above 0 and the"),
+        (["-o", "none/x.json"], 1, "there is no folder"),
+    ):
+        assert message in fails(run(*common, *arguments, cwd=tmp_path), code)
+    assert (tmp_path / "contact-head.json").read_bytes() == before
+    assert not (tmp_path / "x.json").exists()
+    assert run(*common, "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "contact-head.json").read_bytes() == before  # the same again
+    # a chain that is no protein is left out and said
+    (tmp_path / "chains" / "bad.pdb").write_text("no structure")
+    done = run(*common, "--force", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out: " in done.stderr
+    assert "bad.pdb" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "-o", "x.csv"], ["fit", "-o", "x.json"]])
+def test_a_full_disk(run, tiny_folder, chains, tmp_path, monkeypatch, arguments):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("esmkit.files.disk.os.fsync", full)
+    done = run("contacts", *arguments, "--structures", "chains", "-m", tiny_folder, cwd=tmp_path)
+    assert f"cannot write to '{arguments[-1]}' (No space left on device)" in fails(done)
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_checkpoint_without_a_contact_head(
+    run, tiny_folder, chains, fasta, tmp_path, monkeypatch
+):
+    def headless(*arguments: Any, **options: Any) -> Esm2:
+        model = load(*arguments, **options)
+        model.has_contact_head = False
+        return model
+
+    monkeypatch.setattr("esmkit.esm2.load", headless)
+    for arguments in (["seqs.fasta"], ["evaluate", "--structures", "chains"]):
+        message = fails(run("contacts", *arguments, "-m", tiny_folder, cwd=tmp_path))
+        assert "tiny-esm2 has no contact head; fit one with `esmkit contacts fit`" in message
+    assert not list(tmp_path.glob("*.tsv*"))
+    fit_some = ["contacts", "fit", "--structures", "chains", "--chains", "2"]
+    done = run(*fit_some, "-m", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("interval over chains") == 1  # there is no other to compare with
+    for arguments in (["--head-weights", "contact-head.json"], ["--heads", "L0H1", "--force"]):
+        done = run("contacts", "seqs.fasta", *arguments, "-m", tiny_folder, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_ts50_is_the_default(run, tiny_folder, few, tmp_path):
+    done = run("contacts", "evaluate", "-m", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "contact head of tiny-esm2, 4 chain(s)" in done.stdout
+    assert len(list(ts50_folder().glob("*.gz"))) == 50
+
+
+def test_figures(run, tiny_folder, ubiquitin, fasta, few, tmp_path):
+    """One figure for each protein, over its structure where there is one, and a curve."""
+    structure = demo_structure().path
+    done = run(
+        *("contacts", ubiquitin.name, fasta.name, "--structure", structure, "--plot", "drawn"),
+        *("-o", "all.tsv", "--model", tiny_folder, "--plot-format", "svg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    proteins = [p.id for p in esmkit.read_fasta([ubiquitin, fasta])]
+    assert "precision.svg" in names
+    assert len(names) == len(proteins) + 1
+    assert sum("1ubi_A" in name for name in names) == 1
+    done = run(
+        *("contacts", "evaluate", "--heads", "L1H0", "--plot", "curve.pdf", "-q"),
+        *("--model", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,59 @@
+"""``esmkit heads`` as a person types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+
+from esmkit.data import ts50
+from oracles.commands import fails
+
+
+@pytest.fixture
+def chains(tmp_path: Path) -> Path:
+    """Eleven chains of TS50, one of them twice, and a file that is no structure."""
+    folder = tmp_path / "chains"
+    folder.mkdir()
+    for structure in ts50()[:11]:
+        shutil.copy(structure.path, folder)
+    (folder / "broken.pdb").write_text("no structure")
+    return folder
+
+
+def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_path):
+    (tmp_path / "sites.tsv").write_text(
+        "id\tstart\tend\tfeature\n" + "".join(f"{s.id}\t5\t9\tactive site\n" for s in ts50()[:11])
+    )
+    done = run(
+        *("heads", "--structures", "chains", "--annotations", "sites.tsv", "--resamples", "100"),
+        *("-o", "out", "--model", tiny_folder),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "broken.pdb" in done.stderr
+    out = tmp_path / "out"
+    names = {path.name for path in out.iterdir()}
+    assert {"effects.csv", "heads.csv", "summary.md", "summary.html", "provenance.json"} <= names
+    effects, heads = pandas.read_csv(out / "effects.csv"), pandas.read_csv(out / "heads.csv")
+    assert list(heads["name"]) == [f"L{n}H{h}" for n in range(2) for h in range(4)]
+    assert "to active site" in set(effects["property"])
+    assert set(effects["name"]) == set(heads["name"])
+    assert effects["random"].notna().to_numpy().any()
+    assert len(json.loads((out / "provenance.json").read_text())["chains"]) == 11
+    message = fails(run("heads", "--structures", "chains", "-o", "out", cwd=tmp_path))
+    assert "is not empty" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--structures", "nowhere"], "nowhere"),
+        (["--annotations", "nothing.tsv"], "nothing.tsv"),
+    ],
+)
+def test_mistakes(run, tiny_folder, tmp_path, arguments, message):
+    done = run("heads", *arguments, "-o", "out", "--model", tiny_folder, cwd=tmp_path)
+    assert message in fails(done)
+    assert not (tmp_path / "out").exists()

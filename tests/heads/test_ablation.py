@@ -1,0 +1,331 @@
+"""Ablation equals zeroing a slice inside Hugging Face's own eager model, and changes nothing else."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import EsmModel
+
+from esmkit.contacts import ContactHead, evaluate
+from esmkit.data import demo_structure, ts50
+from esmkit.encoder import packing
+from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.esm2 import Esm2, load
+from esmkit.heads import ablation
+from esmkit.heads.ablation import ablate, encoder_from
+from esmkit.sequences.tokens import encode
+from esmkit.structure import Structure
+from oracles.checkpoints import make_checkpoint
+
+Chains = list[Structure]
+
+
+@pytest.fixture(scope="module")
+def chains() -> Chains:
+    """Three chains of different lengths, 76 to 79 residues among them."""
+    return [demo_structure(), *sorted(ts50(), key=len)[:2]]
+
+
+def plain_precision(values: np.ndarray, structure: Structure, divisor: int) -> float:
+    """Long-range P@L/divisor, pair by pair."""
+    contacts, resolved = structure.contacts(), structure.resolved
+    size = len(structure)
+    pairs = [
+        (-values[i, j], i, j)
+        for i in range(size)
+        for j in range(i + 24, size)
+        if resolved[i] and resolved[j]
+    ]
+    count = int(resolved.sum()) // divisor
+    return sum(contacts[i, j] for _, i, j in sorted(pairs)[:count]) / count
+
+
+class Eager:
+    """Hugging Face's own model with one head taken out by a hook: nothing of esmkit in it."""
+
+    def __init__(self, folder, layer: int, head: int) -> None:
+        self.network: Any = EsmModel.from_pretrained(
+            folder, add_pooling_layer=False, attn_implementation="eager"
+        ).eval()
+        config = self.network.config
+        width = config.hidden_size // config.num_attention_heads
+        self.slice = slice(head * width, (head + 1) * width)
+        self.dense = self.network.encoder.layer[layer].attention.output.dense
+        self.place = layer * config.num_attention_heads + head
+
+    @torch.no_grad()
+    def run(self, structure: Structure, value: torch.Tensor | None, remove_map: bool):
+        """Last hidden state of residues (R, D), contacts (R, R), the head's output (R, K)."""
+        seen = []
+
+        def hook(module, inputs):
+            (joined,) = inputs
+            seen.append(joined[0, 1:-1, self.slice].clone())
+            if value is not None:
+                joined = joined.clone()
+                joined[..., self.slice] = value
+            return (joined,)
+
+        tokens = torch.from_numpy(encode(structure.sequence))[None]
+        handle = self.dense.register_forward_pre_hook(hook)
+        output = self.network(
+            tokens, attention_mask=torch.ones_like(tokens), output_attentions=True
+        )
+        handle.remove()
+        regression = self.network.contact_head.regression
+        kept = regression.weight.clone()
+        if value is not None and remove_map:
+            regression.weight[0, self.place] = 0
+        maps = torch.stack(output.attentions, dim=1)
+        contacts = self.network.contact_head(tokens, maps)[0].numpy()
+        regression.weight.copy_(kept)
+        return output.last_hidden_state[0, 1:-1].double().numpy(), contacts, seen[0]
+
+
+def expected(folder, chains: Chains, layer: int, head: int, mode: str, remove_map: bool) -> dict:
+    """The row of one ablation, by the plainest way."""
+    eager = Eager(folder, layer, head)
+    intact = [eager.run(chain, None, remove_map) for chain in chains]
+    outputs = torch.cat([output for *_, output in intact])
+    value = outputs.mean(0) if mode == "mean" else torch.zeros(outputs.shape[1])
+    rows = []
+    for chain, (states, contacts, _) in zip(chains, intact, strict=True):
+        new_states, new_contacts, _ = eager.run(chain, value, remove_map)
+        a, b = states.mean(0), new_states.mean(0)
+        row = {"drift_cosine": 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))}
+        moved = [
+            np.linalg.norm(y - x) / np.linalg.norm(x)
+            for x, y in zip(states, new_states, strict=True)
+        ]
+        row["drift_relative"] = np.mean(moved)
+        for name, divisor in (("precision", 1), ("precision_half", 2)):
+            row[name] = plain_precision(new_contacts, chain, divisor)
+            row[f"{name}_change"] = row[name] - plain_precision(contacts, chain, divisor)
+        rows.append(row)
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+@pytest.mark.parametrize("remove_map", [True, False])
+def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains, remove_map):
+    model = load(any_tiny_folder, "cpu")
+    names = ["L0H1", f"L{model.layers - 1}H0"]
+    table: Any = ablate(model, chains, heads=names, remove_map=remove_map)
+    assert list(table["name"]) == [names[0], names[0], names[1], names[1]]
+    for row in table.to_dict("records"):
+        theirs = expected(
+            any_tiny_folder, chains, row["layer"], row["head"], row["mode"], remove_map
+        )
+        for key, value in theirs.items():
+            # Drifts are sums of float32 rounding, 1e-6; precisions count pairs and are equal
+            tolerance = 1e-5 if key.startswith("drift") else 1e-9
+            np.testing.assert_allclose(row[key], value, rtol=0, atol=tolerance, err_msg=key)
+    assert table["drift_relative"].min() > 1e-3  # so that there was something to compare
+    assert table["precision_change"].abs().max() > 0
+
+
+def test_an_edit_that_changes_nothing_changes_no_bit(tiny: Esm2, chains):
+    pack = packing.pack([encode(chain.sequence) for chain in chains])
+    plain = tiny.forward(pack, [tiny.layers])[0]
+    seen = []
+
+    def look(mixed):
+        seen.append(mixed.shape)
+        return mixed
+
+    with torch.inference_mode():
+        edited = tiny.network(
+            inputs_embeds=tiny.embed_tokens(pack),
+            position_ids=pack.positions,
+            groups=pack.groups,
+            edit=look,
+        ).last_hidden_state[0]
+    assert seen == [(1, pack.ids.shape[1], 4, 8)] * 2
+    assert torch.equal(plain, edited)
+
+
+@pytest.mark.parametrize("layer", range(5))
+def test_the_encoder_from_a_layer_on_is_the_model_to_the_last_bit(tmp_path, chains, layer):
+    model = load(make_checkpoint(tmp_path / "m", (4, 5, 40)), "cpu")
+    pack = packing.pack([encode(chain.sequence) for chain in chains])
+    states = model.forward(pack, list(range(5)))  # the last after the final norm
+    with torch.inference_mode():
+        entering = states[layer][None]
+        if layer == 4:  # hidden state 4 is normed already: make the one before the norm
+            entering = _leaving_the_last_layer(model, pack)
+        rotary = model.network.rotary_embeddings(entering, pack.positions)  # type: ignore[operator]
+        rest = encoder_from(model, layer)
+        final = rest(entering, position_embeddings=rotary, groups=pack.groups).last_hidden_state
+    assert len(rest.layer) == 4 - layer  # type: ignore[arg-type]
+    assert torch.equal(final[0], states[4])
+    assert len(model.network.encoder.layer) == 4
+    assert torch.equal(model.forward(pack, [4])[0], states[4])
+
+
+def _leaving_the_last_layer(model: Esm2, pack: packing.Pack) -> torch.Tensor:
+    kept = []
+    handle = model.network.encoder.layer[-1].register_forward_hook(lambda m, i, o: kept.append(o))
+    model.forward(pack, [4])
+    handle.remove()
+    return kept[0][:, : pack.ids.shape[1]]  # without rows that only fill up a block
+
+
+def test_maps_of_a_pass_that_begins_later_have_the_numbers_of_their_layers(tiny: Esm2):
+    pack = packing.pack([encode("MKTVRQ")])
+    seen = []
+    stream = packing.MapStream(pack, lambda layer, *_: seen.append(layer), {1: [0]}, first=1)
+    query = torch.zeros(1, 4, 8, 8)
+    stream.observe(query, query, 1.0)
+    stream.observe(query, query, 1.0)
+    assert seen == [1]
+
+
+def test_neither_order_nor_rows_nor_neighbours_matter(tiny: Esm2, chains, monkeypatch):
+    # Twins of equal length, so that rows do not sort them by it, and enough of them that the order
+    # of the chains would show in the intervals
+    chains = chains + [
+        dataclasses.replace(chain, id=f"{chain.id}{shift}", sequence=_turned(chain.sequence, shift))
+        for chain in chains
+        for shift in (10, 30)
+    ]
+    one: Any = ablate(tiny, chains, heads=["L0H0"])
+    other = ablate(tiny, chains[::-1], heads=["L0H0"])
+    monkeypatch.setattr(ablation, "BATCH_TOKENS", 1)
+    alone: Any = ablate(tiny, chains, heads=["L0H0"])
+    for table in (other, alone):
+        pandas.testing.assert_frame_equal(table, one, rtol=0, atol=1e-5)
+
+
+def _turned(sequence: str, shift: int) -> str:
+    return sequence[shift:] + sequence[:shift]
+
+
+def test_the_model_is_left_as_it_was(tiny: Esm2, chains):
+    before = {name: tensor.clone() for name, tensor in tiny.network.state_dict().items()}
+    state = tiny.hidden_states([encode("MKTVRQERLK")])[0]
+    ablate(tiny, chains[:1], heads=["L1H2"])
+    after = tiny.network.state_dict()
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    np.testing.assert_array_equal(tiny.hidden_states([encode("MKTVRQERLK")])[0], state)
+
+
+def edited_values(folder, tmp_path, bias: float) -> Esm2:
+    """The tiny checkpoint with a head, L0H1, that writes the same whatever it reads."""
+    new = make_checkpoint(tmp_path / "edited", (2, 4, 32))
+    tensors = load_file(new / "model.safetensors")
+    name = "esm.encoder.layer.0.attention.self.value."
+    tensors[name + "weight"][8:16] = 0
+    tensors[name + "bias"][8:16] = bias
+    save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
+    return load(new, "cpu")
+
+
+def test_a_head_that_writes_nothing_is_not_missed(tiny_folder, tmp_path, chains):
+    table: Any = ablate(
+        edited_values(tiny_folder, tmp_path, 0.0), chains, heads=["L0H1"], remove_map=False
+    )
+    assert list(table["drift_relative"]) == [0, 0]
+    assert list(table["precision_change"]) == [0, 0]
+
+
+def test_a_head_that_always_writes_the_same_is_missed_at_zero_alone(tiny_folder, tmp_path, chains):
+    table: Any = ablate(edited_values(tiny_folder, tmp_path, 1.0), chains, heads=["L0H1"])
+    zero, mean = table["drift_relative"]
+    assert zero > 0.01
+    assert mean < 1e-5  # attention weights sum to 1 up to rounding
+
+
+def test_the_output_of_the_last_layer_touches_no_map(tiny: Esm2, chains):
+    table: Any = ablate(tiny, chains, heads=["L1"], remove_map=False)
+    assert (table["precision_change"] == 0).all()
+    assert (table["drift_cosine"] > 0).all()
+    gone: Any = ablate(tiny, chains, heads=["L1"])
+    assert (gone["precision_change"] != 0).any()
+    # the two modes differ in the output alone
+    by_mode: Any = gone.set_index(["name", "mode"])["precision"].unstack()
+    assert (by_mode["zero"] == by_mode["mean"]).all()
+
+
+def test_the_intact_precision_is_that_of_evaluate(tiny: Esm2, chains):
+    row: Any = ablate(tiny, chains, heads=["L0H0"], modes="zero").iloc[0]
+    summary: Any = evaluate(tiny, chains).summary
+    for name, cut in (("precision", "P@L"), ("precision_half", "P@L/2")):
+        intact = row[name] - row[f"{name}_change"]
+        np.testing.assert_allclose(intact, summary.loc[("long", cut), "mean"], atol=1e-12)
+
+
+def test_another_contact_head(tiny: Esm2, chains):
+    """The mean of two maps: without one of them the other is left, in the same order of pairs."""
+    two = ContactHead.mean_of(tiny, ["L1H0", "L1H1"])
+    table: Any = ablate(tiny, chains, heads=["L1H0"], modes="zero", contact_head=two)
+    alone: Any = evaluate(tiny, chains, ContactHead.mean_of(tiny, ["L1H1"])).summary
+    np.testing.assert_allclose(
+        table["precision"][0], alone.loc[("long", "P@L"), "mean"], atol=1e-12
+    )
+
+
+def test_without_contact_head_there_is_drift_alone(tmp_path, chains):
+    folder = make_checkpoint(tmp_path / "m", (2, 4, 32))
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if "contact_head" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    table: Any = ablate(load(folder, "cpu"), chains, heads=["L0H0"])
+    assert table.filter(like="precision").isna().all().all()
+    assert table[["low", "high"]].isna().all().all()
+    assert (table["drift_cosine_low"] > 0).all()
+    assert list(table["chains"]) == [3, 3]
+    assert list(table["scored"]) == [0, 0]
+
+
+def test_intervals_hold_the_mean_and_need_two_chains(tiny: Esm2, chains):
+    table: Any = ablate(tiny, chains, heads=["L0"])
+    for name, prefix in ablation.INTERVALS.items():
+        assert (table[f"{prefix}low"] <= table[name] + 1e-12).all()
+        assert (table[f"{prefix}high"] >= table[name] - 1e-12).all()
+    assert (table["drift_cosine_low"] < table["drift_cosine_high"]).all()
+    one: Any = ablate(tiny, chains[:1], heads=["L0H0"], modes=["mean"])
+    assert np.isnan(one["drift_cosine_low"][0])
+    assert one["drift_cosine"][0] > 0
+
+
+def test_heads_are_told_in_order_once(tiny: Esm2, chains):
+    told: list[str] = []
+    table: Any = ablate(tiny, chains[:1], heads=["L1H3", "L0H2"], progress=told.append)
+    assert told == ["L0H2", "L1H3"]
+    assert list(table["mode"]) == ["zero", "mean"] * 2
+
+
+def test_errors_say_what_to_do(tiny: Esm2, chains):
+    with pytest.raises(InputError, match="there is no structure to ablate heads on; give at least"):
+        ablate(tiny, [])
+    with pytest.raises(InputError, match="structure '1ubi_A' comes twice; give each chain once"):
+        ablate(tiny, [chains[0], chains[0]])
+    long = dataclasses.replace(chains[0], id="long", sequence="A" * 1_023)
+    with pytest.raises(InputError, match="'long' has 1,023 residues and the model was trained on"):
+        ablate(tiny, [long])
+    for modes in ("half", [], ["zero", "zero"]):
+        with pytest.raises(OptionError, match="modes are 'zero', 'mean' or both, each once, not"):
+            ablate(tiny, chains, modes=modes)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="there is no L7H0: the model has layers 0 to 1"):
+        ablate(tiny, chains, heads=["L7H0"])
+
+
+def test_a_result_that_is_no_number_is_an_error(tiny_folder, chains, monkeypatch):
+    model = load(tiny_folder, "cpu")
+    monkeypatch.setattr(ablation._Batch, "_rest", lambda *_: torch.full((1, 2, 3), torch.nan))
+    with pytest.raises(
+        NonFiniteError, match="without L0H0 the model returns NaN or infinity; load"
+    ):
+        ablate(model, chains, heads=["L0H0"])
+
+
+@pytest.mark.weights
+def test_the_contact_head_of_esm2_needs_l5h4(real: Esm2):
+    """The best contact head by itself (science.md) is the one whose loss costs most here, too."""
+    table: Any = ablate(real, ts50()[:20], heads=["L5H4", "L5H7"], modes="zero").set_index("name")
+    assert table.loc["L5H4", "high"] < 0
+    assert table.loc["L5H7", "low"] <= 0 <= table.loc["L5H7", "high"]

@@ -1,0 +1,379 @@
+"""The report of a profile: its words and numbers are those of the tables, whatever they are."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from esmkit.attention.extract import attention
+from esmkit.embeddings import writers as exports
+from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.esm2 import Esm2
+from esmkit.heads import card
+from esmkit.heads.report import page as pages
+from esmkit.heads.report import summary as report
+from esmkit.heads.report.answers import answer
+from esmkit.heads.report.summary import summary, write_report
+from esmkit.heads.statistics import Accumulator
+from esmkit.sequences.proteins import Protein
+from oracles.head_profiles import PAIRS, made_ablation, made_profile
+
+HOSTILE = '<script>alert(1)</script>|**x** [a](http://b) ![c](d) `e`\n# f "&amp;"'
+
+
+class Reader(HTMLParser):
+    """Tags and text of a page; its figures, and whatever it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.said: list[str] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("img", "meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def change(profile: Any, name: str, property_name: str, **values: Any) -> None:
+    chosen = (profile.effects["name"] == name) & (profile.effects["property"] == property_name)
+    assert chosen.sum() == 1
+    for column, value in values.items():
+        if column not in profile.effects:
+            profile.effects[column] = np.nan
+        profile.effects.loc[chosen, column] = value
+
+
+# Files
+
+
+def test_report_writes_tables_figures_and_summary(tmp_path: Path):
+    profile = made_profile()
+    written = write_report(profile, tmp_path / "heads", ablation=made_ablation())
+    names = {str(path.relative_to(tmp_path / "heads")) for path in written}
+    assert {"effects.csv", "heads.csv", "ablation.csv", "summary.md", "summary.html"} <= names
+    assert {"provenance.json", "figures/offsets.png", "figures/properties.png"} <= names
+    assert {"figures/ablation.png", "figures/disulfide.png"} <= names
+    there = {str(p.relative_to(tmp_path / "heads")) for p in tmp_path.rglob("*") if p.is_file()}
+    assert there == names  # nothing unfinished is left
+    assert len([name for name in names if name.startswith("figures/")]) == 7 + 3
+    for name, table in (("effects", profile.effects), ("heads", profile.heads)):
+        back = pandas.read_csv(tmp_path / "heads" / f"{name}.csv")
+        pandas.testing.assert_frame_equal(back, table)
+    facts = json.loads((tmp_path / "heads/provenance.json").read_text())
+    assert facts["checkpoint"] == profile.provenance["checkpoint"]
+    assert facts["left_out"] == []
+
+
+def test_parquet_holds_the_effects(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is optional")
+    profile = made_profile()
+    write_report(profile, tmp_path)
+    back = parquet.read_table(tmp_path / "effects.parquet")
+    pandas.testing.assert_frame_equal(back.to_pandas(), profile.effects)
+
+
+def test_without_pyarrow_the_summary_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def missing() -> Any:
+        raise MissingDependencyError("no pyarrow")
+
+    monkeypatch.setattr("esmkit.files.tables.import_pyarrow", missing)
+    assert exports.import_pyarrow is not missing
+    (tmp_path / "effects.parquet").write_bytes(b"of an earlier run")
+    written = write_report(made_profile(), tmp_path, force=True)
+    assert "effects.parquet" not in {path.name for path in written}
+    assert not (tmp_path / "effects.parquet").exists()
+    assert "effects.parquet was not written" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_folder_with_something_in_it_needs_force(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty; --force writes into it all the same"):
+        write_report(made_profile(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    write_report(made_profile(), tmp_path, force=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        write_report(made_profile(), tmp_path / "mine.txt", force=True)
+    with pytest.raises(OptionError, match="figures are png, svg, pdf, not 'gif'"):
+        write_report(made_profile(), tmp_path / "new", kind="gif")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_report_that_fails_leaves_no_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "to_html", fails)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_report(made_profile(properties=PAIRS[:2]), tmp_path)
+    assert not list(tmp_path.glob("summary*"))
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".part", ".tmp"))]
+
+
+# What it says
+
+
+def test_a_planted_head_is_the_answer_with_its_numbers():
+    found = answer(made_profile(), "long-range contact")
+    assert (found.verdict, found.head) == ("Yes", "L1H2")
+    # planted: share 5 %, background 2 %; half B is 0.9 of that with interval 0.5 to 1.3
+    assert found.numbers["confirmed in half B: difference [95% interval]"] == (
+        "+2.7 points [+1.5, +3.9]"
+    )
+    assert found.numbers["share of its weight"] == "5.0%"
+    assert found.numbers["background, from its offsets and queries in each chain"] == "2.0%"
+    assert found.numbers["position only, from its mean offsets"] == "1.8%"
+    assert found.numbers["share / background"] == "2.50"
+    assert found.numbers["support"] == "50 chains, 18,000 ordered pairs"
+    assert found.numbers["strong links (weight ≥ 0.3) on such pairs"] == "fewer than 100"
+    assert "5.0% of its weight is on these pairs against 2.0% expected" in found.sentences[0]
+
+
+def test_arcs_count_where_there_are_enough():
+    profile = made_profile()
+    change(profile, "L1H2", "strand partner", arc_share=0.3, arc_background=0.02, arcs=250)
+    found = answer(profile, "strand partner")
+    assert found.verdict == "Yes"
+    assert "Of its 250 strong links" in found.sentences[-1]
+    assert "30% are such pairs, against 2.0% expected." in found.sentences[-1]
+
+
+def test_a_small_effect_is_weak_and_one_that_offsets_explain_is_positional():
+    profile = made_profile()
+    assert answer(profile, "strand partner").verdict == "Weakly"
+    assert "99.2% of its weight between residues is elsewhere" in " ".join(
+        answer(profile, "strand partner").sentences
+    )
+    helix = answer(profile, "helix partner")
+    assert helix.verdict == "Mostly positional"
+    assert "positional, with a small preference for helices" in helix.sentences[-1]
+    change(profile, "L1H2", "helix partner", ratio=2.0)
+    assert answer(profile, "helix partner").verdict == "Yes"
+    profile = made_profile(labels={"L1H2": "offset -3"})
+    change(profile, "L1H2", "helix partner", ratio=2.0)
+    assert answer(profile, "helix partner").verdict == "Mostly positional"
+
+
+@pytest.mark.parametrize(
+    "values", [{"q": 0.06}, {"half_b_low": -0.001}, {"half_b_low": np.nan}, {"q": np.nan}]
+)
+def test_what_the_other_half_does_not_confirm_is_no(values: dict[str, float]):
+    profile = made_profile()
+    change(profile, "L1H2", "long-range contact", **values)
+    found = answer(profile, "long-range contact")
+    assert found.verdict == "No"
+    assert "that is not confirmed" in found.sentences[0]
+    assert "nan" not in " ".join([*found.sentences, *found.numbers.values()])
+
+
+def test_too_little_data_is_insufficient_and_what_is_missing_not_measured():
+    rare = answer(made_profile(), "rare")
+    assert (rare.verdict, rare.numbers) == ("Insufficient", {})
+    assert rare.sentences == ["3 of the chains have one; fewer than 10 allow no answer."]
+    assert answer(made_profile(), "nothing").verdict == "Not measured"
+
+
+def test_a_head_for_cysteines_is_not_sold_as_one_for_disulfides():
+    profile = made_profile()  # planted: 6 times for bonded, 5 times for any two
+    found = answer(profile, "disulfide")
+    assert found.verdict == "Not beyond cysteines"
+    text = " ".join(found.sentences)
+    assert "on any two cysteines, bonded or not, L1H2 has 5.0 times" in text
+    assert "on bonded ones 6.0 times" in text
+    assert "of its weight on cysteine pairs" not in text  # other chains, weights not given
+    change(profile, "L1H2", "cysteine pair", ratio=2.0)
+    found = answer(profile, "disulfide")
+    assert found.verdict == "Weakly"
+    assert "It prefers bonded cysteines to cysteines as such." in found.sentences
+
+
+def test_other_heads_that_favour_bonded_pairs_are_named():
+    profile = made_profile()
+    change(profile, "L0H1", "disulfide", ratio=4.0, q=0.001, half_a=0.001, half_b_low=0.0005)
+    found = answer(profile, "disulfide")
+    assert found.verdict == "Mostly cysteines"
+    assert "1 other head with a confirmed effect" in " ".join(found.sentences)
+    assert "L0H1 (4.0 against 1.0)" in " ".join(found.sentences)
+
+
+def test_the_weight_on_bonded_cysteines_is_compared_with_their_number():
+    profile = made_profile()
+    change(profile, "L1H2", "disulfide", weight=1000.0)
+    change(profile, "L1H2", "cysteine pair", weight=2000.0)
+    # 0.006 x 1000 of 0.02 x 2000; 80 of 800 pairs
+    text = " ".join(answer(profile, "disulfide").sentences)
+    assert "15% of its weight on cysteine pairs is on bonded ones, which are 10% of these" in text
+
+
+def test_without_the_control_of_cysteines_that_is_said():
+    profile = made_profile(properties=PAIRS[:4])
+    assert (
+        "may be no more than a liking for cysteines" in answer(profile, "disulfide").sentences[-1]
+    )
+
+
+def test_best_in_is_told_if_it_was_counted():
+    profile = made_profile()
+    assert "Chain by chain" not in " ".join(answer(profile, "long-range contact").sentences)
+    change(profile, "L1H2", "long-range contact", best_in=31)
+    text = " ".join(answer(profile, "long-range contact").sentences)
+    assert "L1H2 is the best of all heads in 31 of 50 chains; no head is in more." in text
+    change(profile, "L0H0", "long-range contact", best_in=32)
+    text = " ".join(answer(profile, "long-range contact").sentences)
+    assert "L0H0 is the best of all heads most often: in 32 of 50 chains (L1H2: 31)." in text
+
+
+def test_best_in_and_weight_are_counted():
+    counted = Accumulator(2, 1)
+    for hits in ([0.9, 0.1], [0.8, 0.2], [0.1, 0.3]):
+        counted.add(_scores(np.array(hits)), np.array([4]))
+    for _ in range(9):
+        counted.add(_scores(np.array([0.0, 0.5])), np.array([0]))  # without the property
+    for _ in range(7):
+        counted.add(_scores(np.array([0.9, 0.1])), np.array([4]))
+    effects = counted.effects(resamples=100, seed=0)
+    np.testing.assert_array_equal(effects.best_in[:, 0], [9, 1])
+    np.testing.assert_allclose(effects.weight[:, 0], [20.0, 20.0])
+
+
+def _scores(hits: Any) -> Any:
+    from esmkit.heads.scores import BlockScores
+
+    one = np.ones((2, 1))
+    fields: dict[str, Any] = dict.fromkeys(BlockScores.__dataclass_fields__, one)
+    fields |= {"mass": np.array([2.0, 2.0]), "hits": hits[:, None], "expected": 0.1 * one}
+    return BlockScores(**{**fields, "arcs": np.array([0, 0])})
+
+
+def test_summary_warns_of_other_weights_and_counts_labels():
+    note = "tiny is not the original ESM-2"
+    facts = {"name": "tiny", "official": False, "note": note, "sha256": None}
+    profile = made_profile(checkpoint=facts)
+    profile.left_out.append(("1ABC", "it has too many residues"))
+    text = pages.to_markdown(summary(profile))
+    assert f"> **Not the original weights:** {note}." in text
+    assert "8 heads in 2 layers, 8 properties, 50 protein chains" in text
+    assert "Left out: 1ABC (it has too many residues)." in text
+    assert "| a kind of pair | 1 | long-range contact (L1H2) |" in text
+    assert "| mixed or insufficient | 7 | mixed (7) |" in text
+    assert "nan" not in text.lower().replace("explanation", "")
+    assert "Not the original" not in pages.to_markdown(summary(made_profile()))
+
+
+def test_summary_tells_of_ablations():
+    text = pages.to_markdown(summary(made_profile(), ablation=made_ablation()))
+    assert "**Head set to zero:** long-range P@L changes most for L1H2 -2.0 [-2.5, -1.5];" in text
+    assert "moves most without L1H2 0.01;" in text
+    no_precision = made_ablation().assign(precision_change=np.nan)
+    assert "P@L changes" not in pages.to_markdown(summary(made_profile(), ablation=no_precision))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2)])
+def test_profiles_of_other_shapes_and_few_properties(tmp_path: Path, shape: tuple[int, int]):
+    profile = made_profile(*shape, properties=PAIRS[:2])
+    write_report(profile, tmp_path / "heads", kind="svg")
+    text = (tmp_path / "heads/summary.md").read_text()
+    assert "Does a head see disulfides? Not measured." in text
+    assert "figures/offsets.svg" in text
+
+
+def test_offsets_alone_make_a_report(tmp_path: Path):
+    write_report(made_profile(properties=PAIRS[-1:]), tmp_path)
+    assert (tmp_path / "summary.html").exists()
+
+
+def test_hostile_names_are_text(tmp_path: Path):
+    facts = {"name": HOSTILE, "official": False, "note": HOSTILE, "sha256": None}
+    profile = made_profile(checkpoint=facts, rename={"long-range contact": HOSTILE})
+    profile.left_out.append((HOSTILE, HOSTILE))
+    write_report(profile, tmp_path)
+    page = Reader((tmp_path / "summary.html").read_text())
+    assert not page.open
+    assert "script" not in page.tags
+    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+    assert "<script>alert(1)</script>" in "".join(page.said)
+    text = (tmp_path / "summary.md").read_text()
+    assert "<script" not in text.replace("\\<script", "")
+    assert not re.search(r"(?<!\\)\]\((?!<figures/)", text)
+    assert "\n# f" not in text
+    assert "\\|\\*\\*x\\*\\*" in text
+    assert all(path.parent == tmp_path / "figures" for path in tmp_path.rglob("*.png"))
+
+
+def test_the_page_is_whole_in_one_file(tmp_path: Path):
+    write_report(made_profile(), tmp_path, ablation=made_ablation())
+    text = (tmp_path / "summary.html").read_text()
+    page = Reader(text)
+    assert page.tags.count("img") == 4 + 3
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    for path in re.findall(r"\]\(<([^>]+)>\)", (tmp_path / "summary.md").read_text()):
+        assert (tmp_path / path).is_file()
+
+
+# One head
+
+
+def test_card_shows_its_head(tiny: Esm2):
+    profile = made_profile()
+    shown = profile.head("L1H2")
+    assert (shown.label, shown.evidence) == ("long-range contact", "as planted")
+    assert list(shown.top["property"])[:2] == ["to strand", "long-range contact"]
+    assert len(shown.top) == 6
+    row = profile.heads.set_index("name").loc["L1H2"]
+    np.testing.assert_array_equal(shown.offset_shares, [row[f"offset_{n}"] for n in shown.offsets])
+    text = repr(shown)
+    assert text.startswith("L1H2: long-range contact (tiny · 50 chains)")
+    assert "5.0%  expected 2.0%  +3.00 points [+2.40, +3.60]  q = 1e-08" in text
+    assert Reader(shown._repr_html_()).tags.count("img") == 1
+    with_map = profile.head("L1H2", model=tiny, protein="MKTVRQERLKSIV")
+    assert with_map.maps is not None
+    assert with_map.maps.heads == ("L1H2",)
+    assert Reader(with_map._repr_html_()).tags.count("img") == 2
+
+
+def test_card_refuses_what_does_not_fit(tiny: Esm2):
+    profile = made_profile()
+    maps = attention(tiny, Protein("P", "MKTVRQERL", "P"), heads=["L0H0"])
+    with pytest.raises(OptionError, match="no head 'L7H0' in this profile"):
+        profile.head("L7H0")
+    with pytest.raises(OptionError, match="do not have head L1H2"):
+        profile.head("L1H2", maps=maps)
+    with pytest.raises(OptionError, match="maps or a model that computes them, not both"):
+        profile.head("L1H2", maps=maps, model=tiny)
+    with pytest.raises(OptionError, match="a protein needs the model too"):
+        profile.head("L1H2", protein="MKT")
+
+
+def test_card_without_any_known_effect():
+    profile = made_profile(properties=PAIRS[5:6])
+    shown = profile.head("L1H2")
+    assert shown.top.empty
+    assert Reader(shown._repr_html_()).tags.count("img") == 1
+    assert card.SHOWN_EFFECTS == 6
+
+
+def test_profile_shows_itself_and_opens_doors(tmp_path: Path):
+    profile = made_profile(labels={"L0H0": "<i>x</i>"})
+    text = profile._repr_html_()
+    assert "<i>" not in text
+    assert text.count("<tr") == 1 + 8
+    assert profile.plot("disulfide").get_suptitle().startswith("disulfide")
+    assert profile.plot().get_suptitle().startswith("Heads and the properties")
+    assert tmp_path / "r/summary.md" in profile.save(tmp_path / "r")

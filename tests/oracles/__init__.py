@@ -1,0 +1,1 @@
+"""What tests compare with and share: independent implementations, made data, helpers."""

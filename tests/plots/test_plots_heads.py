@@ -1,0 +1,236 @@
+"""Figures of heads: what they show is what the tables hold."""
+
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from PIL import Image
+
+from esmkit import plots
+from esmkit.errors import OptionError
+from esmkit.heads.statistics import benjamini_hochberg
+from esmkit.plots.profiles import family, specialisation, visible_effects
+from esmkit.text import percent, signed
+from oracles.head_profiles import PAIRS, made_ablation, made_profile
+
+NAME = "long-range contact"
+HOSTILE = "<b>$x_1$|[a](b)\n</b>"
+
+
+def texts(figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    found: list[Any] = figure.findobj(Text)
+    return [text.get_text() for text in found if text.get_text()]
+
+
+def shown(image: Any) -> np.ndarray:
+    return np.ma.filled(image.get_array().astype(float), np.nan)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 1), (1, 9), (6, 20)])
+def test_grid_shows_differences_where_heads_are(shape: tuple[int, int]):
+    profile = made_profile(*shape)
+    figure = plots.property_grid(profile, NAME)
+    rows: Any = profile.effects[profile.effects["property"] == NAME]
+    image: Any = figure.axes[0].get_images()[0]
+    expected = 100 * rows["difference"].to_numpy().reshape(shape)
+    np.testing.assert_array_equal(shown(image), expected)
+    assert image.norm.vmax == -image.norm.vmin == np.abs(expected).max()
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert numbers == [signed(value, 1) for value in expected.ravel()]
+
+
+def test_grid_marks_chance_and_frames_the_best_significant_head():
+    profile = made_profile()
+    # the largest difference is chance: the frame goes to the next
+    chosen = (profile.effects["name"] == "L0H0") & (profile.effects["property"] == NAME)
+    profile.effects.loc[chosen, ["difference", "q"]] = [0.9, 0.06]
+    figure = plots.property_grid(profile, NAME)
+    boxes = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    rows: Any = profile.effects[profile.effects["property"] == NAME]
+    hatched = {box.get_label() for box in boxes if box.get_hatch()}
+    assert hatched == set(rows.loc[rows["q"] > 0.05, "name"])
+    assert "L0H0" in hatched
+    (frame,) = [box for box in boxes if not box.get_hatch()]
+    assert frame.get_xy() == (1.5, 0.5)  # L1H2, planted
+    assert any("best head L1H2: 5.0% against 2.0%" in text for text in texts(figure))
+
+
+def test_grid_without_support_is_grey_and_says_so():
+    figure = plots.property_grid(made_profile(), "rare")
+    assert np.isnan(shown(figure.axes[0].get_images()[0])).all()
+    assert not figure.axes[0].texts
+    found = texts(figure)
+    assert "insufficient support" in found
+    assert any(text.startswith("insufficient: ") for text in found)
+
+
+def test_grid_of_a_property_that_is_not_there_lists_those_that_are():
+    with pytest.raises(OptionError, match="no property 'x' in this profile; there are long-range"):
+        plots.property_grid(made_profile(), "x")
+
+
+def test_small_effects_have_two_digits():
+    profile = made_profile()
+    profile.effects["difference"] *= 0.05
+    numbers = [text.get_text() for text in plots.property_grid(profile, NAME).axes[0].texts]
+    assert "+0.15" in numbers
+
+
+def test_offset_profiles_show_every_head_once_by_layer():
+    profile = made_profile(4, 3)
+    figure = plots.offset_profiles(profile)
+    columns = [f"offset_{offset}" for offset in range(-32, 33)]
+    panels = [axes for axes in figure.axes if axes.get_images()]
+    assert [axes.get_title(loc="left") for axes in panels] == [f"layer {n}" for n in range(4)]
+    for layer, axes in enumerate(panels):
+        (image,) = axes.get_images()
+        rows: Any = profile.heads[profile.heads["layer"] == layer][columns]
+        np.testing.assert_array_equal(shown(image), rows.to_numpy())
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["H0", "H1", "H2"]
+        assert image.get_extent()[:2] == [-32.5, 32.5]
+        assert image.norm is panels[0].get_images()[0].norm
+
+
+def test_offset_profiles_of_some_heads():
+    figure = plots.offset_profiles(made_profile(), ["L1H2"])
+    (axes,) = [axes for axes in figure.axes if axes.get_images()]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["H2"]
+    with pytest.raises(OptionError, match="no head 'L9H9' in this profile; there are L0H0 to L1H3"):
+        plots.offset_profiles(made_profile(), ["L9H9"])
+
+
+def test_map_shows_log_odds_beside_the_names_of_its_rows():
+    profile = made_profile(6, 5)
+    effects: Any = profile.effects
+    effects.loc[effects["difference"] > 0, "q"] = 0.01
+    below = effects["difference"] < 0
+    effects.loc[below, "p"] = np.resize([0.999999, 0.6], below.sum())  # every second one is less
+    known = effects["p"].notna()
+    less = pandas.Series(np.nan, effects.index)
+    less[known] = benjamini_hochberg(1 - effects.loc[known, "p"].to_numpy())
+    effects["q_less"] = less
+    assert 10 < (less <= 0.05).sum() < below.sum()
+    axes = plots.property_map(profile).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    properties = [label.get_text() for label in axes.get_xticklabels()]
+    assert sorted(properties) == sorted(name for name, kind, *_ in PAIRS if kind != "offset")
+    values = shown(axes.get_images()[0])
+    table: Any = profile.effects.set_index(["name", "property"])
+    for i, name in enumerate(names):
+        for j, what in enumerate(properties):
+            row = table.loc[(name, what)]
+            if np.isnan(row["difference"]):
+                assert np.isnan(values[i, j])
+            elif row["q"] > 0.05 and not (row["high"] < 0 and row["q_less"] <= 0.05):
+                assert values[i, j] == 0
+            else:
+                assert values[i, j] == row["log_odds"] / np.log(2)
+    labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
+    assert [text.get_text() for text in axes.texts] == [labels[name] for name in names]
+    assert len(names) == specialisation(profile.effects).notna().sum() > 20
+
+
+def test_map_takes_the_heads_with_the_largest_effects_and_says_so():
+    figure = plots.property_map(made_profile(), most=1)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["L1H2"]
+    assert any(text.startswith("1 of 8 heads") for text in texts(figure))
+    with pytest.raises(OptionError, match="most is at least 1, not 0"):
+        plots.property_map(made_profile(), most=0)
+
+
+def test_map_of_two_properties_and_of_no_effect():
+    profile = made_profile(properties=PAIRS[:2])
+    plots.property_map(profile)
+    profile.effects["q"] = 1.0
+    found = texts(plots.property_map(profile))
+    assert any(text.startswith("none of 8 heads has a significant effect") for text in found)
+
+
+def test_a_share_of_nothing_is_shown_as_far_less():
+    profile = made_profile()
+    first = profile.effects.index[0]
+    profile.effects.loc[first, ["log_odds", "high", "p"]] = [np.nan, -0.001, 1.0]
+    assert visible_effects(profile.effects).iloc[0, 0] == -2
+
+
+def test_ablation_puts_points_where_the_tables_say():
+    profile, ablation = made_profile(), made_ablation()
+    figure = plots.ablation_scatter(profile, ablation)
+    panels = figure.axes
+    assert len(panels) == 4  # two modes, two measures
+    wanted = specialisation(profile.effects).fillna(0)
+    zero: Any = ablation[ablation["mode"] == "zero"]
+    expected = {(100 * wanted[r["name"]], 100 * r["precision_change"]) for _, r in zero.iterrows()}
+    drawn = set()
+    for points in panels[0].collections:
+        if isinstance(points, PathCollection):
+            drawn |= {(float(x), float(y)) for x, y in np.asarray(points.get_offsets())}
+    assert drawn == expected
+    assert "L1H2" in [text.get_text() for text in panels[0].texts]
+
+
+def test_ablation_without_precision_draws_the_drift_alone():
+    ablation = made_ablation().assign(precision_change=np.nan)
+    assert len(plots.ablation_scatter(made_profile(), ablation).axes) == 2
+    with pytest.raises(OptionError, match="no number for any head"):
+        plots.ablation_scatter(made_profile(), ablation.assign(drift_cosine=np.nan))
+    with pytest.raises(OptionError, match="lacks the column 'mode'"):
+        plots.ablation_scatter(made_profile(), pandas.DataFrame({"name": ["L0H0"]}))
+
+
+def test_names_are_never_formulas(tmp_path: Any):
+    profile = made_profile(rename={NAME: HOSTILE})
+    for figure in (
+        plots.property_grid(profile, HOSTILE),
+        plots.property_map(profile),
+        profile.head("L1H2").plot(),
+    ):
+        assert any("<b>$x_1$|[a](b) </b>" in text for text in texts(figure))
+        plots.save(figure, tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_figures_are_saved(tmp_path: Any, kind: str):
+    profile = made_profile()
+    for number, figure in enumerate(
+        [
+            plots.property_grid(profile, NAME, path=tmp_path / f"0.{kind}"),
+            plots.offset_profiles(profile, path=tmp_path / f"1.{kind}"),
+            plots.property_map(profile, path=tmp_path / f"2.{kind}"),
+            plots.ablation_scatter(profile, made_ablation(), path=tmp_path / f"3.{kind}"),
+            plots.head_card(profile.head("L1H2"), path=tmp_path / f"4.{kind}"),
+        ]
+    ):
+        path = tmp_path / f"{number}.{kind}"
+        assert path.stat().st_size > 1000
+        if kind == "png":
+            with Image.open(path) as image:
+                assert image.width == round(300 * figure.get_size_inches()[0])
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [
+        ("BOS sink", "sink"),
+        ("offset -1", "position"),
+        ("positional", "position"),
+        ("strand", "residue"),
+        ("contact", "pair"),
+        ("mixed", "none"),
+    ],
+)
+def test_families_of_labels(label: str, wanted: str):
+    assert family(label, {"to strand": "residue", "contact": "pair"}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0378, "3.8%"), (0.00038, "0.038%"), (0.31, "31%"), (0.0, "0%")]
+)
+def test_small_shares_are_not_written_as_nothing(share: float, text: str):
+    assert percent(share) == text
