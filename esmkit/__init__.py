@@ -30,6 +30,7 @@ Files
     ``contacts_file``     the same for contact maps
     ``EmbedOptions``      what to embed, and how
     ``AttentionOptions``  which maps to extract, and how
+    ``Run``               overwrite or go on, progress, messages
 Further
     ``EsmEmbedder``       a scikit-learn transformer
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from esmkit.esm2 import Esm2, load
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
+    from esmkit.files.run import Run
     from esmkit.results import read
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure.read import read_structure, read_structures
@@ -99,6 +101,7 @@ __all__ = [
     "EsmkitError",
     "Explorer",
     "Protein",
+    "Run",
     "Structure",
     "__version__",
     "attention_file",
@@ -138,6 +141,7 @@ __getattr__, __dir__ = lazy_names(
         "EsmkitError": "errors",
         "Explorer": "explorer.page",
         "Protein": "sequences.proteins",
+        "Run": "files.run",
         "Structure": "structure.record",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",

@@ -7,13 +7,14 @@ import math
 import sys
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from esmkit.errors import InputError, OptionError
 
 __all__ = [
+    "Say",
     "open_text",
     "parse_bytes",
     "percent",
@@ -24,6 +25,9 @@ __all__ = [
     "visible_lines",
 ]
 
+
+Say = Callable[[str], None]
+"""Told what is found and done, a sentence at a time."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 

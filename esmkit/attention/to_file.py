@@ -12,13 +12,14 @@ from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
-from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
-from esmkit.text import readable_bytes
+from esmkit.text import Say, readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
@@ -40,12 +41,7 @@ def attention_file(
     options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
     *,
     max_bytes: int = MAX_BYTES,
-    force: bool = False,
-    restart: bool = False,
-    command: str = "",
-    progress: bool = False,
-    say: Say = lambda text: None,
-    then: Callable[[], None] = lambda: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the attention maps of the proteins of FASTA files, or numbers in their place.
 
@@ -64,9 +60,9 @@ def attention_file(
         Ends in .h5; with ``options.reduce`` in .csv or .parquet, or is ``-`` for CSV.
     options : AttentionOptions
     max_bytes : int
-        Refuse maps that would take more than this, before compression, unless ``force`` is set.
-    force, restart, command, progress, say, then
-        As in :func:`esmkit.files.task.run_to_file`.
+        Refuse maps that would take more than this, before compression, unless ``run.force`` is set.
+    run : Run
+        How to treat what is there already, and whom to tell.
 
     Raises
     ------
@@ -90,18 +86,13 @@ def attention_file(
                 f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for "
                 "a table with --reduce"
             )
-        task = MapsTask(model, options, max_bytes=None if force else max_bytes)
+        task = MapsTask(model, options, max_bytes=None if run.force else max_bytes)
     run_to_file(
         task,
         sources,
         output,
         with_sidecar=bool(options.reduce) and to_csv,
-        force=force,
-        restart=restart,
-        command=command,
-        progress=progress,
-        say=say,
-        then=then,
+        run=run,
     )
 
 

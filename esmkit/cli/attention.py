@@ -11,7 +11,6 @@ from esmkit.cli.options import (
     ModelChoice,
     attention_layers_option,
     batch_tokens_option,
-    command_line,
     default_output,
     heads_option,
     long_option,
@@ -19,6 +18,7 @@ from esmkit.cli.options import (
     model_options,
     names_list,
     on_invalid_option,
+    run_of,
 )
 from esmkit.cli.stopping import kept
 
@@ -181,12 +181,7 @@ def command(
                 target,
                 options,
                 max_bytes=parse_bytes(max_bytes),
-                force=force,
-                restart=restart,
-                command=command_line(),
-                progress=not quiet,
-                say=say,
-                then=finish,
+                run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
             )
 
 

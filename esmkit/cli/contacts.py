@@ -12,13 +12,13 @@ from esmkit.cli.options import (
     SEED,
     ModelChoice,
     batch_tokens_option,
-    command_line,
     default_output,
     long_option,
     make_say,
     model_options,
     names_list,
     on_invalid_option,
+    run_of,
     structures_of,
 )
 from esmkit.cli.stopping import kept
@@ -255,17 +255,13 @@ def predict(
             chains,
             folder=folder,
             kind=plot_format,
-            say=say,
             on_invalid=on_invalid,  # type: ignore[arg-type]
-            force=force,
             long=long,
             batch_tokens=batch_tokens,
             min_separation=min_separation,
             min_probability=min_probability,
             max_bytes=parse_bytes(max_bytes),
-            restart=restart,
-            command=command_line(),
-            progress=not quiet,
+            run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
         click.echo(visible_lines(text), err=output == "-")

@@ -9,13 +9,13 @@ from esmkit.cli.options import (
     PATH,
     ModelChoice,
     batch_tokens_option,
-    command_line,
     default_output,
     layer_list,
     long_option,
     make_say,
     model_options,
     on_invalid_option,
+    run_of,
 )
 from esmkit.cli.ray import embed_on_ray, ray_options, read_dataset, refuse_ray_options
 from esmkit.cli.stopping import kept
@@ -144,11 +144,7 @@ def command(
             target,
             given,
             file_format=file_format,
-            force=force,
-            restart=restart,
-            command=command_line(),
-            progress=not quiet,
-            say=say,
+            run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if output != "-":
         say(f"wrote {target}")

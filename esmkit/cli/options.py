@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from esmkit.files.run import Run
 from esmkit.text import visible
 
 if TYPE_CHECKING:
@@ -198,6 +199,15 @@ def default_output(sources: tuple[str, ...], suffix: str) -> Path:
     from esmkit.sequences.fasta import stem_of
 
     return Path(f"{stem_of(sources[0]) or 'output'}{suffix}")
+
+
+def run_of(
+    *, force: bool, quiet: bool, restart: bool = False, then: Callable[[], None] = lambda: None
+) -> "Run":
+    """Return what ``--force``, ``--restart`` and ``--quiet`` say about a run."""
+    from esmkit.files.run import Run
+
+    return Run(force, restart, command_line(), not quiet, make_say(quiet), then)
 
 
 def command_line() -> str:

@@ -12,13 +12,14 @@ from esmkit.attention.to_file import MAX_BYTES
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import spreadsheet_text
-from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long
-from esmkit.text import readable_bytes
+from esmkit.text import Say, readable_bytes
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
@@ -46,12 +47,7 @@ def contacts_file(
     min_separation: int = 6,
     min_probability: float | None = None,
     max_bytes: int = MAX_BYTES,
-    force: bool = False,
-    restart: bool = False,
-    command: str = "",
-    progress: bool = False,
-    say: Say = lambda text: None,
-    then: Callable[[], None] = lambda: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
 
@@ -74,9 +70,9 @@ def contacts_file(
     min_separation, min_probability
         Pairs closer, or less likely, are left out of tsv and rr.
     max_bytes : int
-        Refuse to write about more than this unless ``force`` is set.
-    force, restart, command, progress, say, then
-        As in :func:`esmkit.files.task.run_to_file`.
+        Refuse to write about more than this unless ``run.force`` is set.
+    run : Run
+        How to treat what is there already, and whom to tell.
 
     Raises
     ------
@@ -103,19 +99,14 @@ def contacts_file(
         on_invalid=on_invalid,
         batch_tokens=batch_tokens,
         pairs=(min_separation, min_probability),
-        max_bytes=None if force else max_bytes,
+        max_bytes=None if run.force else max_bytes,
     )
     run_to_file(
         task,
         sources,
         output,
         with_sidecar=suffix in ("tsv", "rr"),
-        force=force,
-        restart=restart,
-        command=command,
-        progress=progress,
-        say=say,
-        then=then,
+        run=run,
     )
 
 

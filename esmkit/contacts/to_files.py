@@ -1,6 +1,7 @@
 """What ``esmkit contacts`` does around a prediction: structures, scores, figures, files."""
 
 import contextlib
+import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +12,8 @@ from esmkit.contacts.prediction import contacts
 from esmkit.errors import InputError, OptionError
 from esmkit.files.disk import check_output, disk_errors, write_durably
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
+from esmkit.files.run import Run
 from esmkit.files.tables import without_formulas
-from esmkit.files.task import Say
 from esmkit.files.work import was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
@@ -305,10 +306,9 @@ def predict_to_files(
     *,
     folder: Path | None,
     kind: str,
-    say: Say,
     on_invalid: OnInvalid,
-    force: bool,
     long: Any,
+    run: Run,
     **options: Any,
 ) -> str:
     """Write contact maps, then score and draw them.
@@ -324,9 +324,9 @@ def predict_to_files(
     scores = target.with_suffix(".scores.tsv") if structures and str(target) != "-" else None
     going_on = was_finishing(target)  # a run was stopped while it scored or drew
     if scores is not None:
-        check_output(scores, force=force or going_on)
+        check_output(scores, force=run.force or going_on)
     if folder is not None:
-        check_folder(folder, force=force or going_on)
+        check_folder(folder, force=run.force or going_on)
     pairs = pair_up(structures, sources, on_invalid) if structures else []
     made: list[ContactHead] = []
 
@@ -340,19 +340,19 @@ def predict_to_files(
     def finish() -> None:
         nonlocal text
         if str(target) != "-":
-            say(f"wrote {target}")
+            run.say(f"wrote {target}")
         if pairs:
             table = score_maps(model(), pairs, head_once(model()), long=long)
             text = table.round(3).to_string()
             if scores is not None:
                 write_scores(table, scores)
-                say(f"wrote {scores}")
+                run.say(f"wrote {scores}")
         if folder is not None:
             proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
             drawn = draw_maps(
                 model(), proteins, pairs, head_once(model()), folder, kind=kind, long=long
             )
-            say(f"drew {len(drawn)} figure(s) in {folder}")
+            run.say(f"drew {len(drawn)} figure(s) in {folder}")
 
     contacts_file(
         model,
@@ -361,9 +361,7 @@ def predict_to_files(
         head_once,
         on_invalid=on_invalid,
         long=long,
-        force=force,
-        say=say,
-        then=finish,
+        run=dataclasses.replace(run, then=finish),
         **options,
     )
     return text

@@ -11,10 +11,12 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import FORMATS, open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
-from esmkit.files.task import STDOUT, Pending, Say, Task, run_to_file, writing
+from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
+from esmkit.text import Say
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
@@ -30,11 +32,7 @@ def embed_file(
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
     *,
     file_format: str | None = None,
-    force: bool = False,
-    restart: bool = False,
-    command: str = "",
-    progress: bool = False,
-    say: Say = lambda text: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Embed the proteins of FASTA files into one file.
 
@@ -55,16 +53,8 @@ def embed_file(
         By default what the name of the output ends in.
         One dataset or array per protein, or a table with one row per protein (or residue) and
         layer. Always float32.
-    force : bool
-        Overwrite an output that exists.
-    restart : bool
-        Throw unfinished work away instead of going on with it.
-    command : str
-        Recorded in the provenance.
-    progress : bool
-        Show a progress bar on standard error.
-    say : callable
-        Told what was found and done, a sentence at a time.
+    run : Run
+        How to treat what is there already, and whom to tell.
 
     Raises
     ------
@@ -81,11 +71,7 @@ def embed_file(
         sources,
         output,
         with_sidecar=file_format == "csv",
-        force=force,
-        restart=restart,
-        command=command,
-        progress=progress,
-        say=say,
+        run=run,
     )
 
 

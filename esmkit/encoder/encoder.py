@@ -1,6 +1,6 @@
 """The encoder: Hugging Face's ``EsmModel``, run over packed sequences, with honest errors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,10 +22,9 @@ from esmkit.encoder.stream import MapStream, Prepare, Sink
 from esmkit.encoder.trial import choose_operations
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import TOKENS
+from esmkit.text import Say
 
 __all__ = ["Encoder"]
-
-Say = Callable[[str], None]
 
 
 class Encoder:

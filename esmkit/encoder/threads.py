@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-class Run(Protocol):
+class SideBySide(Protocol):
     """Applies a function to items, and yields the results in order.
 
     Items that are large enough to be shared between threads are done one at a time, by all.
@@ -35,7 +35,7 @@ class Run(Protocol):
 
 
 @contextlib.contextmanager
-def side_by_side(device: torch.device | None) -> Iterator[Run]:
+def side_by_side(device: torch.device | None) -> Iterator[SideBySide]:
     """Give a ``map`` that keeps the order and works in as many threads as PyTorch has on a CPU.
 
     It runs ahead by as many items as there are threads, so that memory stays small. On another

@@ -19,6 +19,7 @@ from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
 from esmkit.errors import OptionError
+from esmkit.text import Say
 
 __all__ = ["choose_operations", "fault_of_attention", "fault_of_products"]
 
@@ -32,8 +33,6 @@ GROUPS = (Group(0, 1, 70), Group(70, 2, 21))
 """Three sequences of 112 tokens in all: not a multiple of any block."""
 
 TOKENS = 112
-
-Say = Callable[[str], None]
 
 Given = TypeVar("Given")
 

@@ -25,27 +25,29 @@ from esmkit._version import __version__
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
+from esmkit.text import Say
 
 # PyTorch is imported once the input has been found good: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["STDOUT", "Pending", "Say", "Task", "run_to_file", "writing"]
+__all__ = ["STDOUT", "Pending", "Task", "run_to_file", "writing"]
 
 STDOUT = Path("-")
-_COMPILED = "compiled"
 """As output: standard output."""
+
+_COMPILED = "compiled"
+"""The way in which attention was computed, as the work folder notes it."""
 
 SHARD_SECONDS = (2.0, 60.0)
 """A shard is written at the latest after 2 % of the time so far, within these bounds: what a kill
 can lose."""
-
-Say = Callable[[str], None]
 
 
 class Task(ABC):
@@ -115,12 +117,7 @@ def run_to_file(
     output: str | Path,
     *,
     with_sidecar: bool = False,
-    force: bool = False,
-    restart: bool = False,
-    command: str = "",
-    progress: bool = False,
-    say: Say = lambda text: None,
-    then: Callable[[], None] = lambda: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Run a task from FASTA files to one file.
 
@@ -133,19 +130,8 @@ def run_to_file(
         The file to write; ``-`` is standard output.
     with_sidecar : bool
         The provenance goes to a file beside the output, which has no place for it.
-    force : bool
-        Overwrite an output that exists.
-    restart : bool
-        Throw unfinished work away instead of going on with it.
-    command : str
-        Recorded in the provenance.
-    progress : bool
-        Show a progress bar on standard error.
-    say : callable
-        Told what was found and done, a sentence at a time.
-    then : callable
-        What is still to be done with the output where it stands, such as to draw it. If it is cut
-        short, the same run again does only this.
+    run : Run
+        How to treat what is there already, and whom to tell.
 
     Raises
     ------
@@ -157,29 +143,29 @@ def run_to_file(
     to_stdout = output == STDOUT
     if not to_stdout:
         # A run killed between moving its output and tidying up is recognised further down
-        check_output(output, force=force or finished_by_killed_run(output))
+        check_output(output, force=run.force or finished_by_killed_run(output))
         if with_sidecar:
-            check_output(provenance_sidecar(output), force=force or was_finishing(output))
+            check_output(provenance_sidecar(output), force=run.force or was_finishing(output))
         _refuse_to_overwrite_input(output, sources)
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         index = InputIndex.build(sources, on_invalid=task.on_invalid, scratch=Path(scratch))
         _apply_long_policy(index, task.long)
         for line in index.report.lines():
-            say(line)
-        task.prepare(index, say)
+            run.say(line)
+        task.prepare(index, run.say)
         home = Path(scratch) / "stdout" if to_stdout else output
         fingerprint = _fingerprint(task, index)
         if not to_stdout and finished_by_killed_run(output):
-            if finished_by_killed_run(output, fingerprint) and not restart:
-                say(f"{output} was complete: the run before was stopped just after writing it")
-                tidy_up(output, then)
+            if finished_by_killed_run(output, fingerprint) and not run.restart:
+                run.say(f"{output} was complete: the run before was stopped just after writing it")
+                tidy_up(output, run.then)
                 return
-            check_output(output, force=force)
+            check_output(output, force=run.force)
             tidy_up(output)  # it is about to be overwritten by another run
-        work = WorkFolder(home, fingerprint, restart=restart, force=force)
+        work = WorkFolder(home, fingerprint, restart=run.restart, force=run.force)
         try:
-            _fill(work, task, index, progress=progress, say=say)
-            provenance = _provenance(task, index, work, command)
+            _fill(work, task, index, run)
+            provenance = _provenance(task, index, work, run.command)
             target = sys.stdout if to_stdout else work.temporary()
             with (
                 _said_of_output(output, work, index.sequences),
@@ -187,10 +173,10 @@ def run_to_file(
             ):
                 task.write(index, shards, provenance, target)
             if to_stdout:
-                then()
+                run.then()
             else:
                 sidecar = _sidecar(output, provenance) if with_sidecar else None
-                work.finish(sidecar=sidecar, then=then)
+                work.finish(sidecar=sidecar, then=run.then)
         finally:
             work.close()
 
@@ -300,14 +286,14 @@ def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -
     }
 
 
-def _fill(work: WorkFolder, task: Task, index: InputIndex, *, progress: bool, say: Say) -> None:
+def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
     """Compute what the shards do not hold yet."""
     if work.damaged:
-        say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
+        run.say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
     missing = task.missing(index, work.shard_of)
     held = int((~missing).sum())
     if held:
-        say(f"going on after {held:,} of {index.sequences:,} sequences")
+        run.say(f"going on after {held:,} of {index.sequences:,} sequences")
     if held == index.sequences:
         return
     work.ways(_way(task))
@@ -318,7 +304,7 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, *, progress: bool, sa
         unit="res",
         unit_scale=True,
         desc=task.name,
-        disable=not progress,
+        disable=not run.progress,
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
         dynamic_ncols=True,
     )

@@ -7,7 +7,7 @@ time. No Ray is needed.
 
 import gzip
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,10 @@ from esmkit.embeddings.cluster.storage import Folder, absolute, open_input, size
 from esmkit.errors import InputError, OutputError
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
-from esmkit.text import shorten
+from esmkit.text import Say, shorten
 
 __all__ = ["check_dataset"]
 
-Say = Callable[[str], None]
 Record = tuple[str, str, str, int]
 """ID, header, hash of the sequence, residues."""
 

@@ -9,7 +9,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,10 +31,9 @@ from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.files.tables import import_pyarrow
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES
+from esmkit.text import Say
 
 __all__ = ["embed_dataset"]
-
-Say = Callable[[str], None]
 
 
 def embed_dataset(

@@ -1,7 +1,6 @@
 """What a run has to do: which ranges there are, which are finished, and which failed."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,9 @@ from esmkit.embeddings.cluster.dataset import (
 from esmkit.embeddings.cluster.ranges import count_ranges
 from esmkit.embeddings.cluster.storage import Folder
 from esmkit.errors import OutputError, ResumeError
-from esmkit.text import shorten
+from esmkit.text import Say, shorten
 
 __all__ = ["Failures", "Plan", "begin", "range_bytes_for"]
-
-Say = Callable[[str], None]
 
 LEAST_RANGE, MOST_RANGE = 32 * 2**10, 2**20
 """Bytes of input in one part. On one core the 8M model takes minutes for the most."""

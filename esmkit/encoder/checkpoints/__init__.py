@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from esmkit.encoder.checkpoints.known import (
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
+from esmkit.text import Say
 
 __all__ = [
     "Checkpoint",
@@ -29,8 +29,6 @@ __all__ = [
     "warn_if_not_original",
     "weight_files",
 ]
-
-Say = Callable[[str], None]
 
 
 class OfflineCheckpointWarning(UserWarning):
