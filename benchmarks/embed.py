@@ -147,23 +147,24 @@ def floor(folder: Path, fasta: str) -> Work:
 
     import esmkit
     from esmkit.embeddings.options import EmbedOptions
-    from esmkit.encoder import onednn as kernels
+    from esmkit.encoder.onednn import FastOperations, in_blocks, onednn_product
     from esmkit.encoder.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
     from esmkit.encoder.threads import side_by_side
     from esmkit.sequences.tokens import encode
 
     model = esmkit.load()
     budget = EmbedOptions().batch_tokens
-    layers: Any = model.network.encoder.layer
+    layers = model.parts().layers
     width, heads = model.width, model.heads
-    expand, contract = layers[0].intermediate.dense, layers[0].output.dense
-    fast = kernels._onednn()
+    operations = model.operations
+    fast = isinstance(operations, FastOperations) and operations.products
+    onednn = onednn_product() if fast else None
 
     def product(dense: Any, x: Any) -> None:
-        if fast is None:
+        if onednn is None:
             dense(x)
         else:
-            kernels._in_blocks(lambda rows: fast(rows, dense.weight, dense.bias, "none", [], ""), x)
+            in_blocks(lambda rows: onednn(rows, dense.weight, dense.bias, "none", [], ""), x)
 
     ids = [encode(protein.sequence.rstrip("*")) for protein in read_fasta(fasta)]
     packs = []
@@ -174,13 +175,12 @@ def floor(folder: Path, fasta: str) -> Work:
     @torch.inference_mode()
     def one(batch: Pack) -> None:
         tokens = batch.ids.shape[1]
-        x, wide = torch.zeros(tokens, width), torch.zeros(tokens, expand.out_features)
+        x, wide = torch.zeros(tokens, width), torch.zeros(tokens, layers[0].expand.out_features)
         query = torch.zeros(1, heads, tokens, width // heads)
         for layer in layers:
-            own = layer.attention.self
-            for dense in (own.query, own.key, own.value, layer.attention.output.dense, expand):
+            for dense in (layer.query, layer.key, layer.value, layer.output, layer.expand):
                 product(dense, x)
-            product(contract, wide)
+            product(layer.contract, wide)
             for group in batch.groups:
                 part = query[0, :, group.tokens].unflatten(1, (group.count, group.length))
                 part = part.transpose(0, 1)

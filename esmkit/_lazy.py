@@ -23,11 +23,16 @@ def lazy_names(
     modules : mapping from name to module
         Names that stand for a whole module.
 
+    Returns
+    -------
+    tuple of two callables
+        ``__getattr__``, and ``__dir__``, which lists the package's ``__all__``.
+
     Examples
     --------
     >>> get, names = lazy_names("esmkit", {"InputError": "errors"})
-    >>> get("InputError").__name__, names()
-    ('InputError', ['InputError'])
+    >>> get("InputError").__name__, "load" in names()
+    ('InputError', True)
     """
 
     def get(name: str) -> Any:
@@ -41,6 +46,6 @@ def lazy_names(
         return value
 
     def names() -> list[str]:
-        return sorted([*homes, *modules])
+        return sorted(vars(importlib.import_module(package))["__all__"])
 
     return get, names

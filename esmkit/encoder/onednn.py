@@ -27,7 +27,7 @@ from esmkit.encoder.operations import Observe, Operations, filled_up
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 
-__all__ = ["FastOperations"]
+__all__ = ["FastOperations", "in_blocks", "onednn_product"]
 
 MOST_ROWS = 1024
 """oneDNN gets blocks of 1,024 tokens and a last one of a multiple of 64, filled up with zeros.
@@ -91,7 +91,7 @@ class FastOperations(Operations):
             return super().linear(x, dense, add=add)
         product, weight, bias = onednn_product(), dense.weight, dense.bias
         if add is not None:
-            return _in_blocks(lambda x, add: product.binary(x, add, weight, bias, "add"), x, add)
+            return in_blocks(lambda x, add: product.binary(x, add, weight, bias, "add"), x, add)
         first, second = self._columns.of(dense, 2)
         half = first.shape[1]
 
@@ -99,7 +99,7 @@ class FastOperations(Operations):
             summed = product(x[..., :half], first, bias, "none", [], "")
             return product.binary(x[..., half:], summed, second, None, "add")
 
-        return _in_blocks(in_halves, x)
+        return in_blocks(in_halves, x)
 
     def feed_forward(
         self, normed: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
@@ -121,7 +121,7 @@ class FastOperations(Operations):
                 start, bias = part.stop, None
             return summed
 
-        return _in_blocks(in_parts, normed, add)
+        return in_blocks(in_parts, normed, add)
 
     def attend(
         self,
@@ -152,8 +152,8 @@ class FastOperations(Operations):
 def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
     """Say whether a product can be oneDNN's.
 
-    Not if somebody has converted or moved the network, computes under autocast, wants gradients,
-    or has put something else, such as an adapter, in the place of a linear layer.
+    Not if somebody has converted or moved the network, wants gradients, or has put something else,
+    such as an adapter, in the place of a linear layer.
     """
     return (
         type(dense) is nn.Linear
@@ -161,11 +161,10 @@ def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
         and x.device.type == dense.weight.device.type == "cpu"
         and dense.bias is not None
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
     )
 
 
-def _in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
+def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
     """Apply a function of rows to blocks of few sizes; the last is filled up with zeros."""
     tokens = rows[0].shape[-2]
     parts = []

@@ -94,10 +94,10 @@ def test_non_finite_output_is_refused_by_name(tiny_folder):
 
 
 def test_too_little_memory_says_what_to_do(tiny: Esm2, monkeypatch):
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Esm2, "_run", full)
+    monkeypatch.setattr("esmkit.encoder.encoder.forward", full)
     with pytest.raises(OptionError, match=r"7 tokens do not fit into the memory of cpu; use fewer"):
         tiny.hidden_states([encode("MKTVR")])
 

@@ -1,10 +1,12 @@
-"""The faster kernels: the same numbers as the modules they take the place of, and where they do."""
+"""The fast operations: the numbers of transformers' own modules, few shapes, weights left alone."""
 
 import copy
 import os
+import pickle
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,108 +14,134 @@ import pytest
 import torch
 from torch import nn
 from transformers import EsmModel
-from transformers.models.esm import modeling_esm
 
-from esmkit.encoder import onednn as kernels
-from esmkit.encoder.onednn import speed_up
-from esmkit.esm2 import Esm2
+from esmkit.encoder import onednn
+from esmkit.encoder.onednn import MOST_ROWS, FastOperations, onednn_product
+from esmkit.encoder.operations import ROWS, Operations
+from esmkit.encoder.process import tune_process
+from esmkit.esm2 import Esm2, load
+
+
+def has_onednn() -> bool:
+    try:
+        onednn_product()
+    except RuntimeError:
+        return False
+    return True
+
 
 needs_onednn = pytest.mark.skipif(
-    kernels._onednn() is None, reason="this PyTorch has no oneDNN linear product"
+    not has_onednn(), reason="this PyTorch has no oneDNN linear product"
 )
 
 
-def parts(model: Esm2) -> tuple[Any, Any]:
-    """A layer as transformers has it, in float64, and the same with the faster kernels."""
-    fast: Any = model.network.encoder.layer[0]
-    plain = modeling_esm.EsmLayer(model.network.config)
-    plain.load_state_dict(fast.state_dict())
-    return plain.double().eval(), fast
+@pytest.fixture
+def fast() -> FastOperations:
+    return FastOperations(products=True, compiled=False)
+
+
+@pytest.fixture
+def plain(tiny: Esm2) -> Any:
+    """The first layer as transformers has it, in float64."""
+    return copy.deepcopy(tiny.network.encoder.layer[0]).double()  # type: ignore[operator,index]
 
 
 @needs_onednn
+@torch.inference_mode()
 @pytest.mark.parametrize("tokens", [1, 7, 64, 300, 1024, 1100])
-def test_feed_forward_is_that_of_transformers_in_float64(tiny: Esm2, tokens: int):
-    plain, fast = parts(tiny)
-    assert type(fast) is kernels._Layer
+def test_feed_forward_is_that_of_transformers_in_float64(
+    tiny: Esm2, fast: FastOperations, plain: Any, tokens: int
+):
     torch.manual_seed(tokens)
     x = 5 * torch.randn(1, tokens, tiny.width)
-    with torch.inference_mode():
-        wanted = plain.feed_forward_chunk(x.double()).numpy()
-        found = fast.feed_forward_chunk(x.clone()).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)  # values up to 20
+    wanted = plain.feed_forward_chunk(x.double()).numpy()
+    layer = tiny.parts().layers[0]
+    for operations in (fast, Operations()):
+        found = operations.feed_forward(layer.feed_forward_norm(x), layer, add=x).numpy()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)  # values up to 20
 
 
 @needs_onednn
+@torch.inference_mode()
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_parts_of_any_size_sum_to_the_whole(tiny: Esm2, count: int, monkeypatch):
-    plain, fast = parts(tiny)
-    monkeypatch.setattr(kernels, "FEED_FORWARD_PARTS", count)
+def test_parts_of_any_size_sum_to_the_whole(
+    tiny: Esm2, fast: FastOperations, plain: Any, count: int, monkeypatch
+):
+    monkeypatch.setattr(onednn, "FEED_FORWARD_PARTS", count)
     x = torch.randn(1, 130, tiny.width)
-    with torch.inference_mode():
-        wanted = plain.feed_forward_chunk(x.double()).numpy()
-        np.testing.assert_allclose(fast.feed_forward_chunk(x).numpy(), wanted, rtol=0, atol=4e-6)
+    layer = tiny.parts().layers[0]
+    found = fast.feed_forward(layer.feed_forward_norm(x), layer, add=x).numpy()
+    wanted = plain.feed_forward_chunk(x.double()).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)
 
 
 @needs_onednn
-def test_products_and_the_sum_with_the_residual(tiny: Esm2):
-    plain, fast = parts(tiny)
+@torch.inference_mode()
+def test_products_and_the_sum_with_the_residual(tiny: Esm2, fast: FastOperations, plain: Any):
     x, residual = torch.randn(2, 1, 77, tiny.width)
     before = x.clone(), residual.clone()
-    with torch.inference_mode():
+    layer = tiny.parts().layers[0]
+    for operations in (fast, Operations()):
         for name in ("query", "key", "value"):
-            product = getattr(fast.attention.self, name)
-            assert type(product) is kernels._Linear
             wanted = getattr(plain.attention.self, name)(x.double()).numpy()
-            np.testing.assert_allclose(product(x).numpy(), wanted, rtol=0, atol=4e-6)
+            found = operations.linear(x, getattr(layer, name)).numpy()
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)
         wanted = plain.attention.output(x.double(), residual.double()).numpy()
-        found = fast.attention.output(x, residual).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)
+        found = operations.linear(x, layer.output, add=residual).numpy()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=4e-6)
     assert torch.equal(x, before[0])
     assert torch.equal(residual, before[1])
 
 
-def test_weights_stay_where_they_are(tiny: Esm2):
-    """Names and values are those of transformers, and a change of a weight is seen."""
-    plain = EsmModel(tiny.network.config, add_pooling_layer=False)
-    assert set(plain.state_dict()) <= set(tiny.network.state_dict())
-    network = copy.deepcopy(tiny.network)
-    layer: Any = network.encoder.layer[0]
-    x = torch.randn(1, 70, tiny.width)
-    with torch.inference_mode():
-        before = layer.feed_forward_chunk(x)
-        layer.intermediate.dense.weight[0, 0] += 1
-        after = layer.feed_forward_chunk(x)
-    assert not torch.equal(before, after)
-
-
-def test_other_precisions_keep_pytorchs_products(tiny: Esm2):
-    network: Any = EsmModel(tiny.network.config, add_pooling_layer=False)
-    network = network.to(torch.bfloat16).eval()
-    speed_up(network)
-    kinds = {type(module) for module in network.modules()}
-    assert nn.Linear in kinds
-    assert not kinds & {kernels._Linear, kernels._Layer, kernels._SelfOutput}
-    assert kernels._Intermediate in kinds
-
-
-def test_without_onednn_everything_works(tiny: Esm2, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    config = copy.deepcopy(tiny.network.config)
-    config._attn_implementation = "eager"
-    plain = EsmModel(config, add_pooling_layer=False).eval()
-    speed_up(plain)
-    kinds = {type(module) for module in plain.modules()}
-    assert not kinds & {kernels._Linear, kernels._Layer, kernels._SelfOutput}
-    with torch.inference_mode():
-        plain(torch.tensor([[0, 5, 6, 2]]))
+@needs_onednn
+@torch.inference_mode()
+def test_a_change_of_a_weight_is_seen(tiny_folder, fast: FastOperations):
+    model = load(tiny_folder, "cpu")
+    layer = model.parts().layers[0]
+    x = torch.randn(1, 70, model.width)
+    for dense, run in (
+        (layer.query, lambda: fast.linear(x, layer.query)),
+        (layer.output, lambda: fast.linear(x, layer.output, add=x)),
+        (layer.expand, lambda: fast.feed_forward(x, layer, add=x)),
+        (layer.contract, lambda: fast.feed_forward(x, layer, add=x)),
+    ):
+        before = run()
+        dense.weight[0, 0] += 1
+        assert not torch.equal(before, run())
 
 
 @needs_onednn
-def test_onednn_sees_few_shapes(tiny: Esm2, monkeypatch):
+def test_onednn_is_used_where_it_can_be(tiny: Esm2, fast: FastOperations, monkeypatch):
+    """And what it is not written for goes to PyTorch: adapters, gradients, other data types."""
+    used = []
+    monkeypatch.setattr(onednn, "in_blocks", lambda run, *rows: used.append(run) or rows[0])
+
+    def uses(dense: nn.Module, x: torch.Tensor) -> bool:
+        before = len(used)
+        fast.linear(x, dense)  # type: ignore[arg-type]
+        return len(used) > before
+
+    class Adapter(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    x, dense = torch.randn(1, 5, 32), tiny.parts().layers[0].query
+    with torch.inference_mode():
+        assert uses(dense, x)
+        assert not uses(Adapter(), x)
+        assert not uses(nn.Linear(32, 32, bias=False), x)
+        assert not uses(nn.Linear(32, 32, dtype=torch.bfloat16), x.bfloat16())
+    assert not uses(dense, x)
+    with torch.no_grad():
+        assert uses(dense, x)
+
+
+@needs_onednn
+@torch.inference_mode()
+def test_onednn_sees_few_shapes(tiny: Esm2, fast: FastOperations, monkeypatch):
     """Each keeps memory: over a proteome it grew from 0.5 to 1.1 GB with a shape for each pack."""
     seen = set()
-    product = kernels._onednn()
+    product = onednn_product()
 
     class Spy:
         def __call__(self, x, *rest):
@@ -124,13 +152,51 @@ def test_onednn_sees_few_shapes(tiny: Esm2, monkeypatch):
             seen.add(x.shape[-2])
             return product.binary(x, *rest)
 
-    monkeypatch.setattr(kernels, "_onednn", Spy)
+    monkeypatch.setattr(onednn, "onednn_product", Spy)
+    layer = tiny.parts().layers[0]
     for tokens in range(1, 2_500, 37):
-        with torch.inference_mode():
-            x = torch.randn(1, tokens, tiny.width)
-            layer: Any = tiny.network.encoder.layer[0]
-            layer.attention.output(layer.attention.self.query(x), layer.feed_forward_chunk(x))
-    assert seen == set(range(kernels.ROWS, kernels.MOST_ROWS + 1, kernels.ROWS))
+        x = torch.randn(1, tokens, tiny.width)
+        query = fast.linear(x, layer.query)
+        fast.linear(query, layer.output, add=fast.feed_forward(x, layer, add=x))
+    assert seen == set(range(ROWS, MOST_ROWS + 1, ROWS))
+
+
+def test_operations_travel_to_other_processes(tiny: Esm2):
+    ids = [np.array([0, 5, 6, 7, 2])]
+    wanted = tiny.hidden_states(ids)[0]
+    again = pickle.loads(pickle.dumps(tiny))
+    assert again.compiled == tiny.compiled
+    np.testing.assert_array_equal(again.hidden_states(ids)[0], wanted)
+
+
+def test_without_onednn_everything_works(tiny_folder, tiny: Esm2, monkeypatch):
+    ids = [np.array([0, 5, 6, 7, 2])]
+    wanted = tiny.hidden_states(ids)[0]
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    said: list[str] = []
+    model = load(tiny_folder, "cpu", compiled=False, say=said.append)
+    assert type(model.operations) is Operations
+    assert said == [
+        "products are PyTorch's, not oneDNN's: RuntimeError: this PyTorch is built without oneDNN; "
+        "all works, more slowly"
+    ]
+    np.testing.assert_allclose(model.hidden_states(ids)[0], wanted, rtol=0, atol=1e-5)
+
+
+def test_other_precisions_keep_pytorchs_operations(tiny_folder):
+    assert type(load(tiny_folder, "cpu", "bfloat16").operations) is Operations
+
+
+def test_the_network_is_transformers_own(tiny: Esm2):
+    plain = EsmModel(tiny.network.config, add_pooling_layer=False)
+    ours = [type(module) for module in tiny.network.modules()]
+    assert ours == [type(module) for module in plain.modules()]
+    assert set(plain.state_dict()) == set(tiny.network.state_dict())
+    assert all(
+        set(vars(a)) == set(vars(b))
+        for a, b in zip(tiny.network.modules(), plain.modules(), strict=True)
+        if not isinstance(a, EsmModel)
+    )  # nothing is kept in its modules
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
@@ -139,13 +205,14 @@ def test_freed_memory_is_used_again(own: bool):
     """Not given back and fetched anew, page by page; unless the user has said otherwise."""
     code = """if True:
         import resource, torch
-        from esmkit.kernels import keep_freed_memory
-        keep_freed_memory()
+        from esmkit.encoder.process import tune_process
+        tune_process()
         def pages():
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         def once():
             return [torch.ones(1024, 640) for _ in range(8)]
-        once()
+        for _ in range(3):
+            once()
         before = pages()
         for _ in range(10):
             once()
@@ -158,3 +225,34 @@ def test_freed_memory_is_used_again(own: bool):
     )
     fetched = int(done.stdout) / (10 * 8 * 640)  # of the pages that hold the tensors
     assert fetched > 0.5 if own else fetched < 0.05
+
+
+@pytest.mark.parametrize("name", ["ESMKIT_TUNE_PROCESS", "MALLOC_MMAP_THRESHOLD_", "neither"])
+def test_a_user_can_refuse(monkeypatch, name: str):
+    called: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda *given: called.append(given))
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    for other in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "ESMKIT_TUNE_PROCESS"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    monkeypatch.setenv(name, "0")
+    tune_process()
+    assert len(called) == (2 if name == "neither" else 0)
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+
+
+def test_nothing_is_set_at_import_and_what_is_set_at_load_can_be_refused(tiny_folder):
+    code = """if True:
+        import os, sys
+        import esmkit, esmkit.esm2, esmkit.encoder.onednn
+        name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+        seen = [os.environ.get(name)]
+        for tune in (False, True):
+            esmkit.load(sys.argv[1], "cpu", compiled=False, tune=tune)
+            seen.append(os.environ.get(name))
+        print(seen)
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ONEDNN_", "MALLOC_"))}
+    command = [sys.executable, "-c", code, str(tiny_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[None, None, '128']"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import EsmModel
 
-from esmkit.encoder import packing
-from esmkit.errors import InputError, OptionError
+from esmkit.encoder import forward, packing, stream
+from esmkit.errors import InputError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.tokens import MASK, encode
 from oracles.checkpoints import assert_close, random_sequence
@@ -106,7 +106,7 @@ class TestMutations:
             whole = (packing.Group(0, 1, p.ids.shape[1]),)
             return _Swap(p, groups=whole)
 
-        monkeypatch.setattr(packing, "pack", one_group)
+        monkeypatch.setattr("esmkit.encoder.encoder.pack", one_group)
         assert self.difference(tiny_folder, sequences) > 1e-2
 
     def test_positions_that_do_not_restart_would_not_be_seen(
@@ -122,7 +122,7 @@ class TestMutations:
             p = pack(ids, device)
             return _Swap(p, positions=torch.arange(p.ids.shape[1])[None])
 
-        monkeypatch.setattr(packing, "pack", running)
+        monkeypatch.setattr("esmkit.encoder.encoder.pack", running)
         assert self.difference(tiny_folder, sequences) < 1e-3
 
     def test_positions_in_reverse(self, monkeypatch, tiny_folder, sequences):
@@ -132,22 +132,20 @@ class TestMutations:
             p = pack(ids, device)
             return _Swap(p, positions=-p.positions)
 
-        monkeypatch.setattr(packing, "pack", reverse)
+        monkeypatch.setattr("esmkit.encoder.encoder.pack", reverse)
         assert self.difference(tiny_folder, sequences) > 1e-2
 
     def test_share_of_masks_over_the_whole_row(self, monkeypatch, tiny_folder, masked):
-        def over_the_row(self, pack):
-            return self.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+        embed = forward.embed_tokens
 
-        monkeypatch.setattr(Esm2, "embed_tokens", over_the_row)
+        def over_the_row(pack, parts):
+            return embed(_Swap(pack, sequences=lambda: [(0, slice(None))]), parts)
+
+        monkeypatch.setattr(forward, "embed_tokens", over_the_row)
         assert self.difference(tiny_folder, masked) > 1e-2
 
     def test_missing_token_dropout(self, monkeypatch, tiny_folder, sequences):
-        monkeypatch.setattr(
-            Esm2,
-            "embed_tokens",
-            lambda self, pack: self.network.get_input_embeddings()(pack.ids),
-        )
+        monkeypatch.setattr(forward, "embed_tokens", lambda pack, parts: parts.embedding(pack.ids))
         assert self.difference(tiny_folder, sequences) > 1e-2
 
 
@@ -187,11 +185,6 @@ def test_nothing_to_pack_is_an_error():
         packing.pack([])
     with pytest.raises(InputError, match=message):
         packing.pack([np.array([], dtype=np.int64)])
-
-
-def test_packed_model_refuses_a_padded_batch(tiny: Esm2):
-    with pytest.raises(OptionError, match=r"reads packed batches only; use Esm2\.forward"):
-        tiny.network(input_ids=torch.tensor([[0, 5, 2, 1], [0, 5, 5, 2]]))
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 60))
@@ -249,10 +242,10 @@ def test_a_stream_hands_out_the_heads_asked_for_in_order(tiny: Esm2, sequences):
 
 @given(st.integers(1, 40), st.integers(1, 3000))
 def test_blocks_of_heads_hold_each_once_and_fit(heads: int, tokens: int):
-    blocks = packing.head_blocks(range(heads), tokens)
+    blocks = stream.head_blocks(range(heads), tokens)
     assert [head for block in blocks for head in block] == list(range(heads))
     for block in blocks:
-        assert len(block) == 1 or len(block) * tokens * tokens * 4 <= packing.BLOCK_BYTES
+        assert len(block) == 1 or len(block) * tokens * tokens * 4 <= stream.BLOCK_BYTES
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -286,7 +279,7 @@ def test_maps_made_side_by_side_are_the_same_and_in_the_same_order(tiny, sequenc
 
 def test_what_goes_wrong_side_by_side_ends_the_pass(tiny, sequences, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(packing, "BLOCK_BYTES", 1)  # a head a block
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 1)  # a head a block
     taken = []
 
     def prepare(maps: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
 from esmkit.encoder import packing
+from esmkit.encoder.stream import MapStream
 from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.esm2 import Esm2, load
 from esmkit.reference import encoder as reference
@@ -67,10 +69,10 @@ def test_a_wrong_reference_is_caught_everywhere(tiny: Esm2, proteins, monkeypatc
 
 
 def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
-    def over_the_row(self: Esm2, pack: packing.Pack) -> torch.Tensor:
-        return self.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+    def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
+        return tiny.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
 
-    monkeypatch.setattr(Esm2, "embed_tokens", over_the_row)
+    monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
     wrong = failed(verify(tiny, proteins))
     # right without masks and for one sequence at a time: exactly the mixing of shares is found
     assert wrong == [
@@ -80,7 +82,7 @@ def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
 
 
 def test_a_wrong_map_is_caught_and_located(tiny: Esm2, proteins, monkeypatch):
-    class Tampering(packing.MapStream):
+    class Tampering(MapStream):
         def __init__(self, pack, sink, heads=None, **options):
             def tampered(layer: int, place: int, heads, maps: torch.Tensor) -> None:
                 if layer == 1 and maps.shape[-1] == 27:
@@ -89,7 +91,7 @@ def test_a_wrong_map_is_caught_and_located(tiny: Esm2, proteins, monkeypatch):
 
             super().__init__(pack, tampered, heads, **options)
 
-    monkeypatch.setattr(packing, "MapStream", Tampering)
+    monkeypatch.setattr("esmkit.encoder.encoder.MapStream", Tampering)
     result = verify(tiny, proteins)
     assert {compared for compared, _ in failed(result)} == {"streamed / Hugging Face"}
     worst = next(c for c in result.checks if c.compared == "streamed / Hugging Face")
@@ -194,7 +196,9 @@ def test_streamed_maps_are_those_of_hugging_face_and_change_nothing(
         assert list(heads) == list(range(len(held), len(held) + len(maps)))
         held.extend(maps.numpy())
 
-    monkeypatch.setattr(packing, "BLOCK_BYTES", 2 * 32 * 32 * 4)  # blocks of one or two heads
+    monkeypatch.setattr(
+        "esmkit.encoder.stream.BLOCK_BYTES", 2 * 32 * 32 * 4
+    )  # blocks of one or two heads
     streamed = model.forward(pack, [model.layers], sink=keep)
     torch.testing.assert_close(streamed, model.forward(pack, [model.layers]), rtol=0, atol=0)
     assert set(found) == {(n, b) for n in range(model.layers) for b in range(4)}

@@ -165,7 +165,7 @@ def test_only_the_encoder_is_taken_from_a_config(folder: Path, tiny: Esm2, wish:
     with bounded():
         model = esmkit.load(folder, "cpu")
     assert model.network.config._attn_implementation == tiny.network.config._attn_implementation
-    assert "esmkit_packed" in str(tiny.network.config._attn_implementation)
+    assert tiny.network.config._attn_implementation in ("sdpa", "eager")  # transformers' own
     same_numbers(model, tiny)
 
 
