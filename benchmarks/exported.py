@@ -41,7 +41,7 @@ LONGEST = 1022
 """Residues; longer proteins are not treated alike by all programs."""
 
 OPSET = 23
-"""Of ONNX. From 23 on, attention and rotary embedding are operators of their own: faster."""
+"""Version of ONNX's operators. From 23 on, attention and rotary embedding are operators of their own: faster."""
 
 Batch = tuple[list[int], NDArray[np.int64], NDArray[np.int64]]
 """Numbers of the sequences, token ids (B, T), mask (B, T)."""

@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 THREADS = 2
-"""Of PyTorch, in every program."""
+"""Threads of PyTorch, in every program."""
 
 SAMPLE_SECONDS = 0.01
 """How often the resident memory is looked at."""

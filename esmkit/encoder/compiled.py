@@ -41,7 +41,7 @@ PATIENCE = 30.0
 """Seconds until a process that does not come back is given up: a compiler takes one of them."""
 
 LARGEST_ERROR = 1e-5
-"""Of outputs of size 1, between two ways to compute them in float32."""
+"""Largest accepted difference from PyTorch's attention, for outputs of magnitude 1."""
 
 Attend = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, list[int], float, Rotary | None], torch.Tensor

@@ -45,7 +45,7 @@ class Encoder:
     compiled : bool, optional
         Whether attention is compiled for this CPU; by default where it can be.
     say : callable
-        Told what is computed more slowly than it could be, and why.
+        Called with a sentence when something is computed more slowly than it could be, and why.
 
     Attributes
     ----------
@@ -121,8 +121,8 @@ class Encoder:
             On a CPU, let the C library keep freed memory and bound what oneDNN keeps, for the whole
             process; see :func:`esmkit.encoder.process.tune_process`. A setting of yours stays.
         say : callable
-            Told of downloads, and of what is computed more slowly than it could be and why, one
-            sentence each.
+            Called with a sentence for each download, and for each part that is computed more
+            slowly than it could be, and why.
 
         Raises
         ------

@@ -18,7 +18,7 @@ def rotary_tables(
     positions : torch.Tensor of int64, shape (..., T)
     inverse_frequencies : torch.Tensor of float32, shape (K / 2,)
     dtype : torch.dtype
-        Of the result; angles are float32 whatever it is.
+        Data type of the result; angles are float32 whatever it is.
 
     Returns
     -------

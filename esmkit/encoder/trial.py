@@ -24,10 +24,12 @@ from esmkit.text import Say
 __all__ = ["choose_operations", "fault_of_attention", "fault_of_products"]
 
 LARGEST_DIFFERENCE = 1e-5
-"""Of the largest value; rounding is some 1e-6 of it. A GELU by tanh is 3e-5 off or more."""
+"""Largest accepted difference from PyTorch's result, over its largest value.
+
+Rounding makes some 1e-6; a GELU by tanh 3e-5 or more."""
 
 WIDTH = 64
-"""Of the parts of fixed size."""
+"""Width of the layer of fixed size."""
 
 GROUPS = (Group(0, 1, 70), Group(70, 2, 21))
 """Three sequences of 112 tokens in all: not a multiple of any block."""
@@ -51,7 +53,7 @@ def choose_operations(
     compiled : bool, optional
         Whether attention is to be compiled; by default where it can be.
     say : callable
-        Told, in a sentence each, what is not used and why.
+        Called with a sentence for each fast form that is not used, and why.
 
     Raises
     ------

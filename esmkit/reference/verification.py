@@ -269,7 +269,7 @@ def verify(
     proteins : iterable of Protein
         A handful; every head of every layer of each is compared.
     progress : callable
-        Told the ID of each protein before its turn.
+        Called with the ID of each protein before its turn.
 
     Returns
     -------

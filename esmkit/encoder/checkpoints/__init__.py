@@ -48,7 +48,7 @@ class Checkpoint:
     revision : str or None
         Commit on the Hugging Face Hub, where it is known.
     sha256 : str
-        Of the weight file; of several weight files, of their hashes in the order of their names.
+        Hash of the weight file; of several weight files, hash of their hashes in the order of names.
     official : bool
         Whether the hash is that of weights published by ESM-2's authors.
     folder : Path

@@ -45,7 +45,7 @@ class Parts:
     token_dropout : bool
         Whether ``<mask>`` embeddings are zeroed and the rest rescaled.
     inverse_frequencies : torch.Tensor, shape (K / 2,)
-        Of the rotary positions, as the checkpoint has them.
+        Frequencies of the rotary positions, as the checkpoint has them.
     heads : int
         H.
     layers : tuple of LayerParts, length N

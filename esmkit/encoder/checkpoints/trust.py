@@ -18,10 +18,10 @@ from esmkit.text import shorten
 __all__ = ["encoder_options", "read_config", "read_json", "refuse_packed", "weight_files"]
 
 MAX_CONFIG_BYTES = 2**20
-"""Of a ``config.json`` or ``provenance.json``; those of ESM-2 are below 2 kB."""
+"""Largest size of a ``config.json`` or ``provenance.json``; those of ESM-2 are below 2 kB."""
 
 MAX_INDEX_BYTES = 2**26
-"""Of the table that says which tensor is in which of several files; that of ESM-2 15B is 120 kB."""
+"""Largest size of the table that says which tensor is in which of several files; that of ESM-2 15B is 120 kB."""
 
 MAX_LAYERS = 1_000
 """ESM-2 15B has 48; to build a layer takes milliseconds, however small it is."""

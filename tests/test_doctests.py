@@ -1,0 +1,80 @@
+"""Every example in a docstring runs and prints what it shows."""
+
+import doctest
+import importlib
+import pkgutil
+import shutil
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot
+import pytest
+
+import esmkit
+from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.esm2 import Esm2
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MODULES = sorted(
+    [module.name for module in pkgutil.walk_packages(esmkit.__path__, "esmkit.")] + ["esmkit"]
+)
+MODULES.remove("esmkit.__main__")  # runs the command
+
+
+def examples(name: str) -> list[doctest.DocTest]:
+    """The docstrings of a module that hold examples."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = finder.find(importlib.import_module(name), extraglobs={"esmkit": esmkit})
+    return [test for test in found if test.examples]
+
+
+def run(test: doctest.DocTest) -> int:
+    """Run the examples that are not skipped, and return how many there were."""
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    assert not said, "".join(said)
+    return sum(not example.options.get(doctest.SKIP) for example in test.examples)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for test in examples(name):
+        run(test)
+
+
+def test_there_are_examples():
+    """A finder that finds nothing would make every other test here pass."""
+    found = [test for name in MODULES for test in examples(name)]
+    every = [example for test in found for example in test.examples]
+    skipped = [example for example in every if example.options.get(doctest.SKIP)]
+    assert len(every) - len(skipped) >= 60
+    broken = "def f():\n    '''\n    >>> 1 + 1\n    3\n    '''\n"
+    names: dict[str, object] = {}
+    exec(broken, names)
+    with pytest.raises(AssertionError, match="Expected:\n    3\nGot:\n    2"):
+        run(doctest.DocTestFinder().find(names["f"], "f", globs={})[0])
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_that_need_weights_run_too(name: str, real: Esm2, tmp_path: Path, monkeypatch):
+    """Those that are skipped elsewhere, with the real checkpoint and files like those they name."""
+    tests = [t for t in examples(name) if any(e.options.get(doctest.SKIP) for e in t.examples)]
+    if not tests:
+        return
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "seqs.fasta")
+    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "demo.fasta")
+    monkeypatch.setattr(esmkit, "load", lambda *_, **__: real)
+    structures = esmkit.data.ts50()[:3]
+    names = {"esmkit": esmkit, "model": real, "structures": structures}
+    for test in tests:
+        for example in test.examples:
+            example.options.pop(doctest.SKIP, None)
+        test.globs.update(names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OfflineCheckpointWarning)
+            run(test)
+        matplotlib.pyplot.close("all")
