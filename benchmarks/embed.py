@@ -158,7 +158,7 @@ def floor(folder: Path, fasta: str) -> Work:
     width, heads = model.width, model.heads
     operations = model.operations
     fast = isinstance(operations, FastOperations) and operations.products
-    onednn = onednn_product() if fast else None
+    onednn: Any = onednn_product() if fast else None
 
     def product(dense: Any, x: Any) -> None:
         if onednn is None:

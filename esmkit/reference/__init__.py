@@ -2,7 +2,7 @@
 
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom; ``transformer`` the encoder and decoder
 of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging Face and the reference against each
-other.
+other, which ``implementations`` runs.
 """
 
 from typing import TYPE_CHECKING

@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
-from esmkit.encoder.network import load_network
 from esmkit.errors import InputError, OptionError, VerificationError
-from esmkit.reference import encoder as reference
+from esmkit.reference.implementations import Array, Implementations
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES
@@ -48,9 +46,6 @@ MASK_EVERY = 7
 
 EXTRA_PADDING = 3
 """Padding tokens after the longest sequence of a padded batch."""
-
-Array = NDArray[np.floating[Any]]
-Outputs = tuple[Sequence[Array], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -198,59 +193,6 @@ class _Comparison:
         )
 
 
-class _Oracles:
-    """The three implementations with the same weights, one protein or one padded batch at a time."""
-
-    def __init__(self, model: Encoder) -> None:
-        self.model = model
-        network, _ = load_network(model.checkpoint)
-        network.set_attn_implementation("eager")
-        self.network = network.eval()
-        tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-        if not model.has_contact_head:
-            tensors = {n: t for n, t in tensors.items() if not n.startswith("contact_head")}
-        self.parameters = reference.read_parameters(tensors, model.heads)
-
-    @torch.inference_mode()
-    def hugging_face(self, ids: NDArray[np.int64]) -> tuple[list[Array], list[Array], Array | None]:
-        """Hidden states (B, T, D), attentions (B, H, T, T) and contacts of ids (B, T)."""
-        tokens = torch.from_numpy(ids)
-        mask = (tokens != PAD).long()
-        output = self.network(
-            tokens, attention_mask=mask, output_hidden_states=True, output_attentions=True
-        )
-        contacts = None
-        if self.model.has_contact_head:
-            contacts = self.network.predict_contacts(tokens, mask).numpy()
-        states = [state.numpy() for state in output.hidden_states]
-        return states, [maps.numpy() for maps in output.attentions], contacts
-
-    def reference(self, ids: NDArray[np.int64]) -> tuple[Outputs, Array | None]:
-        """Compute the same from scratch, in float64."""
-        encoding = reference.encode(self.parameters, ids, attentions=True)
-        maps = encoding.attentions or ()
-        contacts = None
-        if self.model.has_contact_head:
-            contacts = reference.contact_probabilities(self.parameters, maps, ids)
-        return (encoding.hidden_states, maps), contacts
-
-    def packed(self, ids: NDArray[np.int64], neighbours: Sequence[NDArray[np.int64]]) -> Array:
-        """All hidden states (N+1, T, D) of a sequence that shares a pack with others."""
-        return np.asarray(self.model.hidden_states([*neighbours, ids], "all")[-1])
-
-    def streamed(self, ids: NDArray[np.int64]) -> list[Array]:
-        """Attention maps (H, T, T) of one sequence, layer by layer, as the stream hands them out."""
-        shape = (self.model.heads, len(ids), len(ids))
-        maps: list[Array] = [np.zeros(shape, np.float32) for _ in range(self.model.layers)]
-
-        def keep(layer: int, _: int, heads: Sequence[int], block: torch.Tensor) -> None:
-            maps[layer][list(heads)] = block.cpu().numpy()
-
-        pack = packing.pack([ids], self.model.device)
-        self.model.forward(pack, [self.model.layers], sink=keep)
-        return maps
-
-
 def verify(
     model: Encoder,
     proteins: Iterable[Protein],
@@ -312,7 +254,7 @@ class _Checks:
     """Runs the implementations against each other and gathers the rows of the table."""
 
     def __init__(self, model: Encoder) -> None:
-        self.oracles = _Oracles(model)
+        self.computed = Implementations(model)
         self.rows: list[_Comparison] = []
         self._depth = max(1.0, model.layers / LAYERS_OF_TOLERANCE)
         self._contacts = model.has_contact_head
@@ -348,16 +290,16 @@ class _Checks:
             progress(f"{name}{suffix}")
             # its neighbours on both sides, and a shorter piece of itself, in one pack
             beside = [*sequences[max(0, number - 1) : number], *sequences[number + 1 : number + 2]]
-            packed = self.oracles.packed(ids, [*beside, ids[: len(ids) // 2 + 1]])
-            their_states, their_maps, their_contacts = self.oracles.hugging_face(ids[None])
-            (our_states, our_maps), our_contacts = self.oracles.reference(ids[None])
-            alone = self.oracles.packed(ids, [])
+            packed = self.computed.packed(ids, [*beside, ids[: len(ids) // 2 + 1]])
+            their_states, their_maps, their_contacts = self.computed.hugging_face(ids[None])
+            (our_states, our_maps), our_contacts = self.computed.reference(ids[None])
+            alone = self.computed.packed(ids, [])
             for number, theirs in enumerate(their_states):
                 where = f"{name}, hidden state {number}"
                 states.add(our_states[number], theirs, where)
                 packed_row.add(packed[number], theirs[0], where)
                 alone_row.add(packed[number], alone[number], where)
-            parts = zip(our_maps, self.oracles.streamed(ids), their_maps, strict=True)
+            parts = zip(our_maps, self.computed.streamed(ids), their_maps, strict=True)
             for number, (ours, stream, theirs) in enumerate(parts):
                 maps.add(ours[0], theirs[0], f"{name}, L{number}", heads=1)
                 streamed.add(stream, theirs[0], f"{name}, L{number}", heads=1)
@@ -380,8 +322,8 @@ class _Checks:
             ids = np.full((len(pair), widest), PAD)
             for row, i in enumerate(pair):
                 ids[row, : len(sequences[i])] = sequences[i]
-            their_states, their_maps, their_contacts = self.oracles.hugging_face(ids)
-            (our_states, our_maps), our_contacts = self.oracles.reference(ids)
+            their_states, their_maps, their_contacts = self.computed.hugging_face(ids)
+            (our_states, our_maps), our_contacts = self.computed.reference(ids)
             for row, i in enumerate(pair):
                 real, name = slice(len(sequences[i])), names[i]
                 for n, theirs in enumerate(their_states):

@@ -1,6 +1,7 @@
 """The packed forward equals Hugging Face's own, one sequence at a time, and batching is sound."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,8 @@ class TestMutations:
         embed = forward.embed_tokens
 
         def over_the_row(pack, parts):
-            return embed(_Swap(pack, sequences=lambda: [(0, slice(None))]), parts)
+            whole: Any = _Swap(pack, sequences=lambda: [(0, slice(None))])
+            return embed(whole, parts)
 
         monkeypatch.setattr(forward, "embed_tokens", over_the_row)
         assert self.difference(tiny_folder, masked) > 1e-2

@@ -17,6 +17,7 @@ from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.esm2 import Esm2, load
 from esmkit.reference import encoder as reference
 from esmkit.reference import verification as module
+from esmkit.reference.implementations import Implementations
 from esmkit.reference.verification import Verification, verify
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
@@ -131,13 +132,13 @@ def test_largest_absolute_and_relative_are_of_all_arrays():
 
 def test_every_padded_row_has_padding(tiny: Esm2, proteins, monkeypatch):
     widths = []
-    original = module._Oracles.hugging_face
+    original = Implementations.hugging_face
 
     def seen(self, ids):
         widths.append((ids == 1).sum(axis=1).min())
         return original(self, ids)
 
-    monkeypatch.setattr(module._Oracles, "hugging_face", seen)
+    monkeypatch.setattr(Implementations, "hugging_face", seen)
     verify(tiny, proteins[:1])
     assert widths == [0, 0, 3]
 
