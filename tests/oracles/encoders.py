@@ -101,9 +101,10 @@ def random_model(shape: Shape) -> EsmModel:
                 gain = 20.0 if "contact_head" in name else gain  # probabilities over all of 0 to 1
                 parameter.copy_(gain * noise / parameter.shape[-1] ** 0.5)
         if shape.half:
-            assert model.rotary_embeddings is not None
-            frequencies = model.rotary_embeddings.inv_freq
-            frequencies.copy_(frequencies.half())
+            buffers = [b for name, b in model.named_buffers() if name.endswith("inv_freq")]
+            assert buffers  # one for all layers, before transformers 5.x one for each
+            for frequencies in buffers:
+                frequencies.copy_(frequencies.half())
     return model
 
 
@@ -132,7 +133,8 @@ def fair_esm_model(shape: Shape, tensors: dict[str, np.ndarray]) -> ESM2:
                 names[f"encoder.layer.{i}.{theirs}.{kind}"] = f"layers.{i}.{original}.{kind}"
     state = {names[name]: torch.tensor(tensors[name]) for name in names}
     for i in range(shape.layers):
-        frequencies = torch.tensor(tensors["rotary_embeddings.inv_freq"])
+        found = next(tensor for name, tensor in tensors.items() if name.endswith("inv_freq"))
+        frequencies = torch.tensor(found)
         state[f"layers.{i}.self_attn.rot_emb.inv_freq"] = frequencies
     model = ESM2(shape.layers, shape.width, shape.heads).eval()
     missing, unexpected = model.load_state_dict(state, strict=False)
