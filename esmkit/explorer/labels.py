@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet
-from esmkit.plots.profiles import FAMILIES, family
+from esmkit.plots.profiles import FAMILIES, family, kinds_of
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -53,9 +53,7 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels
     if isinstance(profile, str | Path):
         heads, kinds, provenance = _read_folder(Path(profile))
     else:
-        heads, provenance = profile.heads, profile.provenance
-        effects: Any = profile.effects
-        kinds = dict(zip(effects["property"], effects["kind"], strict=True))
+        heads, provenance, kinds = profile.heads, profile.provenance, kinds_of(profile)
     found = {
         str(row["name"]): HeadLabel(
             str(row["label"]), str(row["evidence"]), _known(family(str(row["label"]), kinds))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
 from esmkit.errors import OptionError
-from esmkit.plots.profiles import offset_columns
+from esmkit.heads.labels import Rules
+from esmkit.plots.profiles import offset_columns, source
 from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
 
@@ -45,7 +46,9 @@ class HeadCard:
     source : str
         Checkpoint, and number of chains.
     maps : AttentionMaps, optional
-        Of an example.
+        Maps of an example.
+    max_q : float
+        False discovery rate up to which its effects are significant.
     """
 
     name: str
@@ -57,6 +60,7 @@ class HeadCard:
     offset_shares: NDArray[np.float64] = field(repr=False)
     source: str = ""
     maps: AttentionMaps | None = None
+    max_q: float = Rules.max_q
 
     def __repr__(self) -> str:
         numbers = self.numbers
@@ -142,8 +146,6 @@ def head_card(
     OptionError
         If there is no such head, or maps and model are both given, or a protein without a model.
     """
-    from esmkit.plots.profiles import source
-
     top: Any = profile.of(name)  # says which heads there are, if not this one
     if maps is not None and model is not None:
         raise OptionError("give maps or a model that computes them, not both")
@@ -177,4 +179,5 @@ def head_card(
         facts[columns].to_numpy(np.float64),
         source(profile),
         maps,
+        profile.rules.max_q,
     )

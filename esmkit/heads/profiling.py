@@ -1,7 +1,7 @@
 """The profile of all heads: every property, its background, its statistics and its controls."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,7 +186,7 @@ def profile(
     seed : int
         Of bootstrap and random weights.
     rules : Rules
-        Thresholds of the labels.
+        Thresholds of labels, figures and texts.
     progress : callable
         Told the ID of each chain before its turn.
     keep : Keeper
@@ -249,7 +249,7 @@ def profile(
         "properties": names,
         "resamples": resamples,
         "seed": seed,
-        "rules": vars(rules),
+        "rules": asdict(rules),
         "control": control,
         "random_models": random.models if random else 0,
     }

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from esmkit.heads.labels import Rules
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.protocols import Profile
+from esmkit.plots.protocols import Profile, Rules
 from esmkit.text import percent, signed
 
 __all__ = ["QUESTIONS", "UNKNOWN", "Answer", "answer"]
@@ -78,18 +77,12 @@ def answer(profile: Profile, name: str) -> Answer:
         )
     best = known.loc[known["half_a"].idxmax()].to_dict()
     label = _label(profile, best["name"])
-    rules = _rules(profile)
+    rules = profile.rules
     verdict, why = _judge(best, label, rules, name)
     sentences = [*why, *_leaders(rows, best)]
     if name == "disulfide":
         verdict, sentences = _against_cysteines(effects, best, rules, verdict, sentences)
     return Answer(name, verdict, sentences, best["name"], _numbers(best, label))
-
-
-def _rules(profile: Profile) -> Rules:
-    given = profile.provenance.get("rules", {})
-    names = Rules.__dataclass_fields__
-    return Rules(**{name: value for name, value in given.items() if name in names})
 
 
 def _label(profile: Profile, name: str) -> str:

@@ -285,7 +285,7 @@ def _labels(profile: Profile, kinds: dict[str, str]) -> Table:
 def _ablation(profile: Profile, ablation: Any) -> list[Block]:
     """Say which heads cost most when taken away, and whether those are the specialised ones."""
     blocks: list[Block] = []
-    size = specialisation(profile.effects).fillna(0.0)
+    size = specialisation(profile).fillna(0.0)
     names = {"zero": "set to zero", "mean": "set to its mean"}
     for mode, rows in ablation.groupby("mode", sort=False):
         said = []
@@ -321,11 +321,12 @@ def _ablation(profile: Profile, ablation: Any) -> list[Block]:
 def _caveats(profile: Profile) -> list[str]:
     effects: Any = profile.effects
     chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
-    called = int((effects["q"] <= _max_q(profile)).sum())
+    max_q = profile.rules.max_q
+    called = int((effects["q"] <= max_q).sum())
     if profile.provenance.get("control"):
         meaning = (
             "They stand out from heads of untrained networks of the same shape; if the others did "
-            f"not differ from those at all, {_max_q(profile):.0%} of the findings would be false."
+            f"not differ from those at all, {100 * max_q:g}% of the findings would be false."
         )
     else:
         meaning = (
@@ -337,15 +338,11 @@ def _caveats(profile: Profile) -> list[str]:
         "(Jain & Wallace 2019); ablation is the other half of the story.",
         f"One checkpoint and {chains:,} chains. Other weights, sizes and protein families may "
         "differ; intervals cover the choice of chains of this kind, nothing else.",
-        f"{tests:,} tests, {called:,} of them with q of at most {_max_q(profile):g}. " + meaning,
+        f"{tests:,} tests, {called:,} of them with q of at most {max_q:g}. " + meaning,
         "Significant is not large: look at share and ratio.",
         "Properties go together (strands are rich in valine, and pair over contacts): a label names "
         "the strongest, not the only one.",
     ]
-
-
-def _max_q(profile: Profile) -> float:
-    return float(profile.provenance.get("rules", {}).get("max_q", 0.05))
 
 
 def _methods(profile: Profile) -> list[str]:
