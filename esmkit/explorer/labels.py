@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.encoder.names import head_name
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family, kinds_of
@@ -60,7 +61,7 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels
         )
         for _, row in heads.iterrows()
     }
-    wanted = {f"L{n}H{h}" for n in range(model.layers) for h in range(model.heads)}
+    wanted = {head_name(n, h) for n in range(model.layers) for h in range(model.heads)}
     if set(found) != wanted:
         raise InputError(
             f"the profile is about {len(found)} heads and {model.checkpoint.name} has "

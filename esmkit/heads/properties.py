@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.contacts.scores import RANGES
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import AMINO_ACIDS
 
@@ -90,7 +91,9 @@ class Property:
         return found
 
 
-def _contacts(least: int, most: int | None) -> Callable[["Structure"], NDArray[np.bool_]]:
+def _contacts(range_name: str) -> Callable[["Structure"], NDArray[np.bool_]]:
+    least, most = RANGES[range_name]
+
     def labels(structure: "Structure") -> NDArray[np.bool_]:
         place = np.arange(len(structure))
         apart = np.abs(place[:, None] - place)
@@ -146,9 +149,9 @@ def standard_properties() -> list[Property]:
     same amino acid; secondary structure and kind of the residue looked at; offsets -4 to 4.
     """
     pairs: list[Property] = [
-        Property("short-range contact", "pair", _contacts(6, 11)),
-        Property("medium-range contact", "pair", _contacts(12, 23)),
-        Property("long-range contact", "pair", _contacts(24, None)),
+        Property("short-range contact", "pair", _contacts("short")),
+        Property("medium-range contact", "pair", _contacts("medium")),
+        Property("long-range contact", "pair", _contacts("long")),
         Property("helix partner", "pair", _helix_partner),
         Property("strand partner", "pair", lambda s: _both_ways(s.strand_partners, len(s))),
         Property("disulfide", "pair", lambda s: _both_ways(s.disulfides, len(s))),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import rankdata
 
+from esmkit.heads.statistics import benjamini_hochberg
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 
@@ -38,7 +39,8 @@ LETTERS = len(AMINO_ACIDS)
 """A = 20."""
 
 ROUNDING = 1e-12
-"""Of the largest number that was subtracted; float64 rounds at 1e-16, and sums have 20 terms."""
+"""Part of the largest number below which a difference is rounding: float64 rounds at 1e-16, and
+sums have 20 terms."""
 
 
 def blosum62() -> Array:
@@ -125,11 +127,7 @@ def empirical_p(observed: Array, null: Array) -> Array:
 def add_false_discovery(table: "pandas.DataFrame") -> "pandas.DataFrame":
     """Put after each column ``..._p`` a ``..._q``: Benjamini and Hochberg over the rows."""
     for name in [name for name in table.columns if name.endswith("_p")]:
-        p = table[name].to_numpy(float)
-        q = np.full(len(p), np.nan)
-        there = ~np.isnan(p)
-        if there.any():
-            q[there] = false_discovery_control(p[there])
+        q = benjamini_hochberg(table[name].to_numpy(float))
         table.insert(list(table.columns).index(name) + 1, f"{name[:-2]}_q", q)
     return table
 

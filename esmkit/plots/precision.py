@@ -238,7 +238,7 @@ def as_grid(table: "pandas.DataFrame", measure: str, range_name: str) -> NDArray
     return grid
 
 
-def best_head(grid: NDArray[np.float64]) -> tuple[int, int] | None:
+def best_cell(grid: NDArray[np.float64]) -> tuple[int, int] | None:
     """Return layer and head of the highest value; of equal ones the first."""
     if np.isnan(grid).all():
         return None
@@ -248,7 +248,7 @@ def best_head(grid: NDArray[np.float64]) -> tuple[int, int] | None:
 
 def grid_subtitle(grid: NDArray[np.float64], marks: Mapping[str, float]) -> str:
     """Return the best head, and the numbers to hold it against."""
-    best = best_head(grid)
+    best = best_cell(grid)
     parts = [] if best is None else [f"best (framed): {head_name(*best)} {grid[best]:.2f}"]
     return " · ".join(parts + [f"{name} {value:.2f}" for name, value in marks.items()])
 
@@ -285,7 +285,7 @@ def draw_grid(axes: Axes, grid: NDArray[np.float64], norm: Normalize, points: fl
         axes.text(
             head, layer, two_digits(value), ha="center", va="center", fontsize=size, color=colour
         )
-    best = best_head(grid)
+    best = best_cell(grid)
     if best is not None:
         corner = (best[1] - 0.5, best[0] - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=BEST, lw=1.6, clip_on=False))

@@ -22,7 +22,7 @@ from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
 from esmkit.explorer.page import json_for_script
 from esmkit.explorer.structure import truth_of
-from esmkit.explorer.trace import pack, run_trace
+from esmkit.explorer.trace import quantise, run_trace
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
@@ -124,7 +124,7 @@ def test_windows_are_averaged_and_gaps_are_nan(tiny: Esm2):
 def test_packing_rounds_by_half_a_step(values: list[float]):
     array = np.array(values)
     for kind, most in ((np.int16, 32_767), (np.int8, 127)):
-        codes, scale = pack(array, kind)
+        codes, scale = quantise(array, kind)
         assert np.abs(codes.astype(int)).max() <= most
         limit = np.abs(array).max() / most * 0.5000001 + 1e-300
         assert (np.abs(codes * scale - array) <= limit).all()

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from esmkit.plots.profiles import one_line
+
 __all__ = ["Block", "Figures", "Heading", "Paragraph", "Points", "Table", "to_html", "to_markdown"]
 
 
@@ -136,13 +138,9 @@ def to_html(blocks: Iterable[Block], title: str) -> str:
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
-
-
 def _md(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", _one_line(text))
+    return _SPECIAL.sub(r"\\\g<0>", one_line(text))
 
 
 def _html(text: str) -> str:
-    return html.escape(_one_line(text), quote=True)
+    return html.escape(one_line(text), quote=True)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from esmkit import plots
 from esmkit._version import __version__
-from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
-from esmkit.files.names import file_name
+from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
 from esmkit.files.tables import open_table, without_formulas
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
 from esmkit.heads.report.page import (
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["summary", "write_report"]
-
-KINDS = ("png", "svg", "pdf")
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
@@ -83,7 +81,7 @@ def write_report(
     circuits : pandas.DataFrame, optional
         A table that is written as it is.
     kind : {'png', 'svg', 'pdf'}
-        Of the figures.
+        Format of the figures.
     force : bool
         Write into a folder that is not empty, over files of the same name.
 
@@ -99,10 +97,10 @@ def write_report(
     OutputError
         If the folder is a file or not empty, or cannot be written.
     """
-    if kind not in KINDS:
-        raise OptionError(f"figures are {', '.join(KINDS)}, not {kind!r}")
+    if kind not in FIGURE_FORMATS:
+        raise OptionError(f"figures are {', '.join(FIGURE_FORMATS)}, not {kind!r}")
     folder = Path(folder)
-    _check(folder, force=force)
+    check_folder(folder, force=force, option="-o")
     with disk_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         written, notes = _write_tables(profile, folder, ablation, circuits)
@@ -125,17 +123,6 @@ def write_report(
             write_durably(folder / name, text.encode("utf-8", "replace"))
             written.append(folder / name)
     return written
-
-
-def _check(folder: Path, *, force: bool) -> None:
-    with disk_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{str(folder)!r} is a file; name a folder for the report with -o")
-        if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"the folder {str(folder)!r} is not empty; --force writes into it all the same, or "
-                "-o names another"
-            )
 
 
 def _write_tables(
