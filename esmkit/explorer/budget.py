@@ -1,4 +1,4 @@
-"""What fits into a page of a given size: all heads, or those most worth seeing."""
+"""Choice of what fits into a page of a given size: all heads, or those most worth seeing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""From packed queries and keys to maps, thumbnails, and facts about heads."""
+"""Maps, thumbnails and facts about heads, from packed queries and keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

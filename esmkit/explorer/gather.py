@@ -1,4 +1,4 @@
-"""Everything one page shows, computed: heads, contacts, structure, labels, where it comes from."""
+"""Computes all that one page shows: heads, contacts, structure, labels, where it comes from."""
 
 from collections.abc import Sequence
 from pathlib import Path

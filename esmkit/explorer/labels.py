@@ -1,4 +1,4 @@
-"""What a profile of ``esmkit heads`` says each head is, from memory or from its folder."""
+"""Labels of heads from a profile of ``esmkit heads``, in memory or in its folder."""
 
 import json
 from collections.abc import Mapping

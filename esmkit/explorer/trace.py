@@ -26,7 +26,7 @@ LARGEST = {np.dtype(np.int16): 32_767, np.dtype(np.int8): 127}
 
 @dataclass(frozen=True, eq=False)
 class HeadTrace:
-    """What one head does, for the tokens of all windows one after the other: S of them.
+    """Trace of one head, for the S tokens of all windows one after the other.
 
     Attributes
     ----------

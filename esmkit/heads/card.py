@@ -29,7 +29,7 @@ SHOWN_EFFECTS = 6
 
 @dataclass(frozen=True, eq=False)
 class HeadCard:
-    """All about one head; in Jupyter it shows itself.
+    """Card of one head; in Jupyter it shows itself.
 
     Attributes
     ----------
@@ -141,6 +141,10 @@ def head_card(
         Instead of maps: computes them, of this head only.
     protein : str or Protein, optional
         The example for ``model``; by default ubiquitin.
+
+    Returns
+    -------
+    HeadCard
 
     Raises
     ------

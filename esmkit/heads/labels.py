@@ -56,7 +56,20 @@ def describe(
         ``bos``, ``eos``, ``top_offset``, ``top_offset_share``, ``positional``.
     effects : list of dict
         For each property ``property``, ``kind``, ``share``, ``background``, ``difference``,
-        ``low``, ``high``, ``q``, ``half_b``, ``half_b_low``, ``arc_share``, ``arc_background``, ``arcs``.
+        ``low``, ``high``, ``q``, ``half_b``, ``half_b_low``, ``arc_share``, ``arc_background``,
+        ``arcs``.
+    rules : Rules
+
+    Returns
+    -------
+    tuple of str
+        Label and evidence.
+
+    Examples
+    --------
+    >>> facts = {"bos": 0.7, "eos": 0.1, "top_offset": 1, "top_offset_share": 0.2, "positional": 0.1}
+    >>> describe(facts, [])
+    ('BOS sink', '70% of its weight goes to BOS')
     """
     for token in ("bos", "eos"):
         if facts[token] >= rules.sink:

@@ -38,16 +38,16 @@ __all__ = ["profile"]
 Array = NDArray[np.float64]
 
 CENTRE = MAX_RESIDUES - 1
-"""Place of offset 0 in profiles of all offsets."""
+"""Index of offset 0 in profiles of all offsets."""
 
 BLOCK_FIELDS = tuple(BlockScores.__dataclass_fields__)
 FIELDS = (*BLOCK_FIELDS, "facts")
-"""What is kept of each chain."""
+"""Names of the arrays that are kept of each chain."""
 
 
 @dataclass
 class Measured:
-    """What one pass over the proteins has gathered about n heads and P properties."""
+    """Sums over the proteins of one pass, for n heads and P properties."""
 
     accumulator: Accumulator
     facts: Array  # (n, 4): entropy, distance, BOS, EOS, summed over proteins
@@ -184,13 +184,13 @@ def profile(
     resamples : int
         Bootstrap samples of proteins.
     seed : int
-        Of bootstrap and random weights.
+        Seed of the bootstrap and of the random weights.
     rules : Rules
         Thresholds of labels, figures and texts.
     progress : callable
-        Told the ID of each chain before its turn.
+        Called with the ID of each chain before its turn.
     keep : Keeper
-        Where what was measured of each chain goes, and comes from if it is there already.
+        Stores what was measured of each chain, and returns what it already has.
 
     Returns
     -------
@@ -198,12 +198,12 @@ def profile(
         Columns of ``effects``: ``name``, ``layer``, ``head``, ``property``, ``kind``; ``share``,
         the part of the head's weight between residues that is on labelled pairs; ``background``,
         that expected from its own offsets and queries (:mod:`esmkit.heads.scores`; for offsets:
-        from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
-        background; ``p``, against labels that are shifted and heads that are not trained,
+        from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins;
+        ``ratio`` and ``log_odds`` of share and background; ``p``, against labels that are shifted and heads that are not trained,
         ``p_shift``, against shifts alone, and the ``inflation`` between the two
         (:mod:`esmkit.heads.statistics`); ``q`` (Benjamini-Hochberg) and ``p_bonferroni`` of ``p``
-        over all heads and properties; ``arc_share`` and
-        ``arc_background`` for weights of at least 0.3, in the proteins with the property; ``arcs``, ``proteins`` and ``labelled``, the
+        over all heads and properties; ``arc_share`` and ``arc_background`` for weights of at least
+        0.3, in the proteins with the property; ``arcs``, ``proteins`` and ``labelled``, the
         support; ``half_a`` and ``half_b`` (with ``half_b_low``, ``half_b_high``), the difference in
         every second protein and in the others; ``position_only``, the share of a head that knows
         nothing but its mean offsets; ``weight``, that between residues of the chains with the
@@ -219,6 +219,12 @@ def profile(
         If no chain can be used.
     OptionError
         If two properties have one name, or a number is out of range.
+
+    Examples
+    --------
+    >>> found = profile(esmkit.load(), esmkit.data.ts50())      # doctest: +SKIP
+    >>> found.best("long-range contact", 1)["name"].item()      # doctest: +SKIP
+    'L5H4'
     """
     chosen = list(standard_properties() if properties is None else properties)
     names = [of.name for of in chosen]
@@ -258,7 +264,7 @@ def profile(
 
 @dataclass
 class Controls:
-    """What heads of models with random weights do, on the same chains."""
+    """Effects of heads of models with random weights, on the same chains."""
 
     models: int
     inflation: Array  # (P,)

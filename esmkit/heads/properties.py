@@ -57,7 +57,10 @@ class Property:
 
     Examples
     --------
+    >>> import numpy as np
     >>> charged = Property("charged", "residue", lambda s: np.isin(list(s.sequence), list("DEKR")))
+    >>> int(charged.of(esmkit.data.demo_structure()).sum())
+    22
     """
 
     name: str
@@ -104,7 +107,7 @@ def _contacts(range_name: str) -> Callable[["Structure"], NDArray[np.bool_]]:
 
 
 def _helix_partner(structure: "Structure") -> NDArray[np.bool_]:
-    """I and i ± 3 or 4, with every residue from one to the other in an alpha helix."""
+    """Return which residues are 3 or 4 apart with an alpha helix from one to the other: (R, R)."""
     helix = np.array([letter == "H" for letter in structure.secondary_structure])
     found = np.zeros((len(helix), len(helix)), bool)
     for step in HELIX_STEPS:
@@ -122,7 +125,7 @@ def _both_ways(pairs: NDArray[np.int64], residues: int) -> NDArray[np.bool_]:
 
 
 def _cysteine_pair(structure: "Structure") -> NDArray[np.bool_]:
-    """Any two cysteines: the control for disulfides."""
+    """Return the pairs of any two cysteines, the control for disulfides: (R, R)."""
     cysteine = np.array([letter == "C" for letter in structure.sequence])
     return cysteine[:, None] & cysteine & ~np.eye(len(cysteine), dtype=bool)
 
@@ -147,6 +150,9 @@ def standard_properties() -> list[Property]:
     Contacts by range (short 6-11, medium 12-23, long from 24; Cβ within 8 Å); helix partner (3 or
     4 apart in one alpha helix); strand partner (DSSP bridge); disulfide, and any two cysteines;
     same amino acid; secondary structure and kind of the residue looked at; offsets -4 to 4.
+
+    >>> [of.name for of in standard_properties()[:3]]
+    ['short-range contact', 'medium-range contact', 'long-range contact']
     """
     pairs: list[Property] = [
         Property("short-range contact", "pair", _contacts("short")),

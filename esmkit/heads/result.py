@@ -1,4 +1,4 @@
-"""What a profile of all heads holds, and what can be asked of it."""
+"""The profile of all heads: tables, and methods that select, draw and save."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ SHOWN_ROWS = 20
 
 @dataclass(frozen=True, eq=False)
 class HeadProfile:
-    """What each head looks at.
+    """Profile of all heads: what each looks at.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How much a 20 x 20 matrix of a head is like BLOSUM62, and how much of that the head is owed.
+"""Likeness of a head's 20 x 20 matrices to BLOSUM62, and how much of it is the head's own.
 
 The Mantel test permutes the letters of BLOSUM62 and asks whether a matrix knows amino acids at all.
 For the matrices of a head that is a weak question. They are bilinear in the embedding, in which
@@ -36,7 +36,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 LETTERS = len(AMINO_ACIDS)
-"""A = 20."""
+"""Number of amino acids, A = 20."""
 
 ROUNDING = 1e-12
 """Part of the largest number below which a difference is rounding: float64 rounds at 1e-16, and
@@ -63,7 +63,11 @@ def centre(matrices: Array) -> Array:
 
 
 def copying_score(ov: Array) -> Array:
-    """Return the sum of eigenvalues of (..., A, A) over that of their magnitudes: (...), -1 to 1."""
+    """Return the sum of eigenvalues of (..., A, A) over that of their magnitudes: (...), -1 to 1.
+
+    >>> copying_score(np.stack([np.eye(3), -np.eye(3)]))
+    array([ 1., -1.])
+    """
     values = np.linalg.eigvals(ov)
     with np.errstate(invalid="ignore"):  # a head without any output has no score: NaN
         return values.sum(axis=-1).real / np.abs(values).sum(axis=-1)

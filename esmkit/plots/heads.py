@@ -1,4 +1,4 @@
-"""What heads are specialised in: a property over all heads, and where they look along chains."""
+"""Specialisation of heads: a property over all heads, and where they look along chains."""
 
 from collections.abc import Sequence
 from math import ceil, nan
@@ -45,16 +45,16 @@ HATCH = "////"
 HATCH_COLOUR = "0.8"
 
 SMALLEST_CELL, LARGEST_CELL, CELL_HEIGHT = 0.17, 0.6, 0.25
-"""Inches. A model with more heads a layer gets a figure wider than a page."""
+"""Inches of the cells of a grid. With more heads a layer the figure is wider than a page."""
 
 NUMBER_CELL = 0.25
-"""Inches from which a number fits into a cell."""
+"""Least inches across a cell that has a number."""
 
 SMALL_EFFECT = 0.01
-"""Where no effect is larger, numbers have two digits instead of one."""
+"""Largest difference up to which numbers have two digits instead of one."""
 
 PANELS_ACROSS, HEAD_HEIGHT = 3, 0.088
-"""Of the offset profiles: layers beside each other, and inches of each head."""
+"""Layers beside each other in the offset profiles, and inches of each head."""
 
 
 def diverging() -> Colormap:
@@ -89,6 +89,19 @@ def property_grid(
     ------
     OptionError
         If the profile does not have the property, or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> effects = pandas.DataFrame(
+    ...     {"name": ["L0H0", "L0H1"], "layer": 0, "head": [0, 1], "property": "disulfide"}
+    ...     | {"share": [0.02, 0.001], "background": 0.001, "difference": [0.019, 0.0]}
+    ...     | {"q": [1e-4, 0.9], "proteins": 20}
+    ... )
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, effects[["name"]], where_from)
+    >>> esmkit.plots.property_grid(profile, "disulfide").get_suptitle()
+    'disulfide: weight beyond what offsets explain'
     """
     rows: Any = judged(profile, of_property(profile, property_name))
     layers, heads = sorted(rows["layer"].unique()), sorted(rows["head"].unique())

@@ -1,4 +1,4 @@
-"""What figures and reports need of a profile of heads: rows, effects that count, numbers as text."""
+"""Rows of a profile of heads, and effects that count, for figures and reports."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 CLIP = 2.0
-"""Where the colours of log2 odds end: four times the odds."""
+"""End of the colours of log2 odds: four times the odds."""
 
 
 def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
@@ -124,11 +124,15 @@ FAMILIES = {
     "sink": "BOS or EOS",
     "none": "mixed or insufficient",
 }
-"""What a label says, in general."""
+"""What a label is about, by the key of its family."""
 
 
 def family(label: str, kinds: "Mapping[str, str]") -> str:
-    """Return the family of a label, given the kind of each property."""
+    """Return the family of a label, given the kind of each property.
+
+    >>> family("BOS sink", {}), family("strand", {"to strand": "residue"}), family("mixed", {})
+    ('sink', 'residue', 'none')
+    """
     if label.endswith(" sink"):
         return "sink"
     if label == "positional" or label.startswith("offset "):
@@ -150,7 +154,11 @@ def source(profile: Profile) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name without line breaks, for which no font has a sign."""
+    r"""Return a name without line breaks, for which no font has a sign.
+
+    >>> one_line("active\n site")
+    'active site'
+    """
     return " ".join(str(text).split())
 
 

@@ -37,7 +37,7 @@ from esmkit.plots.protocols import Profile
 __all__ = ["property_map"]
 
 MAP_ROW, MAP_COLUMN = 0.098, 0.155
-"""Of the map of properties: inches of a head and of a property."""
+"""Inches that a head and a property take in the map."""
 
 KIND_COLOUR = {"pair": "black", "residue": "#0072B2"}
 KIND_TEXT = {"pair": "a kind of pair", "residue": "a kind of residue looked at"}

@@ -1,4 +1,4 @@
-"""What figures and reports need of results; results know figures, not the other way round.
+"""Protocols of the results that figures and reports take; results know figures, not the other way round.
 
 Anything with these attributes can be drawn; esmkit's own results are named in each class.
 """
@@ -84,7 +84,7 @@ class Rules(Protocol):
 
 
 class Profile(Protocol):
-    """What each head looks at: :class:`esmkit.heads.HeadProfile`."""
+    """Profile of all heads: :class:`esmkit.heads.HeadProfile`."""
 
     @property
     def effects(self) -> "pandas.DataFrame": ...

@@ -186,7 +186,7 @@ def test_ablation_without_precision_draws_the_drift_alone():
         plots.ablation_scatter(made_profile(), pandas.DataFrame({"name": ["L0H0"]}))
 
 
-def marked(figure: Figure) -> tuple[set[str], int]:
+def marked(figure: Figure) -> tuple[set[object], int]:
     """Names of hatched heads, and how many heads have a frame."""
     boxes = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     hatched = {box.get_label() for box in boxes if box.get_hatch()}

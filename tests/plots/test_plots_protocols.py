@@ -54,7 +54,8 @@ def made_maps() -> AttentionMaps:
 def made_contacts() -> ContactMap:
     structure = demo_structure()
     values = np.random.default_rng(0).random((len(structure),) * 2).astype(np.float32)
-    return ContactMap("made", "made", structure.sequence, (values + values.T) / 2, source="made")
+    values += values.T
+    return ContactMap("made", "made", structure.sequence, values / np.float32(2), source="made")
 
 
 DRAW = {

@@ -1,4 +1,4 @@
-"""What a profile says about a question such as "does a head see disulfides?", in plain words."""
+"""Answers of a profile to questions such as "does a head see disulfides?", in plain words."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +59,19 @@ def answer(profile: Profile, name: str) -> Answer:
     ----------
     profile : HeadProfile
     name : str
-        Of the property; one that is not there is answered too.
+        Name of the property. One that the profile does not have is answered "Not measured".
+
+    Returns
+    -------
+    Answer
+
+    Examples
+    --------
+    >>> import pandas
+    >>> from esmkit.heads import HeadProfile
+    >>> rows = pandas.DataFrame({"property": ["long-range contact"]})
+    >>> answer(HeadProfile(rows, pandas.DataFrame(), {}), "disulfide").verdict
+    'Not measured'
     """
     effects: Any = profile.effects
     rows = effects[effects["property"] == name]

@@ -53,7 +53,7 @@ class Figures:
 Block = Heading | Paragraph | Points | Table | Figures
 
 _SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|<(?=[A-Za-z/!?])")
-"""What Markdown would take for markup; the rest stays readable as plain text."""
+"""Characters that Markdown would take for markup; the rest stays readable as plain text."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #d5d5d5; --paper: #fff;
