@@ -1,4 +1,4 @@
-"""What esmkit wrote, read back by one function whatever it is."""
+"""One function that reads back whatever esmkit wrote."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,19 @@ __all__ = ["read"]
 def read(path: str | Path) -> Any:
     """Open what esmkit wrote: embeddings (h5, parquet, npz, csv, folder) or attention maps (h5).
 
+    Parameters
+    ----------
+    path : path
+
     Returns
     -------
     EmbeddingFile
-        Of ``esmkit embed``: a mapping from ID to float32 array, (D,) per protein or (R, D) per
-        residue, with a leading layer axis if several layers were asked for; with ``.provenance``
-        and ``.to_frame()``.
+        Output of ``esmkit embed``: a mapping from ID to float32 array, (D,) per protein or (R, D)
+        per residue, with a leading layer axis if several layers were asked for; with
+        ``.provenance`` and ``.to_frame()``.
     AttentionFile
-        Of ``esmkit attention``: a mapping from ID to :class:`esmkit.attention.maps.AttentionMaps`.
+        Output of ``esmkit attention``: a mapping from ID to
+        :class:`esmkit.attention.maps.AttentionMaps`.
 
     Raises
     ------

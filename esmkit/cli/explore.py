@@ -8,12 +8,12 @@ import click
 from esmkit.cli.options import (
     ModelChoice,
     attention_layers_option,
-    command_line,
     heads_option,
     long_option,
     make_say,
     model_options,
     on_invalid_option,
+    run_of,
 )
 
 __all__ = ["command"]
@@ -41,7 +41,7 @@ __all__ = ["command"]
     "--max-bytes",
     default="60MB",
     show_default=True,
-    help="Of a page; of longer chains and larger models it shows as many heads as fit.",
+    help="Largest size of a page; of longer chains and larger models it shows as many heads as fit.",
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs, and make more than 20 pages.")
 @model_options
@@ -81,7 +81,6 @@ def command(
     from esmkit.explorer.to_files import explore_to_files
     from esmkit.text import parse_bytes
 
-    say = make_say(quiet)
     if not fasta and structure is None:
         if not sys.stdin.isatty():
             raise click.UsageError("name a FASTA file, - for standard input, or a --structure")
@@ -100,8 +99,5 @@ def command(
         long=long,  # type: ignore[arg-type]
         on_invalid=on_invalid,  # type: ignore[arg-type]
         max_bytes=parse_bytes(max_bytes),
-        force=force,
-        command=command_line(),
-        say=say,
-        progress=not quiet,
+        run=run_of(force=force, quiet=quiet),
     )

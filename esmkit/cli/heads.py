@@ -44,14 +44,14 @@ __all__ = ["command"]
     help="Bootstrap samples of proteins.",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Of bootstrap and random weights."
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of bootstrap and random weights."
 )
 @click.option(
     "--plot-format",
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="Format of the figures.",
 )
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")

@@ -1,4 +1,4 @@
-"""What fits into a page of a given size: all heads, or those most worth seeing."""
+"""Choice of what fits into a page of a given size: all heads, or those most worth seeing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.explorer.labels import Labels
 
-__all__ = ["Plan", "plan_heads"]
+__all__ = ["PagePlan", "plan_heads"]
 
 FIXED = 1_700_000
 """Bytes of a page without data: Bokeh, scripts and styles."""
@@ -34,7 +34,7 @@ HEAD_WORDS = 1_200
 
 
 @dataclass(frozen=True)
-class Plan:
+class PagePlan:
     """The heads that a page holds, whether residual streams are in it, and what to say about it."""
 
     choice: HeadChoice
@@ -51,7 +51,7 @@ def plan_heads(
     named: bool,
     max_bytes: int,
     labels: "Labels | None" = None,
-) -> Plan:
+) -> PagePlan:
     """Decide what goes into a page.
 
     Residual streams are left out first, for the step by step view can do with their lengths; then
@@ -73,13 +73,13 @@ def plan_heads(
     room = max_bytes - rest
     count = len(choice.heads)
     if count * per_head + strips <= room:
-        return Plan(choice, True)
+        return PagePlan(choice, True)
     notes = [
         "The residual stream itself is not in this page, only its length: it would have made the "
         f"file larger than {max_bytes / 1e6:,.0f} MB."
     ]
     if count * per_head <= room:
-        return Plan(choice, False, notes)
+        return PagePlan(choice, False, notes)
     fits = int(room // per_head)
     if named or fits < 1:
         raise OptionError(
@@ -94,7 +94,7 @@ def plan_heads(
         f"the first {min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
         f"{max_bytes / 1e6:,.0f} MB; others can be named with --heads."
     )
-    return Plan(kept, False, notes)
+    return PagePlan(kept, False, notes)
 
 
 def _best(

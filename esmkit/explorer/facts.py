@@ -1,4 +1,4 @@
-"""From packed queries and keys to maps, thumbnails, and facts about heads."""
+"""Maps, thumbnails and facts about heads, from packed queries and keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.attention.extract import Assembly
-from esmkit.contacts.scores import ranked_pairs
+from esmkit.contacts.map import MIN_SEPARATION
+from esmkit.contacts.scores import RANGES, ranked_pairs
 from esmkit.explorer.structure import Truth
 from esmkit.explorer.trace import HeadTrace
 from esmkit.reference.encoder import softmax
@@ -17,12 +18,6 @@ __all__ = ["THUMBNAIL", "HeadMap", "corrected", "facts", "head_map", "rows_of", 
 
 THUMBNAIL = 64
 """Most pixels along the side of a thumbnail."""
-
-FAR = 6
-"""Least separation of pairs that count as contacts."""
-
-LONG = 24
-"""Least separation of long-range pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +113,10 @@ def facts(found: HeadMap, truth: Truth | None) -> dict[str, Any]:
 def _against(
     raw: NDArray[np.float32], weights: NDArray[np.float64], apart: NDArray[np.int64], truth: Truth
 ) -> dict[str, float | None]:
-    pairs = truth.resolved[:, None] & truth.resolved & (apart >= FAR)
+    pairs = truth.resolved[:, None] & truth.resolved & (apart >= MIN_SEPARATION)
     total = weights[pairs].sum()
     values = np.where(truth.resolved[:, None] & truth.resolved, corrected(raw), np.nan)
-    true = truth.contacts[ranked_pairs(values, least=LONG)]
+    true = truth.contacts[ranked_pairs(values, least=RANGES["long"][0])]
     length = truth.length
 
     def precision(count: int) -> float | None:

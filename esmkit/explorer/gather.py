@@ -1,4 +1,4 @@
-"""Everything one page shows, computed: heads, contacts, structure, labels, where it comes from."""
+"""Computes all that one page shows: heads, contacts, structure, labels, where it comes from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.errors import InputError, OptionError
-from esmkit.explorer.budget import Plan, plan_heads
+from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
@@ -27,10 +27,10 @@ from esmkit.structure import Structure, read_structure
 if TYPE_CHECKING:
     from esmkit.heads.result import HeadProfile
 
-__all__ = ["MAX_BYTES", "MAX_RESIDUES_SHOWN", "explore"]
+__all__ = ["MAX_RESIDUES_SHOWN", "PAGE_BYTES", "explore"]
 
-MAX_BYTES = 60_000_000
-"""Of a page; what does not fit is left out, heads last."""
+PAGE_BYTES = 60_000_000
+"""Largest page; what does not fit is left out, heads last."""
 
 MAX_RESIDUES_SHOWN = 5_000
 """A browser holds a map of 5,000 x 5,000 weights in 100 MB."""
@@ -51,7 +51,7 @@ def explore(
     heads: Sequence[str] | str | None = None,
     layers: Sequence[int] | int | Literal["all"] = "all",
     long: Long = "window",
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = PAGE_BYTES,
     command: str = "",
 ) -> Explorer:
     """Make a page on which the attention of one protein can be walked through.
@@ -66,7 +66,7 @@ def explore(
     protein : str or Protein
         A sequence or a Protein, of at most 5,000 residues.
     structure : Structure, or path FILE or FILE:CHAIN, optional
-        Of the same protein: adds distances, true contacts, secondary structure, and scores.
+        Structure of the same protein: adds distances, true contacts, secondary structure, and scores.
     profile : HeadProfile or path, optional
         From :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote: names and
         colours the heads.
@@ -78,9 +78,9 @@ def explore(
     long : {'window', 'whole', 'truncate', 'error'}
         As in :class:`esmkit.attention.options.AttentionOptions`.
     max_bytes : int
-        Of the page.
+        Largest page.
     command : str
-        For the provenance.
+        The command line, recorded in the page.
 
     Returns
     -------
@@ -140,7 +140,9 @@ def explore(
     return Explorer(data, arrays)
 
 
-def _notes(plan: Plan, labels: Labels | None, check: dict[str, Any], model: Encoder) -> list[str]:
+def _notes(
+    plan: PagePlan, labels: Labels | None, check: dict[str, Any], model: Encoder
+) -> list[str]:
     notes = list(plan.notes)
     if labels is not None and labels.note:
         notes.append(labels.note)

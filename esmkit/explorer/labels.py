@@ -1,4 +1,4 @@
-"""What a profile of ``esmkit heads`` says each head is, from memory or from its folder."""
+"""Labels of heads from a profile of ``esmkit heads``, in memory or in its folder."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.encoder.names import head_name
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet
-from esmkit.plots.profiles import FAMILIES, family
+from esmkit.plots.profiles import FAMILIES, family, kinds_of
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -53,16 +54,14 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels
     if isinstance(profile, str | Path):
         heads, kinds, provenance = _read_folder(Path(profile))
     else:
-        heads, provenance = profile.heads, profile.provenance
-        effects: Any = profile.effects
-        kinds = dict(zip(effects["property"], effects["kind"], strict=True))
+        heads, provenance, kinds = profile.heads, profile.provenance, kinds_of(profile)
     found = {
         str(row["name"]): HeadLabel(
             str(row["label"]), str(row["evidence"]), _known(family(str(row["label"]), kinds))
         )
         for _, row in heads.iterrows()
     }
-    wanted = {f"L{n}H{h}" for n in range(model.layers) for h in range(model.heads)}
+    wanted = {head_name(n, h) for n in range(model.layers) for h in range(model.heads)}
     if set(found) != wanted:
         raise InputError(
             f"the profile is about {len(found)} heads and {model.checkpoint.name} has "

@@ -26,16 +26,17 @@ SCRIPTS = (
     "steps.js",
     "main.js",
 )
-"""In the order in which the browser runs them."""
+"""Scripts in the order in which the browser runs them."""
 
 INLINE_LIMIT = 30_000_000
-"""Bytes; a notebook with a larger page inside becomes unusable."""
+"""Largest page inside a notebook, bytes; with a larger one it becomes unusable."""
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
-"""What the browser may load: nothing that is not in the file. Bokeh builds functions from text."""
+"""Content security policy: nothing is loaded that is not in the file. Bokeh builds functions from
+text, so that has to be allowed."""
 
 
 class Explorer:

@@ -20,7 +20,7 @@ UNKNOWN = "."
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a structure says about the R residues of a sequence.
+    """Facts of a structure about the R residues of a sequence.
 
     Attributes
     ----------

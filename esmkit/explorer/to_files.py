@@ -8,10 +8,10 @@ from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
 from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.names import FileNames, check_folder, file_name
+from esmkit.files.run import Run
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
-from esmkit.text import Say
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -29,9 +29,7 @@ def explore_to_files(
     *,
     structure: str | None = None,
     on_invalid: OnInvalid = "error",
-    force: bool = False,
-    say: Say = lambda text: None,
-    progress: bool = False,
+    run: Run = Run(),  # noqa: B008 - frozen
     **options: Any,
 ) -> list[Path]:
     """Write a page for each protein.
@@ -39,7 +37,7 @@ def explore_to_files(
     Parameters
     ----------
     model : callable
-        Asked once what comes before has been found good.
+        Returns the model; called only after the inputs have been validated.
     sources : sequence of str
         FASTA files; none with a structure, whose sequence is then used.
     output : Path, optional
@@ -48,19 +46,28 @@ def explore_to_files(
     structure : str, optional
         FILE or FILE:CHAIN, of one of the proteins.
     on_invalid : {'error', 'replace', 'skip'}
-    force : bool
-        Overwrite, and make more than 20 pages.
-    say : callable
-        Told of each page.
-    progress : bool
-        Show a progress bar on standard error.
+        What to do with a letter that is no amino acid.
+    run : Run
+        ``force`` overwrites, and makes more than 20 pages; ``restart`` changes nothing, for there
+        is no unfinished work to go on with.
     **options
-        For :func:`esmkit.explore`.
+        Further arguments of :func:`esmkit.explore`.
 
     Returns
     -------
     list of Path
-        What was written.
+        The pages, in the order of the proteins.
+
+    Raises
+    ------
+    InputError
+        If there is no protein, or the structure is of none of them.
+    OptionError
+        If there are more than 20 proteins, or a page would not end in .html.
+    OutputError
+        If an output exists, or cannot be written.
+    MissingDependencyError
+        If Bokeh is not installed.
     """
     from tqdm import tqdm
 
@@ -73,24 +80,27 @@ def explore_to_files(
         proteins = [truth.protein]
     if not proteins:
         raise InputError("no protein is left to show; give a FASTA file, or a --structure")
-    if len(proteins) > MOST_PAGES and not force:
+    if len(proteins) > MOST_PAGES and not run.force:
         raise OptionError(
             f"{len(proteins):,} proteins make as many pages of some megabytes; give a FASTA file "
             f"with at most {MOST_PAGES}, or --force"
         )
     beside = {} if truth is None else {_which(truth, proteins): truth}
-    targets = _targets(proteins, sources, output, force=force)
+    targets = _targets(proteins, sources, output, force=run.force)
 
     from esmkit.explorer.gather import explore
 
     loaded = model()
-    for protein in tqdm(proteins, "pages", unit="page", disable=not progress or len(proteins) < 2):
-        page = explore(loaded, protein, structure=beside.get(protein.id), **options)
+    quiet = not run.progress or len(proteins) < 2
+    for protein in tqdm(proteins, "pages", unit="page", disable=quiet):
+        beside_it = beside.get(protein.id)
+        page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
         path = targets[protein.id]
-        page.save(path, force=force)
+        page.save(path, force=run.force)
         for note in page.data["notes"]:
-            say(f"{protein.id}: {note}")
-        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+            run.say(f"{protein.id}: {note}")
+        run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    run.then()
     return list(targets.values())
 
 

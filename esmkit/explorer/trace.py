@@ -19,14 +19,14 @@ from esmkit.sequences.tokens import encode
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["HeadTrace", "LayerTrace", "Trace", "pack", "run_trace"]
+__all__ = ["HeadTrace", "LayerTrace", "Trace", "quantise", "run_trace"]
 
 LARGEST = {np.dtype(np.int16): 32_767, np.dtype(np.int8): 127}
 
 
 @dataclass(frozen=True, eq=False)
 class HeadTrace:
-    """What one head does, for the tokens of all windows one after the other: S of them.
+    """Trace of one head, for the S tokens of all windows one after the other.
 
     Attributes
     ----------
@@ -52,7 +52,8 @@ class LayerTrace:
     Attributes
     ----------
     lengths : numpy.ndarray of float32, shape (3, S)
-        Of the residual stream before, of what all heads and the bias add, and of the stream after.
+        Lengths of the residual stream before, of what all heads and the bias add, and of the
+        stream after.
     before, added : numpy.ndarray of int8, shape (S, D), or None
         The same two vectors; each row times its scale.
     before_scales, added_scales : numpy.ndarray of float32, shape (S,), or None
@@ -87,7 +88,7 @@ class Trace:
     layers: dict[int, LayerTrace]
 
 
-def pack(values: NDArray[np.floating], kind: type = np.int16) -> tuple[NDArray, float]:
+def quantise(values: NDArray[np.floating], kind: type = np.int16) -> tuple[NDArray, float]:
     """Return values as integers and the scale that turns them back.
 
     Rounding is at most half the scale: 1/65,534 of the largest magnitude for int16.
@@ -130,7 +131,7 @@ def run_trace(
     heads = {}
     for head in choice.heads:
         joined = [np.concatenate([of[0][head][n] for of in found]) for n in range(3)]
-        packed = [pack(values) for values in joined]
+        packed = [quantise(values) for values in joined]
         heads[head] = HeadTrace(
             packed[0][0],
             packed[1][0],
@@ -146,7 +147,7 @@ def run_trace(
         if not strips:
             layers[layer] = LayerTrace(lengths)
             continue
-        output, scale = pack(parameters.layers[layer].attention.output.weight)
+        output, scale = quantise(parameters.layers[layer].attention.output.weight)
         layers[layer] = LayerTrace(lengths, *_pack_rows(before), *_pack_rows(added), output, scale)
     return Trace(list(pieces), heads, layers)
 

@@ -1,7 +1,7 @@
 """Head specialisation: what each attention head looks at, with backgrounds and controls.
 
-``profiling`` measures, with ``properties``, ``scores``, ``statistics``, ``labels`` and the control of
-``untrained`` networks; ``result`` is what comes out, ``card`` one head of it, ``report`` a folder of
+``profiling`` makes a profile, with ``measuring``, ``properties``, ``scores``, ``statistics``,
+``labels`` and the control of ``untrained`` networks; ``result`` is what comes out, ``card`` one head of it, ``report`` a folder of
 tables, figures and answers; ``ablation`` and ``circuits`` say what heads do; ``to_folder`` is what
 ``esmkit heads`` does, ``resume`` how it goes on.
 """

@@ -1,4 +1,4 @@
-"""What a head is worth: its output is taken away, and what changes downstream is measured.
+"""Ablation: the output of a head is taken away, and what changes downstream is measured.
 
 A head can be specialised and not matter, or matter and not be specialised; this is the other side
 of the comparison. One head at a time is ablated in every token of every chain, BOS and EOS
@@ -48,7 +48,7 @@ Mode = Literal["zero", "mean"]
 MODES: tuple[Mode, ...] = ("zero", "mean")
 
 MEASURED = ("P@L", "P@L/2")
-"""Precisions at long range that are compared."""
+"""Precisions at long range that are compared with the intact model."""
 
 INTERVALS = {
     "precision_change": "",
@@ -56,13 +56,13 @@ INTERVALS = {
     "drift_cosine": "drift_cosine_",
     "drift_relative": "drift_relative_",
 }
-"""What has an interval, and what stands before ``low`` and ``high`` in the names of its columns."""
+"""Measures with an interval, and the prefix of ``low`` and ``high`` in the names of its columns."""
 
 CHANGES = (
     *("precision", "precision_change", "precision_half", "precision_half_change"),
     *("drift_cosine", "drift_relative"),
 )
-"""What is measured of each chain without a head, in the order of the columns."""
+"""Measures of each chain without a head, in the order of the columns."""
 
 BATCH_TOKENS = 4_096
 """Most tokens of a row; beyond it activations leave the cache and nothing is gained."""
@@ -99,11 +99,11 @@ def ablate(
         layers alone, so that it is 0 for every head of the last layer. The map of an ablated head
         does not depend on its own output.
     seed : int
-        Of the bootstrap. All rows have the same resamples.
+        Seed of the bootstrap. All rows have the same resamples.
     progress : callable
-        Told the name of each head before its turn.
+        Called with the name of each head before its turn.
     keep : Keeper
-        Where what was measured without each head goes, and comes from if it is there already.
+        Stores what was measured without each head, and returns what it already has.
 
     Returns
     -------

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
 from esmkit.errors import OptionError
-from esmkit.plots.profiles import offset_columns
+from esmkit.heads.labels import Rules
+from esmkit.plots.profiles import offset_columns, source
 from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
 
@@ -28,7 +29,7 @@ SHOWN_EFFECTS = 6
 
 @dataclass(frozen=True, eq=False)
 class HeadCard:
-    """All about one head; in Jupyter it shows itself.
+    """Card of one head; in Jupyter it shows itself.
 
     Attributes
     ----------
@@ -45,7 +46,9 @@ class HeadCard:
     source : str
         Checkpoint, and number of chains.
     maps : AttentionMaps, optional
-        Of an example.
+        Maps of an example.
+    max_q : float
+        False discovery rate up to which its effects are significant.
     """
 
     name: str
@@ -57,20 +60,28 @@ class HeadCard:
     offset_shares: NDArray[np.float64] = field(repr=False)
     source: str = ""
     maps: AttentionMaps | None = None
+    max_q: float = Rules.max_q
 
     def __repr__(self) -> str:
-        numbers = self.numbers
         lines = [
             f"{self.name}: {self.label} ({self.source})",
             f"  {self.evidence}",
-            f"  entropy {numbers['entropy']:.2f}, mean distance {numbers['distance']:.1f} residues, "
-            f"BOS {numbers['bos']:.1%}, EOS {numbers['eos']:.1%}, offsets explain "
-            f"{numbers['positional']:.0%} of its maps",
+            f"  {', '.join(self._facts())}",
         ]
         rows = self.table()
         wide = max((len(row[0]) for row in rows), default=0)
         lines += [f"  {row[0]:<{wide}}  {'  '.join(row[1:])}" for row in rows]
         return "\n".join(lines)
+
+    def _facts(self) -> list[str]:
+        numbers = self.numbers
+        return [
+            f"entropy {numbers['entropy']:.2f}",
+            f"mean distance {numbers['distance']:.1f} residues",
+            f"BOS {numbers['bos']:.1%}",
+            f"EOS {numbers['eos']:.1%}",
+            f"offsets explain {numbers['positional']:.0%} of its maps",
+        ]
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Return its top effects as text: property, share, background, difference, q."""
@@ -94,12 +105,6 @@ class HeadCard:
         return plots.head_card(self, path=path)
 
     def _repr_html_(self) -> str:
-        numbers = self.numbers
-        facts = (
-            f"entropy {numbers['entropy']:.2f} · mean distance {numbers['distance']:.1f} residues · "
-            f"BOS {numbers['bos']:.1%} · EOS {numbers['eos']:.1%} · offsets explain "
-            f"{numbers['positional']:.0%} of its maps"
-        )
         head = ("property", "share of its weight", "", "difference [95% interval]", "")
         rows = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
@@ -109,7 +114,7 @@ class HeadCard:
         example = "" if self.maps is None else plots.inline_html(self.maps.plot(self.name))
         return (
             f"<div><h3>{escape(self.name)}: {escape(self.label)}</h3>"
-            f"<p>{escape(self.evidence)}</p><p>{escape(facts)}<br>{escape(self.source)}</p>"
+            f"<p>{escape(self.evidence)}</p><p>{escape(' · '.join(self._facts()))}<br>{escape(self.source)}</p>"
             f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>"
             f"{plots.inline_html(self.plot())}{example}</div>"
         )
@@ -131,19 +136,21 @@ def head_card(
     name : str
         Such as ``L5H4``.
     maps : AttentionMaps, optional
-        Of an example, with this head.
+        Maps of an example, with this head.
     model : Encoder, optional
         Instead of maps: computes them, of this head only.
     protein : str or Protein, optional
         The example for ``model``; by default ubiquitin.
+
+    Returns
+    -------
+    HeadCard
 
     Raises
     ------
     OptionError
         If there is no such head, or maps and model are both given, or a protein without a model.
     """
-    from esmkit.plots.profiles import source
-
     top: Any = profile.of(name)  # says which heads there are, if not this one
     if maps is not None and model is not None:
         raise OptionError("give maps or a model that computes them, not both")
@@ -177,4 +184,5 @@ def head_card(
         facts[columns].to_numpy(np.float64),
         source(profile),
         maps,
+        profile.rules.max_q,
     )

@@ -1,4 +1,4 @@
-"""What a head's weights alone say about amino acids: its OV and QK circuits.
+"""OV and QK circuits: what a head's weights alone say about amino acids.
 
 After Elhage et al. 2021, "A mathematical framework for transformer circuits"
 (transformer-circuits.pub/2021/framework). A head does two things that its weights keep apart. Its
@@ -56,7 +56,7 @@ OFFSETS = range(-16, 17)
 """Offsets scanned by default: four turns of a helix to either side."""
 
 PERMUTATIONS = 2_000
-"""Of the Mantel test: the smallest p is 1 in 2,001."""
+"""Permutations of the Mantel test: the smallest p is 1 in 2,001."""
 
 CONTROLS = 1_000
 """Random heads for each layer: the smallest p is 1 in 1,001."""
@@ -206,10 +206,16 @@ def circuits(
         Its weights as they are in memory; computed in float64.
     offsets : sequence of int
         Key position less query position; each once is enough, in any order.
-    permutations, controls : int
-        Of the Mantel test, and random heads for each layer; at least 1.
+    permutations : int
+        Permutations of the Mantel test; at least 1.
+    controls : int
+        Random heads for each layer; at least 1.
     seed : int
-        Of both.
+        Seed of both.
+
+    Returns
+    -------
+    Circuits
 
     Raises
     ------

@@ -9,7 +9,10 @@ __all__ = ["Rules", "describe"]
 
 @dataclass(frozen=True)
 class Rules:
-    """When a head gets which label; each threshold is an effect, none of them a p value alone.
+    """Thresholds of a profile: when a head gets which label, and which effects are significant.
+
+    Each label needs an effect of some size, none a p value alone. Figures and texts of a profile
+    go by the same thresholds.
 
     Attributes
     ----------
@@ -20,7 +23,7 @@ class Rules:
     positional : float
         Share of the variance of its maps that offsets explain from which a head is positional.
     max_q : float
-        False discovery rate.
+        False discovery rate up to which an effect is significant.
     min_ratio : float
         Least share over background of a property.
     min_difference, min_arc_difference : float
@@ -53,7 +56,20 @@ def describe(
         ``bos``, ``eos``, ``top_offset``, ``top_offset_share``, ``positional``.
     effects : list of dict
         For each property ``property``, ``kind``, ``share``, ``background``, ``difference``,
-        ``low``, ``high``, ``q``, ``half_b``, ``half_b_low``, ``arc_share``, ``arc_background``, ``arcs``.
+        ``low``, ``high``, ``q``, ``half_b``, ``half_b_low``, ``arc_share``, ``arc_background``,
+        ``arcs``.
+    rules : Rules
+
+    Returns
+    -------
+    tuple of str
+        Label and evidence.
+
+    Examples
+    --------
+    >>> facts = {"bos": 0.7, "eos": 0.1, "top_offset": 1, "top_offset_share": 0.2, "positional": 0.1}
+    >>> describe(facts, [])
+    ('BOS sink', '70% of its weight goes to BOS')
     """
     for token in ("bos", "eos"):
         if facts[token] >= rules.sink:

@@ -1,31 +1,26 @@
 """The profile of all heads: every property, its background, its statistics and its controls."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import MAX_OFFSET, columns_of
-from esmkit.attention.summaries import reduce_maps
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.heads.labels import Rules, describe
+from esmkit.heads.measuring import CENTRE, Measured, measure
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.result import HeadProfile
 from esmkit.heads.resume import Keeper
-from esmkit.heads.scores import BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import (
-    Accumulator,
     Effects,
     benjamini_hochberg,
     bonferroni,
     inflation,
 )
-from esmkit.sequences.windows import MAX_RESIDUES
 
 if TYPE_CHECKING:
     import pandas
@@ -36,124 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["profile"]
 
 Array = NDArray[np.float64]
-
-CENTRE = MAX_RESIDUES - 1
-"""Place of offset 0 in profiles of all offsets."""
-
-BLOCK_FIELDS = tuple(BlockScores.__dataclass_fields__)
-FIELDS = (*BLOCK_FIELDS, "facts")
-"""What is kept of each chain."""
-
-
-@dataclass
-class Measured:
-    """What one pass over the proteins has gathered about n heads and P properties."""
-
-    accumulator: Accumulator
-    facts: Array  # (n, 4): entropy, distance, BOS, EOS, summed over proteins
-    offsets: Array  # (n, 2 * 1022 - 1): weight at each offset
-    offset_pairs: Array  # (2 * 1022 - 1,): pairs at each offset
-    offset_labels: Array  # (P, 2 * 1022 - 1): labelled pairs at each offset
-    squares: Array  # (n, 3)
-    chains: list[str]
-
-    def position_only(self) -> Array:
-        """Return the share of each property for a head that knows nothing but offsets: (n, P).
-
-        Its weight for a pair is the mean weight at that offset over all proteins.
-        """
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.nan_to_num(self.offsets / self.offset_pairs)
-            return mean @ self.offset_labels.T / (mean @ self.offset_pairs)[:, None]
-
-
-def measure(
-    model: "Encoder",
-    structures: Iterable["Structure"],
-    properties: Sequence[Property],
-    choice: HeadChoice,
-    *,
-    progress: Callable[[str], None] = lambda text: None,
-    left_out: list[tuple[str, str]] | None = None,
-    keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
-    stage: int = 0,
-) -> Measured:
-    """Run chains through a model and add up the scores of its heads, chain by chain."""
-    heads, count = len(choice.heads), len(properties)
-    width = 2 * MAX_RESIDUES - 1
-    gathered = Measured(
-        Accumulator(heads, count),
-        np.zeros((heads, 4)),
-        np.zeros((heads, width)),
-        np.zeros(width),
-        np.zeros((count, width)),
-        np.zeros((heads, 3)),
-        [],
-    )
-    for number, structure in enumerate(structures):
-        reason = _unusable(structure, gathered.chains)
-        if reason:
-            if left_out is not None:
-                left_out.append((structure.id, reason))
-            continue
-        progress(structure.id)
-        labels = ChainLabels(structure, properties)
-        found = keep.get(stage, number, FIELDS)
-        if found is None:
-            found = _score(model, structure, labels, choice)
-            keep.put(stage, number, found)
-        gathered.facts += found["facts"]
-        scores = BlockScores(**{name: found[name] for name in BLOCK_FIELDS})
-        _add(gathered, structure.id, scores, labels)
-    return gathered
-
-
-def _score(
-    model: "Encoder", structure: "Structure", labels: ChainLabels, choice: HeadChoice
-) -> dict[str, NDArray[Any]]:
-    """Run one chain through a model; return the scores of its n heads, and facts (n, 4)."""
-    places = {head: place for place, head in enumerate(choice.heads)}
-    blocks: dict[int, tuple[BlockScores, NDArray[Any]]] = {}
-
-    def score(maps: torch.Tensor) -> tuple[BlockScores, NDArray[Any]]:
-        numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
-        return score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels), numbers
-
-    def take(
-        piece: Piece, layer: int, some: Sequence[int], scored: tuple[BlockScores, NDArray[Any]]
-    ) -> None:
-        blocks[places[layer, some[0]]] = scored
-
-    items = [(0, structure.protein)]
-    for _ in compute(model, items, choice, take, long="error", batch_tokens=1, prepare=score):
-        pass
-    parts = [blocks[first] for first in sorted(blocks)]
-    found = {
-        name: np.concatenate([getattr(scores, name) for scores, _ in parts])
-        for name in BLOCK_FIELDS
-    }
-    found["facts"] = np.nan_to_num(np.concatenate([facts for _, facts in parts]), nan=1.0)
-    return found
-
-
-def _unusable(structure: "Structure", seen: Sequence[str]) -> str:
-    if structure.id in seen:
-        return "its ID comes twice; only the first is taken"
-    if len(structure) > MAX_RESIDUES:
-        return f"it has {len(structure):,} residues, more than the {MAX_RESIDUES:,} of one window"
-    if int(structure.resolved.sum()) < 3:
-        return "fewer than three of its residues are resolved"
-    return ""
-
-
-def _add(gathered: Measured, chain: str, scores: BlockScores, labels: ChainLabels) -> None:
-    gathered.accumulator.add(scores, labels.counts)
-    window = slice(CENTRE - labels.residues + 1, CENTRE + labels.residues)
-    gathered.offsets[:, window] += scores.profile
-    gathered.offset_pairs[window] += labels.offset_pairs
-    gathered.offset_labels[:, window] += labels.offset_labels
-    gathered.squares += scores.squares
-    gathered.chains.append(chain)
 
 
 def profile(
@@ -184,13 +61,13 @@ def profile(
     resamples : int
         Bootstrap samples of proteins.
     seed : int
-        Of bootstrap and random weights.
+        Seed of the bootstrap and of the random weights.
     rules : Rules
-        Thresholds of the labels.
+        Thresholds of labels, figures and texts.
     progress : callable
-        Told the ID of each chain before its turn.
+        Called with the ID of each chain before its turn.
     keep : Keeper
-        Where what was measured of each chain goes, and comes from if it is there already.
+        Stores what was measured of each chain, and returns what it already has.
 
     Returns
     -------
@@ -198,12 +75,12 @@ def profile(
         Columns of ``effects``: ``name``, ``layer``, ``head``, ``property``, ``kind``; ``share``,
         the part of the head's weight between residues that is on labelled pairs; ``background``,
         that expected from its own offsets and queries (:mod:`esmkit.heads.scores`; for offsets:
-        from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins; ``ratio`` and ``log_odds`` of share and
-        background; ``p``, against labels that are shifted and heads that are not trained,
+        from an even spread); ``difference`` and its 95 % interval ``low``, ``high`` over proteins;
+        ``ratio`` and ``log_odds`` of share and background; ``p``, against labels that are shifted and heads that are not trained,
         ``p_shift``, against shifts alone, and the ``inflation`` between the two
         (:mod:`esmkit.heads.statistics`); ``q`` (Benjamini-Hochberg) and ``p_bonferroni`` of ``p``
-        over all heads and properties; ``arc_share`` and
-        ``arc_background`` for weights of at least 0.3, in the proteins with the property; ``arcs``, ``proteins`` and ``labelled``, the
+        over all heads and properties; ``arc_share`` and ``arc_background`` for weights of at least
+        0.3, in the proteins with the property; ``arcs``, ``proteins`` and ``labelled``, the
         support; ``half_a`` and ``half_b`` (with ``half_b_low``, ``half_b_high``), the difference in
         every second protein and in the others; ``position_only``, the share of a head that knows
         nothing but its mean offsets; ``weight``, that between residues of the chains with the
@@ -219,6 +96,12 @@ def profile(
         If no chain can be used.
     OptionError
         If two properties have one name, or a number is out of range.
+
+    Examples
+    --------
+    >>> found = profile(esmkit.load(), esmkit.data.ts50())      # doctest: +SKIP
+    >>> found.best("long-range contact", 1)["name"].item()      # doctest: +SKIP
+    'L5H4'
     """
     chosen = list(standard_properties() if properties is None else properties)
     names = [of.name for of in chosen]
@@ -249,7 +132,7 @@ def profile(
         "properties": names,
         "resamples": resamples,
         "seed": seed,
-        "rules": vars(rules),
+        "rules": asdict(rules),
         "control": control,
         "random_models": random.models if random else 0,
     }
@@ -258,7 +141,7 @@ def profile(
 
 @dataclass
 class Controls:
-    """What heads of models with random weights do, on the same chains."""
+    """Effects of heads of models with random weights, on the same chains."""
 
     models: int
     inflation: Array  # (P,)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.contacts.scores import RANGES
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import AMINO_ACIDS
 
@@ -56,7 +57,10 @@ class Property:
 
     Examples
     --------
+    >>> import numpy as np
     >>> charged = Property("charged", "residue", lambda s: np.isin(list(s.sequence), list("DEKR")))
+    >>> int(charged.of(esmkit.data.demo_structure()).sum())
+    22
     """
 
     name: str
@@ -90,7 +94,9 @@ class Property:
         return found
 
 
-def _contacts(least: int, most: int | None) -> Callable[["Structure"], NDArray[np.bool_]]:
+def _contacts(range_name: str) -> Callable[["Structure"], NDArray[np.bool_]]:
+    least, most = RANGES[range_name]
+
     def labels(structure: "Structure") -> NDArray[np.bool_]:
         place = np.arange(len(structure))
         apart = np.abs(place[:, None] - place)
@@ -101,7 +107,7 @@ def _contacts(least: int, most: int | None) -> Callable[["Structure"], NDArray[n
 
 
 def _helix_partner(structure: "Structure") -> NDArray[np.bool_]:
-    """I and i ± 3 or 4, with every residue from one to the other in an alpha helix."""
+    """Return which residues are 3 or 4 apart with an alpha helix from one to the other: (R, R)."""
     helix = np.array([letter == "H" for letter in structure.secondary_structure])
     found = np.zeros((len(helix), len(helix)), bool)
     for step in HELIX_STEPS:
@@ -119,7 +125,7 @@ def _both_ways(pairs: NDArray[np.int64], residues: int) -> NDArray[np.bool_]:
 
 
 def _cysteine_pair(structure: "Structure") -> NDArray[np.bool_]:
-    """Any two cysteines: the control for disulfides."""
+    """Return the pairs of any two cysteines, the control for disulfides: (R, R)."""
     cysteine = np.array([letter == "C" for letter in structure.sequence])
     return cysteine[:, None] & cysteine & ~np.eye(len(cysteine), dtype=bool)
 
@@ -144,11 +150,14 @@ def standard_properties() -> list[Property]:
     Contacts by range (short 6-11, medium 12-23, long from 24; Cβ within 8 Å); helix partner (3 or
     4 apart in one alpha helix); strand partner (DSSP bridge); disulfide, and any two cysteines;
     same amino acid; secondary structure and kind of the residue looked at; offsets -4 to 4.
+
+    >>> [of.name for of in standard_properties()[:3]]
+    ['short-range contact', 'medium-range contact', 'long-range contact']
     """
     pairs: list[Property] = [
-        Property("short-range contact", "pair", _contacts(6, 11)),
-        Property("medium-range contact", "pair", _contacts(12, 23)),
-        Property("long-range contact", "pair", _contacts(24, None)),
+        Property("short-range contact", "pair", _contacts("short")),
+        Property("medium-range contact", "pair", _contacts("medium")),
+        Property("long-range contact", "pair", _contacts("long")),
         Property("helix partner", "pair", _helix_partner),
         Property("strand partner", "pair", lambda s: _both_ways(s.strand_partners, len(s))),
         Property("disulfide", "pair", lambda s: _both_ways(s.disulfides, len(s))),

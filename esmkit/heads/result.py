@@ -1,4 +1,4 @@
-"""What a profile of all heads holds, and what can be asked of it."""
+"""The profile of all heads: tables, and methods that select, draw and save."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import OptionError
+from esmkit.heads.labels import Rules
 
 if TYPE_CHECKING:
     import pandas
@@ -21,7 +22,7 @@ SHOWN_ROWS = 20
 
 @dataclass(frozen=True, eq=False)
 class HeadProfile:
-    """What each head looks at.
+    """Profile of all heads: what each looks at.
 
     Attributes
     ----------
@@ -43,6 +44,16 @@ class HeadProfile:
     provenance: dict[str, Any] = field(repr=False)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def rules(self) -> Rules:
+        """Thresholds that it was made with, from its provenance; the defaults where that has none.
+
+        Labels, figures, cards and summaries all go by them.
+        """
+        given = self.provenance.get("rules", {})
+        names = Rules.__dataclass_fields__
+        return Rules(**{name: value for name, value in given.items() if name in names})
+
     def __repr__(self) -> str:
         chains = len(self.provenance["chains"])
         return (
@@ -61,10 +72,9 @@ class HeadProfile:
 
     def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
         """Return the heads with the largest difference for a property."""
-        rows = self.effects.query("property == @property_name")
-        if rows.empty:
-            names = ", ".join(self.effects["property"].unique())
-            raise OptionError(f"there is no property {property_name!r}; there are {names}")
+        from esmkit.plots.profiles import of_property
+
+        rows = of_property(self, property_name)
         return rows.sort_values(by="difference", ascending=False).head(count)
 
     def head(self, name: str, **options: Any) -> "HeadCard":

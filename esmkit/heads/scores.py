@@ -1,4 +1,4 @@
-"""What one attention map says about the properties of one chain, and what chance would say.
+"""Scores of one attention map for the properties of one chain, and what chance would give.
 
 For a map a (R, R) and labels f of pairs, with sums over all residues i (query) and j (key):
 
@@ -165,12 +165,12 @@ class ChainLabels:
 
     @cached_property
     def residue_spectra(self) -> NDArray[np.complex128]:
-        """Of residue labels, conjugate: (p, k)."""
+        """Spectra of residue labels, conjugate: (p, k)."""
         return np.conj(np.fft.rfft(self.of_kind("residue"), axis=1))
 
     @cached_property
     def pair_spectra(self) -> NDArray[np.complex128]:
-        """Of pair labels along each diagonal, conjugate: (k, c, p)."""
+        """Spectra of pair labels along each diagonal, conjugate: (k, c, p)."""
         along = np.conj(np.fft.rfft(circular(self.of_kind("pair")), axis=1))  # (p, k, c)
         return np.ascontiguousarray(along.transpose(1, 2, 0))
 
@@ -243,6 +243,19 @@ def score_block(maps: NDArray[np.floating[Any]], labels: ChainLabels) -> BlockSc
     maps : numpy.ndarray of float, shape (h, R, R)
         Attention between all residues of the chain, ``[query, key]``.
     labels : ChainLabels
+
+    Returns
+    -------
+    BlockScores
+
+    Examples
+    --------
+    >>> from esmkit.heads.properties import standard_properties
+    >>> chain = esmkit.data.demo_structure()
+    >>> even = np.full((1, 76, 76), 1 / 76)
+    >>> scores = score_block(even, ChainLabels(chain, standard_properties()[:1]))
+    >>> scores.mass.round(6), bool(np.allclose(scores.hits, scores.expected))
+    (array([76.]), True)
     """
     inner = np.asarray(maps, np.float64)[:, labels.kept[:, None], labels.kept]
     size = labels.size

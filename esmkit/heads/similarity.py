@@ -1,4 +1,4 @@
-"""How much a 20 x 20 matrix of a head is like BLOSUM62, and how much of that the head is owed.
+"""Likeness of a head's 20 x 20 matrices to BLOSUM62, and how much of it is the head's own.
 
 The Mantel test permutes the letters of BLOSUM62 and asks whether a matrix knows amino acids at all.
 For the matrices of a head that is a weak question. They are bilinear in the embedding, in which
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import rankdata
 
+from esmkit.heads.statistics import benjamini_hochberg
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 
@@ -35,10 +36,11 @@ __all__ = [
 
 Array = NDArray[np.float64]
 LETTERS = len(AMINO_ACIDS)
-"""A = 20."""
+"""Number of amino acids, A = 20."""
 
 ROUNDING = 1e-12
-"""Of the largest number that was subtracted; float64 rounds at 1e-16, and sums have 20 terms."""
+"""Part of the largest number below which a difference is rounding: float64 rounds at 1e-16, and
+sums have 20 terms."""
 
 
 def blosum62() -> Array:
@@ -61,7 +63,11 @@ def centre(matrices: Array) -> Array:
 
 
 def copying_score(ov: Array) -> Array:
-    """Return the sum of eigenvalues of (..., A, A) over that of their magnitudes: (...), -1 to 1."""
+    """Return the sum of eigenvalues of (..., A, A) over that of their magnitudes: (...), -1 to 1.
+
+    >>> copying_score(np.stack([np.eye(3), -np.eye(3)]))
+    array([ 1., -1.])
+    """
     values = np.linalg.eigvals(ov)
     with np.errstate(invalid="ignore"):  # a head without any output has no score: NaN
         return values.sum(axis=-1).real / np.abs(values).sum(axis=-1)
@@ -125,11 +131,7 @@ def empirical_p(observed: Array, null: Array) -> Array:
 def add_false_discovery(table: "pandas.DataFrame") -> "pandas.DataFrame":
     """Put after each column ``..._p`` a ``..._q``: Benjamini and Hochberg over the rows."""
     for name in [name for name in table.columns if name.endswith("_p")]:
-        p = table[name].to_numpy(float)
-        q = np.full(len(p), np.nan)
-        there = ~np.isnan(p)
-        if there.any():
-            q[there] = false_discovery_control(p[there])
+        q = benjamini_hochberg(table[name].to_numpy(float))
         table.insert(list(table.columns).index(name) + 1, f"{name[:-2]}_q", q)
     return table
 

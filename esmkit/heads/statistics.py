@@ -1,4 +1,4 @@
-"""From scores of chains to effects: intervals, p values, corrections, support, halves.
+"""Effects from the scores of chains: intervals, p values, corrections, support, halves.
 
 Two null hypotheses are tested. ``p_shift``: the labels lie anywhere along the chain. That a head
 with *any* taste for amino acids rejects, for contacts, strands and helices differ in what they are
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from esmkit.heads.scores import BlockScores
 
@@ -34,13 +34,17 @@ MIN_PROTEINS = 10
 """Fewer proteins with the property give no effect: "insufficient"."""
 
 MAX_GROUPS = 128
-"""Of twice as many proteins, neighbours are put together two by two and resampled as one."""
+"""Groups of proteins that are resampled. At twice as many, neighbours are merged two by two."""
 
 Array = NDArray[np.float64]
 
 
-def benjamini_hochberg(p: Array) -> Array:
-    """Return the false discovery rate at which each p value is significant; NaN stays NaN."""
+def benjamini_hochberg(p: ArrayLike) -> Array:
+    """Return the false discovery rate at which each p value is significant; NaN stays NaN.
+
+    >>> benjamini_hochberg([0.01, 0.03, 0.5]).round(3)
+    array([0.03 , 0.045, 0.5  ])
+    """
     from scipy.stats import false_discovery_control
 
     p = np.asarray(p, float)
@@ -51,8 +55,12 @@ def benjamini_hochberg(p: Array) -> Array:
     return q
 
 
-def bonferroni(p: Array) -> Array:
-    """Return p times the number of tests, at most 1; NaN stays NaN and is no test."""
+def bonferroni(p: ArrayLike) -> Array:
+    """Return p times the number of tests, at most 1; NaN stays NaN and is no test.
+
+    >>> bonferroni([0.01, 0.5, float("nan")])
+    array([0.02, 1.  ,  nan])
+    """
     p = np.asarray(p, float)
     return np.minimum(p * (~np.isnan(p)).sum(), 1.0)
 
@@ -63,12 +71,17 @@ def inflation(deviations: Array) -> Array:
     Parameters
     ----------
     deviations : numpy.ndarray, shape (n, P)
-        Of heads that know nothing (:meth:`Accumulator.deviations`), NaN where not known.
+        Those of heads that know nothing (:meth:`Accumulator.deviations`), NaN where not known.
 
     Returns
     -------
     numpy.ndarray of float64, shape (P,)
         Their mean square, at least 1: a test is never made easier. 1 where nothing is known.
+
+    Examples
+    --------
+    >>> inflation(np.array([[2.0, 0.1], [-2.0, 0.2]]))
+    array([4., 1.])
     """
     known = ~np.isnan(deviations)
     squares = np.where(known, deviations, 0.0) ** 2

@@ -79,7 +79,7 @@ def ablation_scatter(
     modes: list[str] = list(table["mode"].unique())
     if not measures:
         raise OptionError("the table of ablations has no number for any head of this profile")
-    table = table.assign(across=100 * table["name"].map(specialisation(profile.effects)).fillna(0))
+    table = table.assign(across=100 * table["name"].map(specialisation(profile)).fillna(0))
     labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
     kinds = kinds_of(profile)
     families = table["name"].map(lambda name: family(labels[name], kinds))

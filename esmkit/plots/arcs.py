@@ -25,10 +25,10 @@ Link: TypeAlias = tuple[int, int, float]
 """(query number, key number, weight)"""
 
 MOST_LINKS = 100
-"""More arcs than this hide one another."""
+"""Default limit of arcs; more hide one another."""
 
 HEIGHT, REACH = 1.4, 0.85
-"""Inches above and below the sequence, and the part of them that the tallest arc takes."""
+"""Inches of the panels above and below the sequence, and the part that the tallest arc takes."""
 
 FLATTENED = 0.7
 """Power of the distance that makes the height: short arcs stay visible beside long ones."""
@@ -40,7 +40,7 @@ FORWARD, BACKWARD = "#D55E00", "#0072B2"
 """Okabe and Ito's vermilion and blue."""
 
 WIDEST, THINNEST = 2.2, 0.3
-"""Points."""
+"""Widths of the strongest arc and of one without weight, points."""
 
 
 def attention_arcs(
@@ -78,6 +78,14 @@ def attention_arcs(
     ------
     OptionError
         If the head is not here, ``count`` is below 1, or the extension is another.
+
+    Examples
+    --------
+    >>> one = esmkit.encoder.names.choose_heads(["L0H0"], "all", of_layers=1, of_heads=1)
+    >>> none, next_one = np.zeros((1, 4), np.float32), np.eye(4, k=1, dtype=np.float32)
+    >>> maps = esmkit.AttentionMaps("made", "made", "MKTV", one, none, none, lambda place: next_one)
+    >>> esmkit.plots.attention_arcs(maps, "L0H0", count=3, min_separation=1).get_suptitle()
+    'made · 3 strongest links of head L0H0'
     """
     name = head_name(*parse_head(head))
     residues = len(maps.sequence)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, finish, house_style, new, panel
-from esmkit.plots.profiles import MAX_Q, literal, one_line
+from esmkit.plots.profiles import literal, one_line
 from esmkit.plots.protocols import Card
 
 __all__ = ["head_card"]
@@ -24,8 +24,8 @@ def head_card(card: Card, *, path: str | Path | None = None) -> Figure:
     """Draw one head: its offset profile, and its largest effects.
 
     On the left the share of its weight between residues at each offset (key - query). On the right
-    the share on pairs with each property (bar; grey if q is over 0.05), and what its offsets
-    would give (black line).
+    the share on pairs with each property (bar; grey if q is over the ``max_q`` of the profile's
+    rules), and what its offsets would give (black line).
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def head_card(card: Card, *, path: str | Path | None = None) -> Figure:
         axes = panel(figure, 4.75, TITLE_HEIGHT, PAGE_WIDTH - 4.9, HEIGHT)
         top: Any = card.top
         place = np.arange(len(top))
-        colours = [EFFECT if q <= MAX_Q else CHANCE for q in top["q"]]
+        colours = [EFFECT if q <= card.max_q else CHANCE for q in top["q"]]
         axes.barh(place, 100 * top["share"], height=0.7, color=colours)
         expected = 100 * top["background"]
         axes.vlines(expected, place - 0.42, place + 0.42, color=EXPECTED, lw=1.2)

@@ -42,7 +42,8 @@ SIDE = 5.0
 """Inches of the map."""
 
 LEFT, BOTTOM, GAP, STRIP = 0.62, 0.55, 0.04, 0.17
-"""Inches: of the labels, between panels, and across a strip of secondary structure."""
+"""Inches that the labels on the left and at the bottom take, between panels, and across a strip of
+secondary structure."""
 
 BAR_HEIGHT = 2.1
 """Inches of the colour bar, beside the upper part of the map."""
@@ -55,7 +56,7 @@ GAMMA = 0.7
 can be told apart, and a colour means the same in every figure."""
 
 PERCENTILE = 99.8
-"""Where the scale of scores ends, which have no natural end."""
+"""Percentile at which the scale of scores ends; they have no natural end."""
 
 TRUE_POSITIVE, FALSE_POSITIVE = "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermilion, as a disc and a cross."""
@@ -133,7 +134,7 @@ def contact_map(
     ----------
     contacts : ContactMap
     structure : Structure, optional
-        Of the same protein; residues and their numbers are then those of its sequence.
+        Structure of the same protein; residues and their numbers are then those of its sequence.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
 
@@ -150,8 +151,13 @@ def contact_map(
 
     Examples
     --------
-    >>> contacts = esmkit.load().contacts(ubiquitin.protein)                  # doctest: +SKIP
-    >>> esmkit.plots.contact_map(contacts, ubiquitin, path="contacts.png")    # doctest: +SKIP
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> values = np.float32(0.9) * ubiquitin.contacts()      # a prediction that is right everywhere
+    >>> contacts = esmkit.ContactMap("ubiquitin", "", ubiquitin.sequence, values, source="made up")
+    >>> figure = esmkit.plots.contact_map(contacts, ubiquitin)
+    >>> figure.get_suptitle()
+    'ubiquitin · predicted contacts · 76 residues · made up'
+    >>> figure.savefig("contacts.png")                       # doctest: +SKIP
     """
     compared = None if structure is None else compare(*contacts.onto(structure))
     with house_style():

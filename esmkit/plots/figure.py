@@ -23,16 +23,22 @@ from esmkit.errors import OptionError, OutputError
 __all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
 
 PAGE_WIDTH = 7.2
-"""Inches: the text width of a journal page (183 mm), so that nothing is scaled in print."""
+"""Width of a figure, inches: that of the text of a journal page (183 mm), so nothing is scaled in
+print."""
 
 SAVED_DPI = 300
+"""Dots per inch of a saved figure, where it consists of dots."""
 
 SHOWN_DPI = 160
-"""Of the picture in a notebook, which the browser shows at SHOWN_WIDTH_DPI: sharp on any screen."""
+"""Dots per inch of the picture in a notebook: more than are shown, so that it is sharp on any
+screen."""
 
 SHOWN_WIDTH_DPI = 125
+"""Pixels per inch at which the browser shows that picture."""
 
 TITLE_POINTS, SUBTITLE_POINTS = 9, 6.5
+"""Font sizes."""
+
 TITLE_HEIGHT = 0.45
 """Inches at the top that title and subtitle take."""
 

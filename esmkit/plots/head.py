@@ -27,10 +27,11 @@ SIDE = 5.0
 """Inches of the map."""
 
 LEFT, BOTTOM, GAP, PROFILE, MASS = 0.62, 0.55, 0.07, 0.65, 0.6
-"""Inches: of the labels, between panels, and of the panels beside the map."""
+"""Inches that the labels on the left and at the bottom take, between panels, and across the panels
+on top of the map and beside it."""
 
 PERCENTILE = 99.8
-"""Where the scale ends: one pair far above all others must not make them white."""
+"""Percentile at which the scale ends: one pair far above all others must not make them white."""
 
 RECEIVED, BOS, EOS = "0.35", "#0072B2", "#E69F00"
 """Okabe and Ito's blue and orange, of different lightness too."""
@@ -66,6 +67,14 @@ def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> 
     ------
     OptionError
         If the head is not here, or the extension is another.
+
+    Examples
+    --------
+    >>> one = esmkit.encoder.names.choose_heads(["L0H0"], "all", of_layers=1, of_heads=1)
+    >>> none, itself = np.zeros((1, 4), np.float32), np.eye(4, dtype=np.float32)
+    >>> maps = esmkit.AttentionMaps("made", "made", "MKTV", one, none, none, lambda place: itself)
+    >>> esmkit.plots.attention_head(maps, "L0H0").get_suptitle()
+    'made · attention of head L0H0'
     """
     layer, number = parse_head(head)
     name = head_name(layer, number)

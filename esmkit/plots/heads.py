@@ -1,4 +1,4 @@
-"""What heads are specialised in: a property over all heads, and where they look along chains."""
+"""Specialisation of heads: a property over all heads, and where they look along chains."""
 
 from collections.abc import Sequence
 from math import ceil, nan
@@ -24,9 +24,9 @@ from esmkit.plots.figure import (
     panel,
 )
 from esmkit.plots.profiles import (
-    MAX_Q,
     best_head,
     chosen,
+    judged,
     of_property,
     offset_columns,
     one_line,
@@ -45,16 +45,16 @@ HATCH = "////"
 HATCH_COLOUR = "0.8"
 
 SMALLEST_CELL, LARGEST_CELL, CELL_HEIGHT = 0.17, 0.6, 0.25
-"""Inches. A model with more heads a layer gets a figure wider than a page."""
+"""Inches of the cells of a grid. With more heads a layer the figure is wider than a page."""
 
 NUMBER_CELL = 0.25
-"""Inches from which a number fits into a cell."""
+"""Least inches across a cell that has a number."""
 
 SMALL_EFFECT = 0.01
-"""Where no effect is larger, numbers have two digits instead of one."""
+"""Largest difference up to which numbers have two digits instead of one."""
 
 PANELS_ACROSS, HEAD_HEIGHT = 3, 0.088
-"""Of the offset profiles: layers beside each other, and inches of each head."""
+"""Layers beside each other in the offset profiles, and inches of each head."""
 
 
 def diverging() -> Colormap:
@@ -69,8 +69,9 @@ def property_grid(
 
     Rows are layers, columns heads. Colour and number are the difference of share and background in
     percentage points of the head's weight between residues, red for more and blue for less. Hatched
-    heads do not look there significantly more than expected (q over 0.05), grey ones could not be
-    judged; the significant head with the largest difference has a frame.
+    heads do not look there significantly more than expected (q over the ``max_q`` of the profile's
+    rules), grey ones could not be judged; the significant head with the largest difference has a
+    frame.
 
     Parameters
     ----------
@@ -88,8 +89,21 @@ def property_grid(
     ------
     OptionError
         If the profile does not have the property, or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> effects = pandas.DataFrame(
+    ...     {"name": ["L0H0", "L0H1"], "layer": 0, "head": [0, 1], "property": "disulfide"}
+    ...     | {"share": [0.02, 0.001], "background": 0.001, "difference": [0.019, 0.0]}
+    ...     | {"q": [1e-4, 0.9], "proteins": 20}
+    ... )
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, effects[["name"]], where_from)
+    >>> esmkit.plots.property_grid(profile, "disulfide").get_suptitle()
+    'disulfide: weight beyond what offsets explain'
     """
-    rows: Any = of_property(profile, property_name)
+    rows: Any = judged(profile, of_property(profile, property_name))
     layers, heads = sorted(rows["layer"].unique()), sorted(rows["head"].unique())
     side = min(LARGEST_CELL, max(SMALLEST_CELL, (PAGE_WIDTH - 0.95) / len(heads)))
     width, height = side * len(heads), CELL_HEIGHT * len(layers)
@@ -114,7 +128,7 @@ def property_grid(
         axes.set(xlabel="head", ylabel="layer")
         bar = panel(figure, 0.5 + width + 0.08, TITLE_HEIGHT, 0.08, height)
         _signed_bar(figure, bar, image, len(layers))
-        _key(figure, rows)
+        _key(figure, rows, profile.rules.max_q)
         return finish(figure, path)
 
 
@@ -137,7 +151,7 @@ def _mark_cells(axes: Axes, rows: Any, places: Any, numbers: bool, digits: int) 
     for (_, row), down, across in zip(rows.iterrows(), *places, strict=True):
         known = not np.isnan(row["difference"])
         box: dict[str, Any] = {"xy": (across - 0.5, down - 0.5), "width": 1, "height": 1}
-        if known and not row["q"] <= MAX_Q:
+        if known and not row["significant"]:
             axes.add_patch(
                 Rectangle(**box, fill=False, hatch=HATCH, ec=HATCH_COLOUR, lw=0, label=row["name"])
             )
@@ -150,7 +164,7 @@ def _mark_cells(axes: Axes, rows: Any, places: Any, numbers: bool, digits: int) 
             text = signed(100 * row["difference"], digits)
             written = axes.text(across, down, text, ha="center", va="center", fontsize=5.5)
             written.set(color="white" if dark else "black")
-            if not row["q"] <= MAX_Q:
+            if not row["significant"]:
                 written.set_color("0.35")
 
 
@@ -161,14 +175,14 @@ def _signed_bar(figure: HouseFigure, axes: Axes, image: Any, layers: int) -> Non
     bar.update_ticks()
 
 
-def _key(figure: HouseFigure, rows: Any) -> None:
+def _key(figure: HouseFigure, rows: Any, max_q: float) -> None:
     """Say below what hatches, grey and the frame mean, where they occur."""
     known = rows["difference"].notna()
     handles = []
     if best_head(rows) is not None:
         handles.append(Patch(fc="white", ec="black", lw=1.2, label="largest significant"))
-    if (known & ~(rows["q"] <= MAX_Q)).any():
-        text = f"not significantly more than expected (q > {MAX_Q:g})"
+    if (known & ~rows["significant"]).any():
+        text = f"not significantly more than expected (q > {max_q:g})"
         handles.append(Patch(fc="white", ec=HATCH_COLOUR, hatch=HATCH, lw=0, label=text))
     if not known.all():
         handles.append(Patch(fc=INSUFFICIENT, ec="none", label="insufficient support"))

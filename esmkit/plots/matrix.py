@@ -1,4 +1,4 @@
-"""What every picture of an R x R map needs: colours, a scale, pooling, residues on the axes."""
+"""Parts of every picture of an R x R map: colours, a scale, pooling, residues on the axes."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -21,10 +21,11 @@ FADED = 0.25
 """Part of the colours that is faded into white."""
 
 BLENDED = "data"
-"""Where image and dots do not match, weights are averaged, not colours: those would turn grey."""
+"""Interpolation stage: where image and dots do not match, weights are averaged, not colours, which
+would turn grey."""
 
 SMALLEST_LETTER, LARGEST_LETTER = 4.5, 7.0
-"""Points. With less room for each, only some letters stand on an axis."""
+"""Points of a letter on an axis. With less room for each, only some letters stand there."""
 
 STEPS = tuple(base * 10**power for power in range(6) for base in (1, 2, 5))
 
@@ -71,6 +72,12 @@ def pool(square: NDArray[np.float32], limit: int) -> tuple[NDArray[np.float32], 
         NaN where a whole block is NaN.
     int
         Residues along the side of a block; the last one may hold fewer.
+
+    Examples
+    --------
+    >>> pool(np.eye(4, dtype=np.float32), 2)
+    (array([[1., 0.],
+           [0., 1.]], dtype=float32), 2)
     """
     block = max(1, -(-len(square) // limit))
     if block == 1:
@@ -111,7 +118,11 @@ def colour_bar(
 
 
 def residue_ticks(residues: int, most: int) -> list[int]:
-    """Return residue numbers for about that many ticks: the first, round ones, the last."""
+    """Return residue numbers for about that many ticks: the first, round ones, the last.
+
+    >>> residue_ticks(76, 10)
+    [1, 10, 20, 30, 40, 50, 60, 70, 76]
+    """
     step = next((step for step in STEPS if residues / step <= most), STEPS[-1])
     round_ones = [n for n in range(step, residues, step) if n - 1 > step / 2]
     inner = [n for n in round_ones if n > 1 and residues - n > step / 2]
@@ -129,7 +140,7 @@ def residue_axis(axes: Axes, which: Literal["x", "y"], sequence: str, *, most: i
     sequence : str
         R residues.
     most : int
-        Of the numbers, about.
+        About how many numbers stand on the axis.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     numbers = residue_ticks(len(sequence), most)

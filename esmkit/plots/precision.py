@@ -1,4 +1,4 @@
-"""How good predicted contacts are: precision against rank, and every head by itself."""
+"""Precision of predicted contacts: against rank, and of every head by itself."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -28,10 +28,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's, those of highest contrast first."""
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
-"""Of the lines, so that they can be told apart in grey too."""
+"""Dashes of the lines, so that they can be told apart in grey too."""
 
 FEW = 3
-"""With so many chains or fewer, a bootstrap interval means nothing and is not drawn."""
+"""Most chains without an interval: with so few a bootstrap means nothing."""
 
 PANEL_HEIGHT = 1.9
 """Inches of the panels of precision against rank."""
@@ -43,7 +43,7 @@ CELL_HEIGHT = 0.22
 """Inches of a cell in the grid of heads."""
 
 SMALLEST_CELL = 0.165
-"""Inches across: with more than 40 heads a layer the figure grows wider than a page."""
+"""Least inches across a cell: with more than 40 heads a layer the figure is wider than a page."""
 
 BEST = "#0072B2"
 """Frame of the best head; blue is not among the colours of maps."""
@@ -63,8 +63,8 @@ def precision_by_rank(
     Parameters
     ----------
     curves : pandas.DataFrame, or mapping from name to pandas.DataFrame
-        Of :func:`esmkit.contacts.precision_curves`; several, of the same chains, are drawn
-        together. Background and ceiling are those of the first.
+        Tables that :func:`esmkit.contacts.precision_curves` returns; several, of the same chains,
+        are drawn together. Background and ceiling are those of the first.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
 
@@ -76,6 +76,17 @@ def precision_by_rank(
     ------
     OptionError
         If there is no curve, or the extension is another.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> values = np.random.default_rng(0).random((76, 76))
+    >>> curves = esmkit.contacts.precision_curves(
+    ...     [((values + values.T) / 2, ubiquitin.contacts(), ubiquitin.resolved)]
+    ... )
+    >>> figure = esmkit.plots.precision_by_rank({"guessing": curves})
+    >>> len(figure.axes)  # a panel for each range
+    3
     """
     named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     if not named or any(not len(table) for table in named.values()):
@@ -193,6 +204,15 @@ def head_precision_grid(
     ------
     OptionError
         If the table has no such column or range, or a head twice; or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> table = pandas.DataFrame(
+    ...     {"layer": [0, 0], "head": [0, 1], "range": "long", "P@L/2": [0.1, 0.3]}
+    ... )
+    >>> esmkit.plots.head_precision_grid(table).get_suptitle()
+    'Contact precision of single heads · P@L/2, long range, 24 or more apart'
     """
     grid = as_grid(table, measure, range)
     layers, heads = grid.shape
@@ -238,7 +258,7 @@ def as_grid(table: "pandas.DataFrame", measure: str, range_name: str) -> NDArray
     return grid
 
 
-def best_head(grid: NDArray[np.float64]) -> tuple[int, int] | None:
+def best_cell(grid: NDArray[np.float64]) -> tuple[int, int] | None:
     """Return layer and head of the highest value; of equal ones the first."""
     if np.isnan(grid).all():
         return None
@@ -248,7 +268,7 @@ def best_head(grid: NDArray[np.float64]) -> tuple[int, int] | None:
 
 def grid_subtitle(grid: NDArray[np.float64], marks: Mapping[str, float]) -> str:
     """Return the best head, and the numbers to hold it against."""
-    best = best_head(grid)
+    best = best_cell(grid)
     parts = [] if best is None else [f"best (framed): {head_name(*best)} {grid[best]:.2f}"]
     return " · ".join(parts + [f"{name} {value:.2f}" for name, value in marks.items()])
 
@@ -285,7 +305,7 @@ def draw_grid(axes: Axes, grid: NDArray[np.float64], norm: Normalize, points: fl
         axes.text(
             head, layer, two_digits(value), ha="center", va="center", fontsize=size, color=colour
         )
-    best = best_head(grid)
+    best = best_cell(grid)
     if best is not None:
         corner = (best[1] - 0.5, best[0] - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec=BEST, lw=1.6, clip_on=False))

@@ -1,4 +1,4 @@
-"""What figures and reports need of a profile of heads: rows, effects that count, numbers as text."""
+"""Rows of a profile of heads, and effects that count, for figures and reports."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP",
     "FAMILIES",
-    "MAX_Q",
     "best_head",
     "chosen",
     "family",
+    "judged",
     "kinds_of",
     "literal",
     "of_property",
@@ -29,11 +29,8 @@ __all__ = [
     "visible_effects",
 ]
 
-MAX_Q = 0.05
-"""False discovery rate from which an effect counts as chance."""
-
 CLIP = 2.0
-"""Where the colours of log2 odds end: four times the odds."""
+"""End of the colours of log2 odds: four times the odds."""
 
 
 def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
@@ -46,16 +43,34 @@ def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
     return rows
 
 
+def judged(profile: Profile, effects: Any) -> Any:
+    """Return effects with a column more, ``significant``: bool, by the rules of the profile."""
+    return effects.assign(significant=effects["q"] <= profile.rules.max_q)
+
+
 def best_head(rows: Any) -> "pandas.Series | None":
-    """Return the significant row with the largest difference above 0, if there is one."""
-    found = rows[(rows["q"] <= MAX_Q) & (rows["difference"] > 0)]
+    """Return the significant row with the largest difference above 0, if there is one.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        As :func:`judged` returns them.
+    """
+    found = rows[rows["significant"] & (rows["difference"] > 0)]
     return None if found.empty else found.loc[found["difference"].idxmax()]
 
 
-def visible_effects(effects: Any) -> "pandas.DataFrame":
-    """Return log2 odds ratios, heads x properties: 0 if not significant, NaN if insufficient."""
-    more = effects["q"] <= MAX_Q
-    less = (_q_of_less(effects["p"].to_numpy()) <= MAX_Q) & (effects["high"] < 0)
+def visible_effects(profile: Profile) -> "pandas.DataFrame":
+    """Return log2 odds ratios, heads x properties: 0 if not significant, NaN if insufficient.
+
+    Fixed offsets are left out. Below the background is significant too: by the false discovery rate
+    of the other tail, and an interval that ends below 0.
+    """
+    effects: Any = profile.effects
+    effects = judged(profile, effects[effects["kind"] != "offset"])
+    more = effects["significant"]
+    q_of_less = _q_of_less(effects["p"].to_numpy())
+    less = (q_of_less <= profile.rules.max_q) & (effects["high"] < 0)
     known = effects["difference"].notna()
     odds = effects["log_odds"] / np.log(2)
     # a share of 0 has no log odds: as far below the background as the colours go
@@ -76,9 +91,10 @@ def _q_of_less(p: Any) -> Any:
     return q
 
 
-def specialisation(effects: Any) -> "pandas.Series":
+def specialisation(profile: Profile) -> "pandas.Series":
     """Return the largest significant difference of each head, fixed offsets left out; else NaN."""
-    counted = (effects["q"] <= MAX_Q) & (effects["difference"] > 0) & (effects["kind"] != "offset")
+    effects = judged(profile, profile.effects)
+    counted = effects["significant"] & (effects["difference"] > 0) & (effects["kind"] != "offset")
     return effects["difference"].where(counted).groupby(effects["name"], sort=False).max()
 
 
@@ -108,11 +124,15 @@ FAMILIES = {
     "sink": "BOS or EOS",
     "none": "mixed or insufficient",
 }
-"""What a label says, in general."""
+"""What a label is about, by the key of its family."""
 
 
 def family(label: str, kinds: "Mapping[str, str]") -> str:
-    """Return the family of a label, given the kind of each property."""
+    """Return the family of a label, given the kind of each property.
+
+    >>> family("BOS sink", {}), family("strand", {"to strand": "residue"}), family("mixed", {})
+    ('sink', 'residue', 'none')
+    """
     if label.endswith(" sink"):
         return "sink"
     if label == "positional" or label.startswith("offset "):
@@ -134,7 +154,11 @@ def source(profile: Profile) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name without line breaks, for which no font has a sign."""
+    r"""Return a name without line breaks, for which no font has a sign.
+
+    >>> one_line("active\n site")
+    'active site'
+    """
     return " ".join(str(text).split())
 
 

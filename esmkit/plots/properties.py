@@ -37,7 +37,7 @@ from esmkit.plots.protocols import Profile
 __all__ = ["property_map"]
 
 MAP_ROW, MAP_COLUMN = 0.098, 0.155
-"""Of the map of properties: inches of a head and of a property."""
+"""Inches that a head and a property take in the map."""
 
 KIND_COLOUR = {"pair": "black", "residue": "#0072B2"}
 KIND_TEXT = {"pair": "a kind of pair", "residue": "a kind of residue looked at"}
@@ -47,10 +47,10 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     """Draw heads beside properties, similar heads and similar properties next to each other.
 
     Colour is the log2 of the odds of a labelled pair over those expected from the head's offsets:
-    +1 is twice the odds. White is no significant effect (q over 0.05, of either tail, or
-    for less a 95 % interval that reaches 0), grey insufficient support. Rows and columns are ordered by hierarchical clustering
-    of what is seen (average linkage, Euclidean). Fixed offsets are left out:
-    :func:`offset_profiles` shows them.
+    +1 is twice the odds. White is no significant effect (q of either tail over the ``max_q`` of
+    the profile's rules, or for less a 95 % interval that reaches 0), grey insufficient support.
+    Rows and columns are ordered by hierarchical clustering of what is seen (average linkage,
+    Euclidean). Fixed offsets are left out: :func:`offset_profiles` shows them.
 
     Parameters
     ----------
@@ -73,13 +73,11 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
 
     if most < 1:
         raise OptionError(f"most is at least 1, not {most}")
-    effects: Any = profile.effects
-    effects = effects[effects["kind"] != "offset"]
-    if effects.empty:
-        raise OptionError("the profile holds fixed offsets only; offset_profiles draws those")
-    values: Any = visible_effects(effects)
     kinds = kinds_of(profile)
-    largest = specialisation(effects).reindex(values.index)
+    if set(kinds.values()) <= {"offset"}:
+        raise OptionError("the profile holds fixed offsets only; offset_profiles draws those")
+    values: Any = visible_effects(profile)
+    largest = specialisation(profile).reindex(values.index)
     kept = largest.dropna().nlargest(most).index
     values = values.loc[[name for name in values.index if name in set(kept)]]
     tree = _tree(values.to_numpy())

@@ -1,4 +1,7 @@
-"""What figures need of the results that they draw; results know figures, not the other way round."""
+"""Protocols of the results that figures and reports take; results know figures, not the other way round.
+
+Anything with these attributes can be drawn; esmkit's own results are named in each class.
+"""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +14,7 @@ from esmkit.structure import Structure
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Card", "Contacts", "Maps", "Profile"]
+__all__ = ["Card", "Contacts", "Maps", "Profile", "Rules"]
 
 
 class Maps(Protocol):
@@ -67,13 +70,28 @@ class Contacts(Protocol):
     def score(self, structure: Structure) -> "pandas.DataFrame": ...
 
 
+class Rules(Protocol):
+    """Thresholds that a profile was made with: :class:`esmkit.heads.Rules`."""
+
+    @property
+    def max_q(self) -> float: ...
+    @property
+    def min_ratio(self) -> float: ...
+    @property
+    def min_difference(self) -> float: ...
+    @property
+    def min_arc_difference(self) -> float: ...
+
+
 class Profile(Protocol):
-    """What each head looks at: :class:`esmkit.heads.HeadProfile`."""
+    """Profile of all heads: :class:`esmkit.heads.HeadProfile`."""
 
     @property
     def effects(self) -> "pandas.DataFrame": ...
     @property
     def heads(self) -> "pandas.DataFrame": ...
+    @property
+    def rules(self) -> Rules: ...
     @property
     def provenance(self) -> dict[str, Any]: ...
     @property
@@ -82,16 +100,12 @@ class Profile(Protocol):
 
 
 class Card(Protocol):
-    """All about one head: :class:`esmkit.heads.card.HeadCard`."""
+    """One head: :class:`esmkit.heads.card.HeadCard`."""
 
     @property
     def name(self) -> str: ...
     @property
     def label(self) -> str: ...
-    @property
-    def evidence(self) -> str: ...
-    @property
-    def numbers(self) -> dict[str, float]: ...
     @property
     def top(self) -> "pandas.DataFrame": ...
     @property
@@ -101,5 +115,4 @@ class Card(Protocol):
     @property
     def source(self) -> str: ...
     @property
-    def maps(self) -> Maps | None: ...
-    def table(self) -> list[tuple[str, str, str, str, str]]: ...
+    def max_q(self) -> float: ...

@@ -40,13 +40,13 @@ BAR_HEIGHT = 0.6
 """Inches at the bottom, for the colour bar."""
 
 PERCENTILE = 98.5
-"""Where the common scale ends. Heads that look at one place have weights near 1; on a scale up to
+"""Percentile at which the common scale ends. Heads that look at one place have weights near 1; on a scale up to
 there most others, contacts among them, would be white."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where thumbnails stand.
+    """Places of thumbnails.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Layout:
         One for each thumbnail.
     rows, columns : int
     side : float
-        Of a thumbnail, inches.
+        Side of a thumbnail, inches.
     """
 
     cells: Sequence[tuple[int, int]]
@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def points(self) -> float:
-        """Size of the names."""
+        """Size of the names, points."""
         return min(8.0, max(4.5, 72 * self.side * 0.24))
 
     @property
@@ -74,12 +74,12 @@ class Layout:
 
     @property
     def width(self) -> float:
-        """Of all, inches."""
+        """Inches that all thumbnails take across."""
         return self.columns * (self.side + GAP) - GAP
 
     @property
     def height(self) -> float:
-        """Of all, inches."""
+        """Inches that all thumbnails take down."""
         return self.rows * (self.side + self.strip + GAP) - GAP
 
     @property
@@ -97,7 +97,11 @@ def arrange(cells: Sequence[tuple[int, int]], width: float) -> Layout:
 
 
 def in_reading_order(count: int, columns: int) -> list[tuple[int, int]]:
-    """Return cells from left to right and top to bottom."""
+    """Return cells from left to right and top to bottom.
+
+    >>> in_reading_order(3, 2)
+    [(0, 0), (0, 1), (1, 0)]
+    """
     return [divmod(number, columns) for number in range(count)]
 
 
@@ -181,6 +185,11 @@ def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
 
     Examples
     --------
+    >>> four = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=2)
+    >>> none, itself = np.zeros((4, 4), np.float32), np.eye(4, dtype=np.float32)
+    >>> maps = esmkit.AttentionMaps("made", "made", "MKTV", four, none, none, lambda place: itself)
+    >>> esmkit.plots.attention_grid(maps).get_suptitle()
+    'made · attention of 4 heads'
     >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG")     # doctest: +SKIP
     >>> esmkit.plots.attention_grid(maps, path="heads.png")               # doctest: +SKIP
     """
@@ -232,6 +241,14 @@ def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
     ------
     OptionError
         If a head is missing, or the protein was read in windows.
+
+    Examples
+    --------
+    >>> two = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=1)
+    >>> none, itself = np.zeros((2, 4), np.float32), np.eye(4, dtype=np.float32)
+    >>> maps = esmkit.AttentionMaps("made", "made", "MKTV", two, none, none, lambda place: itself)
+    >>> esmkit.plots.attention_flow(maps).get_suptitle()
+    'made · layer means and attention rollout'
     """
     rollout = maps.rollout()
     layers = maps.choice.of_layers

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_explorer import Tags
 
 from esmkit.data import demo_proteins, demo_structure
 from esmkit.esm2 import Esm2
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
+from oracles.explorer_pages import Tags
 from oracles.head_profiles import made_profile
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
 from esmkit.explorer.page import json_for_script
 from esmkit.explorer.structure import truth_of
-from esmkit.explorer.text import visible
-from esmkit.explorer.trace import pack, run_trace
+from esmkit.explorer.trace import quantise, run_trace
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import windows
+from esmkit.text import visible
 from oracles.checkpoints import make_checkpoint, random_sequence
+from oracles.explorer_pages import Tags
 from oracles.head_profiles import made_profile
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")
@@ -42,25 +42,6 @@ HOSTILE = (
 
 def every_head(model: Esm2):
     return choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
-
-
-class Tags(HTMLParser):
-    """Every tag with its attributes, and the text of elements with an id."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, str] = {}
-        self._id: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._id = dict(attrs).get("id")
-
-    def handle_data(self, data: str) -> None:
-        if self._id:
-            self.texts[self._id] = self.texts.get(self._id, "") + data
 
 
 def test_every_number_of_a_head_is_that_of_the_reference(tiny: Esm2):
@@ -143,7 +124,7 @@ def test_windows_are_averaged_and_gaps_are_nan(tiny: Esm2):
 def test_packing_rounds_by_half_a_step(values: list[float]):
     array = np.array(values)
     for kind, most in ((np.int16, 32_767), (np.int8, 127)):
-        codes, scale = pack(array, kind)
+        codes, scale = quantise(array, kind)
         assert np.abs(codes.astype(int)).max() <= most
         limit = np.abs(array).max() / most * 0.5000001 + 1e-300
         assert (np.abs(codes * scale - array) <= limit).all()

@@ -13,10 +13,12 @@ from transformers import EsmModel
 from esmkit.contacts import ContactHead, evaluate
 from esmkit.data import demo_structure, ts50
 from esmkit.encoder import packing
+from esmkit.encoder.forward import encoder_layer, enter, remaining_layers
+from esmkit.encoder.stream import MapStream
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.heads import ablation
-from esmkit.heads.ablation import ablate, encoder_from
+from esmkit.heads.ablation import ablate
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 from oracles.checkpoints import make_checkpoint
@@ -130,57 +132,59 @@ def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains, r
 def test_an_edit_that_changes_nothing_changes_no_bit(tiny: Esm2, chains):
     pack = packing.pack([encode(chain.sequence) for chain in chains])
     plain = tiny.forward(pack, [tiny.layers])[0]
-    seen = []
+    tokens, seen = pack.ids.shape[1], []
 
     def look(mixed):
-        seen.append(mixed.shape)
+        seen.append(mixed[:, :tokens].shape)
         return mixed
 
     with torch.inference_mode():
-        edited = tiny.network(
-            inputs_embeds=tiny.embed_tokens(pack),
-            position_ids=pack.positions,
-            groups=pack.groups,
-            edit=look,
-        ).last_hidden_state[0]
-    assert seen == [(1, pack.ids.shape[1], 4, 8)] * 2
+        parts = tiny.parts()
+        x, row = enter(pack, parts, tiny.operations)
+        for number, layer in enumerate(parts.layers):
+            x = encoder_layer(number, x, layer, row, edit=look)
+        edited = parts.final_norm(x)[0, :tokens]
+    assert seen == [(1, tokens, 4, 8)] * 2
     assert torch.equal(plain, edited)
 
 
 @pytest.mark.parametrize("layer", range(5))
-def test_the_encoder_from_a_layer_on_is_the_model_to_the_last_bit(tmp_path, chains, layer):
+def test_the_layers_from_one_on_are_the_model_to_the_last_bit(tmp_path, chains, layer):
     model = load(make_checkpoint(tmp_path / "m", (4, 5, 40)), "cpu")
     pack = packing.pack([encode(chain.sequence) for chain in chains])
     states = model.forward(pack, list(range(5)))  # the last after the final norm
+    tokens = pack.ids.shape[1]
     with torch.inference_mode():
-        entering = states[layer][None]
-        if layer == 4:  # hidden state 4 is normed already: make the one before the norm
-            entering = _leaving_the_last_layer(model, pack)
-        rotary = model.network.rotary_embeddings(entering, pack.positions)  # type: ignore[operator]
-        rest = encoder_from(model, layer)
-        final = rest(entering, position_embeddings=rotary, groups=pack.groups).last_hidden_state
-    assert len(rest.layer) == 4 - layer  # type: ignore[arg-type]
-    assert torch.equal(final[0], states[4])
-    assert len(model.network.encoder.layer) == 4
-    assert torch.equal(model.forward(pack, [4])[0], states[4])
-
-
-def _leaving_the_last_layer(model: Esm2, pack: packing.Pack) -> torch.Tensor:
-    kept = []
-    handle = model.network.encoder.layer[-1].register_forward_hook(lambda m, i, o: kept.append(o))
-    model.forward(pack, [4])
-    handle.remove()
-    return kept[0][:, : pack.ids.shape[1]]  # without rows that only fill up a block
+        parts = model.parts()
+        entering, row = enter(pack, parts, model.operations)
+        for number in range(layer):
+            entering = encoder_layer(number, entering, parts.layers[number], row)
+            if number < 3:  # hidden state 4 is normed already
+                assert torch.equal(entering[0, :tokens], states[number + 1])
+        final = remaining_layers(entering, parts, row, first=layer)
+    assert torch.equal(final[0, :tokens], states[4])
 
 
 def test_maps_of_a_pass_that_begins_later_have_the_numbers_of_their_layers(tiny: Esm2):
     pack = packing.pack([encode("MKTVRQ")])
     seen = []
-    stream = packing.MapStream(pack, lambda layer, *_: seen.append(layer), {1: [0]}, first=1)
-    query = torch.zeros(1, 4, 8, 8)
-    stream.observe(query, query, 1.0)
-    stream.observe(query, query, 1.0)
-    assert seen == [1]
+
+    def sink(layer, place, heads, maps):
+        seen.append((layer, list(heads), maps))
+
+    with torch.inference_mode():
+        parts = tiny.parts()
+        whole = MapStream(pack, sink, {0: [3], 1: [0]})
+        x, row = enter(pack, parts, tiny.operations, stream=whole)
+        left = encoder_layer(0, x, parts.layers[0], row)
+        remaining_layers(left, parts, row, first=1)
+        remaining_layers(left, parts, row, first=1)
+    (_, _, first), (layer, heads, second), (again, heads_again, third) = seen
+    assert (layer, heads) == (again, heads_again) == (1, [0])
+    assert torch.equal(second, third)
+    assert not torch.equal(first, second)
+    maps = tiny.attention("MKTVRQ")
+    np.testing.assert_allclose(third[0, 1:-1, 1:-1], maps["L1H0"], rtol=0, atol=1e-6)
 
 
 def test_neither_order_nor_rows_nor_neighbours_matter(tiny: Esm2, chains, monkeypatch):
@@ -316,7 +320,11 @@ def test_errors_say_what_to_do(tiny: Esm2, chains):
 
 def test_a_result_that_is_no_number_is_an_error(tiny_folder, chains, monkeypatch):
     model = load(tiny_folder, "cpu")
-    monkeypatch.setattr(ablation._Batch, "_rest", lambda *_: torch.full((1, 2, 3), torch.nan))
+
+    def spoiled(x, *_, **__):
+        return torch.full_like(x, torch.nan)
+
+    monkeypatch.setattr(ablation, "remaining_layers", spoiled)
     with pytest.raises(
         NonFiniteError, match="without L0H0 the model returns NaN or infinity; load"
     ):

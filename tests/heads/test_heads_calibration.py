@@ -10,7 +10,8 @@ from esmkit.data import ts50
 from esmkit.encoder.names import choose_heads
 from esmkit.esm2 import Esm2
 from esmkit.heads.labels import Rules
-from esmkit.heads.profiling import Measured, _add, _effects_table, _heads_table, profile
+from esmkit.heads.measuring import Measured, add_chain
+from esmkit.heads.profiling import _effects_table, _heads_table, profile
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.scores import ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
@@ -123,7 +124,7 @@ def tables(
     )
     for chain in chains:
         labels = ChainLabels(chain, properties)
-        _add(measured, chain.id, score_block(maps_of(chain), labels), labels)
+        add_chain(measured, chain.id, score_block(maps_of(chain), labels), labels)
     effects = measured.accumulator.effects(resamples=2_000, seed=0)
     table = _effects_table(properties, choice, measured, effects, None)
     return table, _heads_table(choice, measured, table, Rules())

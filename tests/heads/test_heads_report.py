@@ -276,6 +276,19 @@ def test_summary_warns_of_other_weights_and_counts_labels():
     assert "Not the original" not in pages.to_markdown(summary(made_profile()))
 
 
+@pytest.mark.parametrize(
+    ("max_q", "called", "false"), [(1e-9, 0, "1e-07%"), (0.05, 7, "5%"), (0.7, 56, "70%")]
+)
+def test_the_summary_goes_by_the_rules_of_its_profile(max_q: float, called: int, false: str):
+    profile = made_profile(rules={"max_q": max_q})
+    text = pages.to_markdown(summary(profile, ablation=made_ablation()))
+    assert f"56 tests, {called} of them with q of at most {max_q:g}." in text
+    assert f"all, {false} of the findings would be false" in text
+    assert ("long-range contacts? No." in text) == (not called)
+    # with one significant head or more the drift can be ranked against their differences
+    assert ("Rank correlation of drift" in text) == bool(called)
+
+
 def test_summary_tells_of_ablations():
     text = pages.to_markdown(summary(made_profile(), ablation=made_ablation()))
     assert "**Head set to zero:** long-range P@L changes most for L1H2 -2.0 [-2.5, -1.5];" in text

@@ -278,7 +278,9 @@ def test_of_and_best(whole: Any):
     assert best["difference"].tolist() == sorted(every, reverse=True)[:3]
     with pytest.raises(OptionError, match="there is no head 'L9H9' in this profile; heads are nam"):
         whole.of("L9H9")
-    with pytest.raises(OptionError, match="there is no property 'x'; there are short-range cont"):
+    with pytest.raises(
+        OptionError, match="no property 'x' in this profile; there are short-range cont"
+    ):
         whole.best("x")
 
 

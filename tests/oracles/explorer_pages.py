@@ -1,8 +1,9 @@
-"""A headless Chromium for the pages of the explorer, and what a test does with one."""
+"""Pages of the explorer as tests read them: their tags, and in a headless Chromium."""
 
 import contextlib
 import shutil
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,25 @@ PLACE = """([name, place, x, y]) => {
   const box = view.canvas_view.el.getBoundingClientRect();
   return [box.left + view.frame.x_scale.compute(x), box.top + view.frame.y_scale.compute(y)];
 }"""
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and the text of elements with an id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self._id: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._id = dict(attrs).get("id")
+
+    def handle_data(self, data: str) -> None:
+        if self._id:
+            self.texts[self._id] = self.texts.get(self._id, "") + data
 
 
 @contextlib.contextmanager

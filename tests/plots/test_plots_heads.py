@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -14,6 +15,7 @@ from PIL import Image
 from esmkit import plots
 from esmkit.errors import OptionError
 from esmkit.heads.statistics import benjamini_hochberg
+from esmkit.plots.card import CHANCE
 from esmkit.plots.profiles import family, specialisation, visible_effects
 from esmkit.text import percent, signed
 from oracles.head_profiles import PAIRS, made_ablation, made_profile
@@ -133,7 +135,7 @@ def test_map_shows_log_odds_beside_the_names_of_its_rows():
                 assert values[i, j] == row["log_odds"] / np.log(2)
     labels = dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
     assert [text.get_text() for text in axes.texts] == [labels[name] for name in names]
-    assert len(names) == specialisation(profile.effects).notna().sum() > 20
+    assert len(names) == specialisation(profile).notna().sum() > 20
 
 
 def test_map_takes_the_heads_with_the_largest_effects_and_says_so():
@@ -156,7 +158,7 @@ def test_a_share_of_nothing_is_shown_as_far_less():
     profile = made_profile()
     first = profile.effects.index[0]
     profile.effects.loc[first, ["log_odds", "high", "p"]] = [np.nan, -0.001, 1.0]
-    assert visible_effects(profile.effects).iloc[0, 0] == -2
+    assert visible_effects(profile).iloc[0, 0] == -2
 
 
 def test_ablation_puts_points_where_the_tables_say():
@@ -164,7 +166,7 @@ def test_ablation_puts_points_where_the_tables_say():
     figure = plots.ablation_scatter(profile, ablation)
     panels = figure.axes
     assert len(panels) == 4  # two modes, two measures
-    wanted = specialisation(profile.effects).fillna(0)
+    wanted = specialisation(profile).fillna(0)
     zero: Any = ablation[ablation["mode"] == "zero"]
     expected = {(100 * wanted[r["name"]], 100 * r["precision_change"]) for _, r in zero.iterrows()}
     drawn = set()
@@ -182,6 +184,50 @@ def test_ablation_without_precision_draws_the_drift_alone():
         plots.ablation_scatter(made_profile(), ablation.assign(drift_cosine=np.nan))
     with pytest.raises(OptionError, match="lacks the column 'mode'"):
         plots.ablation_scatter(made_profile(), pandas.DataFrame({"name": ["L0H0"]}))
+
+
+def marked(figure: Figure) -> tuple[set[object], int]:
+    """Names of hatched heads, and how many heads have a frame."""
+    boxes = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    hatched = {box.get_label() for box in boxes if box.get_hatch()}
+    return hatched, sum(not box.get_hatch() for box in boxes)
+
+
+@pytest.mark.parametrize(("max_q", "judged"), [(1e-9, "none"), (0.05, "one"), (0.7, "all")])
+def test_every_figure_goes_by_the_rules_of_its_profile(max_q: float, judged: str):
+    """q is 1e-8 for the planted head and 0.6 for the others."""
+    profile = made_profile(rules={"max_q": max_q})
+    heads = set(profile.heads["name"])
+    significant = {"none": set(), "one": {"L1H2"}, "all": heads}[judged]
+    grid = plots.property_grid(profile, NAME)
+    assert marked(grid) == (heads - significant, int(judged != "none"))
+    said = f"not significantly more than expected (q > {max_q:g})"
+    assert (said in texts(grid)) == (judged != "all")
+    none = any(t.startswith("no head looks there significantly more") for t in texts(grid))
+    assert none == (judged == "none")
+
+    shown_heads = plots.property_map(profile).axes[0].get_yticklabels()
+    positive: Any = profile.effects[profile.effects["difference"] > 0]
+    expected = significant & set(positive.loc[positive["kind"] != "offset", "name"])
+    assert {label.get_text() for label in shown_heads} == expected
+
+    scatter = plots.ablation_scatter(profile, made_ablation())
+    points = [p for p in scatter.axes[0].collections if isinstance(p, PathCollection)]
+    across = np.concatenate([np.asarray(p.get_offsets())[:, 0] for p in points])
+    assert (across > 0).sum() == len(expected)
+
+    for name in ("L1H2", "L0H0"):
+        bars: Any = plots.head_card(profile.head(name)).axes[1].patches
+        grey = {bar.get_facecolor() == to_rgba(CHANCE) for bar in bars}
+        assert grey == {name not in significant}
+
+
+def test_less_than_expected_goes_by_the_rules_too():
+    profile = made_profile(rules={"max_q": 0.6})
+    effects: Any = profile.effects
+    less = (effects["p"] == 0.5) & (effects["high"] < 0) & (effects["kind"] != "offset")
+    assert (visible_effects(profile).to_numpy() < 0).sum() == less.sum() > 10
+    assert not (visible_effects(made_profile()).to_numpy() < 0).any()
 
 
 def test_names_are_never_formulas(tmp_path: Any):

@@ -1,1 +1,1 @@
-"""A profile written up: answers to the questions, tables and figures, as pages to read."""
+"""The report of a profile: answers to questions, tables and figures, as pages to read."""

@@ -1,13 +1,12 @@
-"""What a profile says about a question such as "does a head see disulfides?", in plain words."""
+"""Answers of a profile to questions such as "does a head see disulfides?", in plain words."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from esmkit.heads.labels import Rules
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.protocols import Profile
+from esmkit.plots.protocols import Profile, Rules
 from esmkit.text import percent, signed
 
 __all__ = ["QUESTIONS", "UNKNOWN", "Answer", "answer"]
@@ -60,7 +59,19 @@ def answer(profile: Profile, name: str) -> Answer:
     ----------
     profile : HeadProfile
     name : str
-        Of the property; one that is not there is answered too.
+        Name of the property. One that the profile does not have is answered "Not measured".
+
+    Returns
+    -------
+    Answer
+
+    Examples
+    --------
+    >>> import pandas
+    >>> from esmkit.heads import HeadProfile
+    >>> rows = pandas.DataFrame({"property": ["long-range contact"]})
+    >>> answer(HeadProfile(rows, pandas.DataFrame(), {}), "disulfide").verdict
+    'Not measured'
     """
     effects: Any = profile.effects
     rows = effects[effects["property"] == name]
@@ -78,18 +89,12 @@ def answer(profile: Profile, name: str) -> Answer:
         )
     best = known.loc[known["half_a"].idxmax()].to_dict()
     label = _label(profile, best["name"])
-    rules = _rules(profile)
+    rules = profile.rules
     verdict, why = _judge(best, label, rules, name)
     sentences = [*why, *_leaders(rows, best)]
     if name == "disulfide":
         verdict, sentences = _against_cysteines(effects, best, rules, verdict, sentences)
     return Answer(name, verdict, sentences, best["name"], _numbers(best, label))
-
-
-def _rules(profile: Profile) -> Rules:
-    given = profile.provenance.get("rules", {})
-    names = Rules.__dataclass_fields__
-    return Rules(**{name: value for name, value in given.items() if name in names})
 
 
 def _label(profile: Profile, name: str) -> str:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from esmkit.plots.profiles import one_line
+
 __all__ = ["Block", "Figures", "Heading", "Paragraph", "Points", "Table", "to_html", "to_markdown"]
 
 
@@ -51,7 +53,7 @@ class Figures:
 Block = Heading | Paragraph | Points | Table | Figures
 
 _SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|<(?=[A-Za-z/!?])")
-"""What Markdown would take for markup; the rest stays readable as plain text."""
+"""Characters that Markdown would take for markup; the rest stays readable as plain text."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #d5d5d5; --paper: #fff;
@@ -136,13 +138,9 @@ def to_html(blocks: Iterable[Block], title: str) -> str:
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
-
-
 def _md(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", _one_line(text))
+    return _SPECIAL.sub(r"\\\g<0>", one_line(text))
 
 
 def _html(text: str) -> str:
-    return html.escape(_one_line(text), quote=True)
+    return html.escape(one_line(text), quote=True)

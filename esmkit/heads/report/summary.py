@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from esmkit import plots
 from esmkit._version import __version__
-from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
-from esmkit.files.names import file_name
+from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
 from esmkit.files.tables import open_table, without_formulas
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
 from esmkit.heads.report.page import (
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["summary", "write_report"]
-
-KINDS = ("png", "svg", "pdf")
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
@@ -83,7 +81,7 @@ def write_report(
     circuits : pandas.DataFrame, optional
         A table that is written as it is.
     kind : {'png', 'svg', 'pdf'}
-        Of the figures.
+        Format of the figures.
     force : bool
         Write into a folder that is not empty, over files of the same name.
 
@@ -99,10 +97,10 @@ def write_report(
     OutputError
         If the folder is a file or not empty, or cannot be written.
     """
-    if kind not in KINDS:
-        raise OptionError(f"figures are {', '.join(KINDS)}, not {kind!r}")
+    if kind not in FIGURE_FORMATS:
+        raise OptionError(f"figures are {', '.join(FIGURE_FORMATS)}, not {kind!r}")
     folder = Path(folder)
-    _check(folder, force=force)
+    check_folder(folder, force=force, option="-o")
     with disk_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         written, notes = _write_tables(profile, folder, ablation, circuits)
@@ -125,17 +123,6 @@ def write_report(
             write_durably(folder / name, text.encode("utf-8", "replace"))
             written.append(folder / name)
     return written
-
-
-def _check(folder: Path, *, force: bool) -> None:
-    with disk_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{str(folder)!r} is a file; name a folder for the report with -o")
-        if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"the folder {str(folder)!r} is not empty; --force writes into it all the same, or "
-                "-o names another"
-            )
 
 
 def _write_tables(
@@ -285,7 +272,7 @@ def _labels(profile: Profile, kinds: dict[str, str]) -> Table:
 def _ablation(profile: Profile, ablation: Any) -> list[Block]:
     """Say which heads cost most when taken away, and whether those are the specialised ones."""
     blocks: list[Block] = []
-    size = specialisation(profile.effects).fillna(0.0)
+    size = specialisation(profile).fillna(0.0)
     names = {"zero": "set to zero", "mean": "set to its mean"}
     for mode, rows in ablation.groupby("mode", sort=False):
         said = []
@@ -321,11 +308,12 @@ def _ablation(profile: Profile, ablation: Any) -> list[Block]:
 def _caveats(profile: Profile) -> list[str]:
     effects: Any = profile.effects
     chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
-    called = int((effects["q"] <= _max_q(profile)).sum())
+    max_q = profile.rules.max_q
+    called = int((effects["q"] <= max_q).sum())
     if profile.provenance.get("control"):
         meaning = (
             "They stand out from heads of untrained networks of the same shape; if the others did "
-            f"not differ from those at all, {_max_q(profile):.0%} of the findings would be false."
+            f"not differ from those at all, {100 * max_q:g}% of the findings would be false."
         )
     else:
         meaning = (
@@ -337,15 +325,11 @@ def _caveats(profile: Profile) -> list[str]:
         "(Jain & Wallace 2019); ablation is the other half of the story.",
         f"One checkpoint and {chains:,} chains. Other weights, sizes and protein families may "
         "differ; intervals cover the choice of chains of this kind, nothing else.",
-        f"{tests:,} tests, {called:,} of them with q of at most {_max_q(profile):g}. " + meaning,
+        f"{tests:,} tests, {called:,} of them with q of at most {max_q:g}. " + meaning,
         "Significant is not large: look at share and ratio.",
         "Properties go together (strands are rich in valine, and pair over contacts): a label names "
         "the strongest, not the only one.",
     ]
-
-
-def _max_q(profile: Profile) -> float:
-    return float(profile.provenance.get("rules", {}).get("max_q", 0.05))
 
 
 def _methods(profile: Profile) -> list[str]:

@@ -1,0 +1,99 @@
+"""Figures use nothing of a result but what their protocol has."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esmkit import plots
+from esmkit.attention.maps import AttentionMaps
+from esmkit.contacts.map import ContactMap
+from esmkit.data import demo_structure
+from esmkit.encoder.names import choose_heads
+from esmkit.plots import protocols
+from oracles.head_profiles import made_ablation, made_profile
+
+
+class Only:
+    """A result of which nothing can be reached but what a protocol has."""
+
+    def __init__(self, result: Any, protocol: type) -> None:
+        self._result, self._names = result, vars(protocol)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._names:
+            raise AssertionError(f"the protocol has no {name}")
+        found = getattr(self._result, name)
+        return Only(found, protocols.Rules) if name == "rules" else found
+
+    def __len__(self) -> int:
+        assert "__len__" in self._names
+        return len(self._result)
+
+    def __getitem__(self, name: str) -> Any:
+        assert "__getitem__" in self._names
+        return self._result[name]
+
+
+def made_maps() -> AttentionMaps:
+    """All maps of a model of 2 layers of 2 heads, at random."""
+    random = np.random.default_rng(0)
+    rows = random.dirichlet(np.ones(12), (4, 10)).astype(np.float32)  # BOS, residues, EOS
+    return AttentionMaps(
+        "made",
+        "made",
+        "MKTAYIAKQR",
+        choose_heads(None, "all", of_layers=2, of_heads=2),
+        rows[:, :, 0],
+        rows[:, :, -1],
+        lambda place: rows[place, :, 1:-1],
+        checkpoint="tiny",
+    )
+
+
+def made_contacts() -> ContactMap:
+    structure = demo_structure()
+    values = np.random.default_rng(0).random((len(structure),) * 2).astype(np.float32)
+    values += values.T
+    return ContactMap("made", "made", structure.sequence, values / np.float32(2), source="made")
+
+
+DRAW = {
+    "attention_arcs": lambda: plots.attention_arcs(_maps(), "L1H0"),
+    "attention_flow": lambda: plots.attention_flow(_maps()),
+    "attention_grid": lambda: plots.attention_grid(_maps()),
+    "attention_head": lambda: plots.attention_head(_maps(), "L1H0"),
+    "contact_map": lambda: plots.contact_map(_contacts(), demo_structure()),
+    "ablation_scatter": lambda: plots.ablation_scatter(_profile(), made_ablation()),
+    "offset_profiles": lambda: plots.offset_profiles(_profile(), ["L1H2"]),
+    "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
+    "property_map": lambda: plots.property_map(_profile()),
+    "head_card": lambda: plots.head_card(_card()),
+}
+TABLES = {"head_precision_grid", "precision_by_rank"}
+"""Figures that take tables alone."""
+
+
+def _maps() -> Any:
+    return Only(made_maps(), protocols.Maps)
+
+
+def _contacts() -> Any:
+    return Only(made_contacts(), protocols.Contacts)
+
+
+def _profile() -> Any:
+    return Only(made_profile(), protocols.Profile)
+
+
+def _card() -> Any:
+    return Only(made_profile().head("L1H2"), protocols.Card)
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_a_figure_needs_nothing_but_its_protocol(name: str):
+    assert DRAW[name]().get_suptitle()
+
+
+def test_every_figure_is_drawn_here():
+    assert set(plots.__all__) - {"inline_html", "save"} == set(DRAW) | TABLES
