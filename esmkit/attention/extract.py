@@ -19,8 +19,8 @@ from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.encoder.stream import Prepare
-from esmkit.errors import InputError, NonFiniteError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.errors import NonFiniteError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, cut_into_pieces
 
@@ -219,12 +219,28 @@ def window_counts(
 
 
 @overload
-def attention(model: Encoder, proteins: str | Protein, **options: Any) -> AttentionMaps: ...
+def attention(
+    model: Encoder,
+    proteins: str | Protein,
+    *,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> AttentionMaps: ...
 @overload
 def attention(
-    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder,
+    proteins: Path | Iterable[str | Protein],
+    *,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
 ) -> Iterator[AttentionMaps]: ...
-def attention(  # type: ignore[misc] - the overloads leave the options to this signature
+def attention(
     model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -272,20 +288,9 @@ def attention(  # type: ignore[misc] - the overloads leave the options to this s
         of_layers=model.layers,
         of_heads=model.heads,
     )
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _assembled(model, stream, choice, long=long, batch_tokens=batch_tokens)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to read")
+    return only_result(results, "read") if single else results
 
 
 def _assembled(

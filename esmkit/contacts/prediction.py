@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from esmkit.attention.extract import Piece, compute, window_counts
 from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import ContactMap
-from esmkit.errors import InputError, OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.windows import Long, cut_into_pieces
 
 if TYPE_CHECKING:
@@ -135,12 +135,28 @@ def predict(
 
 
 @overload
-def contacts(model: "Encoder", proteins: str | Protein, **options: Any) -> ContactMap: ...
+def contacts(
+    model: "Encoder",
+    proteins: str | Protein,
+    *,
+    head: ContactHead | None = None,
+    heads: Sequence[str] | str | None = None,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> ContactMap: ...
 @overload
 def contacts(
-    model: "Encoder", proteins: Path | Iterable[str | Protein], **options: Any
+    model: "Encoder",
+    proteins: Path | Iterable[str | Protein],
+    *,
+    head: ContactHead | None = None,
+    heads: Sequence[str] | str | None = None,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
 ) -> Iterator[ContactMap]: ...
-def contacts(  # type: ignore[misc] - the overloads leave the options to this signature
+def contacts(
     model: "Encoder",
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -190,20 +206,9 @@ def contacts(  # type: ignore[misc] - the overloads leave the options to this si
     if heads is not None:
         head = ContactHead.mean_of(model, [heads] if isinstance(heads, str) else heads)
     chosen = ContactHead.of_checkpoint(model) if head is None else head
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _results(model, stream, chosen, long=long, batch_tokens=batch_tokens)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to predict")
+    return only_result(results, "predict") if single else results
 
 
 def _results(

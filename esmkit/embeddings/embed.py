@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.threads import side_by_side
-from esmkit.errors import InputError, OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
 
@@ -274,12 +274,28 @@ def compute(
 
 
 @overload
-def embed(model: Encoder, proteins: str | Protein, **options: Any) -> Embedding: ...
+def embed(
+    model: Encoder,
+    proteins: str | Protein,
+    *,
+    layers: Sequence[int] | int | Literal["all"] = -1,
+    residues: bool = True,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 4_096,
+) -> Embedding: ...
 @overload
 def embed(
-    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder,
+    proteins: Path | Iterable[str | Protein],
+    *,
+    layers: Sequence[int] | int | Literal["all"] = -1,
+    residues: bool = True,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 4_096,
 ) -> Iterator[Embedding]: ...
-def embed(  # type: ignore[misc] - the overloads leave the options to this signature
+def embed(
     model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -322,25 +338,14 @@ def embed(  # type: ignore[misc] - the overloads leave the options to this signa
     """
     options = EmbedOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)
     numbers = model.resolve_layers([layers] if isinstance(layers, int) else layers)
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     batches = compute(
         *(model, enumerate(stream), numbers, options),
         keep_residues=residues,
         one_by_one=single,
     )
     results = _in_order(batches)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to embed")
+    return only_result(results, "embed") if single else results
 
 
 def _in_order(batches: Iterable[list[tuple[int, Embedding]]]) -> Iterator[Embedding]:
