@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.attention.options import AttentionOptions
-from esmkit.attention.to_file import MAX_BYTES
+from esmkit.attention.to_file import MAX_MAP_BYTES
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["FORMATS", "contacts_file"]
+__all__ = ["CONTACT_FORMATS", "contacts_file"]
 
-FORMATS = ("tsv", "rr", "npz", "h5")
+CONTACT_FORMATS = ("tsv", "rr", "npz", "h5")
 """Tab-separated pairs, CASP's RR, or whole maps."""
 
 _BYTES_PER_LINE = 30
@@ -46,7 +46,7 @@ def contacts_file(
     batch_tokens: int = 2_048,
     min_separation: int = 6,
     min_probability: float | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_MAP_BYTES,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
@@ -82,10 +82,10 @@ def contacts_file(
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     suffix = Path(output).suffix.removeprefix(".").lower()
     to_stdout = Path(output) == STDOUT
-    if not to_stdout and suffix not in FORMATS:
+    if not to_stdout and suffix not in CONTACT_FORMATS:
         raise OptionError(
             f"{str(output)!r} says no format: let it end in "
-            + ", ".join(f".{name}" for name in FORMATS)
+            + ", ".join(f".{name}" for name in CONTACT_FORMATS)
         )
     if min_probability is not None and not np.isfinite(min_probability):
         raise OptionError(f"the least probability is a number, not {min_probability}")

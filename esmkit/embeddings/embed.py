@@ -19,7 +19,7 @@ from esmkit.encoder.threads import side_by_side
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.tokens import SPECIALS, encode
-from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
+from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces, tokens_of
 
 __all__ = ["Embedding", "compute", "embed"]
 
@@ -123,22 +123,22 @@ class _Windows:
     """Puts the pieces of one long protein together, averaging where they overlap."""
 
     def __init__(self, layers: int, residues: int, width: int) -> None:
-        self._seen = np.zeros((residues, 1), np.float32)
-        self._sum = np.zeros((layers, residues, width), np.float32)
+        self._residues = WindowMean((layers, residues, width), (-2,))
         self._bos = np.zeros((layers, width), np.float32)
-        self.pieces = 0
+        self._pieces: list[tuple[int, int]] = []
 
-    def add(self, piece: _Piece, read: _Read) -> None:
+    def add(self, piece: _Piece, read: _Read) -> bool:
+        """Take one piece; return whether it was the last that was missing."""
         assert read.residues is not None  # those of pieces are kept
-        self._sum[:, piece.start : piece.stop] += read.residues
-        self._seen[piece.start : piece.stop] += 1
+        self._residues.add(piece.start, piece.stop, read.residues)
         self._bos += read.bos
-        self.pieces += 1
+        self._pieces.append((piece.start, piece.stop))
+        return len(self._pieces) == piece.of
 
     def result(self) -> _Read:
-        self._sum /= self._seen
-        mean = torch.from_numpy(self._sum).mean(dim=1).numpy()
-        return _Read(self._bos / np.float32(self.pieces), mean, self._sum)
+        residues = self._residues.divide(self._pieces)
+        mean = torch.from_numpy(residues).mean(dim=1).numpy()
+        return _Read(self._bos / np.float32(len(self._pieces)), mean, residues)
 
 
 def _read(
@@ -262,8 +262,7 @@ def compute(
                     if piece.number not in windows:
                         size = (len(layers), len(piece.protein), model.width)
                         windows[piece.number] = _Windows(*size)
-                    windows[piece.number].add(piece, of_piece)
-                    if windows[piece.number].pieces < piece.of:
+                    if not windows[piece.number].add(piece, of_piece):
                         continue
                     of_piece = windows.pop(piece.number).result()
                 done.append(

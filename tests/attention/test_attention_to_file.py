@@ -14,7 +14,7 @@ import pytest
 import esmkit
 from esmkit.attention import extract as attention
 from esmkit.attention import hdf5, to_file
-from esmkit.attention.hdf5 import AttentionFile, Block, compress, decode_block, decompress
+from esmkit.attention.hdf5 import AttentionFile, CompressedMaps, compress, decode_block, decompress
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.summaries import summarize
 from esmkit.attention.to_file import MapsTask, attention_file
@@ -308,7 +308,7 @@ def test_chunks_round_trip(dtype: str):
     np.testing.assert_array_equal(decompress(compress(values), (11, 13), values.dtype), values)
     maps = np.random.default_rng(1).random((3, 9, 9)).astype(dtype)
     bos, eos = np.random.default_rng(2).random((2, 3, 9)).astype(np.float32)
-    block = decode_block(Block.make(maps, bos, eos).encode(), 3, 9, maps.dtype)
+    block = decode_block(CompressedMaps.make(maps, bos, eos).encode(), 3, 9, maps.dtype)
     np.testing.assert_array_equal(block.bos, bos)
     np.testing.assert_array_equal(block.eos, eos)
     for chunks, of_head in zip(block.chunks, maps, strict=True):
