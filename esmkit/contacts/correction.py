@@ -1,6 +1,6 @@
 """Average product correction (APC): from attention to maps in which contacts stand out.
 
-A map a is symmetrised, s = a + its transpose, and loses the part that its row and column sums explain:
+A map a is symmetrised, s = a + its transpose, and loses what its row and column sums explain:
 s_ij - s_i. s_.j / s_.. (Dunn et al. 2008; for attention Rao et al. 2021, ``symmetrize`` and ``apc``
 of fair-esm). Sums are over all residues, the diagonal included.
 
