@@ -138,7 +138,7 @@ def command() -> None:
 @command.command("predict", short_help="Predict contacts (the word may be left out).")
 @click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
 @click.option(
-    "-o", "--output", type=PATH, help="File to write; - for TSV on stdout. [<stem>.contacts.tsv]"
+    "-o", "--output", type=PATH, help="File to write; - for stdout. [<stem>.contacts.tsv]"
 )
 @click.option(
     "--format",
@@ -261,6 +261,7 @@ def predict(
             min_separation=min_separation,
             min_probability=min_probability,
             max_bytes=parse_bytes(max_bytes),
+            file_format=file_format,
             run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
