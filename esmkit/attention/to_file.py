@@ -21,7 +21,7 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
 from esmkit.text import Say, readable_bytes
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input is validated: a typing error is answered at once.
 if TYPE_CHECKING:
     import torch
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MAP_BYTES", "attention_file"]
 
 MAX_MAP_BYTES = 10 * 10**9
-"""Maps larger than this, before compression, are not written without being asked twice."""
+"""Largest output, before compression, that is written without ``--force``."""
 
 
 def attention_file(
@@ -53,7 +53,7 @@ def attention_file(
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path

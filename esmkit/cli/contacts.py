@@ -167,7 +167,7 @@ def command() -> None:
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="Format of the figures.",
 )
 @head_options
 @click.option(
@@ -319,7 +319,9 @@ def evaluate(
 @command.command("fit", short_help="Fit a contact head to structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the draw and the solver.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of the draw and the solver."
+)
 @click.option(
     "--inverse-penalty",
     type=float,

@@ -287,7 +287,7 @@ def predict_to_files(
     Parameters
     ----------
     model : callable
-        Asked for the model once the input has been validated.
+        Returns the model; called only after the input has been validated.
     sources : sequence of str
         FASTA files, plain or gzip.
     target : Path

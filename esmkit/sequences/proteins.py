@@ -198,7 +198,7 @@ def read_fasta(
 
     Examples
     --------
-    >>> [p.id for p in read_fasta(esmkit.data.demo_fasta())][:2]    # doctest: +SKIP
+    >>> [p.id for p in read_fasta(esmkit.data.demo_fasta())][:2]
     ['1UBI_A', 'P60137']
     """
     if isinstance(paths, str | Path):
