@@ -19,10 +19,10 @@ from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.encoder.stream import Prepare
-from esmkit.errors import InputError, NonFiniteError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.errors import NonFiniteError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.tokens import SPECIALS, encode
-from esmkit.sequences.windows import Long, cut_into_pieces
+from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
 
 __all__ = ["Assembly", "Piece", "attention", "compute"]
 
@@ -182,49 +182,46 @@ class Assembly:
     def __init__(self, heads: int, pieces: Sequence[tuple[int, int]]) -> None:
         self._pieces = pieces
         residues = pieces[-1][1]
-        self.maps = np.zeros((heads, residues, residues), np.float32)
-        self.bos = np.zeros((heads, residues), np.float32)
-        self.eos = np.zeros((heads, residues), np.float32)
+        self._maps = WindowMean((heads, residues, residues), (-2, -1))
+        self._bos, self._eos = (WindowMean((heads, residues), (-1,)) for _ in range(2))
+        self.maps, self.bos, self.eos = self._maps.sums, self._bos.sums, self._eos.sums
 
     def add(self, places: Sequence[int], start: int, stop: int, maps: NDArray[np.float32]) -> None:
         """Take maps (h, T, T), specials included, of the piece from start to stop."""
         for place, of_head in zip(places, maps, strict=True):
-            self.maps[place, start:stop, start:stop] += of_head[1:-1, 1:-1]
-            self.bos[place, start:stop] += of_head[1:-1, 0]
-            self.eos[place, start:stop] += of_head[1:-1, -1]
+            self._maps.add(start, stop, of_head[1:-1, 1:-1], at=(place,))
+            self._bos.add(start, stop, of_head[1:-1, 0], at=(place,))
+            self._eos.add(start, stop, of_head[1:-1, -1], at=(place,))
 
     def finish(self) -> None:
         """Turn sums over windows into means, and pairs never seen together into NaN."""
-        if len(self._pieces) == 1:
-            return
-        pairs, rows = window_counts(self._pieces)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-            for of_head in self.maps:
-                of_head /= pairs
-        self.bos /= rows
-        self.eos /= rows
+        for sums in (self._maps, self._bos, self._eos):
+            sums.divide(self._pieces)
 
 
-def window_counts(
-    pieces: Sequence[tuple[int, int]],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return how many windows saw each pair of residues (R, R), and each residue (R,)."""
-    residues = pieces[-1][1]
-    pairs = np.zeros((residues, residues), np.float32)
-    rows = np.zeros(residues, np.float32)
-    for start, stop in pieces:
-        pairs[start:stop, start:stop] += 1
-        rows[start:stop] += 1
-    return pairs, rows
-
-
-@overload
-def attention(model: Encoder, proteins: str | Protein, **options: Any) -> AttentionMaps: ...
 @overload
 def attention(
-    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder,
+    proteins: str | Protein,
+    *,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> AttentionMaps: ...
+@overload
+def attention(
+    model: Encoder,
+    proteins: Path | Iterable[str | Protein],
+    *,
+    heads: Sequence[str] | str | None = None,
+    layers: Sequence[int] | int | Literal["all"] = "all",
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
 ) -> Iterator[AttentionMaps]: ...
-def attention(  # type: ignore[misc] - the overloads leave the options to this signature
+def attention(
     model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -272,20 +269,9 @@ def attention(  # type: ignore[misc] - the overloads leave the options to this s
         of_layers=model.layers,
         of_heads=model.heads,
     )
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _assembled(model, stream, choice, long=long, batch_tokens=batch_tokens)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to read")
+    return only_result(results, "read") if single else results
 
 
 def _assembled(

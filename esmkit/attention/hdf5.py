@@ -25,8 +25,9 @@ from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
 from esmkit.sequences.proteins import Protein
+from esmkit.sequences.windows import WindowMean
 
-__all__ = ["AttentionFile", "AttentionWriter", "Block", "chunk_rows", "decode_block"]
+__all__ = ["AttentionFile", "AttentionWriter", "CompressedMaps", "chunk_rows", "decode_block"]
 
 CHUNK_BYTES = 32 * 2**20
 """Largest HDF5 chunk: a whole map up to 4,096 residues in float16, some of its rows beyond."""
@@ -53,7 +54,7 @@ def decompress(chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> ND
     return np.ascontiguousarray(by_byte.T).view(dtype).reshape(shape)
 
 
-class Block:
+class CompressedMaps:
     """Compressed maps of h heads of one piece of a protein, and their mass to BOS and EOS.
 
     Attributes
@@ -76,7 +77,7 @@ class Block:
     @classmethod
     def make(
         cls, maps: NDArray[Any], bos: NDArray[np.float32], eos: NDArray[np.float32]
-    ) -> "Block":
+    ) -> "CompressedMaps":
         """Compress maps (h, R, R) of the data type they are to be stored in."""
         rows = chunk_rows(maps.shape[1], maps.dtype)
         chunks = [
@@ -96,8 +97,10 @@ class Block:
         return np.frombuffer(b"".join(parts), np.uint8)
 
 
-def decode_block(data: NDArray[np.uint8], heads: int, residues: int, dtype: np.dtype[Any]) -> Block:
-    """Undo :meth:`Block.encode`, for a piece of that many heads and residues."""
+def decode_block(
+    data: NDArray[np.uint8], heads: int, residues: int, dtype: np.dtype[Any]
+) -> CompressedMaps:
+    """Undo :meth:`CompressedMaps.encode`, for a piece of that many heads and residues."""
     per_head = -(-residues // chunk_rows(residues, dtype))
     raw = memoryview(data.tobytes())
     sizes = np.frombuffer(raw[: 8 * heads * per_head], "<i8")
@@ -108,7 +111,7 @@ def decode_block(data: NDArray[np.uint8], heads: int, residues: int, dtype: np.d
     ends = at + np.cumsum(sizes)
     flat = [bytes(raw[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
     chunks = [flat[head * per_head : (head + 1) * per_head] for head in range(heads)]
-    return Block(chunks, bos, eos)
+    return CompressedMaps(chunks, bos, eos)
 
 
 class AttentionWriter:
@@ -156,29 +159,32 @@ class AttentionWriter:
             shuffle=True,
         )
         self._group = group
-        self._bos, self._eos = np.zeros((2, len(self._choice.heads), residues), np.float32)
+        self._pieces: Sequence[tuple[int, int]] = [(0, residues)]
+        shape = (len(self._choice.heads), residues)
+        self._bos, self._eos = (WindowMean(shape, (-1,)) for _ in range(2))
 
     def add(
-        self, places: Sequence[int], blocks: Sequence[Block], pieces: Sequence[tuple[int, int]]
+        self,
+        places: Sequence[int],
+        blocks: Sequence[CompressedMaps],
+        pieces: Sequence[tuple[int, int]],
     ) -> None:
         """Write the maps of some heads, given by their places in the choice.
 
         Parameters
         ----------
         places : sequence of h int
-        blocks : sequence of Block
+        blocks : sequence of CompressedMaps
             The maps of these heads in each piece of the protein.
         pieces : sequence of (start, stop)
             The residues of each piece. One piece is copied as it is; several are averaged.
         """
-        rows = np.zeros(pieces[-1][1], np.float32)
         for (start, stop), block in zip(pieces, blocks, strict=True):
-            self._bos[places, start:stop] += block.bos
-            self._eos[places, start:stop] += block.eos
-            rows[start:stop] += 1
-        self._bos[places] /= rows
-        self._eos[places] /= rows
-        height = chunk_rows(len(rows), self._dtype)
+            for place, bos, eos in zip(places, block.bos, block.eos, strict=True):
+                self._bos.add(start, stop, bos, at=(place,))
+                self._eos.add(start, stop, eos, at=(place,))
+        self._pieces = pieces
+        height = chunk_rows(pieces[-1][1], self._dtype)
         for which, place in enumerate(places):
             head = tuple(map(int, np.unravel_index(place, self._shape)))
             if len(pieces) == 1:
@@ -192,7 +198,8 @@ class AttentionWriter:
     def end(self) -> None:
         """Finish the group of a protein."""
         for name, mass in (("bos", self._bos), ("eos", self._eos)):
-            self._group.create_dataset(name, data=mass.reshape(*self._shape, -1))
+            means = mass.divide(self._pieces)
+            self._group.create_dataset(name, data=means.reshape(*self._shape, -1))
         self._disk.check()
 
     def close(self) -> None:
@@ -212,19 +219,13 @@ def _merge_windows(
     residues = pieces[-1][1]
     for top in range(0, residues, height):
         bottom = min(top + height, residues)
-        sums = np.zeros((bottom - top, residues), np.float32)
-        counts = np.zeros((bottom - top, residues), np.uint8)
+        band = WindowMean((bottom - top, residues), (-2, -1), top=top)
         for (start, stop), chunk in zip(pieces, squares, strict=True):
-            first, last = max(start, top), min(stop, bottom)
-            if first >= last:
-                continue
-            size = stop - start
-            square = decompress(chunk, (size, size), dtype)[first - start : last - start]
-            sums[first - top : last - top, start:stop] += square
-            counts[first - top : last - top, start:stop] += 1
-        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-            sums /= counts
-        yield compress(_full(_cast(sums, dtype), height))
+            rows, size = band.rows(start, stop), stop - start
+            if rows.start < rows.stop:
+                square = decompress(chunk, (size, size), dtype)
+                band.add(start, stop, square[rows])
+        yield compress(_full(_cast(band.divide(pieces), dtype), height))
 
 
 def _cast(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -107,7 +107,7 @@ class AttentionMaps:
         count : int
             How many rows.
         head : str, optional
-            Of this head only; by default of all that are here.
+            The only head to look at; by default all that are here.
         min_separation : int
             Leave out pairs closer than this along the sequence; 6 leaves out neighbours and turns.
 

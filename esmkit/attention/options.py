@@ -26,7 +26,7 @@ class AttentionOptions:
     layers : tuple of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     dtype : {'float16', 'float32'}
-        Of the maps in a file.
+        Precision of the maps in a file.
     reduce : tuple of {'entropy', 'distance', 'special', 'offsets'}
         Summaries to write in place of maps; see :mod:`esmkit.attention.summaries`.
     long : {'window', 'whole', 'truncate', 'error'}
@@ -36,7 +36,8 @@ class AttentionOptions:
     on_invalid : {'error', 'replace', 'skip'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass; on a CPU no more than 1,024 but for longer proteins.
+        Most tokens in one forward pass; on a CPU at most 1,024; a longer sequence is a
+        pass of its own.
     """
 
     heads: tuple[str, ...] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.attention.hdf5 import AttentionWriter, Block, decode_block
+from esmkit.attention.hdf5 import AttentionWriter, CompressedMaps, decode_block
 from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
@@ -21,17 +21,17 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
 from esmkit.text import Say, readable_bytes
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input is validated: a typing error is answered at once.
 if TYPE_CHECKING:
     import torch
 
     from esmkit.attention.extract import Piece
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["MAX_BYTES", "attention_file"]
+__all__ = ["MAX_MAP_BYTES", "attention_file"]
 
-MAX_BYTES = 10 * 10**9
-"""Maps larger than this, before compression, are not written without being asked twice."""
+MAX_MAP_BYTES = 10 * 10**9
+"""Largest output, before compression, that is written without ``--force``."""
 
 
 def attention_file(
@@ -40,7 +40,7 @@ def attention_file(
     output: str | Path,
     options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
     *,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_MAP_BYTES,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the attention maps of the proteins of FASTA files, or numbers in their place.
@@ -53,7 +53,7 @@ def attention_file(
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
@@ -243,7 +243,7 @@ class MapsTask(_AttentionTask):
         def compressed(maps: "torch.Tensor") -> NDArray[np.uint8]:
             bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
             inner = maps[:, 1:-1, 1:-1].to(stored).cpu().numpy()
-            return Block.make(inner, bos, eos).encode()
+            return CompressedMaps.make(inner, bos, eos).encode()
 
         def take(piece: "Piece", layer: int, heads: Sequence[int], data: Any) -> None:
             blocks = taken.get((piece.number, piece.index), 0)

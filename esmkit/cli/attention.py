@@ -53,7 +53,7 @@ NO_PLOT = "\0no plot"
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="Format of the figures.",
 )
 @click.option(
     "--reduce",

@@ -138,7 +138,7 @@ def command() -> None:
 @command.command("predict", short_help="Predict contacts (the word may be left out).")
 @click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
 @click.option(
-    "-o", "--output", type=PATH, help="File to write; - for TSV on stdout. [<stem>.contacts.tsv]"
+    "-o", "--output", type=PATH, help="File to write; - for stdout. [<stem>.contacts.tsv]"
 )
 @click.option(
     "--format",
@@ -167,7 +167,7 @@ def command() -> None:
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="Format of the figures.",
 )
 @head_options
 @click.option(
@@ -261,6 +261,7 @@ def predict(
             min_separation=min_separation,
             min_probability=min_probability,
             max_bytes=parse_bytes(max_bytes),
+            file_format=file_format,
             run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
@@ -318,7 +319,9 @@ def evaluate(
 @command.command("fit", short_help="Fit a contact head to structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the draw and the solver.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of the draw and the solver."
+)
 @click.option(
     "--inverse-penalty",
     type=float,

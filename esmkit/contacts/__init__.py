@@ -1,6 +1,6 @@
 """Contact maps: predicted from attention, scored on structures, and fitted anew.
 
-``prediction`` computes them, ``map`` is what comes out, ``head`` says which attention heads count how
+``prediction`` computes them, ``correction`` is the average product correction, ``map`` is what comes out, ``head`` says which attention heads count how
 much and ``fitting`` fits that; ``scores`` and ``evaluation`` measure them; ``to_file`` writes them from
 FASTA to one file, ``to_files`` is what ``esmkit contacts`` does around it.
 """

@@ -107,9 +107,9 @@ def evaluate(
     head : ContactHead, optional
         By default the checkpoint's own.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     progress : callable
-        Told the ID of each chain before its turn.
+        Called with the ID of each chain before its turn.
 
     Raises
     ------

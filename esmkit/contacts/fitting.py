@@ -49,9 +49,9 @@ def fit(
     min_separation : int
         Least j - i of a pair.
     seed : int
-        Of the solver.
+        Seed of the solver.
     progress : callable
-        Told the ID of each chain before its turn.
+        Called with the ID of each chain before its turn.
 
     Returns
     -------

@@ -2,67 +2,25 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.attention.extract import Piece, compute, window_counts
+from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import AttentionOptions
+from esmkit.contacts.correction import CorrectedSum, correct
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import ContactMap
-from esmkit.errors import InputError, OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
-from esmkit.sequences.windows import Long, cut_into_pieces
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
+from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["contacts", "corrected_maps", "predict"]
-
-
-def correct(inner: torch.Tensor) -> torch.Tensor:
-    """Symmetrise maps and correct them by their average product.
-
-    Parameters
-    ----------
-    inner : torch.Tensor of float32, shape (h, R, R)
-        Attention between residues, not renormalised.
-
-    Returns
-    -------
-    torch.Tensor of float32, shape (h, R, R)
-        S - S_i. S_.j / S_.. with S = A + A^T, sums over all residues, the diagonal included
-        (``symmetrize`` and ``apc`` of fair-esm).
-    """
-    both = inner + inner.transpose(1, 2)
-    sums = both.sum(2)  # (h, R)
-    return both - sums[:, :, None] * sums[:, None, :] / sums.sum(1)[:, None, None]
-
-
-class _Sum:
-    """The weighted sum of corrected maps of one piece.
-
-    The correction of each head is an outer product, so the sum of all needs two matrices: weighted
-    maps, symmetrised once at the end, and weighted outer products.
-    """
-
-    def __init__(self, residues: int, device: torch.device) -> None:
-        self._maps = torch.zeros(residues, residues, device=device)
-        self._products = torch.zeros(residues, residues, device=device)
-
-    def add(self, inner: torch.Tensor, weights: torch.Tensor) -> None:
-        """Add maps (h, R, R) with weights (h,)."""
-        self._maps += torch.tensordot(weights, inner, dims=1)
-        sums = inner.sum(2) + inner.sum(1)  # (h, R): rows of A + A^T
-        scaled = sums * (weights / sums.sum(1))[:, None]
-        self._products += scaled.T @ sums
-
-    def result(self) -> torch.Tensor:
-        """Return the sum: float32, (R, R), symmetric."""
-        total = self._maps + self._maps.T - self._products
-        return (total + total.T) / 2  # the products are symmetric up to rounding
 
 
 def predict(
@@ -85,34 +43,37 @@ def predict(
     head.check_fits(model)
     places = {of: place for place, of in enumerate(head.choice.heads)}
     weights = torch.tensor(head.weights, dtype=torch.float32, device=model.device)
-    sums: dict[tuple[int, int], _Sum] = {}
-    maps: dict[int, NDArray[np.float32]] = {}
-    pieces: dict[int, list[tuple[int, int]]] = {}
+    sums: dict[tuple[int, int], CorrectedSum] = {}
+    whole: dict[int, NDArray[np.float32]] = {}
+    windows: dict[int, tuple[WindowMean, list[tuple[int, int]]]] = {}
 
     def take(piece: Piece, layer: int, heads: Sequence[int], block: torch.Tensor) -> None:
         key, residues = (piece.number, piece.index), piece.stop - piece.start
         if key not in sums:
-            sums[key] = _Sum(residues, block.device)
+            sums[key] = CorrectedSum(residues, block.device)
         first = places[layer, heads[0]]
         sums[key].add(block[:, 1:-1, 1:-1], weights[first : first + len(heads)])
         if first + len(heads) == len(places):
             finish(piece, sums.pop(key))
 
-    def finish(piece: Piece, done: _Sum) -> None:
+    def finish(piece: Piece, done: CorrectedSum) -> None:
         values = done.result()
         if head.method == "regression":
             values = torch.sigmoid(values + head.bias)
             # Equal numbers in a vector and behind the last may differ in their last bit
             values = (values + values.T) / 2
-        held = pieces.setdefault(piece.number, [])
-        held.append((piece.start, piece.stop))
         if piece.count == 1:
-            maps[piece.number] = values.cpu().numpy()
+            whole[piece.number] = values.cpu().numpy()
             return
-        if piece.number not in maps:
-            maps[piece.number] = np.zeros((piece.residues, piece.residues), np.float32)
-        window = slice(piece.start, piece.stop)
-        maps[piece.number][window, window] += values.cpu().numpy()
+        if piece.number not in windows:
+            mean = WindowMean((piece.residues, piece.residues), (-2, -1))
+            windows[piece.number] = (mean, [])
+        mean, pieces = windows[piece.number]
+        mean.add(piece.start, piece.stop, values.cpu().numpy())
+        pieces.append((piece.start, piece.stop))
+        if len(pieces) == piece.count:
+            whole[piece.number] = mean.divide(pieces)
+            del windows[piece.number]
 
     for done in compute(
         model,
@@ -123,24 +84,32 @@ def predict(
         batch_tokens=batch_tokens,
         missing=missing,
     ):
-        results = []
-        for number in done:
-            found = maps.pop(number)
-            cut = pieces.pop(number)
-            if len(cut) > 1:
-                with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-                    found /= window_counts(cut)[0]
-            results.append((number, found))
-        yield results
+        yield [(number, whole.pop(number)) for number in done]
 
 
-@overload
-def contacts(model: "Encoder", proteins: str | Protein, **options: Any) -> ContactMap: ...
 @overload
 def contacts(
-    model: "Encoder", proteins: Path | Iterable[str | Protein], **options: Any
+    model: "Encoder",
+    proteins: str | Protein,
+    *,
+    head: ContactHead | None = None,
+    heads: Sequence[str] | str | None = None,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
+) -> ContactMap: ...
+@overload
+def contacts(
+    model: "Encoder",
+    proteins: Path | Iterable[str | Protein],
+    *,
+    head: ContactHead | None = None,
+    heads: Sequence[str] | str | None = None,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 2_048,
 ) -> Iterator[ContactMap]: ...
-def contacts(  # type: ignore[misc] - the overloads leave the options to this signature
+def contacts(
     model: "Encoder",
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -190,20 +159,9 @@ def contacts(  # type: ignore[misc] - the overloads leave the options to this si
     if heads is not None:
         head = ContactHead.mean_of(model, [heads] if isinstance(heads, str) else heads)
     chosen = ContactHead.of_checkpoint(model) if head is None else head
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _results(model, stream, chosen, long=long, batch_tokens=batch_tokens)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to predict")
+    return only_result(results, "predict") if single else results
 
 
 def _results(

@@ -154,7 +154,7 @@ def summarize_scores(
     ----------
     tables : mapping from chain to table of :func:`score_map`
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def precision_curves(
     up_to : int
         Where curves end, in L, the number of resolved residues.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -221,8 +221,14 @@ def precision_curves(
 
     Examples
     --------
-    >>> found = [model.contacts(s.protein).onto(s) for s in structures]      # doctest: +SKIP
-    >>> esmkit.plots.precision_by_rank(precision_curves(found))              # doctest: +SKIP
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> contacts = ubiquitin.contacts()  # also as the prediction: nothing can be better
+    >>> table = precision_curves([(contacts.astype(float), contacts, ubiquitin.resolved)])
+    >>> table.query("`k/L` == 0.2")[["range", "k/L", "precision", "ceiling"]]
+          range  k/L  precision  ceiling
+    9     short  0.2        1.0      1.0
+    59   medium  0.2        1.0      1.0
+    109    long  0.2        1.0      1.0
     """
     import pandas
 

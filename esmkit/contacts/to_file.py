@@ -8,31 +8,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.attention.options import AttentionOptions
-from esmkit.attention.to_file import MAX_BYTES
+from esmkit.attention.to_file import MAX_MAP_BYTES
+from esmkit.contacts.kept_maps import square, upper_triangle
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.tables import spreadsheet_text
+from esmkit.files.tables import open_table
 from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
-from esmkit.sequences.windows import MAX_RESIDUES, Long
+from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.text import Say, readable_bytes
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input is validated: a typing error is answered at once.
 if TYPE_CHECKING:
+    import pandas
+
     from esmkit.contacts.head import ContactHead
+    from esmkit.contacts.map import ContactMap
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["FORMATS", "contacts_file"]
+__all__ = ["CONTACT_FORMATS", "Watch", "contacts_file"]
 
-FORMATS = ("tsv", "rr", "npz", "h5")
+CONTACT_FORMATS = ("tsv", "rr", "npz", "h5")
 """Tab-separated pairs, CASP's RR, or whole maps."""
+
+TEXT_FORMATS = ("tsv", "rr")
+"""Formats that list pairs as text."""
 
 _BYTES_PER_LINE = 30
 """About what a pair takes in a text file."""
+
+
+class Watch:
+    """Follows a run of the contacts task. This one does nothing; others say what they need."""
+
+    def look(self, protein: Protein) -> None:
+        """See each protein while the input is validated."""
+
+    def ready(self) -> None:
+        """Refuse an input that is valid but does not fit, before a model is loaded."""
+
+    def begin(self) -> None:
+        """Get ready for the first map."""
+
+    def add(self, found: "ContactMap") -> None:
+        """Take the map of each protein, in input order, when it has been written."""
+
+    def end(self) -> None:
+        """Finish, after the last map has been written or the next could not be."""
 
 
 def contacts_file(
@@ -46,7 +72,9 @@ def contacts_file(
     batch_tokens: int = 2_048,
     min_separation: int = 6,
     min_probability: float | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_MAP_BYTES,
+    file_format: str | None = None,
+    watch: Watch = Watch(),  # noqa: B008 - does nothing
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
@@ -54,14 +82,14 @@ def contacts_file(
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         ``.tsv``: a line for each pair, ``id``, ``i_number``, ``i``, ``j_number``, ``j``,
-        ``separation``, ``probability``, likeliest first; ``-`` is the same on standard output.
-        ``.rr``: a block for each protein in CASP's RR format. ``.npz`` and ``.h5``: float32
-        (R, R) for each protein, symmetric, NaN for pairs that were never in one window.
+        ``separation``, ``probability``, likeliest first. ``.rr``: a block for each protein in
+        CASP's RR format. ``.npz`` and ``.h5``: float32 (R, R) for each protein, symmetric, NaN for
+        pairs that were never in one window. ``-`` is standard output, which takes text alone.
     head : callable, optional
         Given the model, returns the :class:`~esmkit.contacts.ContactHead`; by default the
         checkpoint's own.
@@ -71,6 +99,10 @@ def contacts_file(
         Pairs closer, or less likely, are left out of tsv and rr.
     max_bytes : int
         Refuse to write about more than this unless ``run.force`` is set.
+    file_format : {'tsv', 'rr', 'npz', 'h5'}, optional
+        By default what the name of the output ends in, and tsv on standard output.
+    watch : Watch
+        Follows the proteins and maps of the run.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -80,13 +112,7 @@ def contacts_file(
         One sentence with the remedy. What was computed before is kept.
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
-    suffix = Path(output).suffix.removeprefix(".").lower()
-    to_stdout = Path(output) == STDOUT
-    if not to_stdout and suffix not in FORMATS:
-        raise OptionError(
-            f"{str(output)!r} says no format: let it end in "
-            + ", ".join(f".{name}" for name in FORMATS)
-        )
+    kind = _format_of(output, file_format)
     if min_probability is not None and not np.isfinite(min_probability):
         raise OptionError(f"the least probability is a number, not {min_probability}")
     if min_separation < 1:
@@ -94,20 +120,47 @@ def contacts_file(
     task = ContactsTask(
         model,
         head,
-        "tsv" if to_stdout else suffix,
+        kind,
         long=long,
         on_invalid=on_invalid,
         batch_tokens=batch_tokens,
         pairs=(min_separation, min_probability),
         max_bytes=None if run.force else max_bytes,
+        watch=watch,
     )
-    run_to_file(
-        task,
-        sources,
-        output,
-        with_sidecar=suffix in ("tsv", "rr"),
-        run=run,
-    )
+    with_sidecar = kind in TEXT_FORMATS and Path(output) != STDOUT
+    run_to_file(task, sources, output, with_sidecar=with_sidecar, run=run)
+
+
+def _format_of(output: str | Path, asked: str | None) -> str:
+    """Return the format of the output, by its name and by what was asked for.
+
+    Raises
+    ------
+    OptionError
+        If there is no such format, the two differ, or standard output cannot take it.
+    """
+    if asked is not None and asked not in CONTACT_FORMATS:
+        raise OptionError(f"format is {', '.join(CONTACT_FORMATS)}, not {asked!r}")
+    if Path(output) == STDOUT:
+        if asked is not None and asked not in TEXT_FORMATS:
+            raise OptionError(
+                f"standard output takes {' or '.join(TEXT_FORMATS)}, not {asked}; name a file "
+                f"with -o, such as contacts.{asked}"
+            )
+        return asked or "tsv"
+    suffix = Path(output).suffix.removeprefix(".").lower()
+    if suffix not in CONTACT_FORMATS:
+        raise OptionError(
+            f"{str(output)!r} says no format: let it end in "
+            + ", ".join(f".{name}" for name in CONTACT_FORMATS)
+        )
+    if asked not in (None, suffix):
+        raise OptionError(
+            f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
+            f"ends in .{asked}"
+        )
+    return suffix
 
 
 class ContactsTask(Task):
@@ -126,6 +179,7 @@ class ContactsTask(Task):
         batch_tokens: int,
         pairs: tuple[int, float | None],
         max_bytes: int | None,
+        watch: Watch,
     ) -> None:
         super().__init__(model, long=long, on_invalid=on_invalid)
         self._make_head = head
@@ -134,6 +188,7 @@ class ContactsTask(Task):
         self._batch_tokens = batch_tokens
         self._pairs = pairs
         self._max_bytes = max_bytes
+        self._watch = watch
 
     @property
     def head(self) -> "ContactHead":
@@ -145,8 +200,13 @@ class ContactsTask(Task):
             self._head = make(self.model)
         return self._head
 
+    def look(self, protein: Protein) -> None:
+        """Show each protein to what follows the run."""
+        self._watch.look(protein)
+
     def prepare(self, index: InputIndex, say: Say) -> None:
         """Make the contact head, and judge the size of the output."""
+        self._watch.ready()
         say(f"contacts by {self.head.source}")
         if self._format == "rr" and self.head.method != "regression":
             raise OptionError(
@@ -155,7 +215,7 @@ class ContactsTask(Task):
         residues = index.lengths.astype(np.float64)
         if self.long == "truncate":
             residues = np.minimum(residues, MAX_RESIDUES)
-        if self._format in ("tsv", "rr"):
+        if self._format in TEXT_FORMATS:
             far = np.maximum(residues - self._pairs[0], 0)
             size = int((far * (far + 1) / 2).sum()) * _BYTES_PER_LINE
         else:
@@ -165,7 +225,7 @@ class ContactsTask(Task):
                 f"about {readable_bytes(size)} of contacts (longest protein "
                 f"{int(residues.max()):,} residues) are over --max-bytes "
                 f"{readable_bytes(self._max_bytes)}; split the input, or say --force"
-                + (" with --min-probability" if self._format in ("tsv", "rr") else "")
+                + (" with --min-probability" if self._format in TEXT_FORMATS else "")
             )
 
     def options(self) -> dict[str, Any]:
@@ -174,8 +234,8 @@ class ContactsTask(Task):
         return {
             "format": self._format,
             "head": self.head.to_dict(),
-            "min_separation": least if self._format in ("tsv", "rr") else None,
-            "min_probability": likely if self._format in ("tsv", "rr") else None,
+            "min_separation": least if self._format in TEXT_FORMATS else None,
+            "min_probability": likely if self._format in TEXT_FORMATS else None,
             "dtype_stored": "float32",
             "batch-tokens": self._batch_tokens,
         }
@@ -195,7 +255,7 @@ class ContactsTask(Task):
             missing=missing,
         ):
             for number, values in batch:
-                pending.add(number, values[np.triu_indices(len(values))])
+                pending.add(number, upper_triangle(values))
             yield [number for number, _ in batch]
 
     def write(
@@ -204,66 +264,91 @@ class ContactsTask(Task):
         """Write one map, or its pairs, for each protein."""
         where = target if isinstance(target, Path) else "standard output"
         writer = self._open(target, provenance, where)
+        self._watch.begin()
         try:
             for number, protein in index.proteins():
-                values = _square(shards[number])
+                found = self._map(protein, square(shards[number]))
                 with writing(where):
-                    writer.add(protein, values)
+                    writer.add(protein, found)
+                self._watch.add(found)
         finally:
+            self._watch.end()
             with writing(where):
                 writer.close()
 
-    def _open(self, target: Any, provenance: dict[str, Any], where: Path | str) -> "_Writer":
-        with disk_errors(where):
-            if self._format in ("tsv", "rr"):
-                kind = _TsvWriter if self._format == "tsv" else _RrWriter
-                return kind(target, self.head.method, self._pairs, provenance)
-            return open_writer(self._format, target, provenance, layers=[0], per="protein")
-
-
-def _square(triangle: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the symmetric map of an upper triangle, diagonal included."""
-    residues = int((np.sqrt(8 * len(triangle) + 1) - 1) / 2)
-    values = np.empty((residues, residues), np.float32)
-    values[np.triu_indices(residues)] = triangle
-    values.T[np.triu_indices(residues)] = triangle
-    return values
-
-
-class _Writer(Protocol):
-    def add(self, protein: Protein, values: NDArray[np.float32]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _TextWriter:
-    """Lines of text to a file, or to a stream that stays open."""
-
-    def __init__(
-        self,
-        target: Path | IO[str],
-        method: str,
-        pairs: tuple[int, float | None],
-        provenance: dict[str, Any],
-    ) -> None:
-        self._owned = isinstance(target, Path)
-        self._handle: IO[str] = (
-            target.open("w", encoding="utf-8", newline="") if isinstance(target, Path) else target
-        )
-        self._method, self._pairs, self._provenance = method, pairs, provenance
-
-    def _table(self, protein: Protein, values: NDArray[np.float32]) -> Any:
+    def _map(self, protein: Protein, values: NDArray[np.float32]) -> "ContactMap":
         from esmkit.contacts.map import ContactMap
 
-        found = ContactMap(
+        return ContactMap(
             id=protein.id,
             header=protein.header,
             sequence=protein.sequence[: len(values)],
             probability=values,
-            method=self._method,  # type: ignore[arg-type]
+            method=self.head.method,
+            source=self.head.source,
+            windows=len(cut_into_pieces(protein, self.long)),
+            checkpoint=self.model.checkpoint.name,
         )
-        least, likely = self._pairs
-        return found.to_frame(min_separation=least, min_probability=likely)
+
+    def _open(self, target: Any, provenance: dict[str, Any], where: Path | str) -> "_Writer":
+        with disk_errors(where):
+            if self._format == "tsv":
+                return _TsvWriter(target, self._pairs)
+            if self._format == "rr":
+                return _RrWriter(target, self._pairs)
+            return _MapWriter(self._format, target, provenance)
+
+
+class _Writer(Protocol):
+    def add(self, protein: Protein, found: "ContactMap") -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _MapWriter:
+    """Whole maps, in the formats that embeddings have too."""
+
+    def __init__(self, file_format: str, target: Path, provenance: dict[str, Any]) -> None:
+        self._writer = open_writer(file_format, target, provenance, layers=[0], per="protein")
+        self.close = self._writer.close
+
+    def add(self, protein: Protein, found: "ContactMap") -> None:
+        self._writer.add(protein, found.probability)
+
+
+class _TsvWriter:
+    """Pairs as a table, a line for each."""
+
+    def __init__(self, target: Path | IO[str], pairs: tuple[int, float | None]) -> None:
+        self._pairs = pairs
+        self._table = open_table("tsv", target, {})
+        self.close = self._table.close
+
+    def add(self, protein: Protein, found: "ContactMap") -> None:
+        table = _table(found, self._pairs)
+        table.insert(0, "id", protein.id)
+        self._table.add(table)
+
+
+class _RrWriter:
+    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the probability."""
+
+    def __init__(self, target: Path | IO[str], pairs: tuple[int, float | None]) -> None:
+        self._pairs = pairs
+        self._owned = isinstance(target, Path)
+        self._handle: IO[str] = (
+            target.open("w", encoding="utf-8", newline="") if isinstance(target, Path) else target
+        )
+
+    def add(self, protein: Protein, found: "ContactMap") -> None:
+        lines = ["PFRMAT RR", f"TARGET {protein.id}", "AUTHOR esmkit"]
+        lines += [f"METHOD {found.checkpoint}, {found.source}", "MODEL 1"]
+        letters = found.sequence
+        lines += [letters[start : start + 50] for start in range(0, len(letters), 50)]
+        table = _table(found, self._pairs)
+        pairs = zip(table["i_number"], table["j_number"], table["probability"], strict=True)
+        lines += [f"{i} {j} 0 8 {p:.5f}" for i, j, p in pairs]
+        self._handle.write("\n".join([*lines, "END", ""]))
 
     def close(self) -> None:
         self._handle.flush()
@@ -271,28 +356,7 @@ class _TextWriter:
             self._handle.close()
 
 
-class _TsvWriter(_TextWriter):
-    _begun = False
-
-    def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
-        table = self._table(protein, values)
-        table.insert(0, "id", spreadsheet_text(protein.id))
-        table.to_csv(
-            self._handle, sep="\t", index=False, header=not self._begun, lineterminator="\n"
-        )
-        self._begun = True
-
-
-class _RrWriter(_TextWriter):
-    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the probability."""
-
-    def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
-        sequence = protein.sequence[: len(values)]
-        lines = ["PFRMAT RR", f"TARGET {protein.id}", "AUTHOR esmkit", "MODEL 1"]
-        checkpoint = self._provenance["checkpoint"]["name"]
-        lines.insert(3, f"METHOD {checkpoint}, {self._provenance['head']['source']}")
-        lines += [sequence[start : start + 50] for start in range(0, len(sequence), 50)]
-        table = self._table(protein, values)
-        pairs = zip(table["i_number"], table["j_number"], table["probability"], strict=True)
-        lines += [f"{i} {j} 0 8 {p:.5f}" for i, j, p in pairs]
-        self._handle.write("\n".join([*lines, "END", ""]))
+def _table(found: "ContactMap", pairs: tuple[int, float | None]) -> "pandas.DataFrame":
+    """Return the pairs that are to be written, likeliest first."""
+    least, likely = pairs
+    return found.to_frame(min_separation=least, min_probability=likely)

@@ -4,17 +4,22 @@ import contextlib
 import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.contacts.kept_maps import KeptMaps
+from esmkit.contacts.map import ContactMap
+from esmkit.contacts.pairing import Pairing
 from esmkit.contacts.prediction import contacts
-from esmkit.errors import InputError, OptionError
-from esmkit.files.disk import check_output, disk_errors, write_durably
+from esmkit.contacts.to_file import Watch, contacts_file
+from esmkit.errors import OptionError
+from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
 from esmkit.files.run import Run
-from esmkit.files.tables import without_formulas
-from esmkit.files.work import was_finishing
+from esmkit.files.tables import write_table
+from esmkit.files.task import STDOUT
+from esmkit.files.work import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
 
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "evaluate_to_files",
     "fit_to_file",
-    "pair_up",
     "predict_to_files",
     "read_chains",
     "sources_or_structures",
@@ -68,47 +72,8 @@ def sources_or_structures(
         yield (str(path),)
 
 
-def pair_up(
-    structures: Sequence[Structure], sources: Sequence[str | Path], on_invalid: OnInvalid
-) -> list[tuple[Protein, Structure]]:
-    """Find the protein that each structure is of.
-
-    Raises
-    ------
-    InputError
-        If a structure is of none of them.
-    """
-    from esmkit.structure.alignment import match
-
-    proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
-    pairs = []
-    for structure in structures:
-        best: tuple[float, Protein] | None = None
-        error: InputError | None = None
-        for protein in proteins:
-            try:
-                identity = match(protein.id, protein.sequence, structure).identity
-            except InputError as mismatch:
-                error = mismatch
-                continue
-            if best is None or identity > best[0]:
-                best = (identity, protein)
-        if best is None:
-            if len(proteins) == 1 and error is not None:
-                raise error
-            raise InputError(
-                f"structure {structure.id!r} is of none of the {len(proteins):,} proteins; give "
-                "the structure of one of them, or name its chain: FILE:CHAIN"
-            )
-        pairs.append((best[1], structure))
-    return pairs
-
-
 def score_maps(
-    model: "Encoder",
-    pairs: Sequence[tuple[Protein, Structure]],
-    head: "ContactHead",
-    **options: Any,
+    maps: Iterable[ContactMap], pairs: Sequence[tuple[Protein, Structure]]
 ) -> "pandas.DataFrame":
     """Score the contact maps of proteins on their structures.
 
@@ -119,22 +84,21 @@ def score_maps(
     """
     import pandas
 
-    tables = {
-        (protein.id, structure.id): contacts(model, protein, head=head, **options).score(structure)
-        for protein, structure in pairs
-    }
+    scores: dict[int, pandas.DataFrame] = {}
+    for found in maps:
+        for number, (protein, structure) in enumerate(pairs):
+            if protein.id == found.id:
+                scores[number] = found.score(structure)
+    tables = {(p.id, s.id): scores[number] for number, (p, s) in enumerate(pairs)}
     return pandas.concat(tables).rename_axis(["id", "structure", "range"])
 
 
 def draw_maps(
-    model: "Encoder",
-    proteins: Sequence[Protein],
+    maps: Iterable[ContactMap],
     pairs: Sequence[tuple[Protein, Structure]],
-    head: "ContactHead",
     folder: Path,
     *,
     kind: str,
-    **options: Any,
 ) -> list[Path]:
     """Draw the contact map of each protein, over its structure where there is one.
 
@@ -154,12 +118,11 @@ def draw_maps(
     curves = []
     name_of = FileNames()
     times: Counter[str] = Counter()
-    for protein in proteins:
-        found = contacts(model, protein, head=head, **options)
-        of_protein = [s for p, s in pairs if p.id == protein.id]
+    for found in maps:
+        of_protein = [s for p, s in pairs if p.id == found.id]
         for structure in of_protein or [None]:
             what = "contacts" if structure is None else file_name(structure.id)
-            start = f"{name_of(protein.id)}.{what}"
+            start = f"{name_of(found.id)}.{what}"
             times[start] += 1  # structures of one name in different folders
             again = f"~{times[start]}" if times[start] > 1 else ""
             path = folder / f"{start}{again}.{kind}"
@@ -215,9 +178,7 @@ def evaluate_to_files(
             result = evaluate(loaded, chains, head, progress=told)
             table, text = result.chains.reset_index(), result.to_text()
     if output is not None:
-        with disk_errors(output):
-            text_of = without_formulas(table).to_csv(index=False, lineterminator="\n")
-            write_durably(output, text_of.encode())
+        write_table(output, table)
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
@@ -290,11 +251,21 @@ def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
         yield told
 
 
-def write_scores(table: "pandas.DataFrame", path: Path) -> None:
-    """Write scores as tab-separated text."""
-    text = without_formulas(table.reset_index()).to_csv(sep="\t", index=False, lineterminator="\n")
-    with disk_errors(path):
-        write_durably(path, text.encode())
+class _Follower(Watch):
+    """Pairs structures with proteins, and keeps the maps that are to be scored or drawn."""
+
+    def __init__(self, structures: Sequence[Structure], kept: KeptMaps) -> None:
+        self._pairing = Pairing(structures)
+        self.pairs: list[tuple[Protein, Structure]] = []
+        self.kept = kept
+        self.look = self._pairing.look
+        self.begin, self.add, self.end = kept.begin, kept.add, kept.end
+
+    def ready(self) -> None:
+        """Refuse structures that are of none of the proteins."""
+        self.pairs = self._pairing.pairs()
+        if self.kept.only is not None:
+            self.kept.only.update(protein.id for protein, _ in self.pairs)
 
 
 def predict_to_files(
@@ -311,57 +282,91 @@ def predict_to_files(
     run: Run,
     **options: Any,
 ) -> str:
-    """Write contact maps, then score and draw them.
+    """Write contact maps, then score and draw them, as they were written.
+
+    Parameters
+    ----------
+    model : callable
+        Returns the model; called only after the input has been validated.
+    sources : sequence of str
+        FASTA files, plain or gzip.
+    target : Path
+        The file to write; ``-`` is standard output.
+    make_head : callable, optional
+        Given the model, returns the contact head; by default the checkpoint's own.
+    structures : sequence of Structure
+        Structures of some of the proteins, to score and to draw their maps on.
+    folder : Path, optional
+        Folder for figures; without it nothing is drawn.
+    kind : {'png', 'svg', 'pdf'}
+        Format of the figures.
+    on_invalid, long, run, **options
+        As in :func:`esmkit.contacts.contacts_file`.
 
     Returns
     -------
     str
         The table of scores to print; empty without structures.
+
+    Raises
+    ------
+    InputError
+        If a structure is of none of the proteins; nothing has been computed.
     """
     from esmkit.contacts.head import ContactHead
-    from esmkit.contacts.to_file import contacts_file
 
-    scores = target.with_suffix(".scores.tsv") if structures and str(target) != "-" else None
+    to_stdout = target == STDOUT
+    scores = target.with_suffix(".scores.tsv") if structures and not to_stdout else None
     going_on = was_finishing(target)  # a run was stopped while it scored or drew
     if scores is not None:
         check_output(scores, force=run.force or going_on)
     if folder is not None:
         check_folder(folder, force=run.force or going_on)
-    pairs = pair_up(structures, sources, on_invalid) if structures else []
     made: list[ContactHead] = []
+    text = ""
 
     def head_once(loaded: "Encoder") -> "ContactHead":
         if not made:
             made.append((make_head or ContactHead.of_checkpoint)(loaded))
         return made[0]
 
-    text = ""
+    def maps() -> Iterable[ContactMap]:
+        if kept.are_there():
+            return kept
+        # The run before was stopped when it had done with them, or did not need them all
+        proteins = read_fasta(list(sources), on_invalid=on_invalid)
+        head = head_once(model())
+        wanted = (protein for protein in proteins if kept.wants(protein.id))
+        return (contacts(model(), protein, head=head, long=long) for protein in wanted)
 
     def finish() -> None:
         nonlocal text
-        if str(target) != "-":
+        if not to_stdout:
             run.say(f"wrote {target}")
-        if pairs:
-            table = score_maps(model(), pairs, head_once(model()), long=long)
+        if structures:
+            table = score_maps(maps(), watch.pairs)
             text = table.round(3).to_string()
             if scores is not None:
-                write_scores(table, scores)
+                write_table(scores, table.reset_index(), "tsv")
                 run.say(f"wrote {scores}")
         if folder is not None:
-            proteins = list(read_fasta(list(sources), on_invalid=on_invalid))
-            drawn = draw_maps(
-                model(), proteins, pairs, head_once(model()), folder, kind=kind, long=long
-            )
+            drawn = draw_maps(maps(), watch.pairs, folder, kind=kind)
             run.say(f"drew {len(drawn)} figure(s) in {folder}")
+        run.then()
 
-    contacts_file(
-        model,
-        sources,
-        target,
-        head_once,
-        on_invalid=on_invalid,
-        long=long,
-        run=dataclasses.replace(run, then=finish),
-        **options,
-    )
+    with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
+        path = Path(scratch) / "maps" if to_stdout else scratch_file(target, "maps")
+        kept = KeptMaps(path, None if folder is not None else set())
+        watch = _Follower(structures, kept)
+        contacts_file(
+            model,
+            sources,
+            target,
+            head_once,
+            on_invalid=on_invalid,
+            long=long,
+            watch=watch,
+            run=dataclasses.replace(run, then=finish),
+            **options,
+        )
     return text

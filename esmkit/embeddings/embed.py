@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.threads import side_by_side
-from esmkit.errors import InputError, OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, clean_proteins, read_fasta
+from esmkit.errors import OptionError
+from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
 from esmkit.sequences.tokens import SPECIALS, encode
-from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
+from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces, tokens_of
 
 __all__ = ["Embedding", "compute", "embed"]
 
@@ -96,7 +96,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Part:
     """A part of a protein that is read at once: all of it, or a window of a long one."""
 
     number: int
@@ -123,26 +123,26 @@ class _Windows:
     """Puts the pieces of one long protein together, averaging where they overlap."""
 
     def __init__(self, layers: int, residues: int, width: int) -> None:
-        self._seen = np.zeros((residues, 1), np.float32)
-        self._sum = np.zeros((layers, residues, width), np.float32)
+        self._residues = WindowMean((layers, residues, width), (-2,))
         self._bos = np.zeros((layers, width), np.float32)
-        self.pieces = 0
+        self._pieces: list[tuple[int, int]] = []
 
-    def add(self, piece: _Piece, read: _Read) -> None:
+    def add(self, piece: _Part, read: _Read) -> bool:
+        """Take one piece; return whether it was the last that was missing."""
         assert read.residues is not None  # those of pieces are kept
-        self._sum[:, piece.start : piece.stop] += read.residues
-        self._seen[piece.start : piece.stop] += 1
+        self._residues.add(piece.start, piece.stop, read.residues)
         self._bos += read.bos
-        self.pieces += 1
+        self._pieces.append((piece.start, piece.stop))
+        return len(self._pieces) == piece.of
 
     def result(self) -> _Read:
-        self._sum /= self._seen
-        mean = torch.from_numpy(self._sum).mean(dim=1).numpy()
-        return _Read(self._bos / np.float32(self.pieces), mean, self._sum)
+        residues = self._residues.divide(self._pieces)
+        mean = torch.from_numpy(residues).mean(dim=1).numpy()
+        return _Read(self._bos / np.float32(len(self._pieces)), mean, residues)
 
 
 def _read(
-    pieces: Sequence[_Piece], *, model: Encoder, layers: Sequence[int], keep_residues: bool
+    pieces: Sequence[_Part], *, model: Encoder, layers: Sequence[int], keep_residues: bool
 ) -> list[_Read]:
     """Run pieces through the model in one pass."""
     ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
@@ -165,7 +165,7 @@ def _residues(states: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _embedding(
-    piece: _Piece, read: _Read, layers: Sequence[int], *, keep_residues: bool
+    piece: _Part, read: _Read, layers: Sequence[int], *, keep_residues: bool
 ) -> Embedding:
     """Return the result for the protein of a piece, the last one that was read."""
     residues = read.residues if keep_residues else None
@@ -188,7 +188,7 @@ def _passes(
     options: EmbedOptions,
     budget: int,
     missing: NDArray[np.bool_] | None,
-) -> Iterator[list[_Piece]]:
+) -> Iterator[list[_Part]]:
     """Cut a stream of proteins into passes, those left out of which nothing is missing."""
     most = packing.most_tokens(options.batch_tokens, model.device)
     costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
@@ -196,7 +196,7 @@ def _passes(
         pieces = []
         for number, protein in window:
             cut = cut_into_pieces(protein, options.long)
-            pieces += [_Piece(number, protein, start, stop, len(cut)) for start, stop in cut]
+            pieces += [_Part(number, protein, start, stop, len(cut)) for start, stop in cut]
         for batch in packing.batches_by_tokens([piece.tokens for piece in pieces], most):
             chosen = [pieces[i] for i in batch]
             if missing is None or any(missing[piece.number] for piece in chosen):
@@ -244,11 +244,11 @@ def compute(
     budget = max(options.batch_tokens, min(most, LOOK_AHEAD_BYTES // per_token))
     windows: dict[int, _Windows] = {}  # of proteins some of whose pieces have been read
 
-    def read(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Read]]:
+    def read(pieces: list[_Part]) -> tuple[list[_Part], list[_Read]]:
         found = _read(pieces, model=model, layers=layers, keep_residues=keep_residues)
         return pieces, found
 
-    def is_large(pieces: list[_Piece]) -> bool:
+    def is_large(pieces: list[_Part]) -> bool:
         return pieces[0].tokens > packing.PASS_TOKENS
 
     passes = _passes(model, items, options, budget, missing)
@@ -262,8 +262,7 @@ def compute(
                     if piece.number not in windows:
                         size = (len(layers), len(piece.protein), model.width)
                         windows[piece.number] = _Windows(*size)
-                    windows[piece.number].add(piece, of_piece)
-                    if windows[piece.number].pieces < piece.of:
+                    if not windows[piece.number].add(piece, of_piece):
                         continue
                     of_piece = windows.pop(piece.number).result()
                 done.append(
@@ -274,12 +273,28 @@ def compute(
 
 
 @overload
-def embed(model: Encoder, proteins: str | Protein, **options: Any) -> Embedding: ...
+def embed(
+    model: Encoder,
+    proteins: str | Protein,
+    *,
+    layers: Sequence[int] | int | Literal["all"] = -1,
+    residues: bool = True,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 4_096,
+) -> Embedding: ...
 @overload
 def embed(
-    model: Encoder, proteins: Path | Iterable[str | Protein], **options: Any
+    model: Encoder,
+    proteins: Path | Iterable[str | Protein],
+    *,
+    layers: Sequence[int] | int | Literal["all"] = -1,
+    residues: bool = True,
+    long: Long = "window",
+    on_invalid: OnInvalid = "error",
+    batch_tokens: int = 4_096,
 ) -> Iterator[Embedding]: ...
-def embed(  # type: ignore[misc] - the overloads leave the options to this signature
+def embed(
     model: Encoder,
     proteins: str | Path | Protein | Iterable[str | Protein],
     *,
@@ -322,25 +337,14 @@ def embed(  # type: ignore[misc] - the overloads leave the options to this signa
     """
     options = EmbedOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)
     numbers = model.resolve_layers([layers] if isinstance(layers, int) else layers)
-    single = isinstance(proteins, Protein) or (
-        isinstance(proteins, str) and not any(mark in proteins for mark in "./\\")
-    )
-    if isinstance(proteins, str | Path) and not single:
-        stream = read_fasta(proteins, on_invalid=on_invalid)
-    else:
-        listed = [proteins] if isinstance(proteins, str | Protein) else proteins
-        stream = clean_proteins(listed, on_invalid=on_invalid)  # type: ignore[arg-type]
+    single, stream = one_or_many(proteins, on_invalid=on_invalid)
     batches = compute(
         *(model, enumerate(stream), numbers, options),
         keep_residues=residues,
         one_by_one=single,
     )
     results = _in_order(batches)
-    if not single:
-        return results
-    for result in results:
-        return result
-    raise InputError("the sequence was left out by on_invalid='skip'; nothing is left to embed")
+    return only_result(results, "embed") if single else results
 
 
 def _in_order(batches: Iterable[list[tuple[int, Embedding]]]) -> Iterator[Embedding]:

@@ -29,7 +29,7 @@ from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.sequences.index import InputIndex
-from esmkit.sequences.proteins import OnInvalid
+from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.text import Say
 
@@ -85,6 +85,9 @@ class Task(ABC):
         if self._loaded is None:
             self._loaded = self._given() if callable(self._given) else self._given
         return self._loaded
+
+    def look(self, protein: Protein) -> None:  # noqa: B027 - most tasks need not look
+        """See each protein once while the input is validated; by default nothing is done."""
 
     @abstractmethod
     def prepare(self, index: InputIndex, say: Say) -> None:
@@ -148,7 +151,9 @@ def run_to_file(
             check_output(provenance_sidecar(output), force=run.force or was_finishing(output))
         _refuse_to_overwrite_input(output, sources)
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
-        index = InputIndex.build(sources, on_invalid=task.on_invalid, scratch=Path(scratch))
+        index = InputIndex.build(
+            sources, on_invalid=task.on_invalid, scratch=Path(scratch), look=task.look
+        )
         _apply_long_policy(index, task.long)
         for line in index.report.lines():
             run.say(line)

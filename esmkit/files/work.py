@@ -19,7 +19,7 @@ from esmkit.files.disk import delete, disk_errors, sync, sync_folder, write_dura
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
-__all__ = ["WorkFolder", "finished_by_killed_run", "tidy_up", "was_finishing"]
+__all__ = ["WorkFolder", "finished_by_killed_run", "scratch_file", "tidy_up", "was_finishing"]
 
 FINGERPRINT = "fingerprint.json"
 
@@ -259,6 +259,15 @@ class WorkFolder:
             with contextlib.suppress(OSError):
                 delete(self.temporary())
         self._lock.close()
+
+
+def scratch_file(output: Path, name: str) -> Path:
+    """Return where a task may keep a file of its own until its run is over.
+
+    The file is thrown away with what is left of the output when an unfinished run goes on; it is
+    there for ``then`` of :meth:`WorkFolder.finish`, also if that is cut short and done again.
+    """
+    return _folder_of(output) / f"{name}.tmp"
 
 
 def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = None) -> bool:

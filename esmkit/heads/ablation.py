@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.contacts.correction import corrected_sum
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, ranked_pairs
 from esmkit.encoder import packing
@@ -303,11 +304,7 @@ class _Regression:
         def add(layer: int, place: int, heads: Sequence[int], maps: torch.Tensor) -> None:
             weights = self._weights[layer, list(heads)] * (-1 if layer == less else 1)
             inner = maps[:, 1:-1, 1:-1]  # (h, R, R)
-            # The correction of each head is an outer product, so that of all is one product
-            of_rows = inner.sum(2) + inner.sum(1)  # (h, R): rows of A + A^T
-            shares = of_rows * (weights / of_rows.sum(1))[:, None]
-            both = torch.tensordot(weights, inner, dims=1)  # (R, R)
-            sums[place] += both + both.T - shares.T @ of_rows
+            sums[place] += corrected_sum(inner, weights)
 
         return add
 

@@ -15,8 +15,8 @@ from esmkit.text import open_text, shorten
 __all__ = ["LONGEST_PROTEIN", "fasta_records", "stem_of"]
 
 LONGEST_PROTEIN = 1_000_000
-"""Of a record. The longest proteins known have some 45,000 (PKZILLA-1, Prymnesium parvum: 45,212;
-Fallon et al. 2024, Science 385, 671); what is longer is a genome, or no sequence at all."""
+"""Most residues of a record. The longest proteins known have some 45,000 (PKZILLA-1, Prymnesium
+parvum: 45,212; Fallon et al. 2024, Science 385, 671); what is longer is a genome, or no sequence."""
 
 _LINE_PART = 2**16
 """Characters; longer lines are read in parts."""
@@ -71,7 +71,7 @@ def _records(part: str, handle: IO[str]) -> Iterator[tuple[str, str]]:
                 break
             begins_line = part[-1] == "\n"
             if size > LONGEST_PROTEIN:
-                continue  # of a record that is left out
+                continue  # the rest of a record that is left out
             piece = part.rstrip()
             if " " in piece:
                 piece = piece.replace(" ", "")

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -61,7 +61,12 @@ class InputIndex:
 
     @classmethod
     def build(
-        cls, sources: Sequence[str | Path], *, on_invalid: OnInvalid = "error", scratch: Path
+        cls,
+        sources: Sequence[str | Path],
+        *,
+        on_invalid: OnInvalid = "error",
+        scratch: Path,
+        look: Callable[[Protein], None] = lambda protein: None,
     ) -> "InputIndex":
         """Read and validate every record.
 
@@ -74,6 +79,8 @@ class InputIndex:
             See :func:`esmkit.sequences.proteins.read_fasta`.
         scratch : Path
             An existing folder for these copies.
+        look : callable
+            Called with each protein as it goes by, for what would read the input again otherwise.
 
         Raises
         ------
@@ -91,6 +98,7 @@ class InputIndex:
         lengths = array("q")
         try:
             for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
+                look(protein)
                 digests += _digest(protein)
                 lengths.append(len(protein))
         except InputError as error:

@@ -1,12 +1,24 @@
-"""Sequences too long for the model: cut into windows, whole, cut off, or refused."""
+"""Sequences too long for the model: cut into windows, whole, cut off, or refused; means of windows."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS
 
-__all__ = ["MAX_RESIDUES", "Long", "check_choices", "cut_into_pieces", "tokens_of", "windows"]
+__all__ = [
+    "MAX_RESIDUES",
+    "Long",
+    "WindowMean",
+    "check_choices",
+    "cut_into_pieces",
+    "tokens_of",
+    "windows",
+]
 
 
 MAX_RESIDUES = 1_022
@@ -76,3 +88,92 @@ def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:
 def tokens_of(protein: Protein, long: Long) -> int:
     """Return how many tokens, BOS and EOS of every piece included, a protein costs."""
     return sum(stop - start + SPECIALS for start, stop in cut_into_pieces(protein, long))
+
+
+class WindowMean:
+    """Averages what the windows of one protein say of its residues, or of pairs of them.
+
+    Values are summed in float32, in the order in which they are added, and divided by the number
+    of windows that hold the residue, or both residues of the pair.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    axes : tuple of int
+        The axes of residues, counted from the last: ``(-1,)`` or ``(-2,)`` for values of residues,
+        ``(-2, -1)`` for values of pairs.
+    top : int
+        The residue of index 0 on the first of these axes. The result is then a band of the whole,
+        for maps that are too large to be held at once.
+
+    Attributes
+    ----------
+    sums : numpy.ndarray of float32
+        The sums, which :meth:`divide` turns into means.
+
+    Examples
+    --------
+    >>> mean = WindowMean((4,), (-1,))
+    >>> for start, stop in [(0, 3), (1, 4)]:
+    ...     mean.add(start, stop, np.full(3, start + 1, np.float32))
+    >>> mean.divide([(0, 3), (1, 4)])
+    array([1. , 1.5, 1.5, 2. ], dtype=float32)
+    """
+
+    def __init__(self, shape: tuple[int, ...], axes: tuple[int, ...], *, top: int = 0) -> None:
+        self.sums: NDArray[np.float32] = np.zeros(shape, np.float32)
+        self._axes = axes
+        self._top = top
+
+    def rows(self, start: int, stop: int) -> slice:
+        """Return which rows of a window, counted from its own first, lie in the band."""
+        bottom = self._top + self.sums.shape[self._axes[0]]
+        return slice(max(self._top, start) - start, max(min(bottom, stop), start) - start)
+
+    def add(
+        self, start: int, stop: int, values: NDArray[np.float32], *, at: tuple[int, ...] = ()
+    ) -> None:
+        """Add what the window from start to stop says, of a band the rows that lie in it.
+
+        Parameters
+        ----------
+        start, stop : int
+            The residues of the window.
+        values : numpy.ndarray of float
+            As the result, or its part ``at``, but with the window's residues alone.
+        at : tuple of int
+            Place on the leading axes, if the values are for one place on them only.
+        """
+        part = self.sums[at]
+        part[self._where(part.ndim, start, stop)] += values
+
+    def divide(self, pieces: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        """Turn the sums into means over these windows, all that there are.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            The means; NaN for pairs, or residues, that were never in one window.
+        """
+        if len(pieces) == 1:
+            return self.sums
+        shape = self.sums.shape
+        residues = {axis % len(shape) for axis in self._axes}
+        windows_with = np.zeros(
+            [size if axis in residues else 1 for axis, size in enumerate(shape)], np.float32
+        )
+        for start, stop in pieces:
+            windows_with[self._where(len(shape), start, stop)] += 1
+        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+            self.sums /= windows_with
+        return self.sums
+
+    def _where(self, axes: int, start: int, stop: int) -> tuple[slice, ...]:
+        """Return where the residues of a window are in an array of so many axes."""
+        where = [slice(None)] * axes
+        for axis in self._axes:
+            where[axis] = slice(start, stop)
+        first = self._axes[0]
+        where[first] = slice(max(start - self._top, 0), max(stop - self._top, 0))
+        return tuple(where)

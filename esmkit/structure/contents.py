@@ -29,8 +29,8 @@ class StructureFile:
     parents : dict of str
         Name of a modified residue to the name of its parent, where the file says so.
     labels : list of int or None
-        Of mmCIF, by the serial number of the atom: the 1-based position of its residue in the
-        full sequence. Empty for PDB.
+        The 1-based position of an atom's residue in the full sequence, by the serial number of the
+        atom, in mmCIF. Empty for PDB.
     """
 
     path: Path

@@ -9,7 +9,7 @@ from esmkit.text import open_text, shorten
 __all__ = ["read_file"]
 
 MAX_CHARACTERS = 2**27
-"""Of the text, of packed files when unpacked: some 1.5 million atoms. A ribosome has 0.2 million;
+"""Most text of a file, unpacked: some 1.5 million atoms. A ribosome has 0.2 million;
 Biopython holds fifty bytes for each word of a file, and takes minutes for one of this size."""
 
 _PER_LINE = 8

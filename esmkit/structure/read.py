@@ -66,7 +66,7 @@ def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
 
     Examples
     --------
-    >>> print(*chains_of(demo_structure().path), sep=", ")    # doctest: +SKIP
+    >>> print(*chains_of(esmkit.data.demo_structure().path), sep=", ")
     A (protein, 76 residues)
     """
     found = read_file(path, model)
@@ -104,8 +104,11 @@ def read_structure(
 
     Examples
     --------
-    >>> read_structure("1ake.cif.gz", "A").secondary_structure    # doctest: +SKIP
-    >>> read_structure("1ake.cif.gz:A")                           # doctest: +SKIP
+    >>> path = esmkit.data.demo_structure().path
+    >>> read_structure(path, "A")
+    Structure(1ubi_A: 76 residues, 76 resolved)
+    >>> read_structure(f"{path}:A").secondary_structure[:20]
+    '-EEEEEETTS-EEEEE--TT'
     """
     if isinstance(path, str) and chain is None:
         path, chain = split_chain(path)

@@ -12,18 +12,18 @@ import pandas
 import pytest
 
 import esmkit
-from esmkit import policies
 from esmkit.attention import extract as attention
-from esmkit.attention import hdf5 as maps_file
-from esmkit.attention import to_file as attention_fasta
-from esmkit.attention.hdf5 import AttentionFile, Block, compress, decode_block, decompress
+from esmkit.attention import hdf5, to_file
+from esmkit.attention.hdf5 import AttentionFile, CompressedMaps, compress, decode_block, decompress
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.summaries import summarize
 from esmkit.attention.to_file import MapsTask, attention_file
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
+from esmkit.files.run import Run
 from esmkit.files.work import WorkFolder
+from esmkit.sequences import windows as cutting
 from esmkit.text import parse_bytes, readable_bytes
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta
@@ -64,7 +64,7 @@ def test_every_map_of_every_protein(tiny: Esm2, fasta: Path, tmp_path: Path, dty
 
 def test_layout_for_other_readers(tiny: Esm2, fasta: Path, tmp_path: Path):
     output = tmp_path / "o.h5"
-    attention_file(tiny, fasta, output, command="esmkit attention in.fasta")
+    attention_file(tiny, fasta, output, run=Run(command="esmkit attention in.fasta"))
     with h5py.File(output) as handle:
         assert list(handle)[-1] == "a%2Fb.c"
         group: Any = handle["p61"]
@@ -110,12 +110,12 @@ def test_chosen_heads_only(tiny: Esm2, fasta: Path, tmp_path: Path):
 @pytest.mark.parametrize("rows", [None, 7])
 def test_windows_on_disk(tiny: Esm2, tmp_path: Path, monkeypatch, rows: int | None):
     """A small window size, so that a chain of 61 has many; and chunks of a few rows each."""
-    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
-    cut = policies.windows
-    for home in (policies, attention_fasta):
+    monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
+    cut = cutting.windows
+    for home in (cutting, to_file):
         monkeypatch.setattr(home, "windows", lambda residues: cut(residues, 20))
     if rows is not None:
-        monkeypatch.setattr(maps_file, "CHUNK_BYTES", rows * 61 * 4)
+        monkeypatch.setattr(hdf5, "CHUNK_BYTES", rows * 61 * 4)
     records = {f"p{n}": random_sequence(n, n) for n in (61, 12, 33)}
     fasta = write_fasta(tmp_path / "in.fasta", records)
     attention_file(tiny, fasta, tmp_path / "o.h5", AttentionOptions(dtype="float32"))
@@ -156,13 +156,15 @@ def test_size_is_said_and_refused_before_anything_runs(
         match=r"^149\.9 kB of attention maps \(longest protein 61 residues\) are over --max-bytes "
         r"149\.8 kB; choose --heads or --layers, ask for numbers in their place with --reduce, or ",
     ):
-        attention_file(tiny, fasta, tmp_path / "o.h5", max_bytes=size - 100, say=said.append)
+        attention_file(
+            tiny, fasta, tmp_path / "o.h5", max_bytes=size - 100, run=Run(say=said.append)
+        )
     assert size == 149_872
     assert "attention maps of 8 head(s) for 8 protein(s): 149.9 kB in float16" in said[-1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta"]
     monkeypatch.undo()
     attention_file(tiny, fasta, tmp_path / "o.h5", max_bytes=size)
-    attention_file(tiny, fasta, tmp_path / "p.h5", max_bytes=1, force=True)
+    attention_file(tiny, fasta, tmp_path / "p.h5", max_bytes=1, run=Run(force=True))
 
 
 def test_sizes_as_text():
@@ -207,9 +209,9 @@ def test_resume_gives_the_same_bytes(
     """Stopped in the middle of a protein too: a unit of work is a block of its heads."""
     monkeypatch.setattr(MapsTask, "shard_bytes", 1)  # a shard for every block
     if long_windows:
-        monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
-        cut = policies.windows
-        for home in (policies, attention_fasta):
+        monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
+        cut = cutting.windows
+        for home in (cutting, to_file):
             monkeypatch.setattr(home, "windows", lambda residues: cut(residues, 20))
     options = AttentionOptions(batch_tokens=64)
     attention_file(tiny, fasta, tmp_path / "whole.h5", options)
@@ -230,7 +232,7 @@ def test_resume_gives_the_same_bytes(
     with pytest.raises(ResumeError, match=r"heads was .* now"):
         attention_file(tiny, fasta, tmp_path / "cut.h5", AttentionOptions(heads=("L0H0",)))
     said: list[str] = []
-    attention_file(tiny, fasta, tmp_path / "cut.h5", options, say=said.append)
+    attention_file(tiny, fasta, tmp_path / "cut.h5", options, run=Run(say=said.append))
     assert (tmp_path / "cut.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert not (tmp_path / "cut.h5.work").exists()
     if shards == 13:
@@ -255,7 +257,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
     assert not (tmp_path / "o.h5").exists()
     assert list((tmp_path / "o.h5.work").glob("*.safetensors"))
     said: list[str] = []
-    attention_file(tiny, fasta, tmp_path / "o.h5", say=said.append)
+    attention_file(tiny, fasta, tmp_path / "o.h5", run=Run(say=said.append))
     assert any("going on after" in line for line in said)
     attention_file(tiny, fasta, tmp_path / "fresh.h5")
     assert (tmp_path / "o.h5").read_bytes() == (tmp_path / "fresh.h5").read_bytes()
@@ -306,7 +308,7 @@ def test_chunks_round_trip(dtype: str):
     np.testing.assert_array_equal(decompress(compress(values), (11, 13), values.dtype), values)
     maps = np.random.default_rng(1).random((3, 9, 9)).astype(dtype)
     bos, eos = np.random.default_rng(2).random((2, 3, 9)).astype(np.float32)
-    block = decode_block(Block.make(maps, bos, eos).encode(), 3, 9, maps.dtype)
+    block = decode_block(CompressedMaps.make(maps, bos, eos).encode(), 3, 9, maps.dtype)
     np.testing.assert_array_equal(block.bos, bos)
     np.testing.assert_array_equal(block.eos, eos)
     for chunks, of_head in zip(block.chunks, maps, strict=True):
@@ -318,7 +320,7 @@ def test_a_damaged_shard_is_found_and_computed_again(
 ):
     monkeypatch.setattr(MapsTask, "shard_bytes", 20_000)
     with monkeypatch.context() as patch:
-        patch.setattr(attention_fasta, "AttentionWriter", lambda *_: 1 / 0)
+        patch.setattr(to_file, "AttentionWriter", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             attention_file(tiny, fasta, tmp_path / "o.h5")
     shard = sorted((tmp_path / "o.h5.work").glob("*.safetensors"))[1]
@@ -326,7 +328,7 @@ def test_a_damaged_shard_is_found_and_computed_again(
     data[-100] ^= 1
     shard.write_bytes(data)
     said: list[str] = []
-    attention_file(tiny, fasta, tmp_path / "o.h5", say=said.append)
+    attention_file(tiny, fasta, tmp_path / "o.h5", run=Run(say=said.append))
     assert any("1 damaged shard(s) found by checksum" in line for line in said)
     attention_file(tiny, fasta, tmp_path / "fresh.h5")
     assert (tmp_path / "o.h5").read_bytes() == (tmp_path / "fresh.h5").read_bytes()

@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 
-from esmkit import policies
 from esmkit.attention import extract as module
 from esmkit.attention.extract import attention
 from esmkit.attention.maps import AttentionMaps
+from esmkit.attention.options import columns_of
 from esmkit.attention.summaries import reduce_maps, summarize
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.esm2 import Esm2, load
+from esmkit.sequences import windows as cutting
 from oracles.checkpoints import make_checkpoint, random_sequence
 from oracles.commands import write_fasta
 
@@ -74,8 +75,8 @@ def averaged_windows(model: Esm2, sequence: str, pieces) -> np.ndarray:
 
 @pytest.mark.parametrize("residues", [13, 20, 25])
 def test_long_chains_in_windows(tiny: Esm2, monkeypatch, residues: int):
-    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 6)
-    pieces = policies.windows(residues, 12)
+    monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 6)
+    pieces = cutting.windows(residues, 12)
     assert len(pieces) > 1
     monkeypatch.setattr(module, "cut_into_pieces", lambda protein, long: pieces)
     sequence = random_sequence(residues, 3)
@@ -167,9 +168,7 @@ def test_reductions_of_extreme_maps():
     to_bos[:, :, 0] = 1
     reduce = ("entropy", "distance", "special", "offsets")
     rows = {
-        name: dict(
-            zip(policies.columns_of(reduce), reduce_maps(m, reduce)[0].tolist(), strict=True)
-        )
+        name: dict(zip(columns_of(reduce), reduce_maps(m, reduce)[0].tolist(), strict=True))
         for name, m in {"even": even, "identity": identity, "to BOS": to_bos}.items()
     }
     assert rows["even"]["entropy"] == pytest.approx(1)
@@ -189,7 +188,7 @@ def test_windows_are_reduced_each_by_itself(tiny: Esm2):
     whole = summarize(tiny, [sequence], reduce=("special", "distance"), heads=["L1H2"])
     parts = [
         summarize(tiny, [sequence[a:b]], reduce=("special", "distance"), heads=["L1H2"])
-        for a, b in policies.windows(1100)
+        for a, b in cutting.windows(1100)
     ]
     mean = pandas.concat(parts)[["distance", "bos", "eos"]].mean()
     np.testing.assert_allclose(

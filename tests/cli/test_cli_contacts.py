@@ -13,7 +13,10 @@ import pytest
 import esmkit.data
 from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
+from esmkit.encoder.encoder import Encoder
+from esmkit.errors import OutputError
 from esmkit.esm2 import Esm2, load
+from esmkit.sequences import proteins
 from esmkit.structure import Structure
 from oracles.checkpoints import make_checkpoint, random_sequence
 from oracles.commands import fails, write_fasta
@@ -427,3 +430,119 @@ def test_figures(run, tiny_folder, ubiquitin, fasta, few, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts of forward passes, and of times a FASTA file was read."""
+    counts = {"passes": 0, "reads": 0}
+    forward, records = Encoder.forward, proteins.fasta_records
+
+    def one_pass(*arguments: Any, **options: Any) -> Any:
+        counts["passes"] += 1
+        return forward(*arguments, **options)
+
+    def one_read(path: Any) -> Any:
+        counts["reads"] += 1
+        return records(path)
+
+    monkeypatch.setattr(Encoder, "forward", one_pass)
+    monkeypatch.setattr(proteins, "fasta_records", one_read)
+    return counts
+
+
+READS = 3
+"""To validate, to compute, and to write in input order: sequences are never all held."""
+
+
+def command_of(tiny_folder: Path, output: str, *more: str) -> tuple[Any, ...]:
+    structure = ("--structure", "1ubi.pdb.gz", "--plot", "drawn", "--plot-format", "svg")
+    return ("contacts", "ubi.fasta", *structure, "-o", output, *more, "-m", tiny_folder)
+
+
+@pytest.mark.parametrize("output", ["o.tsv", "o.npz", "-"])
+def test_one_forward_pass_and_no_further_reading(
+    run, tiny_folder, tiny, ubiquitin, tmp_path, counted, output
+):
+    with ubiquitin.open("a") as handle:
+        handle.write(f">other\n{random_sequence(30, 30)}\n")
+    done = run(*command_of(tiny_folder, output), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert counted == {"passes": 1, "reads": READS}
+    maps = {m.id: m for m in tiny.contacts(ubiquitin)}
+    for name, structure in (("ubi.1ubi_A", demo_structure()), ("other.contacts", None)):
+        maps[name.split(".")[0]].plot(structure, path=tmp_path / "wanted.svg")
+        drawn = (tmp_path / "drawn" / f"{name}.svg").read_bytes()
+        assert drawn == (tmp_path / "wanted.svg").read_bytes()
+    assert (tmp_path / "drawn" / "precision.svg").is_file()
+    if output != "-":
+        found = read_tsv(tmp_path / "o.scores.tsv")
+        wanted = maps["ubi"].score(demo_structure())
+        np.testing.assert_array_equal(found["AUC-PR"], wanted["AUC-PR"])
+
+
+@pytest.mark.parametrize("where", ["esmkit.contacts.to_files.score_maps", "precision"])
+def test_scoring_and_drawing_go_on_without_the_model(
+    run, tiny_folder, ubiquitin, tmp_path, monkeypatch, counted, where
+):
+    """A run that is stopped while it scores, or draws the last figure, and the same run again."""
+    whole = run(*command_of(tiny_folder, "o.tsv"), cwd=tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for name in ("o.tsv", "o.tsv.provenance.json", "o.scores.tsv"):
+        (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "drawn")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise OutputError("stopped here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("esmkit.plots.precision_by_rank" if where == "precision" else where, killed)
+        assert "stopped here" in fails(run(*command_of(tiny_folder, "o.tsv"), cwd=tmp_path))
+    assert (tmp_path / "o.tsv").is_file()
+    assert {p.name for p in (tmp_path / "o.tsv.work").iterdir()} >= {"maps.tmp", "finishing.json"}
+    counted.update(passes=0, reads=0)
+    again = run(*command_of(tiny_folder, "o.tsv"), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert counted == {"passes": 0, "reads": 1}  # the input is validated
+    assert again.stdout == whole.stdout
+    assert {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_figures_asked_for_after_a_run_that_kept_no_maps(
+    run, tiny_folder, ubiquitin, tmp_path, monkeypatch
+):
+    """The output is complete, its maps are gone: they are predicted for the figures."""
+    with monkeypatch.context() as patch:
+        patch.setattr("esmkit.files.work.WorkFolder.remove", lambda self: self.close())
+        done = run("contacts", "ubi.fasta", "-o", "o.tsv", "-m", tiny_folder, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = run(*command_of(tiny_folder, "o.tsv"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "o.tsv was complete" in done.stderr
+    drawn = {p.name for p in (tmp_path / "drawn").iterdir()}
+    assert drawn == {"ubi.1ubi_A.svg", "precision.svg"}
+    assert len(read_tsv(tmp_path / "o.scores.tsv")) == 3
+    assert not (tmp_path / "o.tsv.work").exists()
+
+
+def test_a_structure_of_no_protein_is_refused_before_a_model_is_loaded(
+    run, tiny_folder, ubiquitin, fasta, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("esmkit.esm2.Esm2.load", None)
+    done = run("contacts", fasta, "--structure", "1ubi.pdb.gz", "-m", tiny_folder, cwd=tmp_path)
+    assert "structure '1ubi_A' is of none of the 3 proteins" in fails(done)
+    assert not list(tmp_path.glob("*.work"))
+
+
+def test_formats_on_standard_output(run, tiny_folder, fasta, tmp_path):
+    common = ("contacts", "seqs.fasta", "-q", "-m", tiny_folder)
+    done = run(*common, "-o", "-", "--format", "rr", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run(*common, "--format", "rr", cwd=tmp_path).returncode == 0
+    assert done.stdout == (tmp_path / "seqs.contacts.rr").read_text()
+    for kind in ("npz", "h5"):
+        message = fails(run(*common, "-o", "-", "--format", kind, cwd=tmp_path))
+        assert f"standard output takes tsv or rr, not {kind}; name a file with -o, such" in message
+    assert {p.name for p in tmp_path.iterdir()} == {
+        *("seqs.fasta", "seqs.contacts.rr", "seqs.contacts.rr.provenance.json")
+    }

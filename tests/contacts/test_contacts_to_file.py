@@ -13,7 +13,6 @@ import pandas
 import pytest
 
 import esmkit
-from esmkit import policies
 from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import to_file as module
 from esmkit.contacts.to_file import ContactsTask
@@ -21,7 +20,9 @@ from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
+from esmkit.files.run import Run
 from esmkit.files.work import WorkFolder
+from esmkit.sequences import windows as cutting
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta
 
@@ -79,7 +80,7 @@ def test_whole_maps(tiny: Esm2, fasta: Path, tmp_path: Path, head):
 
 
 def test_what_is_recorded(tiny: Esm2, fasta: Path, tmp_path: Path):
-    contacts_file(tiny, fasta, tmp_path / "o.h5", command="esmkit contacts in.fasta")
+    contacts_file(tiny, fasta, tmp_path / "o.h5", run=Run(command="esmkit contacts in.fasta"))
     contacts_file(tiny, fasta, tmp_path / "o.tsv", min_separation=8, min_probability=0.25)
     with h5py.File(tmp_path / "o.h5") as handle:
         record = json.loads(str(handle.attrs["provenance"]))
@@ -201,9 +202,9 @@ def test_standard_output(tiny: Esm2, fasta: Path, tmp_path: Path, capsys):
 
 @pytest.mark.parametrize("kind", ["h5", "tsv"])
 def test_windows_on_disk(tiny: Esm2, tmp_path: Path, monkeypatch, kind: str):
-    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
-    cut = policies.windows
-    monkeypatch.setattr(policies, "windows", lambda residues: cut(residues, 20))
+    monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
+    cut = cutting.windows
+    monkeypatch.setattr(cutting, "windows", lambda residues: cut(residues, 20))
     records = {f"p{n}": random_sequence(n, n) for n in (61, 12, 33)}
     fasta = write_fasta(tmp_path / "in.fasta", records)
     contacts_file(tiny, fasta, tmp_path / f"o.{kind}")
@@ -250,7 +251,7 @@ def test_size_is_refused_before_anything_runs(tiny: Esm2, fasta: Path, tmp_path,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta"]
     monkeypatch.undo()
     contacts_file(tiny, fasta, tmp_path / "o.h5", max_bytes=squares)
-    contacts_file(tiny, fasta, tmp_path / "o.tsv", max_bytes=1, force=True)
+    contacts_file(tiny, fasta, tmp_path / "o.tsv", max_bytes=1, run=Run(force=True))
     # what is said of a table is about what it takes
     pairs = sum((n - 6) * (n - 5) // 2 for n in (*LENGTHS, 30) if n > 6)
     size = (tmp_path / "o.tsv").stat().st_size
@@ -285,9 +286,9 @@ def test_resume_gives_the_same_bytes(
 ):
     monkeypatch.setattr(ContactsTask, "shard_bytes", 1)  # a shard for every pass
     if long_windows:
-        monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
-        cut = policies.windows
-        monkeypatch.setattr(policies, "windows", lambda residues: cut(residues, 20))
+        monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
+        cut = cutting.windows
+        monkeypatch.setattr(cutting, "windows", lambda residues: cut(residues, 20))
     options: dict[str, Any] = {"batch_tokens": 40}
     contacts_file(tiny, fasta, tmp_path / f"whole.{kind}", **options)
     target, write, count = tmp_path / f"cut.{kind}", WorkFolder.write, 0
@@ -315,7 +316,7 @@ def test_resume_gives_the_same_bytes(
         with pytest.raises(ResumeError, match=r"min_separation was 6, now 9"):
             contacts_file(tiny, fasta, target, min_separation=9, **options)
     said: list[str] = []
-    contacts_file(tiny, fasta, target, say=said.append, **options)
+    contacts_file(tiny, fasta, target, run=Run(say=said.append), **options)
     assert any("going on after" in line for line in said)
     assert target.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
     assert not work.exists()
@@ -339,7 +340,7 @@ def test_a_full_disk_loses_nothing(tiny: Esm2, fasta: Path, tmp_path: Path, monk
     assert not (tmp_path / "o.tsv").exists()
     assert list((tmp_path / "o.tsv.work").glob("*.safetensors"))
     said: list[str] = []
-    contacts_file(tiny, fasta, tmp_path / "o.tsv", batch_tokens=40, say=said.append)
+    contacts_file(tiny, fasta, tmp_path / "o.tsv", batch_tokens=40, run=Run(say=said.append))
     assert any("going on after" in line for line in said)
     contacts_file(tiny, fasta, tmp_path / "fresh.tsv", batch_tokens=40)
     assert (tmp_path / "o.tsv").read_bytes() == (tmp_path / "fresh.tsv").read_bytes()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esmkit import policies
 from esmkit.contacts import ContactHead, ContactMap, contacts, corrected_maps, score_map
 from esmkit.data import demo_proteins, demo_structure
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.esm2 import Esm2, load
+from esmkit.sequences import windows as cutting
 from esmkit.sequences.tokens import PAD, encode
 from oracles.checkpoints import make_checkpoint, make_fair_esm, random_sequence
 from oracles.commands import write_fasta
@@ -126,11 +126,11 @@ def averaged_windows(model: Esm2, sequence: str, pieces: Any, **options: Any) ->
 @pytest.mark.parametrize("residues", [13, 20, 25])
 @pytest.mark.parametrize("heads", [None, ("L0H1", "L1H3")])
 def test_long_chains_in_windows(tiny: Esm2, monkeypatch: pytest.MonkeyPatch, residues, heads):
-    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 6)
-    pieces = policies.windows(residues, 12)
+    monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 6)
+    pieces = cutting.windows(residues, 12)
     assert len(pieces) > 1
-    cut = policies.windows
-    monkeypatch.setattr(policies, "windows", lambda residues: cut(residues, 12))
+    cut = cutting.windows
+    monkeypatch.setattr(cutting, "windows", lambda residues: cut(residues, 12))
     sequence = random_sequence(residues, 3)
     found = list(tiny.contacts([sequence, "MKV", sequence[::-1]], heads=heads))
     monkeypatch.undo()

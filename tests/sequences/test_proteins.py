@@ -29,6 +29,8 @@ from esmkit.sequences.proteins import (
     Protein,
     clean_proteins,
     clean_sequence,
+    one_or_many,
+    only_result,
     read_fasta,
 )
 from esmkit.sequences.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputReport
@@ -618,3 +620,35 @@ def test_written_proteins_read_back(tmp_path_factory, records: dict[str, str], w
     found, report = read_bytes(tmp_path_factory.getbasetemp(), text.encode())
     assert {p.id: p.sequence for p in found} == records
     assert len(report.lines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given_proteins", "single"),
+    [
+        ("MKT", True),
+        (Protein("a", "MKT"), True),
+        (["MKT"], False),
+        (iter([Protein("a", "MKT")]), False),
+        ("{}/in.fasta", False),
+        (Path("in.fasta"), False),
+    ],
+)
+def test_one_is_told_from_many(tmp_path: Path, monkeypatch, given_proteins, single: bool):
+    monkeypatch.chdir(tmp_path)
+    Path("in.fasta").write_text(">a\nMKT\n")
+    if isinstance(given_proteins, str):
+        given_proteins = given_proteins.format(tmp_path)
+    found, stream = one_or_many(given_proteins)
+    assert found is single
+    assert [protein.sequence for protein in stream] == ["MKT"]
+
+
+def test_the_only_result_or_why_there_is_none():
+    single, stream = one_or_many("MJT", on_invalid="skip")
+    assert single
+    with pytest.raises(
+        InputError,
+        match=r"^the sequence was left out by on_invalid='skip'; nothing is left to draw$",
+    ):
+        only_result(stream, "draw")
+    assert only_result(iter([3]), "draw") == 3

@@ -1,0 +1,120 @@
+"""Contact maps kept on disk from when they are written until they are scored and drawn.
+
+Scoring and drawing come after the output stands, and a kill may come between; the maps wait in a
+file, one after the other, so that nothing is computed twice and never more than one is in memory.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.contacts.map import ContactMap
+from esmkit.files.disk import disk_errors, sync
+
+__all__ = ["KeptMaps", "square", "upper_triangle"]
+
+_FACTS = ("id", "header", "sequence", "method", "source", "windows", "checkpoint")
+"""Attributes of a contact map besides its values."""
+
+
+def upper_triangle(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the upper triangle, diagonal included, of a symmetric map: float32, (R (R + 1) / 2,).
+
+    >>> upper_triangle(np.float32([[1, 2], [2, 3]]))
+    array([1., 2., 3.], dtype=float32)
+    """
+    return values[np.triu_indices(len(values))]
+
+
+def square(triangle: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Undo :func:`upper_triangle`: float32, (R, R).
+
+    >>> square(np.float32([1, 2, 3]))
+    array([[1., 2.],
+           [2., 3.]], dtype=float32)
+    """
+    residues = int((np.sqrt(8 * len(triangle) + 1) - 1) / 2)
+    values = np.empty((residues, residues), np.float32)
+    values[np.triu_indices(residues)] = triangle
+    values.T[np.triu_indices(residues)] = triangle
+    return values
+
+
+class KeptMaps:
+    """A file of contact maps, in the order in which they were added.
+
+    It holds NumPy arrays behind each other: first what was to be kept; then for each map its facts,
+    both as JSON in bytes, and its upper triangle.
+
+    Parameters
+    ----------
+    path : Path
+        The file; :meth:`begin` writes it anew.
+    only : set of str, optional
+        IDs of the proteins whose maps are wanted; by default all.
+    """
+
+    def __init__(self, path: Path, only: set[str] | None = None) -> None:
+        self.path = path
+        self.only = only
+        self._file: IO[bytes] | None = None
+
+    def wants(self, name: str) -> bool:
+        """Tell whether the map of the protein with this ID is wanted."""
+        return self.only is None or name in self.only
+
+    def begin(self) -> None:
+        """Open the file, empty."""
+        with disk_errors(self.path):
+            self._file = self.path.open("wb")
+            _put(self._file, None if self.only is None else sorted(self.only))
+
+    def add(self, found: ContactMap) -> None:
+        """Keep a map, if it is wanted."""
+        if self._file is not None and self.wants(found.id):
+            with disk_errors(self.path):
+                _put(self._file, {name: getattr(found, name) for name in _FACTS})
+                np.save(self._file, upper_triangle(found.probability), allow_pickle=False)
+
+    def end(self) -> None:
+        """Close the file, safe on the disk."""
+        if self._file is not None:
+            with disk_errors(self.path):
+                self._file.close()
+                sync(self.path)
+            self._file = None
+
+    def are_there(self) -> bool:
+        """Tell whether the file holds every map that is wanted.
+
+        It does not if the run that wrote it wanted others, or had done with them.
+        """
+        try:
+            with self.path.open("rb") as file:
+                kept = _get(file)
+        except (OSError, ValueError):
+            return False
+        return kept is None or (self.only is not None and self.only <= set(kept))
+
+    def __iter__(self) -> Iterator[ContactMap]:
+        """Read the maps that are wanted, one at a time."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            _get(file)
+            while file.tell() < size:
+                facts = _get(file)
+                triangle = np.load(file, allow_pickle=False)
+                if self.wants(facts["id"]):
+                    yield ContactMap(probability=square(triangle), **facts)
+
+
+def _put(file: IO[bytes], facts: Any) -> None:
+    np.save(file, np.frombuffer(json.dumps(facts).encode(), np.uint8), allow_pickle=False)
+
+
+def _get(file: IO[bytes]) -> Any:
+    return json.loads(np.load(file, allow_pickle=False).tobytes())
