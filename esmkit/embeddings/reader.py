@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.embeddings.writers import FORMATS
+from esmkit.embeddings.writers import EMBEDDING_FORMATS
 from esmkit.errors import MissingDependencyError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
@@ -53,10 +53,10 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
                 )
             raise OutputError(f"there is no file {str(path)!r}; check the path")
         kind = self.path.suffix.removeprefix(".").lower()
-        if kind not in FORMATS:
+        if kind not in EMBEDDING_FORMATS:
             raise OutputError(
                 f"{str(path)!r} is not an embedding file: its name ends in none of "
-                + ", ".join(f".{name}" for name in FORMATS)
+                + ", ".join(f".{name}" for name in EMBEDDING_FORMATS)
             )
         openers = {"h5": self._open_h5, "npz": self._open_npz, "csv": self._open_csv}
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.embeddings.options import EmbedOptions
-from esmkit.embeddings.writers import FORMATS, open_writer
+from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.run import Run
@@ -83,20 +83,20 @@ def choose_format(output: str | Path, asked: str | None) -> str:
     OptionError
         If there is no such format, or the name ends in that of another.
     """
-    if asked is not None and asked not in FORMATS:
-        raise OptionError(f"format is {', '.join(FORMATS)}, not {asked!r}")
+    if asked is not None and asked not in EMBEDDING_FORMATS:
+        raise OptionError(f"format is {', '.join(EMBEDDING_FORMATS)}, not {asked!r}")
     suffix = Path(output).suffix.removeprefix(".").lower()
-    if suffix in FORMATS and asked not in (None, suffix):
+    if suffix in EMBEDDING_FORMATS and asked not in (None, suffix):
         raise OptionError(
             f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
             f"ends in .{asked}, or leave --format out"
         )
     if str(output) == str(STDOUT):
         return asked or "csv"
-    if suffix not in FORMATS:
+    if suffix not in EMBEDDING_FORMATS:
         raise OptionError(
             f"{str(output)!r} says no format: let it end in "
-            + ", ".join(f".{name}" for name in FORMATS)
+            + ", ".join(f".{name}" for name in EMBEDDING_FORMATS)
         )
     return suffix
 

@@ -3,9 +3,8 @@
 Every writer takes proteins one at a time, in input order, and never holds more than a few.
 """
 
-import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,27 +14,23 @@ from numpy.typing import NDArray
 from esmkit.errors import OptionError
 from esmkit.files.arrays import Writer, _H5Writer, _NpzWriter
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.tables import import_pyarrow, spreadsheet_text
+from esmkit.files.tables import ParquetTable, TextTable, import_pyarrow
 from esmkit.sequences.proteins import Protein
 
-__all__ = ["FORMATS", "open_writer"]
-_PARQUET_ROWS = 2_048
-"""Rows gathered before a Parquet row group is written."""
+__all__ = ["EMBEDDING_FORMATS", "open_writer", "vector_table"]
+
+TEXT_COLUMNS = {"id", "header", "sequence_hash", "residue"}
+"""Columns of text in a Parquet file; all others but the vector are int32."""
 
 
-def _rows(
+def _blocks(
     protein: Protein, values: NDArray[np.float32], layers: Sequence[int], per: str
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
-    """Yield tidy rows: one for each protein, layer and (per residue) residue."""
+    """Yield the rows of each layer: cells that are the same in all of them, and (rows, D) values."""
     stacked = values if len(layers) > 1 else values[None]  # (L, D) or (L, R, D)
     for layer, of_layer in zip(layers, stacked, strict=True):
-        facts: dict[str, Any] = {"id": protein.id, "length": len(protein), "layer": layer}
-        if per == "protein":
-            yield facts, of_layer
-        else:
-            for index, vector in enumerate(of_layer):
-                letter = protein.sequence[index]
-                yield {**facts, "residue_number": index + 1, "residue": letter}, vector
+        facts = {"id": protein.id, "length": len(protein), "layer": layer}
+        yield facts, of_layer if per == "residue" else of_layer[None]
 
 
 class _CsvWriter:
@@ -44,29 +39,19 @@ class _CsvWriter:
     def __init__(
         self, target: Path | IO[str], provenance: dict[str, Any], *, layers: Sequence[int], per: str
     ) -> None:
-        if isinstance(target, Path):
-            self._handle: IO[str] = target.open("w", encoding="utf-8", newline="")
-            self._owned = True
-        else:
-            self._handle, self._owned = target, False
-        self._writer = csv.writer(self._handle, lineterminator="\n")
+        self._table = TextTable(target)
         self._layers, self._per = layers, per
-        self._begun = False
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
-        for facts, vector in _rows(protein, values, self._layers, self._per):
-            if not self._begun:
-                self._writer.writerow([*facts, *(f"e{i}" for i in range(len(vector)))])
-                self._begun = True
-            # np.float32's own repr is the shortest text that reads back to the same float32
-            facts["id"] = spreadsheet_text(protein.id)
-            self._writer.writerow([*facts.values(), *map(str, vector)])
+        more = ("residue_number", "residue") if self._per == "residue" else ()
+        for facts, vectors in _blocks(protein, values, self._layers, self._per):
+            columns = [*facts, *more, *(f"e{i}" for i in range(vectors.shape[1]))]
+            places = enumerate(protein.sequence, 1) if more else [()]
+            rows = ((*facts.values(), *p, *v) for p, v in zip(places, vectors, strict=False))
+            self._table.add_rows(columns, rows)
 
     def close(self) -> None:
-        if self._owned:
-            self._handle.close()
-        else:
-            self._handle.flush()
+        self._table.close()
 
 
 class _ParquetWriter:
@@ -75,59 +60,61 @@ class _ParquetWriter:
     def __init__(
         self, path: Path, provenance: dict[str, Any], *, layers: Sequence[int], per: str
     ) -> None:
-        self._arrow, self._parquet = import_pyarrow()
-        self._path, self._layers, self._per = path, layers, per
-        self._metadata = {PROVENANCE: json.dumps(provenance)}
-        self._facts: list[dict[str, Any]] = []
-        self._vectors: list[NDArray[np.float32]] = []
-        self._file: Any = None
-        self._stream: Any = None
+        self._table = ParquetTable(path, {PROVENANCE: json.dumps(provenance)})
+        self._layers, self._per = layers, per
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
-        for facts, vector in _rows(protein, values, self._layers, self._per):
+        for facts, vectors in _blocks(protein, values, self._layers, self._per):
+            count = len(vectors)
+            columns = {name: [value] * count for name, value in facts.items()}
             if self._per == "protein":
-                facts = {"id": facts.pop("id"), "header": protein.header, **facts}
-            self._facts.append(facts)
-            self._vectors.append(vector)
-            if len(self._facts) >= _PARQUET_ROWS:
-                self._flush()
-
-    def _flush(self) -> None:
-        if not self._facts:
-            return
-        arrow = self._arrow
-        width = len(self._vectors[0])
-        flat = arrow.array(np.concatenate(self._vectors), type=arrow.float32())
-        columns = {
-            name: arrow.array(
-                [row[name] for row in self._facts],
-                type=arrow.string() if isinstance(value, str) else arrow.int32(),
-            )
-            for name, value in self._facts[0].items()
-        }
-        columns["embedding"] = arrow.FixedSizeListArray.from_arrays(flat, width)
-        table = arrow.table(columns)
-        if self._file is None:
-            schema = table.schema.with_metadata(self._metadata)
-            # pyarrow itself opens no file whose name is not UTF-8
-            self._stream = self._path.open("wb")
-            self._file = self._parquet.ParquetWriter(self._stream, schema)
-        self._file.write_table(table.replace_schema_metadata(self._metadata))
-        self._facts, self._vectors = [], []
+                columns = {"id": columns.pop("id"), "header": [protein.header] * count, **columns}
+            else:
+                columns["residue_number"] = list(range(1, count + 1))
+                columns["residue"] = list(protein.sequence[:count])
+            self._table.add_arrow(vector_table(columns, vectors))
 
     def close(self) -> None:
-        try:  # on a full disk each step may fail
-            self._flush()
-        finally:
-            try:
-                if self._file is not None:
-                    self._file.close()
-            finally:
-                if self._stream is not None:
-                    self._stream.close()
+        self._table.close()
 
 
-FORMATS = {"h5": _H5Writer, "parquet": _ParquetWriter, "npz": _NpzWriter, "csv": _CsvWriter}
+def vector_table(columns: Mapping[str, Sequence[Any]], vectors: NDArray[np.float32]) -> Any:
+    """Return an Arrow table of N rows: text and numbers, and a vector of D values.
+
+    Parameters
+    ----------
+    columns : mapping from str to sequence of N str or N int
+        Columns before the vector, in that order; those of ``TEXT_COLUMNS`` are text.
+    vectors : numpy.ndarray of float32, shape (N, D)
+        Not copied if it is contiguous.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of string and int32, and ``embedding``, a fixed-size list of D float32.
+
+    Raises
+    ------
+    MissingDependencyError
+        If pyarrow is not installed.
+    """
+    arrow, _ = import_pyarrow()
+    kinds = {True: arrow.string(), False: arrow.int32()}
+    table = {
+        name: arrow.array(values, type=kinds[name in TEXT_COLUMNS])
+        for name, values in columns.items()
+    }
+    flat = arrow.array(vectors.reshape(-1), type=arrow.float32())
+    table["embedding"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return arrow.table(table)
+
+
+EMBEDDING_FORMATS = {
+    "h5": _H5Writer,
+    "parquet": _ParquetWriter,
+    "npz": _NpzWriter,
+    "csv": _CsvWriter,
+}
 """Writers by the name of their format, which is also the file's suffix."""
 
 
@@ -148,6 +135,6 @@ def open_writer(
     MissingDependencyError
         If it needs a package that is not installed.
     """
-    if kind not in FORMATS:
-        raise OptionError(f"format is {', '.join(FORMATS)}, not {kind!r}")
-    return FORMATS[kind](target, provenance, layers=layers, per=per)  # type: ignore[arg-type]
+    if kind not in EMBEDDING_FORMATS:
+        raise OptionError(f"format is {', '.join(EMBEDDING_FORMATS)}, not {kind!r}")
+    return EMBEDDING_FORMATS[kind](target, provenance, layers=layers, per=per)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ import pytest
 import esmkit
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
-from esmkit.embeddings.writers import FORMATS
+from esmkit.embeddings.writers import EMBEDDING_FORMATS
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2, load
 from esmkit.files.task import Task
@@ -242,7 +242,7 @@ def test_a_disk_that_fills_up_while_the_output_is_written(
 
     output = tmp_path / f"o.{kind}"
     with monkeypatch.context() as patch:
-        patch.setattr(FORMATS[kind], "add", full)
+        patch.setattr(EMBEDDING_FORMATS[kind], "add", full)
         with pytest.raises(OutputError, match=r"no space.*make room or mend the cause, then run"):
             embed_file(tiny, fasta, output)
     assert not output.exists()

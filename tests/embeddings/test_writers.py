@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 import esmkit
 from esmkit.embeddings.reader import EmbeddingFile
-from esmkit.embeddings.writers import FORMATS, open_writer
+from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.errors import MissingDependencyError, OptionError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.tables import PIECE_BYTES, ROW_GROUP_BYTES
 from esmkit.sequences.proteins import Protein
 
 WIDTH = 5
@@ -95,7 +96,7 @@ def same_bits(found: NDArray, expected: NDArray) -> bool:
 
 
 @pytest.mark.parametrize(("per", "layers"), CASES, ids=case_ids)
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 def test_what_is_written_is_read(tmp_path: Path, kind: str, per: str, layers: list[int]):
     values = example(per, layers)
     with esmkit.read(write(tmp_path / f"x.{kind}", values, per, layers)) as found:
@@ -109,7 +110,7 @@ def test_what_is_written_is_read(tmp_path: Path, kind: str, per: str, layers: li
         assert found.layers == layers
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 def test_unknown_id(tmp_path: Path, kind: str):
     with esmkit.read(write(tmp_path / f"x.{kind}", example("protein", [3]), "protein", [3])) as x:
         for name in ("absent", "a%2Fb%"):
@@ -117,7 +118,7 @@ def test_unknown_id(tmp_path: Path, kind: str):
                 x[name]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 def test_attributes_say_what_the_format_keeps(tmp_path: Path, kind: str):
     values = example("protein", [3])
     kept = {
@@ -161,7 +162,7 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, kind: str):
     assert one.read_bytes() == two.read_bytes()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 @pytest.mark.parametrize("names", [["007", "7", "1e5"], ["NA", "nan"], ["True", "False"]])
 def test_ids_that_look_like_values_stay_names(tmp_path: Path, kind: str, names: list[str]):
     values = example("protein", [3], names)
@@ -285,19 +286,43 @@ def test_parquet_as_pyarrow_sees_it(tmp_path: Path, per: str, layers: list[int])
 
 
 def test_parquet_of_several_row_groups(tmp_path: Path):
-    values = {f"P{i}": np.full(2, i, np.float32) for i in range(5_000)}
+    values = {f"P{i}": np.full(2, i, np.float32) for i in range(6_000)}
     path = write(tmp_path / "x.parquet", values, "protein", [3])
-    assert pyarrow.parquet.ParquetFile(path).num_row_groups == 3
+    each = ROW_GROUP_BYTES // (PIECE_BYTES + 60)  # a row of two values takes some 60 bytes
+    groups = pyarrow.parquet.ParquetFile(path)
+    sizes = [groups.metadata.row_group(n).num_rows for n in range(groups.num_row_groups)]
+    assert len(sizes) == 3
+    assert sum(sizes) == 6_000
+    assert sizes[:2] == [pytest.approx(each, rel=0.02)] * 2
     with esmkit.read(path) as found:
         assert {name: array.tolist() for name, array in found.items()} == {
-            f"P{i}": [i, i] for i in range(5_000)
+            f"P{i}": [i, i] for i in range(6_000)
         }
+
+
+def test_row_groups_of_wide_rows_are_bounded_in_bytes(tmp_path: Path):
+    """One protein per residue with many times the size of a row group, and one after it."""
+    rows = 4 * ROW_GROUP_BYTES // (4 * 1_280)
+    letters = ("ACDEFGHIKL" * rows)[:rows]
+    values = np.arange(rows * 1_280, dtype=np.float32).reshape(rows, 1_280)
+    path = tmp_path / "x.parquet"
+    writer = open_writer("parquet", path, provenance_of("residue", [3]), layers=[3], per="residue")
+    writer.add(Protein("long", letters, "long"), values)
+    writer.add(Protein("short", "MK", "short"), values[:2] + 1)
+    writer.close()
+    groups = pyarrow.parquet.ParquetFile(path)
+    sizes = [groups.metadata.row_group(n).num_rows for n in range(groups.num_row_groups)]
+    assert max(sizes) * 1_280 * 4 <= 1.1 * ROW_GROUP_BYTES
+    assert sum(sizes) == rows + 2
+    with esmkit.read(path) as found:
+        assert same_bits(found["long"], values)
+        assert same_bits(found["short"], values[:2] + 1)
 
 
 # ---------------------------------------------------------------------------- pandas
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 @pytest.mark.parametrize(("per", "layers"), CASES, ids=case_ids)
 def test_frame_has_a_row_per_protein_layer_and_residue(tmp_path, kind, per, layers):
     values = example(per, layers)
@@ -379,7 +404,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EMBEDDING_FORMATS)
 @pytest.mark.parametrize("how", BROKEN)
 def test_files_esmkit_did_not_write(tmp_path: Path, kind: str, how: str):
     path = tmp_path / f"x.{kind}"

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.embeddings.cluster.storage import Folder
+from esmkit.embeddings.writers import vector_table
 from esmkit.errors import OutputError, ResumeError
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.tables import import_pyarrow
+from esmkit.files.tables import ParquetTable, import_pyarrow
 from esmkit.sequences.proteins import Protein
 
 __all__ = [
@@ -184,9 +185,8 @@ def part_bytes(
     provenance : str
         JSON; it makes a part readable by itself.
     """
-    arrow, parquet = import_pyarrow()
-    rows: dict[str, list[Any]] = {name: [] for name, _ in _columns(arrow, per)}
-    vectors: list[NDArray[np.float32]] = []
+    rows: dict[str, list[Any]] = {name: [] for name in _columns(per)}
+    vectors = [np.empty((0, width), np.float32)]
     for (record, protein), value in zip(proteins, values, strict=True):
         stacked = value if len(layers) > 1 else value[None]  # (L, D) or (L, R, D)
         facts = (protein.header.split(maxsplit=1)[0], protein.header, len(protein))
@@ -198,33 +198,17 @@ def part_bytes(
                 more = (index + 1, protein.sequence[index]) if per == "residue" else ()
                 for column, fact in zip(rows.values(), (*facts, *place, layer, *more), strict=True):
                     column.append(fact)
-    flat = np.concatenate(vectors).reshape(-1) if vectors else np.empty(0, np.float32)
-    columns = {name: arrow.array(rows[name], type=kind) for name, kind in _columns(arrow, per)}
-    columns["embedding"] = arrow.FixedSizeListArray.from_arrays(
-        arrow.array(flat, type=arrow.float32()), width
-    )
-    table = arrow.table(columns)
-    metadata = {_FACTS: json.dumps(asdict(part)), PROVENANCE: provenance}
     buffer = io.BytesIO()
-    parquet.write_table(table.replace_schema_metadata(metadata), buffer, write_page_checksum=True)
+    metadata = {_FACTS: json.dumps(asdict(part)), PROVENANCE: provenance}
+    with ParquetTable(buffer, metadata, write_page_checksum=True) as table:
+        table.add_arrow(vector_table(rows, np.concatenate(vectors)))
     return buffer.getvalue()
 
 
-def _columns(arrow: Any, per: str) -> list[tuple[str, Any]]:
+def _columns(per: str) -> list[str]:
     """Return the columns before the vector: those of the local engine's Parquet, and the place."""
-    columns = [
-        ("id", arrow.string()),
-        ("header", arrow.string()),
-        ("length", arrow.int32()),
-        ("sequence_hash", arrow.string()),
-        ("file", arrow.int32()),
-        ("range", arrow.int32()),
-        ("record", arrow.int32()),
-        ("layer", arrow.int32()),
-    ]
-    if per == "residue":
-        columns += [("residue_number", arrow.int32()), ("residue", arrow.string())]
-    return columns
+    columns = ["id", "header", "length", "sequence_hash", "file", "range", "record", "layer"]
+    return columns + (["residue_number", "residue"] if per == "residue" else [])
 
 
 def open_part(folder: Folder, name: str) -> tuple[Part, Any]:
@@ -235,20 +219,21 @@ def open_part(folder: Folder, name: str) -> tuple[Part, Any]:
     OutputError
         If it is damaged, or not a part.
     """
-    arrow, parquet = import_pyarrow()
+    _, parquet = import_pyarrow()
     data = folder.read(name)
     with _damage(folder, name):
         table = parquet.read_table(io.BytesIO(data), page_checksum_verification=True)
-        _check_columns(arrow, table.schema)
+        _check_columns(table.schema)
         return Part(**json.loads(table.schema.metadata[_FACTS.encode()])), table
 
 
-def _check_columns(arrow: Any, schema: Any) -> None:
+def _check_columns(schema: Any) -> None:
     """Refuse names and types that are not a part's: no checksum covers them."""
     vector = schema.field("embedding").type
     per = "residue" if "residue" in schema.names else "protein"
-    wanted = [*_columns(arrow, per), ("embedding", arrow.list_(arrow.float32(), vector.list_size))]
-    if not schema.remove_metadata().equals(arrow.schema(wanted)):
+    empty = np.empty((0, vector.list_size), np.float32)
+    wanted = vector_table({name: [] for name in _columns(per)}, empty).schema
+    if not schema.remove_metadata().equals(wanted):
         raise ValueError("its columns are not those of a part")
 
 
