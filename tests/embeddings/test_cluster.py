@@ -35,6 +35,7 @@ from esmkit.errors import (
     ResumeError,
 )
 from esmkit.esm2 import Esm2, load
+from esmkit.files.run import Run
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
 
@@ -232,7 +233,7 @@ def test_long_sequences(engine: InProcess, tiny: Esm2, tmp_path: Path, long: Any
         options = EmbedOptions(per=per, long=long)  # type: ignore[arg-type]
         engine([path], options, restart=True)
         check_dataset(engine.output)
-        esmkit.embed_file(tiny, path, tmp_path / "l.h5", options, force=True)
+        esmkit.embed_file(tiny, path, tmp_path / "l.h5", options, run=Run(force=True))
         with esmkit.read(tmp_path / "l.h5") as local, esmkit.read(engine.output) as dataset:
             for name in local:
                 np.testing.assert_allclose(dataset[name], local[name], atol=1e-5, rtol=0)

@@ -22,6 +22,7 @@ from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2
+from esmkit.files.run import Run
 from oracles.checkpoints import OFFLINE_NAME, random_sequence
 from oracles.commands import fails, write_fasta
 
@@ -89,7 +90,7 @@ def fasta(tmp_path: Path) -> Path:
 
 def assert_same(dataset: Path, sources: list[Path], model: Esm2, tmp_path: Path) -> None:
     """Compare every row with the local engine's."""
-    esmkit.embed_file(model, sources, tmp_path / "local.h5", force=True)
+    esmkit.embed_file(model, sources, tmp_path / "local.h5", run=Run(force=True))
     with esmkit.read(tmp_path / "local.h5") as local, esmkit.read(dataset) as found:
         assert list(found) == list(local)
         for name in local:

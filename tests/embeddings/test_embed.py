@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esmkit import policies
 from esmkit.embeddings.embed import embed
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.sklearn import EsmEmbedder
 from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2
+from esmkit.sequences import windows as of_windows
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces, windows
@@ -26,9 +26,9 @@ from oracles.commands import write_fasta
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> int:
     """Windows of 20 residues, so that long policies can be tested on short sequences."""
-    monkeypatch.setattr(policies, "MAX_RESIDUES", 20)
-    monkeypatch.setattr(policies, "WINDOW_OVERLAP", 10)
-    monkeypatch.setattr(policies.windows, "__defaults__", (20,))
+    monkeypatch.setattr(of_windows, "MAX_RESIDUES", 20)
+    monkeypatch.setattr(of_windows, "WINDOW_OVERLAP", 10)
+    monkeypatch.setattr(of_windows.windows, "__defaults__", (20,))
     return 20
 
 
@@ -96,12 +96,12 @@ def test_result_shows_well(tiny: Esm2):
 
 @given(st.integers(1, 400), st.integers(2, 60).map(lambda n: 2 * n))
 def test_windows_cover_every_residue_with_half_overlap(residues: int, size: int):
-    step_overlap = policies.WINDOW_OVERLAP
-    policies.WINDOW_OVERLAP = size // 2
+    step_overlap = of_windows.WINDOW_OVERLAP
+    of_windows.WINDOW_OVERLAP = size // 2
     try:
         parts = windows(residues, size)
     finally:
-        policies.WINDOW_OVERLAP = step_overlap
+        of_windows.WINDOW_OVERLAP = step_overlap
     assert parts[0][0] == 0
     assert parts[-1][1] == residues
     if residues <= size:
