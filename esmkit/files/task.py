@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from esmkit._version import __version__
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors
-from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
@@ -41,9 +40,6 @@ __all__ = ["STDOUT", "Pending", "Task", "run_to_file", "writing"]
 
 STDOUT = Path("-")
 """As output: standard output."""
-
-_COMPILED = "compiled"
-"""The way in which attention was computed, as the work folder notes it."""
 
 SHARD_SECONDS = (2.0, 60.0)
 """A shard is written at the latest after 2 % of the time so far, within these bounds: what a kill
@@ -154,15 +150,15 @@ def run_to_file(
             run.say(line)
         task.prepare(index, run.say)
         home = Path(scratch) / "stdout" if to_stdout else output
-        fingerprint = _fingerprint(task, index)
+        identity = _identity(task, index)
         if not to_stdout and finished_by_killed_run(output):
-            if finished_by_killed_run(output, fingerprint) and not run.restart:
+            if finished_by_killed_run(output, identity) and not run.restart:
                 run.say(f"{output} was complete: the run before was stopped just after writing it")
                 tidy_up(output, run.then)
                 return
             check_output(output, force=run.force)
             tidy_up(output)  # it is about to be overwritten by another run
-        work = WorkFolder(home, fingerprint, restart=run.restart, force=run.force)
+        work = WorkFolder(home, identity, restart=run.restart, force=run.force)
         try:
             _fill(work, task, index, run)
             provenance = _provenance(task, index, work, run.command)
@@ -228,62 +224,38 @@ def _apply_long_policy(index: InputIndex, long: Long) -> None:
         index.report.truncated = count
 
 
-def _fingerprint(task: Task, index: InputIndex) -> dict[str, Any]:
+def _identity(task: Task, index: InputIndex) -> dict[str, Any]:
     """Return everything that the output depends on."""
-    return {
-        "task": task.name,
-        "esmkit": __version__,
-        "input": [file["sha256"] for file in index.files],
-        "checkpoint": task.model.checkpoint.sha256,
-        **task.options(),
-        "long": task.long,
-        "on-invalid": task.on_invalid,
-        "dtype": str(task.model.dtype),
-        "device": task.model.device.type,
-    }
-
-
-def _compiled(task: Task, work: WorkFolder) -> bool | str:
-    """Say whether attention was compiled for all that the work holds, for none, or in part."""
-    ways = work.ways() or {_way(task)}
-    return "in part" if len(ways) > 1 else ways == {_COMPILED}
-
-
-def _way(task: Task) -> str:
-    return _COMPILED if task.model.compiled else "plain"
+    model = task.model
+    return run_identity(
+        task.name,
+        checkpoint=model.checkpoint.sha256,
+        dtype=str(model.dtype),
+        device=model.device.type,
+        settings={
+            "input": [file["sha256"] for file in index.files],
+            **task.options(),
+            "long": task.long,
+            "on-invalid": task.on_invalid,
+        },
+    )
 
 
 def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -> dict[str, Any]:
-    """Return what the output records of its making: no dates, so equal runs give equal files."""
-    import h5py
-    import torch
-    import transformers
-
-    return {
-        "task": task.name,
-        "esmkit": __version__,
-        "checkpoint": task.model.checkpoint.to_dict(),
-        "model_shape": {
-            "layers": task.model.layers,
-            "heads": task.model.heads,
-            "width": task.model.width,
-        },
-        **task.options(),
-        "long": task.long,
-        "max_residues": MAX_RESIDUES,
-        "dtype_model": str(task.model.dtype).removeprefix("torch."),
-        "device": task.model.device.type,
-        "compiled": _compiled(task, work),
-        "inputs": index.files,
-        "input_report": index.report.to_dict(),
-        "command": command,
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
-    }
+    """Return what the output records of its making."""
+    model = task.model
+    return run_provenance(
+        task.name,
+        checkpoint=model.checkpoint.to_dict(),
+        shape={"layers": model.layers, "heads": model.heads, "width": model.width},
+        settings={**task.options(), "long": task.long},
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        compiled=work.compiled(model.compiled),
+        made_from={"inputs": index.files, "input_report": index.report.to_dict()},
+        command=command,
+        packages=("torch", "transformers", "numpy", "h5py"),
+    )
 
 
 def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
@@ -296,7 +268,7 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
         run.say(f"going on after {held:,} of {index.sequences:,} sequences")
     if held == index.sequences:
         return
-    work.ways(_way(task))
+    work.note_attention(compiled=task.model.compiled)
     residues_of = index.lengths[index.first_of]
     bar = tqdm(
         total=index.residues_to_compute,

@@ -17,13 +17,14 @@ ABLATION = 1_000
 MAX_FIELDS = 16
 MAX_PLACES = 2**32
 
-Arrays = dict[str, NDArray[Any]]
+Measured = dict[str, NDArray[Any]]
+"""What is measured at a time: arrays by their name."""
 
 
 class Keeper:
     """Keeps nothing: the profile of a library call lives in memory."""
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
         """Return the arrays that were put in, or None if they have to be measured."""
         return None
 
@@ -41,6 +42,8 @@ class ShardKeeper(Keeper):
         Writes them, every few seconds.
     shards : ShardReader
         Reads those of an earlier run.
+    compiled : bool
+        Whether attention is compiled for what is measured now.
 
     Attributes
     ----------
@@ -48,13 +51,18 @@ class ShardKeeper(Keeper):
         How many chains and heads were there at the beginning.
     """
 
-    def __init__(self, work: WorkFolder, pending: Pending, shards: ShardReader) -> None:
+    def __init__(
+        self, work: WorkFolder, pending: Pending, shards: ShardReader, *, compiled: bool
+    ) -> None:
+        self._work = work
+        self._compiled = compiled
+        self._noted = False
         self._pending = pending
         self._shards = shards
         self._there = frozenset(work.shard_of)
         self.held = len({number // MAX_FIELDS for number in self._there})
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
         """Return the arrays that an earlier run put in, or None."""
         numbers = _numbers(stage, place, len(names))
         if not self._there.issuperset(numbers):
@@ -63,6 +71,9 @@ class ShardKeeper(Keeper):
 
     def put(self, stage: int, place: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take what was measured, and write a shard if it is time."""
+        if not self._noted:
+            self._work.note_attention(compiled=self._compiled)
+            self._noted = True
         for number, values in zip(
             _numbers(stage, place, len(arrays)), arrays.values(), strict=True
         ):

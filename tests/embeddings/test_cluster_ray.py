@@ -143,7 +143,7 @@ def test_two_workers_of_which_one_is_killed(fasta: Path, real: Esm2, tmp_path: P
     thread.join()
     assert len(killed) == 1
     assert not psutil.pid_exists(killed[0])
-    check_dataset(out, say=said.append)
+    check_dataset(out, run=Run(say=said.append))
     assert "complete: 100 record(s) in the input, 100 protein(s)" in said[-1]
     assert_same(out, [fasta, packed], real, tmp_path)
     assert not [path for path in out.iterdir() if path.name.startswith((".", "_attempt"))]
@@ -197,7 +197,7 @@ def test_object_store(fasta: Path, tiny_folder: Path, tiny: Esm2, tmp_path: Path
     folder.remove(parts[2])
     folder.remove("_provenance.json")
     said: list[str] = []
-    embed_dataset(sources, out, say=said.append, **settings)
+    embed_dataset(sources, out, run=Run(say=said.append), **settings)
     assert f"going on after {len(parts) - 1} finished range(s)" in said
     check_dataset(out)
     merge_dataset(out, tmp_path / "merged.h5")

@@ -15,9 +15,9 @@ from typing import Any
 
 from esmkit.errors import MissingDependencyError, OptionError
 
-__all__ = ["Pool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
+__all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
 
-PROBE_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at its address."""
 
 HEALTH_SECONDS = 20.0
@@ -64,7 +64,7 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Pool:
+class WorkerPool:
     """What was decided: so many workers, each with so many processors and GPUs, on that device."""
 
     number: int
@@ -215,7 +215,7 @@ def _join(ray: Any, address: str) -> None:
 def _answers(host: str, port: int, address: str) -> bool:
     """Tell whether a Ray cluster answers; a port of something else would hold ray.init for minutes."""
     try:
-        socket.create_connection((host, port), PROBE_SECONDS).close()
+        socket.create_connection((host, port), ANSWER_SECONDS).close()
         words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
         done = subprocess.run(
             [*words, "--skip-version-check"], capture_output=True, timeout=HEALTH_SECONDS
@@ -256,7 +256,7 @@ def _hush() -> None:
         worker.print_to_stdstream = lambda *_, **__: None
 
 
-def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Pool:
+def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> WorkerPool:
     """Decide how many workers of what kind there will be, and make sure that the cluster has room.
 
     Raises
@@ -299,4 +299,4 @@ def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Pool
                 f"{number} worker(s) need {asked[what]} of {what}, and the cluster has {there}; "
                 f"use {remedy}"
             )
-    return Pool(number, workers.cpus, gpus, "cuda" if gpus else "cpu")
+    return WorkerPool(number, workers.cpus, gpus, "cuda" if gpus else "cpu")
