@@ -29,23 +29,41 @@ __all__ = [
 Say = Callable[[str], None]
 """Told what is found and done, a sentence at a time."""
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS = {
+    **{f"{letter}{end}": 1_000**n for n, letter in enumerate("KMGT", 1) for end in ("", "B")},
+    **{f"{letter}IB": 1_024**n for n, letter in enumerate("KMGT", 1)},
+    "B": 1,
+    "": 1,
+}
 
 
 def parse_bytes(text: str) -> int:
-    """Return a number of bytes from text such as ``500M``, ``10GB`` or ``2e9``.
+    """Return a number of bytes from text such as ``500M``, ``10GB``, ``4MiB`` or ``2e9``.
 
-    >>> parse_bytes("10GB")
-    10000000000
+    ``K``, ``M``, ``G``, ``T``, with or without a ``B``, are powers of 1,000, and ``KiB``, ``MiB``,
+    ``GiB``, ``TiB`` powers of 1,024. Capitals do not matter; a fraction of a byte is cut off.
+
+    Raises
+    ------
+    OptionError
+        If it is no such text, or below 0.
+
+    Examples
+    --------
+    >>> parse_bytes("10GB"), parse_bytes("1.5 M"), parse_bytes("4MiB")
+    (10000000000, 1500000, 4194304)
     """
-    upper = text.strip().upper().removesuffix("B").strip()
-    unit = upper[-1:] if upper[-1:] in _UNITS else ""
+    upper = text.strip().upper()
+    number = upper.rstrip("BIKMGT")
+    unit = upper[len(number) :]
     try:
-        count = float(upper.removesuffix(unit)) * _UNITS[unit]
-    except ValueError:
+        count = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
         count = -1.0
     if not 0 <= count < float("inf"):
-        raise OptionError(f"a size is a number of bytes such as 500M or 10G, not {text!r}")
+        raise OptionError(
+            f"a size is a number of bytes such as 500M or 10G, not {text!r}; M is 10^6, and MiB 2^20"
+        )
     return int(count)
 
 
