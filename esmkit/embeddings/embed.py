@@ -96,8 +96,8 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A part of a protein that is read at once: all of it, or a window of a long one."""
+class _Stretch:
+    """A stretch of a protein that is read at once: all of it, or a window of a long one."""
 
     number: int
     protein: Protein
@@ -128,7 +128,7 @@ class _Windows:
         self._bos = np.zeros((layers, width), np.float32)
         self.pieces = 0
 
-    def add(self, piece: _Piece, read: _Read) -> None:
+    def add(self, piece: _Stretch, read: _Read) -> None:
         assert read.residues is not None  # those of pieces are kept
         self._sum[:, piece.start : piece.stop] += read.residues
         self._seen[piece.start : piece.stop] += 1
@@ -142,7 +142,7 @@ class _Windows:
 
 
 def _read(
-    pieces: Sequence[_Piece], *, model: Encoder, layers: Sequence[int], keep_residues: bool
+    pieces: Sequence[_Stretch], *, model: Encoder, layers: Sequence[int], keep_residues: bool
 ) -> list[_Read]:
     """Run pieces through the model in one pass."""
     ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
@@ -165,7 +165,7 @@ def _residues(states: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _embedding(
-    piece: _Piece, read: _Read, layers: Sequence[int], *, keep_residues: bool
+    piece: _Stretch, read: _Read, layers: Sequence[int], *, keep_residues: bool
 ) -> Embedding:
     """Return the result for the protein of a piece, the last one that was read."""
     residues = read.residues if keep_residues else None
@@ -188,7 +188,7 @@ def _passes(
     options: EmbedOptions,
     budget: int,
     missing: NDArray[np.bool_] | None,
-) -> Iterator[list[_Piece]]:
+) -> Iterator[list[_Stretch]]:
     """Cut a stream of proteins into passes, those left out of which nothing is missing."""
     most = packing.most_tokens(options.batch_tokens, model.device)
     costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
@@ -196,7 +196,7 @@ def _passes(
         pieces = []
         for number, protein in window:
             cut = cut_into_pieces(protein, options.long)
-            pieces += [_Piece(number, protein, start, stop, len(cut)) for start, stop in cut]
+            pieces += [_Stretch(number, protein, start, stop, len(cut)) for start, stop in cut]
         for batch in packing.batches_by_tokens([piece.tokens for piece in pieces], most):
             chosen = [pieces[i] for i in batch]
             if missing is None or any(missing[piece.number] for piece in chosen):
@@ -244,11 +244,11 @@ def compute(
     budget = max(options.batch_tokens, min(most, LOOK_AHEAD_BYTES // per_token))
     windows: dict[int, _Windows] = {}  # of proteins some of whose pieces have been read
 
-    def read(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Read]]:
+    def read(pieces: list[_Stretch]) -> tuple[list[_Stretch], list[_Read]]:
         found = _read(pieces, model=model, layers=layers, keep_residues=keep_residues)
         return pieces, found
 
-    def is_large(pieces: list[_Piece]) -> bool:
+    def is_large(pieces: list[_Stretch]) -> bool:
         return pieces[0].tokens > packing.PASS_TOKENS
 
     passes = _passes(model, items, options, budget, missing)

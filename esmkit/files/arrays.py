@@ -14,7 +14,7 @@ from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
 from esmkit.sequences.proteins import Protein
 
-__all__ = ["NPZ_PROVENANCE", "Writer", "dataset_key", "protein_id"]
+__all__ = ["NPZ_PROVENANCE", "H5Writer", "NpzWriter", "Writer", "dataset_key", "protein_id"]
 
 
 NPZ_PROVENANCE = "__provenance__"
@@ -55,7 +55,7 @@ class Writer(Protocol):
         ...
 
 
-class _H5Writer:
+class H5Writer:
     """One dataset per protein, keyed by ID in input order: the layout of UniProt's files."""
 
     def __init__(self, path: Path, provenance: dict[str, Any], **_: Any) -> None:
@@ -69,6 +69,7 @@ class _H5Writer:
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
+        """Write the dataset of one protein."""
         dataset = self._file.create_dataset(dataset_key(protein.id), data=values)
         dataset.attrs["id"] = protein.id
         dataset.attrs["header"] = protein.header
@@ -76,12 +77,13 @@ class _H5Writer:
         self._disk.check()
 
     def close(self) -> None:
+        """Finish the file."""
         with self._disk:
             self._file.close()
             self._disk.check()
 
 
-class _NpzWriter:
+class NpzWriter:
     """One array per protein in an uncompressed npz, written without holding them all."""
 
     def __init__(self, path: Path, provenance: dict[str, Any], **_: Any) -> None:
@@ -94,7 +96,9 @@ class _NpzWriter:
             np.lib.format.write_array(member, array, allow_pickle=False)
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
+        """Write the array of one protein."""
         self._write(dataset_key(protein.id), values)
 
     def close(self) -> None:
+        """Finish the file."""
         self._zip.close()
