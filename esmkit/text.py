@@ -27,7 +27,7 @@ __all__ = [
 
 
 Say = Callable[[str], None]
-"""Told what is found and done, a sentence at a time."""
+"""Callable that takes one sentence about what was found or done."""
 
 _UNITS = {
     **{f"{letter}{end}": 1_000**n for n, letter in enumerate("KMGT", 1) for end in ("", "B")},
@@ -80,6 +80,7 @@ def readable_bytes(count: int) -> str:
 
 
 _MAGIC_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""First bytes of UTF-16 text."""
 
 _MAGIC_OF_OTHER_ARCHIVES = {
     b"BZh": "bzip2",
@@ -88,6 +89,7 @@ _MAGIC_OF_OTHER_ARCHIVES = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x89HDF": "HDF5",
 }
+"""First bytes of binary files, and what those are called."""
 
 
 @contextlib.contextmanager
@@ -99,7 +101,7 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
     path : str or pathlib.Path
         The file, or ``-``.
     kind, example : str
-        What the file should be and what such a file is called, for the messages.
+        Kind of file that is expected, and how its name looks; both for the messages.
 
     Raises
     ------
@@ -176,7 +178,11 @@ them), lone surrogates, private and unassigned characters, separators of lines."
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Cut a text that would make a message unreadable."""
+    """Cut a text that would make a message unreadable.
+
+    >>> shorten("P69905", 4)
+    'P69…'
+    """
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

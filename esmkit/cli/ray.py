@@ -36,16 +36,18 @@ def ray_options(function: Function) -> Function:
             "--range-size",
             callback=_bytes,
             metavar="BYTES",
-            help="Input in one part, such as 4M (10^6 bytes) or 4MiB (2^20): what a dead worker loses. "
+            help="Input in one part: what a dead worker loses. 4M is 4,000,000 bytes, 4MiB 4,194,304. "
             "[default: by size]",
         ),
         click.option(
             "--gpus-per-worker",
             type=float,
-            help="[default: 1 with --device cuda, or if there is one]",
+            help="GPUs of each worker. [default: 1 with --device cuda, or if there is one]",
         ),
-        click.option("--cpus-per-worker", type=int, help="[default: 1]"),
-        click.option("--num-workers", type=int, help="[default: as many as there is room for]"),
+        click.option("--cpus-per-worker", type=int, help="Processors of each worker. [default: 1]"),
+        click.option(
+            "--num-workers", type=int, help="Workers. [default: as many as there is room for]"
+        ),
         click.option(
             "--address",
             metavar="HOST:PORT",

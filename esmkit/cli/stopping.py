@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 __all__ = ["kept", "stoppable"]
 
 GRACE_SECONDS = 1.2
-"""How long a command may take to write what is pending."""
+"""Time that a stopped command may take to write what is pending."""
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that stop a command; Windows has no SIGHUP."""
 
 ONCE_MORE = "give the same command again to run it"
 GOES_ON = "finished work is kept, the same command again goes on from there"

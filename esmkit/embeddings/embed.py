@@ -24,10 +24,11 @@ from esmkit.sequences.windows import Long, cut_into_pieces, tokens_of
 __all__ = ["Embedding", "compute", "embed"]
 
 LOOK_AHEAD_BATCHES = 32
-"""Batches' worth of input that is held and sorted by length at a time."""
+"""Input that is held and sorted by length at a time, in batches."""
 
 LOOK_AHEAD_BYTES = 128 * 2**20
-"""Results that may wait in memory for their window; fewer batches if they would exceed it."""
+"""Most memory of results that wait for their window; fewer batches are held if they would take
+more."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class _Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is kept of a piece, in float32: BOS and mean (L, D) and, if need be, residues (L, R, D)."""
+    """Values of a stretch, in float32: BOS and mean (L, D) and, if need be, residues (L, R, D)."""
 
     bos: NDArray[np.float32]
     mean: NDArray[np.float32]
@@ -189,7 +190,7 @@ def _passes(
     budget: int,
     missing: NDArray[np.bool_] | None,
 ) -> Iterator[list[_Stretch]]:
-    """Cut a stream of proteins into passes, those left out of which nothing is missing."""
+    """Cut a stream of proteins into passes; leave out those of which nothing is missing."""
     most = packing.most_tokens(options.batch_tokens, model.device)
     costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
     for window in packing.look_ahead(costs, budget):
@@ -228,9 +229,9 @@ def compute(
         Hidden states 0..N, already resolved.
     options : EmbedOptions
     keep_residues : bool
-        Whether ``residues`` is wanted, which takes memory.
+        Keep ``residues`` as well, which takes memory.
     missing : numpy.ndarray of bool, optional
-        For each number whether its result is wanted; a pass without any is not computed.
+        Results that are wanted, by number; a pass without any is not computed.
     one_by_one : bool
         Give each pass all threads, which is better for one or two.
 
@@ -302,17 +303,18 @@ def embed(  # type: ignore[misc] - the overloads leave the options to this signa
     residues : bool
         Keep the vector of every residue; without them a stream needs little memory.
     long, on_invalid, batch_tokens
-        As in :class:`EmbedOptions`.
+        Rules for long sequences and unknown letters, and size of a pass; see
+        :class:`EmbedOptions`.
 
     Returns
     -------
     Embedding or iterator of Embedding
-        In input order.
+        Results in input order.
 
     Raises
     ------
     InputError, OptionError, NonFiniteError
-        With the record and the remedy.
+        The message names the record and the remedy.
 
     Examples
     --------

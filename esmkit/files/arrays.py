@@ -18,6 +18,8 @@ __all__ = ["NPZ_PROVENANCE", "H5Writer", "NpzWriter", "Writer", "dataset_key", "
 
 
 NPZ_PROVENANCE = "__provenance__"
+"""Name of the array of an npz that holds the provenance, as JSON."""
+
 _H5_CACHE_BYTES = 128 * 1024
 """HDF5's cache of B-trees and object headers. It would grow to 32 MiB, and to twice that in memory,
 for a file of 100,000 datasets, without being any faster; below 128 KiB it is slower."""
@@ -26,8 +28,8 @@ for a file of 100,000 datasets, without being any faster; below 128 KiB it is sl
 def dataset_key(name: str) -> str:
     """Return the HDF5 or npz name of an ID: ``/`` becomes ``%2F``, and ``%`` itself ``%25``.
 
-    So do names that mean something else there: ``.`` to HDF5, ``x.npy`` to NumPy, and that of
-    the provenance.
+    Names that mean something else there are changed too: ``.`` to HDF5, ``x.npy`` to NumPy, and
+    that of the provenance.
 
     >>> dataset_key("a/b")
     'a%2Fb'
@@ -39,7 +41,11 @@ def dataset_key(name: str) -> str:
 
 
 def protein_id(key: str) -> str:
-    """Return the ID that :func:`dataset_key` made a name from."""
+    """Return the ID that :func:`dataset_key` made a name from.
+
+    >>> protein_id("a%2Fb")
+    'a/b'
+    """
     return unquote(key)
 
 

@@ -74,7 +74,7 @@ def run_identity(
     checkpoint : str
         SHA-256 of the weights.
     dtype, device : str
-        Of the model.
+        Number format and device of the model.
     settings : mapping
         Input and options of the task, JSON-ready; names are those of the command line, for a
         message shows those that differ.
@@ -128,7 +128,7 @@ def run_provenance(
     settings : mapping
         Options of the task, JSON-ready.
     dtype, device : str
-        Of the model.
+        Number format and device of the model.
     compiled : bool or str
         Whether attention was compiled; see :meth:`esmkit.files.work.WorkFolder.compiled`.
     made_from : mapping

@@ -32,36 +32,36 @@ from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.text import Say
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input has been validated: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["STDOUT", "Pending", "Task", "run_to_file", "writing"]
 
 STDOUT = Path("-")
-"""As output: standard output."""
+"""Output that stands for standard output."""
 
 SHARD_SECONDS = (2.0, 60.0)
-"""A shard is written at the latest after 2 % of the time so far, within these bounds: what a kill
-can lose."""
+"""Bounds of the time after which a shard is written, which is 2 % of the time so far. A kill loses
+at most that."""
 
 
 class Task(ABC):
-    """What one kind of run computes and writes; :func:`run_to_file` drives it.
+    """One kind of run: what it computes and writes. :func:`run_to_file` drives it.
 
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     long : str
-        What is done with sequences over 1,022 residues.
+        Rule for sequences over 1,022 residues.
     on_invalid : str
-        What is done with letters that ESM-2 has no token for.
+        Rule for letters that ESM-2 has no token for.
 
     Attributes
     ----------
     shard_bytes : int
-        A shard is written when it has grown to this.
+        Size at which a shard is written.
     """
 
     name: ClassVar[str]
@@ -125,7 +125,7 @@ def run_to_file(
     output : str or Path
         The file to write; ``-`` is standard output.
     with_sidecar : bool
-        The provenance goes to a file beside the output, which has no place for it.
+        Write the provenance to a file beside the output, which has no place for it.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -179,7 +179,7 @@ def run_to_file(
 
 @contextlib.contextmanager
 def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[None]:
-    """Say, if the disk fails while the output is written, that all is computed and where it is."""
+    """Say where all that was computed is kept, if the disk fails while the output is written."""
     try:
         yield
     except OutputError as error:
@@ -200,7 +200,7 @@ def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[
 
 
 def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
-    """Even --force must not turn a FASTA file into its own results."""
+    """Refuse an output that is an input, which even --force must not overwrite."""
     for source in sources:
         path = Path(source)
         for target in (output, provenance_sidecar(output)):

@@ -22,8 +22,10 @@ from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 __all__ = ["WorkFolder", "finished_by_killed_run", "tidy_up", "was_finishing"]
 
 FINGERPRINT = "fingerprint.json"
+"""File of the values that must be equal for old shards to be used."""
 
 OUTPUT = "output.tmp"
+"""File, or folder, in which the output is written before it is moved."""
 
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time, or each of its files if it is a folder, just
@@ -39,7 +41,7 @@ class WorkFolder:
     Parameters
     ----------
     output : Path
-        Where the finished file will stand; the folder is ``<output>.work`` beside it.
+        Place of the finished file; the folder is ``<output>.work`` beside it.
     fingerprint : dict
         JSON-ready values that must all be equal for old shards to be used.
     restart : bool
@@ -192,7 +194,7 @@ class WorkFolder:
         sidecar : (Path, bytes), optional
             A small file that belongs beside the output, written just before it appears.
         then : callable
-            What is still to be done with the output where it stands. If it is cut short,
+            Last step with the output where it stands, such as to draw it. If it is cut short,
             :func:`finished_by_killed_run` knows the output as that of this run.
 
         Raises
@@ -227,7 +229,7 @@ class WorkFolder:
         Parameters
         ----------
         then : callable
-            As for :meth:`finish`.
+            Last step with the output where it stands, as for :meth:`finish`.
 
         Returns
         -------
@@ -315,7 +317,7 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     ----------
     output : Path
     then : callable
-        What that run had still to do with its output, done before.
+        Last step of that run with its output; it is done first.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a profile has measured so far, kept so that a run that is killed need not begin anew."""
+"""Measurements of a profile, kept so that a run that is killed need not begin anew."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +15,13 @@ ABLATION = 1_000
 """The stage of heads that are switched off; 0 is the model, 1 to 10 are those with random weights."""
 
 MAX_FIELDS = 16
+"""Most arrays that are put in together; it spaces the numbers of results."""
+
 MAX_PLACES = 2**32
+"""Most chains or heads of a stage."""
 
 Measured = dict[str, NDArray[Any]]
-"""What is measured at a time: arrays by their name."""
+"""Arrays that are measured at a time, by their name."""
 
 
 class Keeper:
@@ -43,12 +46,12 @@ class ShardKeeper(Keeper):
     shards : ShardReader
         Reads those of an earlier run.
     compiled : bool
-        Whether attention is compiled for what is measured now.
+        True if attention is compiled for what is measured now.
 
     Attributes
     ----------
     held : int
-        How many chains and heads were there at the beginning.
+        Chains and heads that were there at the beginning.
     """
 
     def __init__(

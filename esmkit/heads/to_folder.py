@@ -34,7 +34,7 @@ SHARD_BYTES = 32 * 2**20
 """Size at which a shard of measurements is written."""
 
 ABLATION_CHAINS = 20
-"""Chains on which heads are switched off: each head is a forward pass of its own over all."""
+"""Chains on which heads are switched off: each head takes a forward pass of its own over them."""
 
 
 def profile_to_folder(
@@ -65,7 +65,7 @@ def profile_to_folder(
     annotations : str, optional
         A table for :func:`esmkit.heads.read_annotations`.
     control, resamples, seed
-        As in :func:`esmkit.heads.profile`.
+        Controls, bootstrap samples and their seed, as in :func:`esmkit.heads.profile`.
     ablation : bool
         Run :func:`esmkit.heads.ablation.ablate` on 20 chains, drawn with ``seed``.
     kind : {'png', 'svg', 'pdf'}

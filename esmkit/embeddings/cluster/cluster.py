@@ -18,21 +18,22 @@ from esmkit.errors import MissingDependencyError, OptionError
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
 
 ANSWER_SECONDS = 5.0
-"""How long a cluster may take to answer at its address."""
+"""Time in which a cluster must answer at its address."""
 
 HEALTH_SECONDS = 20.0
-"""How long Ray's own check of a cluster may take, the start of its process included."""
+"""Time that Ray's own check of a cluster may take, the start of its process included."""
 
 BASE_BYTES = 700 * 2**20
-"""Of a worker besides its weights: 795 MB at the peak with ESM-2 8M (benchmarks/distributed.py)."""
+"""Memory of a worker besides its weights: 795 MB at the peak with ESM-2 8M
+(benchmarks/distributed.py)."""
 
 OBJECT_STORE_BYTES = 200 * 2**20
-"""Of a local cluster. What waits between readers and workers is a few ranges."""
+"""Object store of a local cluster. Only a few ranges wait between readers and workers."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What to run on.
+    """Workers that are asked for.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """What was decided: so many workers, each with so many processors and GPUs, on that device."""
+    """Workers that were decided on: so many, each with processors and GPUs, on one device."""
 
     number: int
     cpus: int

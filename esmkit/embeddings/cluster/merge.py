@@ -40,10 +40,11 @@ def merge_dataset(
     Parameters
     ----------
     dataset : str or Path
-        The folder or URL.
+        Folder or URL of the dataset.
     output : str or Path
-        The file; its name says the format.
+        File to write; its name says the format.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
+        Output format, if the name should not say it.
     run : Run
         Its ``force`` overwrites an output that exists, ``say`` is told what was done.
 

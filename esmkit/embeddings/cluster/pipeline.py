@@ -62,17 +62,18 @@ def embed_dataset(
         A folder that all machines share, or a URL.
     options : EmbedOptions
     model, device, dtype, compiled
-        As for :func:`esmkit.load`; every machine must have the model, or be able to fetch it.
+        Arguments of :func:`esmkit.load`; every machine must have the model, or be able to fetch it.
     workers : Workers
     range_bytes : int, optional
-        Bytes of input in one part; what a worker that dies loses.
+        Input in one part, in bytes: what a worker that dies loses. By default by size.
     run : Run
         How to treat what is there already, and whom to tell.
 
     Raises
     ------
     MissingDependencyError, OptionError
-        Before anything starts: no Ray, no cluster, too few processors, too little memory.
+        If there is no Ray, no cluster, too few processors or too little memory; before anything
+        starts.
     CheckpointError, ResumeError, OutputError
         One sentence with the remedy.
     InputError

@@ -1,4 +1,4 @@
-"""What a run has to do: which ranges there are, which are finished, and which failed."""
+"""Plan of a run: which ranges there are, which are finished, and which failed."""
 
 import json
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ from esmkit.text import Say
 __all__ = ["Failures", "RangePlan", "begin", "range_bytes_for"]
 
 LEAST_RANGE, MOST_RANGE = 32 * 2**10, 2**20
-"""Bytes of input in one part. On one core the 8M model takes minutes for the most."""
+"""Bounds of the input in one part, in bytes. On one core the 8M model takes minutes for the most."""
 
 MOST_RESULT_BYTES = 64 * 2**20
-"""Of the vectors of one part, which a worker holds."""
+"""Size of the vectors of one part, which a worker holds."""
 
 SMALL_WEIGHTS = 31 * 2**20
 """Bytes of ESM-2 8M: a model ten times larger gets ranges a tenth as long."""
@@ -47,7 +47,7 @@ def range_bytes_for(total: int, pool: WorkerPool, weights: Path, values: int, pe
     weights : Path
         Folder of the checkpoint.
     values : int
-        Numbers kept of each protein or residue, layers times width.
+        Numbers that are kept of each protein or residue: layers times width.
     per : {'protein', 'residue'}
     """
     most = MOST_RANGE
@@ -117,9 +117,9 @@ class RangePlan:
     folder : Folder
     manifest : Manifest
     held : dict
-        (file, range) -> Part: what is finished.
+        Finished parts by (file, range).
     changed : set of int
-        Files mended since the run before; their ranges are compared by digest.
+        Numbers of files mended since the run before; their ranges are compared by digest.
     """
 
     folder: Folder
