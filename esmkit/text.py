@@ -27,25 +27,43 @@ __all__ = [
 
 
 Say = Callable[[str], None]
-"""Told what is found and done, a sentence at a time."""
+"""Callable that takes one sentence about what was found or done."""
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS = {
+    **{f"{letter}{end}": 1_000**n for n, letter in enumerate("KMGT", 1) for end in ("", "B")},
+    **{f"{letter}IB": 1_024**n for n, letter in enumerate("KMGT", 1)},
+    "B": 1,
+    "": 1,
+}
 
 
 def parse_bytes(text: str) -> int:
-    """Return a number of bytes from text such as ``500M``, ``10GB`` or ``2e9``.
+    """Return a number of bytes from text such as ``500M``, ``10GB``, ``4MiB`` or ``2e9``.
 
-    >>> parse_bytes("10GB")
-    10000000000
+    ``K``, ``M``, ``G``, ``T``, with or without a ``B``, are powers of 1,000, and ``KiB``, ``MiB``,
+    ``GiB``, ``TiB`` powers of 1,024. Capitals do not matter; a fraction of a byte is cut off.
+
+    Raises
+    ------
+    OptionError
+        If it is no such text, or below 0.
+
+    Examples
+    --------
+    >>> parse_bytes("10GB"), parse_bytes("1.5 M"), parse_bytes("4MiB")
+    (10000000000, 1500000, 4194304)
     """
-    upper = text.strip().upper().removesuffix("B").strip()
-    unit = upper[-1:] if upper[-1:] in _UNITS else ""
+    upper = text.strip().upper()
+    number = upper.rstrip("BIKMGT")
+    unit = upper[len(number) :]
     try:
-        count = float(upper.removesuffix(unit)) * _UNITS[unit]
-    except ValueError:
+        count = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
         count = -1.0
     if not 0 <= count < float("inf"):
-        raise OptionError(f"a size is a number of bytes such as 500M or 10G, not {text!r}")
+        raise OptionError(
+            f"a size is a number of bytes such as 500M or 10G, not {text!r}; M is 10^6, and MiB 2^20"
+        )
     return int(count)
 
 
@@ -62,6 +80,7 @@ def readable_bytes(count: int) -> str:
 
 
 _MAGIC_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""First bytes of UTF-16 text."""
 
 _MAGIC_OF_OTHER_ARCHIVES = {
     b"BZh": "bzip2",
@@ -70,6 +89,7 @@ _MAGIC_OF_OTHER_ARCHIVES = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x89HDF": "HDF5",
 }
+"""First bytes of binary files, and what those are called."""
 
 
 @contextlib.contextmanager
@@ -81,7 +101,7 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
     path : str or pathlib.Path
         The file, or ``-``.
     kind, example : str
-        What the file should be and what such a file is called, for the messages.
+        Kind of file that is expected, and how its name looks; both for the messages.
 
     Raises
     ------
@@ -158,7 +178,11 @@ them), lone surrogates, private and unassigned characters, separators of lines."
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Cut a text that would make a message unreadable."""
+    """Cut a text that would make a message unreadable.
+
+    >>> shorten("P69905", 4)
+    'P69…'
+    """
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

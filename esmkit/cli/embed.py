@@ -12,7 +12,6 @@ from esmkit.cli.options import (
     default_output,
     layer_list,
     long_option,
-    make_say,
     model_options,
     on_invalid_option,
     run_of,
@@ -59,7 +58,7 @@ __all__ = ["command"]
     "--format",
     "file_format",
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
-    help="Of the output. [default: what its name ends in; h5 without -o]",
+    help="Output format. [default: what its name ends in; h5 without -o]",
 )
 @batch_tokens_option(4096)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
@@ -104,10 +103,10 @@ def command(
     """
     from esmkit.embeddings.options import EmbedOptions
 
-    say = make_say(quiet)
     given = EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens)  # type: ignore[arg-type]
     if read_dataset(ray, fasta, output, file_format, force=force, quiet=quiet):
         return
+    run = run_of(force=force, restart=restart, quiet=quiet)
     if not fasta:
         raise click.UsageError("Missing argument 'FASTA...'.")
     if ray["engine"] == "ray":
@@ -126,11 +125,9 @@ def command(
                 device=model.device,
                 dtype=model.dtype,
                 compiled=model.compiled,
-                force=force,
-                restart=restart,
-                quiet=quiet,
+                run=run,
             )
-        say(f"wrote {target}")
+        run.say(f"wrote {target}")
         return
     refuse_ray_options(ray)
 
@@ -144,7 +141,7 @@ def command(
             target,
             given,
             file_format=file_format,
-            run=run_of(force=force, restart=restart, quiet=quiet),
+            run=run,
         )
     if output != "-":
-        say(f"wrote {target}")
+        run.say(f"wrote {target}")

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from esmkit.cli.options import PATH, SEED, ModelChoice, make_say, model_options, structures_of
+from esmkit.cli.options import (
+    PATH,
+    SEED,
+    ModelChoice,
+    make_say,
+    model_options,
+    run_of,
+    structures_of,
+)
 from esmkit.cli.stopping import kept
 
 __all__ = ["command"]
@@ -90,7 +98,7 @@ def command(
     """
     from esmkit.heads.to_folder import profile_to_folder
 
-    say = make_say(quiet)
+    run = run_of(force=force, restart=restart, quiet=quiet)
     with kept():
         written = profile_to_folder(
             model.load,
@@ -102,9 +110,6 @@ def command(
             resamples=resamples,
             seed=seed,
             kind=plot_format,
-            force=force,
-            restart=restart,
-            progress=not quiet,
-            say=say,
+            run=run,
         )
-    say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")
+    run.say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")

@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 PATH = click.Path(readable=False)
-"""Text that a shell completes as a path; whether it is one, and can be read, is asked later."""
+"""Text that a shell completes as a path. Whether it exists and can be read is checked later."""
 
 SEED = click.IntRange(0, 2**32 - 1)
-"""What NumPy and scikit-learn take."""
+"""Seed that NumPy and scikit-learn take."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What ``--model``, ``--device``, ``--dtype`` and ``--compile`` ask for."""
+    """Model that ``--model``, ``--device``, ``--dtype`` and ``--compile`` ask for."""
 
     name: str
     device: str
@@ -85,7 +85,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["float32", "bfloat16", "float16"]),
             default="float32",
             show_default=True,
-            help="Of weights and activations; results are float32.",
+            help="Number format of weights and activations; results are float32.",
         ),
         click.option(
             "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."

@@ -1,20 +1,22 @@
 """The options of ``esmkit embed`` that are about a cluster, and the calls behind them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from esmkit.cli.options import PATH, command_line, make_say
+from esmkit.cli.options import PATH, run_of
+from esmkit.errors import OptionError
+from esmkit.text import parse_bytes
 
 if TYPE_CHECKING:
     from esmkit.embeddings.options import EmbedOptions
+    from esmkit.files.run import Run
 
 __all__ = ["embed_on_ray", "ray_options", "read_dataset", "refuse_ray_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def ray_options(function: Function) -> Function:
@@ -34,15 +36,18 @@ def ray_options(function: Function) -> Function:
             "--range-size",
             callback=_bytes,
             metavar="BYTES",
-            help="Input in one part, such as 4M: what a dead worker loses. [default: by size]",
+            help="Input in one part: what a dead worker loses. 4M is 4,000,000 bytes, 4MiB 4,194,304. "
+            "[default: by size]",
         ),
         click.option(
             "--gpus-per-worker",
             type=float,
-            help="[default: 1 with --device cuda, or if there is one]",
+            help="GPUs of each worker. [default: 1 with --device cuda, or if there is one]",
         ),
-        click.option("--cpus-per-worker", type=int, help="[default: 1]"),
-        click.option("--num-workers", type=int, help="[default: as many as there is room for]"),
+        click.option("--cpus-per-worker", type=int, help="Processors of each worker. [default: 1]"),
+        click.option(
+            "--num-workers", type=int, help="Workers. [default: as many as there is room for]"
+        ),
         click.option(
             "--address",
             metavar="HOST:PORT",
@@ -61,13 +66,13 @@ def ray_options(function: Function) -> Function:
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """Parse ``4M``."""
+    """Parse ``4M`` or ``4MiB``: at least one byte."""
     if text is None:
         return None
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if not number.isdigit() or unit not in _UNITS or int(number) * _UNITS[unit] < 1:
-        raise click.BadParameter(f"{text!r} is no size; give bytes, or 64K, 4M, 1G")
-    return int(number) * _UNITS[unit]
+    count = parse_bytes(text)
+    if count < 1:
+        raise OptionError(f"--range-size is at least 1 byte, not {text!r}; give 64K or 4M, say")
+    return count
 
 
 def refuse_ray_options(ray: dict[str, Any]) -> None:
@@ -88,7 +93,6 @@ def read_dataset(
     quiet: bool,
 ) -> bool:
     """Carry out ``--check`` or ``--merge``, if asked for; tell whether they were."""
-    say = make_say(quiet)
     if ray["check"] is not None and ray["merge"] is not None:
         raise click.UsageError("--check and --merge are two commands; give one")
     if ray["check"] is not None:
@@ -96,15 +100,18 @@ def read_dataset(
             raise click.UsageError("--check writes nothing; leave -o out")
         from esmkit.embeddings.cluster import check_dataset
 
-        check_dataset(ray["check"], fasta, progress=not quiet, say=click.echo)  # what was asked for
+        # The result is what was asked for, so it goes to standard output
+        run = replace(run_of(force=force, quiet=quiet), say=click.echo)
+        check_dataset(ray["check"], fasta, run=run)
         return True
     if ray["merge"] is not None:
         if output is None or fasta:
             raise click.UsageError("--merge FOLDER takes the file to write with -o, and no FASTA")
         from esmkit.embeddings.cluster import merge_dataset
 
-        merge_dataset(ray["merge"], output, file_format=file_format, force=force, say=say)
-        say(f"wrote {output}")
+        run = run_of(force=force, quiet=quiet)
+        merge_dataset(ray["merge"], output, file_format=file_format, run=run)
+        run.say(f"wrote {output}")
         return True
     return False
 
@@ -115,7 +122,7 @@ def embed_on_ray(
     output: str,
     options: "EmbedOptions",
     *,
-    quiet: bool,
+    run: "Run",
     **settings: Any,
 ) -> None:
     """Run ``--engine ray``."""
@@ -128,8 +135,6 @@ def embed_on_ray(
         options,
         workers=Workers(ray["address"], ray["num_workers"], cpus, ray["gpus_per_worker"]),
         range_bytes=ray["range_size"],
-        command=command_line(),
-        progress=not quiet,
-        say=make_say(quiet),
+        run=run,
         **settings,
     )

@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 __all__ = ["kept", "stoppable"]
 
 GRACE_SECONDS = 1.2
-"""How long a command may take to write what is pending."""
+"""Time that a stopped command may take to write what is pending."""
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that stop a command; Windows has no SIGHUP."""
 
 ONCE_MORE = "give the same command again to run it"
 GOES_ON = "finished work is kept, the same command again goes on from there"
@@ -47,7 +48,7 @@ def kept(resumes: bool = True) -> Iterator[None]:
 def stoppable() -> Iterator[None]:
     """While this lasts, signals that stop a command end it with exit code 128 + their number."""
     numbers = []
-    for name in NAMES:
+    for name in SIGNALS:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             # An exception of our own for SIGINT as well: a KeyboardInterrupt that strikes inside an

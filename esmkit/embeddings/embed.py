@@ -24,10 +24,11 @@ from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces, tokens_o
 __all__ = ["Embedding", "compute", "embed"]
 
 LOOK_AHEAD_BATCHES = 32
-"""Batches' worth of input that is held and sorted by length at a time."""
+"""Input that is held and sorted by length at a time, in batches."""
 
 LOOK_AHEAD_BYTES = 128 * 2**20
-"""Results that may wait in memory for their window; fewer batches if they would exceed it."""
+"""Most memory of results that wait for their window; fewer batches are held if they would take
+more."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Stretch:
     """A part of a protein that is read at once: all of it, or a window of a long one."""
 
     number: int
@@ -112,7 +113,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is kept of a piece, in float32: BOS and mean (L, D) and, if need be, residues (L, R, D)."""
+    """Values of a stretch, in float32: BOS and mean (L, D) and, if need be, residues (L, R, D)."""
 
     bos: NDArray[np.float32]
     mean: NDArray[np.float32]
@@ -127,7 +128,7 @@ class _Windows:
         self._bos = np.zeros((layers, width), np.float32)
         self._pieces: list[tuple[int, int]] = []
 
-    def add(self, piece: _Part, read: _Read) -> bool:
+    def add(self, piece: _Stretch, read: _Read) -> bool:
         """Take one piece; return whether it was the last that was missing."""
         assert read.residues is not None  # those of pieces are kept
         self._residues.add(piece.start, piece.stop, read.residues)
@@ -142,7 +143,7 @@ class _Windows:
 
 
 def _read(
-    pieces: Sequence[_Part], *, model: Encoder, layers: Sequence[int], keep_residues: bool
+    pieces: Sequence[_Stretch], *, model: Encoder, layers: Sequence[int], keep_residues: bool
 ) -> list[_Read]:
     """Run pieces through the model in one pass."""
     ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
@@ -165,7 +166,7 @@ def _residues(states: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _embedding(
-    piece: _Part, read: _Read, layers: Sequence[int], *, keep_residues: bool
+    piece: _Stretch, read: _Read, layers: Sequence[int], *, keep_residues: bool
 ) -> Embedding:
     """Return the result for the protein of a piece, the last one that was read."""
     residues = read.residues if keep_residues else None
@@ -188,15 +189,15 @@ def _passes(
     options: EmbedOptions,
     budget: int,
     missing: NDArray[np.bool_] | None,
-) -> Iterator[list[_Part]]:
-    """Cut a stream of proteins into passes, those left out of which nothing is missing."""
+) -> Iterator[list[_Stretch]]:
+    """Cut a stream of proteins into passes; leave out those of which nothing is missing."""
     most = packing.most_tokens(options.batch_tokens, model.device)
     costs = ((tokens_of(protein, options.long), (number, protein)) for number, protein in items)
     for window in packing.look_ahead(costs, budget):
         pieces = []
         for number, protein in window:
             cut = cut_into_pieces(protein, options.long)
-            pieces += [_Part(number, protein, start, stop, len(cut)) for start, stop in cut]
+            pieces += [_Stretch(number, protein, start, stop, len(cut)) for start, stop in cut]
         for batch in packing.batches_by_tokens([piece.tokens for piece in pieces], most):
             chosen = [pieces[i] for i in batch]
             if missing is None or any(missing[piece.number] for piece in chosen):
@@ -228,9 +229,9 @@ def compute(
         Hidden states 0..N, already resolved.
     options : EmbedOptions
     keep_residues : bool
-        Whether ``residues`` is wanted, which takes memory.
+        Keep ``residues`` as well, which takes memory.
     missing : numpy.ndarray of bool, optional
-        For each number whether its result is wanted; a pass without any is not computed.
+        Results that are wanted, by number; a pass without any is not computed.
     one_by_one : bool
         Give each pass all threads, which is better for one or two.
 
@@ -244,11 +245,11 @@ def compute(
     budget = max(options.batch_tokens, min(most, LOOK_AHEAD_BYTES // per_token))
     windows: dict[int, _Windows] = {}  # of proteins some of whose pieces have been read
 
-    def read(pieces: list[_Part]) -> tuple[list[_Part], list[_Read]]:
+    def read(pieces: list[_Stretch]) -> tuple[list[_Stretch], list[_Read]]:
         found = _read(pieces, model=model, layers=layers, keep_residues=keep_residues)
         return pieces, found
 
-    def is_large(pieces: list[_Part]) -> bool:
+    def is_large(pieces: list[_Stretch]) -> bool:
         return pieces[0].tokens > packing.PASS_TOKENS
 
     passes = _passes(model, items, options, budget, missing)
@@ -317,17 +318,18 @@ def embed(
     residues : bool
         Keep the vector of every residue; without them a stream needs little memory.
     long, on_invalid, batch_tokens
-        As in :class:`EmbedOptions`.
+        Rules for long sequences and unknown letters, and size of a pass; see
+        :class:`EmbedOptions`.
 
     Returns
     -------
     Embedding or iterator of Embedding
-        In input order.
+        Results in input order.
 
     Raises
     ------
     InputError, OptionError, NonFiniteError
-        With the record and the remedy.
+        The message names the record and the remedy.
 
     Examples
     --------

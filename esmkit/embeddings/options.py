@@ -1,4 +1,4 @@
-"""What can be asked of the embed task. Nothing here needs PyTorch."""
+"""Options of the embed task. Nothing here needs PyTorch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +11,15 @@ __all__ = ["EmbedOptions", "Per", "Pool"]
 
 
 Per = Literal["protein", "residue"]
+"""One vector per protein, or one per residue."""
+
 Pool = Literal["mean", "bos"]
+"""Pooling of the residues of a protein: their mean, or the BOS token."""
 
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """What to compute.
+    """Options of the embed task.
 
     Attributes
     ----------
@@ -25,14 +28,25 @@ class EmbedOptions:
     per : {'protein', 'residue'}
         One pooled vector, or one vector per residue.
     pool : {'mean', 'bos'}
-        Mean over residues (never over BOS or EOS), or the BOS token. For ``per='protein'``.
+        With ``per='protein'``, the mean over residues (never over BOS or EOS), or the BOS token.
     long : {'window', 'whole', 'truncate', 'error'}
         Sequences over 1,022 residues: overlapping windows whose overlaps are averaged; one pass
         beyond the training length; the first 1,022 residues; or an error.
     on_invalid : {'error', 'replace', 'skip'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass; on a CPU no more than 1,024 but for longer proteins.
+        Most tokens in one forward pass. On a CPU at most 1,024 tokens per pass; a longer sequence
+        is a pass of its own.
+
+    Raises
+    ------
+    OptionError
+        If an option has a value that it cannot have.
+
+    Examples
+    --------
+    >>> EmbedOptions(layers=(0, -1), per="residue").pool
+    'mean'
     """
 
     layers: tuple[int, ...] | Literal["all"] = (-1,)

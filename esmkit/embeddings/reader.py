@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddingFile"]
 
 DATASET_PROVENANCE = "_provenance.json"
-"""In a folder of parts, once all of them are there."""
+"""File of a folder of parts that is there once all of them are."""
 
 
 class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
@@ -37,6 +37,19 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
     path : Path
     provenance : dict
         Versions, checkpoint, options, input and what was done to it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from esmkit.embeddings.writers import open_writer
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "one.h5"
+    ...     writer = open_writer("h5", path, {"layers": [6]}, layers=[6], per="protein")
+    ...     writer.add(esmkit.data.demo_proteins()[0], np.ones(320, np.float32))
+    ...     writer.close()
+    ...     with EmbeddingFile(path) as found:
+    ...         print(list(found), found["1UBI_A"].shape, found.attributes("1UBI_A")["length"])
+    ['1UBI_A'] (320,) 76
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -18,7 +18,7 @@ from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.text import Say
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input has been validated: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
@@ -43,16 +43,15 @@ def embed_file(
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         The file to write; ``-`` is standard output, for CSV.
     options : EmbedOptions
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
-        By default what the name of the output ends in.
-        One dataset or array per protein, or a table with one row per protein (or residue) and
-        layer. Always float32.
+        Output format, by default what the name of the output ends in: one dataset or array per
+        protein, or a table with one row per protein (or residue) and layer. Always float32.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -82,6 +81,11 @@ def choose_format(output: str | Path, asked: str | None) -> str:
     ------
     OptionError
         If there is no such format, or the name ends in that of another.
+
+    Examples
+    --------
+    >>> choose_format("seqs.parquet", None), choose_format("-", None)
+    ('parquet', 'csv')
     """
     if asked is not None and asked not in EMBEDDING_FORMATS:
         raise OptionError(f"format is {', '.join(EMBEDDING_FORMATS)}, not {asked!r}")

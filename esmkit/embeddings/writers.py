@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import OptionError
-from esmkit.files.arrays import Writer, _H5Writer, _NpzWriter
+from esmkit.files.arrays import H5Writer, NpzWriter, Writer
 from esmkit.files.provenance import PROVENANCE
 from esmkit.files.tables import ParquetTable, TextTable, import_pyarrow
 from esmkit.sequences.proteins import Protein
@@ -110,9 +110,9 @@ def vector_table(columns: Mapping[str, Sequence[Any]], vectors: NDArray[np.float
 
 
 EMBEDDING_FORMATS = {
-    "h5": _H5Writer,
+    "h5": H5Writer,
     "parquet": _ParquetWriter,
-    "npz": _NpzWriter,
+    "npz": NpzWriter,
     "csv": _CsvWriter,
 }
 """Writers by the name of their format, which is also the file's suffix."""

@@ -14,10 +14,12 @@ from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
 from esmkit.sequences.proteins import Protein
 
-__all__ = ["NPZ_PROVENANCE", "Writer", "dataset_key", "protein_id"]
+__all__ = ["NPZ_PROVENANCE", "H5Writer", "NpzWriter", "Writer", "dataset_key", "protein_id"]
 
 
 NPZ_PROVENANCE = "__provenance__"
+"""Name of the array of an npz that holds the provenance, as JSON."""
+
 _H5_CACHE_BYTES = 128 * 1024
 """HDF5's cache of B-trees and object headers. It would grow to 32 MiB, and to twice that in memory,
 for a file of 100,000 datasets, without being any faster; below 128 KiB it is slower."""
@@ -26,8 +28,8 @@ for a file of 100,000 datasets, without being any faster; below 128 KiB it is sl
 def dataset_key(name: str) -> str:
     """Return the HDF5 or npz name of an ID: ``/`` becomes ``%2F``, and ``%`` itself ``%25``.
 
-    So do names that mean something else there: ``.`` to HDF5, ``x.npy`` to NumPy, and that of
-    the provenance.
+    Names that mean something else there are changed too: ``.`` to HDF5, ``x.npy`` to NumPy, and
+    that of the provenance.
 
     >>> dataset_key("a/b")
     'a%2Fb'
@@ -39,7 +41,11 @@ def dataset_key(name: str) -> str:
 
 
 def protein_id(key: str) -> str:
-    """Return the ID that :func:`dataset_key` made a name from."""
+    """Return the ID that :func:`dataset_key` made a name from.
+
+    >>> protein_id("a%2Fb")
+    'a/b'
+    """
     return unquote(key)
 
 
@@ -55,7 +61,7 @@ class Writer(Protocol):
         ...
 
 
-class _H5Writer:
+class H5Writer:
     """One dataset per protein, keyed by ID in input order: the layout of UniProt's files."""
 
     def __init__(self, path: Path, provenance: dict[str, Any], **_: Any) -> None:
@@ -69,6 +75,7 @@ class _H5Writer:
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
+        """Write the dataset of one protein."""
         dataset = self._file.create_dataset(dataset_key(protein.id), data=values)
         dataset.attrs["id"] = protein.id
         dataset.attrs["header"] = protein.header
@@ -76,12 +83,13 @@ class _H5Writer:
         self._disk.check()
 
     def close(self) -> None:
+        """Finish the file."""
         with self._disk:
             self._file.close()
             self._disk.check()
 
 
-class _NpzWriter:
+class NpzWriter:
     """One array per protein in an uncompressed npz, written without holding them all."""
 
     def __init__(self, path: Path, provenance: dict[str, Any], **_: Any) -> None:
@@ -94,7 +102,9 @@ class _NpzWriter:
             np.lib.format.write_array(member, array, allow_pickle=False)
 
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
+        """Write the array of one protein."""
         self._write(dataset_key(protein.id), values)
 
     def close(self) -> None:
+        """Finish the file."""
         self._zip.close()

@@ -31,7 +31,7 @@ def file_name(name: str) -> str:
     to be changed ends in a few digits of its hash, so that no two become one.
 
     >>> file_name("sp|P69905|HBA_HUMAN")
-    'sp_P69905_HBA_HUMAN-dd05f5c8'
+    'sp_P69905_HBA_HUMAN-8afa1a6c'
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".-") or "protein"
     if safe.split(".")[0].upper() in _RESERVED:
@@ -45,6 +45,10 @@ class FileNames:
     """Gives the proteins of a folder names that differ in more than the case of their letters.
 
     Chains of one PDB entry may be ``A`` and ``a``, and macOS and Windows keep one file for both.
+
+    >>> names = FileNames()
+    >>> names("1abc_A"), names("1abc_a")
+    ('1abc_A', '1abc_a-1f2b159f')
     """
 
     def __init__(self) -> None:

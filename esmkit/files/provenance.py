@@ -1,10 +1,22 @@
-"""How two runs differ, in words short enough for a message."""
+"""What identifies a run, what its output records of its making, and how two runs differ.
+
+Every task that can go on after a kill compares :func:`run_identity`; every output that has a place
+for it holds :func:`run_provenance`. Nothing here needs PyTorch.
+"""
 
 import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROVENANCE", "change", "provenance_sidecar"]
+from esmkit._version import __version__
+from esmkit.sequences.windows import MAX_RESIDUES
+
+__all__ = ["PROVENANCE", "change", "provenance_sidecar", "run_identity", "run_provenance"]
+
+PROVENANCE = "provenance"
+"""Name under which HDF5 attributes and Parquet metadata hold the provenance, as JSON."""
 
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
@@ -41,9 +53,107 @@ def _brief(value: object, start: int = 0) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
-PROVENANCE = "provenance"
-
-
 def provenance_sidecar(path: Path) -> Path:
-    """Return where the provenance of a CSV stands: CSV itself has no place for it."""
+    """Return where the provenance of a CSV stands: CSV itself has no place for it.
+
+    >>> provenance_sidecar(Path("seqs.csv")).name
+    'seqs.csv.provenance.json'
+    """
     return path.with_name(path.name + ".provenance.json")
+
+
+def run_identity(
+    task: str, *, checkpoint: str, dtype: str, device: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything that the results of a run depend on: work of another is never gone on with.
+
+    Parameters
+    ----------
+    task : str
+        Name of the command.
+    checkpoint : str
+        SHA-256 of the weights.
+    dtype, device : str
+        Number format and device of the model.
+    settings : mapping
+        Input and options of the task, JSON-ready; names are those of the command line, for a
+        message shows those that differ.
+
+    Returns
+    -------
+    dict
+        JSON-ready, with the version of esmkit.
+
+    Examples
+    --------
+    >>> facts = run_identity(
+    ...     "embed", checkpoint="ab12", dtype="float32", device="cpu", settings={"layers": [6]}
+    ... )
+    >>> sorted(facts)
+    ['checkpoint', 'device', 'dtype', 'esmkit', 'layers', 'task']
+    """
+    return {
+        "task": task,
+        "esmkit": __version__,
+        "checkpoint": checkpoint,
+        **settings,
+        "dtype": dtype,
+        "device": device,
+    }
+
+
+def run_provenance(
+    task: str,
+    *,
+    checkpoint: Mapping[str, Any],
+    shape: Mapping[str, int],
+    settings: Mapping[str, Any],
+    dtype: str,
+    device: str,
+    compiled: bool | str,
+    made_from: Mapping[str, Any],
+    command: str,
+    packages: Iterable[str],
+) -> dict[str, Any]:
+    """Return what an output records of its making: no dates, so that equal runs give equal files.
+
+    Parameters
+    ----------
+    task : str
+        Name of the command.
+    checkpoint : mapping
+        What is known of the weights.
+    shape : mapping from str to int
+        ``layers``, ``heads`` and ``width`` of the model.
+    settings : mapping
+        Options of the task, JSON-ready.
+    dtype, device : str
+        Number format and device of the model.
+    compiled : bool or str
+        Whether attention was compiled; see :meth:`esmkit.files.work.WorkFolder.compiled`.
+    made_from : mapping
+        Input files and what was done to them, as far as it is known.
+    command : str
+        The command line, or nothing.
+    packages : iterable of str
+        Installed packages whose versions are recorded.
+
+    Returns
+    -------
+    dict
+        JSON-ready.
+    """
+    return {
+        "task": task,
+        "esmkit": __version__,
+        "checkpoint": dict(checkpoint),
+        "model_shape": {name: shape[name] for name in ("layers", "heads", "width")},
+        **settings,
+        "max_residues": MAX_RESIDUES,
+        "dtype_model": dtype,
+        "device": device,
+        "compiled": compiled,
+        **made_from,
+        "command": command,
+        "versions": {name: version(name) for name in packages},
+    }

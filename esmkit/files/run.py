@@ -1,4 +1,4 @@
-"""How a run treats what is there already, what it records, and whom it tells."""
+"""One object for what every run can be told: what to overwrite, what to record, whom to tell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ def _do_nothing() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What every task that writes files can be told, whatever it computes.
+    """Rules that every task which writes files follows, whatever it computes.
 
     Attributes
     ----------
@@ -31,14 +31,20 @@ class Run:
     progress : bool
         Show a progress bar on standard error.
     say : callable
-        Told what was found and done, a sentence at a time.
+        Function that takes one sentence about what was found or done.
     then : callable
-        What is still to be done with the output where it stands, such as to draw it. If it is cut
-        short, the same run again does only this.
+        Last step with the output where it stands, such as to draw it. If it is cut short, the same
+        run again does only this.
 
     Examples
     --------
-    >>> esmkit.embed_file(model, "seqs.fasta", "seqs.h5", run=Run(force=True, say=print))  # doctest: +SKIP
+    >>> run = Run(force=True, say=print)
+    >>> run.say("2 records")
+    2 records
+
+    It goes to any task that writes files:
+
+    >>> esmkit.embed_file(esmkit.load, "seqs.fasta", "seqs.h5", run=run)  # doctest: +SKIP
     """
 
     force: bool = False

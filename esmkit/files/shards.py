@@ -23,19 +23,20 @@ from esmkit.errors import OutputError
 __all__ = ["ShardPaths", "ShardReader", "numbers_in", "pack_shard", "read_shard"]
 
 OPEN_SHARDS = 16
-"""Shards that a reader holds open: more than results that lie side by side are spread over."""
+"""Shards that a reader holds open. Results that lie side by side are spread over fewer."""
 
 CHECKSUMS = "crc32"
-"""Metadata of a shard: for each array the checksum of its name, type, shape and bytes."""
+"""Metadata entry of a shard: for each array the checksum of its name, type, shape and bytes."""
 
 SAFETENSORS = {
     **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }
-"""NumPy's names of types, and those of safetensors."""
+"""Names of types: NumPy's, and those of safetensors."""
 
 NUMPY = {theirs: ours for ours, theirs in SAFETENSORS.items()}
+"""Names of types: those of safetensors, and NumPy's."""
 
 
 def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> list[memoryview | bytes]:
@@ -64,11 +65,11 @@ def pack_shard(arrays: Mapping[int, NDArray[Any]]) -> list[memoryview | bytes]:
 
 
 WRONG = (ValueError, TypeError, LookupError, AttributeError)
-"""What a damaged header leads to."""
+"""Errors that a damaged header leads to."""
 
 
 class ShardPaths(Mapping[int, Path]):
-    """Which shard holds the result of a number, in twelve bytes a number: there may be millions.
+    """Map of the number of a result to its shard, in twelve bytes a number: there may be millions.
 
     A dictionary takes some 65.
     """

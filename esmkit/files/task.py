@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from esmkit._version import __version__
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors
-from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
@@ -33,39 +32,36 @@ from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.text import Say
 
-# PyTorch is imported once the input has been found good: a typing error is answered at once.
+# PyTorch is imported only after the input has been validated: a typing error is answered at once.
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["STDOUT", "Pending", "Task", "run_to_file", "writing"]
 
 STDOUT = Path("-")
-"""As output: standard output."""
-
-_COMPILED = "compiled"
-"""The way in which attention was computed, as the work folder notes it."""
+"""Output that stands for standard output."""
 
 SHARD_SECONDS = (2.0, 60.0)
-"""A shard is written at the latest after 2 % of the time so far, within these bounds: what a kill
-can lose."""
+"""Bounds of the time after which a shard is written, which is 2 % of the time so far. A kill loses
+at most that."""
 
 
 class Task(ABC):
-    """What one kind of run computes and writes; :func:`run_to_file` drives it.
+    """One kind of run: what it computes and writes. :func:`run_to_file` drives it.
 
     Parameters
     ----------
     model : Encoder or callable
-        A callable is asked for the model once the input has been found good.
+        A callable returns the model; it is called only after the input has been validated.
     long : str
-        What is done with sequences over 1,022 residues.
+        Rule for sequences over 1,022 residues.
     on_invalid : str
-        What is done with letters that ESM-2 has no token for.
+        Rule for letters that ESM-2 has no token for.
 
     Attributes
     ----------
     shard_bytes : int
-        A shard is written when it has grown to this.
+        Size at which a shard is written.
     """
 
     name: ClassVar[str]
@@ -132,7 +128,7 @@ def run_to_file(
     output : str or Path
         The file to write; ``-`` is standard output.
     with_sidecar : bool
-        The provenance goes to a file beside the output, which has no place for it.
+        Write the provenance to a file beside the output, which has no place for it.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -159,15 +155,15 @@ def run_to_file(
             run.say(line)
         task.prepare(index, run.say)
         home = Path(scratch) / "stdout" if to_stdout else output
-        fingerprint = _fingerprint(task, index)
+        identity = _identity(task, index)
         if not to_stdout and finished_by_killed_run(output):
-            if finished_by_killed_run(output, fingerprint) and not run.restart:
+            if finished_by_killed_run(output, identity) and not run.restart:
                 run.say(f"{output} was complete: the run before was stopped just after writing it")
                 tidy_up(output, run.then)
                 return
             check_output(output, force=run.force)
             tidy_up(output)  # it is about to be overwritten by another run
-        work = WorkFolder(home, fingerprint, restart=run.restart, force=run.force)
+        work = WorkFolder(home, identity, restart=run.restart, force=run.force)
         try:
             _fill(work, task, index, run)
             provenance = _provenance(task, index, work, run.command)
@@ -188,7 +184,7 @@ def run_to_file(
 
 @contextlib.contextmanager
 def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[None]:
-    """Say, if the disk fails while the output is written, that all is computed and where it is."""
+    """Say where all that was computed is kept, if the disk fails while the output is written."""
     try:
         yield
     except OutputError as error:
@@ -209,7 +205,7 @@ def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[
 
 
 def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
-    """Even --force must not turn a FASTA file into its own results."""
+    """Refuse an output that is an input, which even --force must not overwrite."""
     for source in sources:
         path = Path(source)
         for target in (output, provenance_sidecar(output)):
@@ -233,62 +229,38 @@ def _apply_long_policy(index: InputIndex, long: Long) -> None:
         index.report.truncated = count
 
 
-def _fingerprint(task: Task, index: InputIndex) -> dict[str, Any]:
+def _identity(task: Task, index: InputIndex) -> dict[str, Any]:
     """Return everything that the output depends on."""
-    return {
-        "task": task.name,
-        "esmkit": __version__,
-        "input": [file["sha256"] for file in index.files],
-        "checkpoint": task.model.checkpoint.sha256,
-        **task.options(),
-        "long": task.long,
-        "on-invalid": task.on_invalid,
-        "dtype": str(task.model.dtype),
-        "device": task.model.device.type,
-    }
-
-
-def _compiled(task: Task, work: WorkFolder) -> bool | str:
-    """Say whether attention was compiled for all that the work holds, for none, or in part."""
-    ways = work.ways() or {_way(task)}
-    return "in part" if len(ways) > 1 else ways == {_COMPILED}
-
-
-def _way(task: Task) -> str:
-    return _COMPILED if task.model.compiled else "plain"
+    model = task.model
+    return run_identity(
+        task.name,
+        checkpoint=model.checkpoint.sha256,
+        dtype=str(model.dtype),
+        device=model.device.type,
+        settings={
+            "input": [file["sha256"] for file in index.files],
+            **task.options(),
+            "long": task.long,
+            "on-invalid": task.on_invalid,
+        },
+    )
 
 
 def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -> dict[str, Any]:
-    """Return what the output records of its making: no dates, so equal runs give equal files."""
-    import h5py
-    import torch
-    import transformers
-
-    return {
-        "task": task.name,
-        "esmkit": __version__,
-        "checkpoint": task.model.checkpoint.to_dict(),
-        "model_shape": {
-            "layers": task.model.layers,
-            "heads": task.model.heads,
-            "width": task.model.width,
-        },
-        **task.options(),
-        "long": task.long,
-        "max_residues": MAX_RESIDUES,
-        "dtype_model": str(task.model.dtype).removeprefix("torch."),
-        "device": task.model.device.type,
-        "compiled": _compiled(task, work),
-        "inputs": index.files,
-        "input_report": index.report.to_dict(),
-        "command": command,
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
-    }
+    """Return what the output records of its making."""
+    model = task.model
+    return run_provenance(
+        task.name,
+        checkpoint=model.checkpoint.to_dict(),
+        shape={"layers": model.layers, "heads": model.heads, "width": model.width},
+        settings={**task.options(), "long": task.long},
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        compiled=work.compiled(model.compiled),
+        made_from={"inputs": index.files, "input_report": index.report.to_dict()},
+        command=command,
+        packages=("torch", "transformers", "numpy", "h5py"),
+    )
 
 
 def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
@@ -301,7 +273,7 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
         run.say(f"going on after {held:,} of {index.sequences:,} sequences")
     if held == index.sequences:
         return
-    work.ways(_way(task))
+    work.note_attention(compiled=task.model.compiled)
     residues_of = index.lengths[index.first_of]
     bar = tqdm(
         total=index.residues_to_compute,

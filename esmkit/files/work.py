@@ -22,14 +22,17 @@ from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 __all__ = ["WorkFolder", "finished_by_killed_run", "scratch_file", "tidy_up", "was_finishing"]
 
 FINGERPRINT = "fingerprint.json"
+"""File of the values that must be equal for old shards to be used."""
 
 OUTPUT = "output.tmp"
+"""File, or folder, in which the output is written before it is moved."""
 
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time, or each of its files if it is a folder, just
 before it is moved to its place. It holds the fingerprint too, for it is the last file to go."""
 
-Arrays = Mapping[int, NDArray[Any]]
+_WAYS = {True: "compiled", False: "plain"}
+"""Names of the notes on how attention was computed, by whether it was compiled."""
 
 
 class WorkFolder:
@@ -38,7 +41,7 @@ class WorkFolder:
     Parameters
     ----------
     output : Path
-        Where the finished file will stand; the folder is ``<output>.work`` beside it.
+        Place of the finished file; the folder is ``<output>.work`` beside it.
     fingerprint : dict
         JSON-ready values that must all be equal for old shards to be used.
     restart : bool
@@ -138,14 +141,29 @@ class WorkFolder:
                 continue
             self.shard_of.add(numbers, path)
 
-    def ways(self, another: str | None = None) -> set[str]:
-        """Return in which ways the results here were computed; ``another`` is added for good."""
+    def note_attention(self, *, compiled: bool) -> None:
+        """Note, for good, how attention is computed for the results that are added from now on."""
         with disk_errors(self.folder):
-            if another is not None:
-                write_durably(self.folder / f"{another}.way")
-            return {path.stem for path in self.folder.glob("*.way")}
+            write_durably(self.folder / f"{_WAYS[compiled]}.way")
 
-    def write(self, arrays: Arrays) -> None:
+    def compiled(self, otherwise: bool) -> bool | str:
+        """Say for which results here attention was compiled, whichever process computed them.
+
+        Parameters
+        ----------
+        otherwise : bool
+            The answer if nothing was noted.
+
+        Returns
+        -------
+        bool or 'in part'
+            True for all of them, False for none.
+        """
+        with disk_errors(self.folder):
+            ways = {path.stem for path in self.folder.glob("*.way")} or {_WAYS[otherwise]}
+        return "in part" if len(ways) > 1 else ways == {_WAYS[True]}
+
+    def write(self, arrays: Mapping[int, NDArray[Any]]) -> None:
         """Add a shard: results under the number of their sequence.
 
         Raises
@@ -176,7 +194,7 @@ class WorkFolder:
         sidecar : (Path, bytes), optional
             A small file that belongs beside the output, written just before it appears.
         then : callable
-            What is still to be done with the output where it stands. If it is cut short,
+            Last step with the output where it stands, such as to draw it. If it is cut short,
             :func:`finished_by_killed_run` knows the output as that of this run.
 
         Raises
@@ -203,10 +221,15 @@ class WorkFolder:
         then()
         self.remove()
 
-    def finish_folder(self) -> list[Path]:
+    def finish_folder(self, then: Callable[[], None] = lambda: None) -> list[Path]:
         """Move a folder of files, written at :meth:`temporary`, to its place.
 
         At once if there is nothing, or an empty folder; file by file into one that holds others.
+
+        Parameters
+        ----------
+        then : callable
+            Last step with the output where it stands, as for :meth:`finish`.
 
         Returns
         -------
@@ -237,6 +260,7 @@ class WorkFolder:
                     (self.output / name).parent.mkdir(parents=True, exist_ok=True)
                     (staged / name).replace(self.output / name)
             sync_folder(self.output.parent)
+        then()
         self.remove()
         return [self.output / name for name in names]
 
@@ -302,7 +326,7 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     ----------
     output : Path
     then : callable
-        What that run had still to do with its output, done before.
+        Last step of that run with its output; it is done first.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a profile has measured so far, kept so that a run that is killed need not begin anew."""
+"""Measurements of a profile, kept so that a run that is killed need not begin anew."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,19 @@ ABLATION = 1_000
 """The stage of heads that are switched off; 0 is the model, 1 to 10 are those with random weights."""
 
 MAX_FIELDS = 16
-MAX_PLACES = 2**32
+"""Most arrays that are put in together; it spaces the numbers of results."""
 
-Arrays = dict[str, NDArray[Any]]
+MAX_PLACES = 2**32
+"""Most chains or heads of a stage."""
+
+Measured = dict[str, NDArray[Any]]
+"""Arrays that are measured at a time, by their name."""
 
 
 class Keeper:
     """Keeps nothing: the profile of a library call lives in memory."""
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
         """Return the arrays that were put in, or None if they have to be measured."""
         return None
 
@@ -41,20 +45,27 @@ class ShardKeeper(Keeper):
         Writes them, every few seconds.
     shards : ShardReader
         Reads those of an earlier run.
+    compiled : bool
+        True if attention is compiled for what is measured now.
 
     Attributes
     ----------
     held : int
-        How many chains and heads were there at the beginning.
+        Chains and heads that were there at the beginning.
     """
 
-    def __init__(self, work: WorkFolder, pending: Pending, shards: ShardReader) -> None:
+    def __init__(
+        self, work: WorkFolder, pending: Pending, shards: ShardReader, *, compiled: bool
+    ) -> None:
+        self._work = work
+        self._compiled = compiled
+        self._noted = False
         self._pending = pending
         self._shards = shards
         self._there = frozenset(work.shard_of)
         self.held = len({number // MAX_FIELDS for number in self._there})
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
         """Return the arrays that an earlier run put in, or None."""
         numbers = _numbers(stage, place, len(names))
         if not self._there.issuperset(numbers):
@@ -63,6 +74,9 @@ class ShardKeeper(Keeper):
 
     def put(self, stage: int, place: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take what was measured, and write a shard if it is time."""
+        if not self._noted:
+            self._work.note_attention(compiled=self._compiled)
+            self._noted = True
         for number, values in zip(
             _numbers(stage, place, len(arrays)), arrays.values(), strict=True
         ):

@@ -2,22 +2,23 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esmkit._version import __version__
 from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors
 from esmkit.files.names import check_folder
+from esmkit.files.provenance import run_identity
+from esmkit.files.run import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
 from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.heads.resume import ShardKeeper
-from esmkit.text import Say
 
 if TYPE_CHECKING:
     import pandas
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["ABLATION_CHAINS", "profile_to_folder"]
 
 SHARD_BYTES = 32 * 2**20
+"""Size at which a shard of measurements is written."""
 
 ABLATION_CHAINS = 20
-"""Chains on which heads are switched off: each head is a forward pass of its own over all."""
+"""Chains on which heads are switched off: each head takes a forward pass of its own over them."""
 
 
 def profile_to_folder(
@@ -46,10 +48,7 @@ def profile_to_folder(
     resamples: int = 2_000,
     seed: int = 0,
     kind: str = "png",
-    force: bool = False,
-    restart: bool = False,
-    progress: bool = False,
-    say: Say = lambda text: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
     """Profile the heads of a model, switch each off, look at its circuits, and write it all.
 
@@ -60,84 +59,79 @@ def profile_to_folder(
     Parameters
     ----------
     model, structures : callable
-        Asked once what comes before has been found good.
+        Called only after folder and annotations have been validated.
     folder : Path
         Made if need be; see :func:`esmkit.heads.report.summary.write_report` for what goes into it.
     annotations : str, optional
         A table for :func:`esmkit.heads.read_annotations`.
     control, resamples, seed
-        As in :func:`esmkit.heads.profile`.
+        Controls, bootstrap samples and their seed, as in :func:`esmkit.heads.profile`.
     ablation : bool
         Run :func:`esmkit.heads.ablation.ablate` on 20 chains, drawn with ``seed``.
     kind : {'png', 'svg', 'pdf'}
-        Of the figures.
-    force : bool
-        Write into a folder that is not empty.
-    restart : bool
-        Throw unfinished work away instead of going on with it.
-    progress : bool
-        Show progress bars on standard error.
-    say : callable
-        Told what was left out, a sentence at a time.
+        Format of the figures.
+    run : Run
+        How to treat what is there already, and whom to tell; its ``command`` is not recorded.
 
     Returns
     -------
     list of Path
         What was written.
+
+    Raises
+    ------
+    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+        One sentence with the remedy. What was measured before is kept.
     """
-    going_on = force or was_finishing(folder)
+    going_on = run.force or was_finishing(folder)
     check_folder(folder, force=going_on, option="-o")
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)
     chains = structures()
     loaded = model()
-    fingerprint = {
-        "task": "heads",
-        "esmkit": __version__,
-        "chains": [f"{chain.id} {_digest(chain)}" for chain in chains],
-        "annotations": annotations and hashlib.sha256(Path(annotations).read_bytes()).hexdigest(),
-        "checkpoint": loaded.checkpoint.sha256,
-        "dtype": str(loaded.dtype),
-        "device": loaded.device.type,
-        "control": control,
-        "ablation": ablation,
-        "resamples": resamples,
-        "seed": seed,
-        "plot-format": kind,
-    }
-    if finished_by_killed_run(folder, fingerprint) and not restart:
-        say(f"{folder} was complete: the run before was stopped just after writing it")
-        tidy_up(folder)
+    asked = {"control": control, "ablation": ablation, "resamples": resamples, "seed": seed}
+    identity = _identity(loaded, chains, annotations, {**asked, "plot-format": kind})
+    if finished_by_killed_run(folder, identity) and not run.restart:
+        run.say(f"{folder} was complete: the run before was stopped just after writing it")
+        tidy_up(folder, run.then)
         return sorted(path for path in folder.rglob("*") if path.is_file())
     with disk_errors(folder):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work = WorkFolder(folder, fingerprint, restart=restart, force=force)
+    work = WorkFolder(folder, identity, restart=run.restart, force=run.force)
     try:
-        if not force:
+        if not run.force:
             check_folder(folder, force=False, option="-o")
         if work.damaged:
-            say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
+            run.say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
         with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
-            keep = ShardKeeper(work, pending, shards)
+            keep = ShardKeeper(work, pending, shards, compiled=loaded.compiled)
             if keep.held:
-                say(f"going on after {keep.held:,} measurements of chains and heads")
-            found, switched_off = _measure(
-                loaded,
-                chains,
-                properties,
-                keep,
-                control=control,
-                ablation=ablation,
-                resamples=resamples,
-                seed=seed,
-                progress=progress,
-                say=say,
-            )
-        _write(work, found, switched_off, loaded, kind)
-        return work.finish_folder()
+                run.say(f"going on after {keep.held:,} measurements of chains and heads")
+            found, switched_off = _measure(loaded, chains, properties, keep, run, **asked)
+        how = {**found.provenance, "compiled": work.compiled(loaded.compiled)}
+        _write(work, replace(found, provenance=how), switched_off, loaded, kind)
+        return work.finish_folder(run.then)
     finally:
         work.close()
+
+
+def _identity(
+    model: "Encoder", chains: "list[Structure]", annotations: str | None, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """Return everything that the files depend on."""
+    table = annotations and hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
+    return run_identity(
+        "heads",
+        checkpoint=model.checkpoint.sha256,
+        dtype=str(model.dtype),
+        device=model.device.type,
+        settings={
+            "chains": [f"{chain.id} {_digest(chain)}" for chain in chains],
+            "annotations": table,
+            **asked,
+        },
+    )
 
 
 def _digest(chain: "Structure") -> str:
@@ -153,13 +147,12 @@ def _measure(
     chains: "list[Structure]",
     properties: list[Property],
     keep: ShardKeeper,
+    run: Run,
     *,
     control: bool,
     ablation: bool,
     resamples: int,
     seed: int,
-    progress: bool,
-    say: Say,
 ) -> "tuple[HeadProfile, pandas.DataFrame | None]":
     """Profile the heads of a model, and switch each off."""
     from tqdm import tqdm
@@ -169,7 +162,7 @@ def _measure(
     from esmkit.heads.untrained import control_models
 
     def bar(total: int, name: str, unit: str) -> tqdm:
-        return tqdm(total=total, desc=name, unit=unit, disable=not progress, dynamic_ncols=True)
+        return tqdm(total=total, desc=name, unit=unit, disable=not run.progress, dynamic_ncols=True)
 
     passes = 1 + (control_models(model) if control else 0)
     with bar(len(chains) * passes, "heads", "chain") as shown:
@@ -184,7 +177,7 @@ def _measure(
             keep=keep,
         )
     for name, reason in found.left_out:
-        say(f"left out: {name}: {reason}")
+        run.say(f"left out: {name}: {reason}")
     if not ablation:
         return found, None
     used = [chain for chain in chains if chain.id in set(found.provenance["chains"])]

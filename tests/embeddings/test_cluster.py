@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 import esmkit
 from esmkit.embeddings.cluster import Workers, check_dataset, merge_dataset
 from esmkit.embeddings.cluster import cluster as cluster_module
-from esmkit.embeddings.cluster.cluster import Pool, plan_workers, worker_bytes
+from esmkit.embeddings.cluster.cluster import WorkerPool, plan_workers, worker_bytes
 from esmkit.embeddings.cluster.dataset import Input, Manifest, held_parts, part_name, read_manifest
-from esmkit.embeddings.cluster.pipeline import _facts, _fingerprint, _finish
+from esmkit.embeddings.cluster.pipeline import _facts, _finish, _identity
 from esmkit.embeddings.cluster.plan import Failures, begin, range_bytes_for
 from esmkit.embeddings.cluster.ranges import count_ranges, ranges_of_stream, read_range
 from esmkit.embeddings.cluster.storage import Folder
@@ -35,6 +35,7 @@ from esmkit.errors import (
     ResumeError,
 )
 from esmkit.esm2 import Esm2, load
+from esmkit.files.run import Run
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
 
@@ -63,7 +64,7 @@ class InProcess:
         from esmkit.encoder.names import resolve_layers
 
         checkpoint, config = resolve(self.model), read_config(self.model)
-        pool = Pool(1, 1, 0.0, "cpu")
+        pool = WorkerPool(1, 1, 0.0, "cpu")
         layers = resolve_layers(options.layers, config["num_hidden_layers"], "tiny")
         inputs = []
         for number, path in enumerate(sources):
@@ -76,11 +77,12 @@ class InProcess:
             )
         folder = Folder(self.output)
         manifest = Manifest(
-            _fingerprint(checkpoint, layers, options, pool, "float32"), range_bytes, inputs
+            _identity(checkpoint, layers, options, pool, "float32"), range_bytes, inputs
         )
         self.said: list[str] = []
-        rules = {"asked_range": True, "force": False, "restart": False, **rules}
-        plan = begin(folder, manifest, say=self.said.append, **rules)
+        asked_range = rules.pop("asked_range", True)
+        run = Run(say=self.said.append, **rules)
+        plan = begin(folder, manifest, run, asked_range=asked_range)
         if plan is None:
             return []
         facts = _facts(checkpoint, config, layers, options, pool, "float32", None, "test")
@@ -156,7 +158,7 @@ def test_a_file_longer_than_a_block_streams_alike(tmp_path: Path):
 
 def test_range_size_follows_input_model_and_results(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"0" * 1000)
-    cpu, gpu = Pool(2, 1, 0.0, "cpu"), Pool(2, 1, 1.0, "cuda")
+    cpu, gpu = WorkerPool(2, 1, 0.0, "cpu"), WorkerPool(2, 1, 1.0, "cuda")
     assert range_bytes_for(10**9, cpu, tmp_path, 320, "protein") == 2**20
     assert range_bytes_for(800_000, cpu, tmp_path, 320, "protein") == 100_000
     assert range_bytes_for(10, cpu, tmp_path, 320, "protein") == 32 * 1024
@@ -232,7 +234,7 @@ def test_long_sequences(engine: InProcess, tiny: Esm2, tmp_path: Path, long: Any
         options = EmbedOptions(per=per, long=long)  # type: ignore[arg-type]
         engine([path], options, restart=True)
         check_dataset(engine.output)
-        esmkit.embed_file(tiny, path, tmp_path / "l.h5", options, force=True)
+        esmkit.embed_file(tiny, path, tmp_path / "l.h5", options, run=Run(force=True))
         with esmkit.read(tmp_path / "l.h5") as local, esmkit.read(engine.output) as dataset:
             for name in local:
                 np.testing.assert_allclose(dataset[name], local[name], atol=1e-5, rtol=0)
@@ -346,7 +348,7 @@ def test_skip_may_follow_error_and_computes_what_is_missing(engine: InProcess, f
     assert len(again) == 1
     assert part_name(*again[0]) not in held
     said: list[str] = []
-    check_dataset(engine.output, say=said.append)
+    check_dataset(engine.output, run=Run(say=said.append))
     assert "10 record(s) in the input, 1 left out by --on-invalid skip, 9 protein(s)" in said[0]
     assert list(esmkit.read(engine.output)) == [f"P{i}" for i in range(10) if i != 4]
 
@@ -456,7 +458,7 @@ def test_check_finds_parts_lost_foreign_and_damaged(engine: InProcess, fasta: Pa
     engine([fasta])
     out = Path(engine.output)
     said: list[str] = []
-    check_dataset(out, say=said.append)
+    check_dataset(out, run=Run(say=said.append))
     count = len(list(out.glob("part-*")))
     assert said == [
         f"complete: 10 record(s) in the input, 10 protein(s) in {count} part(s), each exactly once "
@@ -516,7 +518,7 @@ def test_merge_refuses_what_is_not_whole(engine: InProcess, fasta: Path, tmp_pat
         merge_dataset(engine.output, tmp_path / "m.h5")
     (Path(engine.output) / part_name(0, 1)).unlink()
     with pytest.raises(OutputError, match=r"part\(s\) where there were"):
-        merge_dataset(engine.output, tmp_path / "m.h5", force=True)
+        merge_dataset(engine.output, tmp_path / "m.h5", run=Run(force=True))
     assert len(esmkit.read(tmp_path / "m.h5")) == 10
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -538,7 +540,6 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch, run: Any, fasta: Path, tmp
     [
         (["--num-workers", "2"], "--num-workers is for --engine ray"),
         (["--engine", "ray", "--format", "h5"], "--merge makes another format"),
-        (["--engine", "ray", "--range-size", "4Q"], "'4Q' is no size"),
         (["--check", "a", "--merge", "b"], "two commands"),
         (["--check", "a", "-o", "b"], "--check writes nothing"),
         (["--merge", "a"], "takes the file to write with -o"),
@@ -546,6 +547,17 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch, run: Any, fasta: Path, tmp
 )
 def test_usage(run: Any, fasta: Path, tmp_path: Path, words: list[str], told: str):
     assert told in fails(run("embed", fasta, *words, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ("4Q", "a size is a number of bytes such as 500M or 10G, not '4Q'"),
+        ("0", "--range-size is at least 1 byte, not '0'"),
+    ],
+)
+def test_sizes_of_ranges(run: Any, fasta: Path, tmp_path: Path, size: str, told: str):
+    assert told in fails(run("embed", fasta, "--engine", "ray", "--range-size", size, cwd=tmp_path))
 
 
 def test_fasta_is_still_needed(run: Any, tmp_path: Path):
@@ -569,7 +581,7 @@ def test_workers_fit_the_cluster(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"0" * 2**20)
     each = worker_bytes(2**20)
     ray = fake_ray(CPU=4.0, memory=2.5 * each)
-    assert plan_workers(ray, Workers(), "auto", tmp_path) == Pool(2, 1, 0.0, "cpu")
+    assert plan_workers(ray, Workers(), "auto", tmp_path) == WorkerPool(2, 1, 0.0, "cpu")
     with pytest.raises(
         OptionError, match=r"3 worker\(s\) need about 2.1 GiB .*use --num-workers 2"
     ):
@@ -587,9 +599,9 @@ def test_workers_fit_the_cluster(tmp_path: Path):
     with pytest.raises(OptionError, match="give --gpus-per-worker 1"):
         plan_workers(ray, Workers(gpus=0.0), "cuda", tmp_path)
     rich = fake_ray(CPU=8.0, GPU=2.0, memory=100.0 * each)
-    assert plan_workers(rich, Workers(), "auto", tmp_path) == Pool(2, 1, 1.0, "cuda")
-    assert plan_workers(rich, Workers(gpus=0.5), "auto", tmp_path) == Pool(4, 1, 0.5, "cuda")
-    assert plan_workers(rich, Workers(), "cpu", tmp_path) == Pool(8, 1, 0.0, "cpu")
+    assert plan_workers(rich, Workers(), "auto", tmp_path) == WorkerPool(2, 1, 1.0, "cuda")
+    assert plan_workers(rich, Workers(gpus=0.5), "auto", tmp_path) == WorkerPool(4, 1, 0.5, "cuda")
+    assert plan_workers(rich, Workers(), "cpu", tmp_path) == WorkerPool(8, 1, 0.0, "cpu")
 
 
 def test_input_that_workers_cannot_read(tiny_folder: Path, tmp_path: Path, fasta: Path):

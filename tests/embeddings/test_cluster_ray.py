@@ -22,6 +22,7 @@ from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2
+from esmkit.files.run import Run
 from oracles.checkpoints import OFFLINE_NAME, random_sequence
 from oracles.commands import fails, write_fasta
 
@@ -89,7 +90,7 @@ def fasta(tmp_path: Path) -> Path:
 
 def assert_same(dataset: Path, sources: list[Path], model: Esm2, tmp_path: Path) -> None:
     """Compare every row with the local engine's."""
-    esmkit.embed_file(model, sources, tmp_path / "local.h5", force=True)
+    esmkit.embed_file(model, sources, tmp_path / "local.h5", run=Run(force=True))
     with esmkit.read(tmp_path / "local.h5") as local, esmkit.read(dataset) as found:
         assert list(found) == list(local)
         for name in local:
@@ -142,7 +143,7 @@ def test_two_workers_of_which_one_is_killed(fasta: Path, real: Esm2, tmp_path: P
     thread.join()
     assert len(killed) == 1
     assert not psutil.pid_exists(killed[0])
-    check_dataset(out, say=said.append)
+    check_dataset(out, run=Run(say=said.append))
     assert "complete: 100 record(s) in the input, 100 protein(s)" in said[-1]
     assert_same(out, [fasta, packed], real, tmp_path)
     assert not [path for path in out.iterdir() if path.name.startswith((".", "_attempt"))]
@@ -196,7 +197,7 @@ def test_object_store(fasta: Path, tiny_folder: Path, tiny: Esm2, tmp_path: Path
     folder.remove(parts[2])
     folder.remove("_provenance.json")
     said: list[str] = []
-    embed_dataset(sources, out, say=said.append, **settings)
+    embed_dataset(sources, out, run=Run(say=said.append), **settings)
     assert f"going on after {len(parts) - 1} finished range(s)" in said
     check_dataset(out)
     merge_dataset(out, tmp_path / "merged.h5")

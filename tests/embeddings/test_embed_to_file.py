@@ -20,6 +20,7 @@ from esmkit.embeddings.to_file import embed_file
 from esmkit.embeddings.writers import EMBEDDING_FORMATS
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2, load
+from esmkit.files.run import Run
 from esmkit.files.task import Task
 from esmkit.files.work import WorkFolder
 from oracles.checkpoints import assert_close, has_compiler, random_sequence
@@ -66,7 +67,9 @@ def test_bos_pooling(tiny: Esm2, fasta: Path, tmp_path: Path):
 
 
 def test_layout_of_the_hdf5_file(tiny: Esm2, fasta: Path, tmp_path: Path):
-    embed_file(tiny, [fasta], tmp_path / "o.h5", EmbedOptions(per="residue"), command="esmkit x")
+    embed_file(
+        tiny, [fasta], tmp_path / "o.h5", EmbedOptions(per="residue"), run=Run(command="esmkit x")
+    )
     with h5py.File(tmp_path / "o.h5") as file:
         assert list(file)[:2] == ["p30", "p5"]
         assert list(file)[-1] == "a%2Fb.c"
@@ -116,7 +119,7 @@ def test_same_id_twice_keeps_both(tiny: Esm2, tmp_path: Path):
     fasta = tmp_path / "x.fasta"
     fasta.write_text(">a\nMKT\n>a\nMKV\n>b\nGG\n")
     said: list[str] = []
-    embed_file(tiny, [fasta], tmp_path / "o.h5", say=said.append)
+    embed_file(tiny, [fasta], tmp_path / "o.h5", run=Run(say=said.append))
     with esmkit.read(tmp_path / "o.h5") as found:
         assert list(found) == ["a", "a~2", "b"]
         assert_close(found["a~2"], tiny.embed("MKV").mean)
@@ -127,7 +130,7 @@ def test_long_policies_are_reported(tiny: Esm2, tmp_path: Path):
     fasta = write_fasta(tmp_path / "x.fasta", {"long": random_sequence(1_100, 0), "s": "MKT"})
     said: list[str] = []
     cut = EmbedOptions(per="residue", long="truncate")
-    embed_file(tiny, [fasta], tmp_path / "cut.h5", cut, say=said.append)
+    embed_file(tiny, [fasta], tmp_path / "cut.h5", cut, run=Run(say=said.append))
     with esmkit.read(tmp_path / "cut.h5") as found:
         assert found["long"].shape == (1_022, 32)
         assert found.attributes("long")["length"] == 1_100
@@ -159,7 +162,7 @@ def test_existing_output_is_left_alone(tiny: Esm2, fasta: Path, tmp_path: Path):
     with pytest.raises(OutputError, match=r"exists already; --force overwrites it"):
         embed_file(tiny, [fasta], output)
     assert output.read_text() == "precious"
-    embed_file(tiny, [fasta], output, force=True)
+    embed_file(tiny, [fasta], output, run=Run(force=True))
     assert len(esmkit.read(output)) == 8
 
 
@@ -188,7 +191,7 @@ def test_one_path_is_enough_and_the_suffix_is_the_format(tiny: Esm2, fasta: Path
 def test_force_does_not_turn_the_input_into_the_output(tiny: Esm2, tmp_path: Path):
     fasta = write_fasta(tmp_path / "x.h5", {"a": "MKT"})
     with pytest.raises(OutputError, match=r"x.h5' is the input itself; give another with -o"):
-        embed_file(tiny, fasta, fasta, force=True)
+        embed_file(tiny, fasta, fasta, run=Run(force=True))
     assert fasta.read_text() == ">a\nMKT\n"
 
 
@@ -202,7 +205,7 @@ def test_an_output_that_appears_meanwhile_is_not_overwritten(tiny: Esm2, fasta, 
         output.write_text("precious")
 
     with pytest.raises(OutputError, match=r"exists already|has appeared meanwhile"):
-        embed_file(somebody_else, fasta, output, say=say)
+        embed_file(somebody_else, fasta, output, run=Run(say=say))
     assert output.read_text() == "precious"
 
 
@@ -225,7 +228,7 @@ def test_a_kill_just_after_the_move_counts_for_the_same_run_only(
     with pytest.raises(OutputError, match="exists already"):
         embed_file(tiny, fasta, output, EmbedOptions(per="residue"))
     said: list[str] = []
-    embed_file(tiny, fasta, output, say=said.append)
+    embed_file(tiny, fasta, output, run=Run(say=said.append))
     assert "was complete: the run before was stopped just after writing it" in said[-1]
     assert output.read_bytes() == before
     assert not (tmp_path / "o.h5.work").exists()
@@ -247,7 +250,7 @@ def test_a_disk_that_fills_up_while_the_output_is_written(
             embed_file(tiny, fasta, output)
     assert not output.exists()
     said: list[str] = []
-    embed_file(tiny, fasta, output, say=said.append)
+    embed_file(tiny, fasta, output, run=Run(say=said.append))
     assert any("going on after 7 of 7 sequences" in line for line in said)
     with esmkit.read(output) as found:
         assert len(found) == 8
@@ -308,7 +311,7 @@ def test_resume_gives_the_same_bytes_and_computes_only_the_rest(
             Esm2, "forward", lambda self, *a, **k: (passes.append(1), forward(self, *a, **k))[1]
         )
         said: list[str] = []
-        embed_file(tiny, [fasta], tmp_path / "cut.h5", options, say=said.append)
+        embed_file(tiny, [fasta], tmp_path / "cut.h5", options, run=Run(say=said.append))
     assert (tmp_path / "cut.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert not (tmp_path / "cut.h5.work").exists()
     assert any("going on after" in line for line in said) == (shards > 0)
@@ -327,7 +330,7 @@ def test_work_goes_on_where_attention_is_another(
     die_after(2, monkeypatch, tiny, fasta, tmp_path / "cut.h5", options)
     said: list[str] = []
     other = load(tiny_folder, "cpu", compiled=False)
-    embed_file(other, [fasta], tmp_path / "cut.h5", options, say=said.append)
+    embed_file(other, [fasta], tmp_path / "cut.h5", options, run=Run(say=said.append))
     assert any("going on after" in line for line in said)
     with esmkit.read(tmp_path / "whole.h5") as whole, esmkit.read(tmp_path / "cut.h5") as cut:
         assert [whole.provenance["compiled"], cut.provenance["compiled"]] == [True, "in part"]
@@ -345,7 +348,7 @@ def test_damaged_shard_is_computed_anew(tiny: Esm2, fasta: Path, tmp_path: Path,
     data[-1] ^= 0x80
     shard.write_bytes(data)
     said: list[str] = []
-    embed_file(tiny, [fasta], tmp_path / "cut.h5", options, say=said.append)
+    embed_file(tiny, [fasta], tmp_path / "cut.h5", options, run=Run(say=said.append))
     assert any("1 damaged shard(s) found by checksum" in line for line in said)
     assert (tmp_path / "cut.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
@@ -358,7 +361,7 @@ def test_work_of_other_options_is_refused(tiny: Esm2, fasta: Path, tmp_path: Pat
     fasta.write_text(fasta.read_text() + ">new\nMKT\n")
     with pytest.raises(ResumeError, match=r"input was \["):
         embed_file(tiny, [fasta], tmp_path / "o.h5", EmbedOptions(batch_tokens=64))
-    embed_file(tiny, [fasta], tmp_path / "o.h5", other, restart=True)
+    embed_file(tiny, [fasta], tmp_path / "o.h5", other, run=Run(restart=True))
     assert len(esmkit.read(tmp_path / "o.h5")) == 9
 
 
@@ -378,7 +381,7 @@ def test_an_error_midway_keeps_what_was_computed(tiny: Esm2, fasta: Path, tmp_pa
         with pytest.raises(NonFiniteError):
             embed_file(tiny, [fasta], tmp_path / "o.h5", options)
     said: list[str] = []
-    embed_file(tiny, [fasta], tmp_path / "o.h5", options, say=said.append)
+    embed_file(tiny, [fasta], tmp_path / "o.h5", options, run=Run(say=said.append))
     assert any("going on after" in line for line in said)
 
 

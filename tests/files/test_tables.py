@@ -22,15 +22,15 @@ from esmkit.files.tables import (
 TABLE = pandas.DataFrame(
     {
         "id": ["P1", "=1+1", 'a,"b"\tc', None],
-        "score": np.array([0.1, 1e-7, 16_777_216, np.nan], np.float32),
+        "score": np.array([0.1, 1e-7, 2.5, np.nan], np.float32),
         "n": [1, -2, 3, 4],
     }
 )
 
 # Written by hand: float32 in the fewest digits, a quote before the formula, cells with a separator
 # or a quote in quotes, nothing for what is missing.
-CSV = 'id,score,n\nP1,0.1,1\n\'=1+1,1e-07,-2\n"a,""b""\tc",16777216.0,3\n,,4\n'
-TSV = 'id\tscore\tn\nP1\t0.1\t1\n\'=1+1\t1e-07\t-2\n"a,""b""\tc"\t16777216.0\t3\n\t\t4\n'
+CSV = 'id,score,n\nP1,0.1,1\n\'=1+1,1e-07,-2\n"a,""b""\tc",2.5,3\n,,4\n'
+TSV = 'id\tscore\tn\nP1\t0.1\t1\n\'=1+1\t1e-07\t-2\n"a,""b""\tc"\t2.5\t3\n\t\t4\n'
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("csv", CSV), ("tsv", TSV)])

@@ -124,6 +124,21 @@ def test_restart_throws_work_away(output: Path, open_work):
     assert open_work(output, {**PRINT, "layers": [3]}, restart=True).shard_of == {}
 
 
+def test_how_attention_was_computed(output: Path, open_work):
+    work = open_work(output, PRINT)
+    assert [work.compiled(True), work.compiled(False)] == [True, False]  # nothing is noted yet
+    work.note_attention(compiled=False)
+    work.note_attention(compiled=False)
+    assert work.compiled(True) is False
+    work.close()
+    work = open_work(output, PRINT)  # another process goes on
+    assert work.compiled(True) is False
+    work.note_attention(compiled=True)
+    assert [work.compiled(True), work.compiled(False)] == ["in part", "in part"]
+    work.close()
+    assert open_work(output, PRINT, restart=True).compiled(True) is True
+
+
 def test_two_runs_on_one_output(output: Path, open_work):
     first = open_work(output, PRINT)
     with pytest.raises(ResumeError, match=r"another process is writing .* just now; wait for it"):

@@ -16,6 +16,7 @@ from esmkit.embeddings.to_file import embed_file
 from esmkit.errors import OutputError
 from esmkit.esm2 import Esm2
 from esmkit.files import task as runs
+from esmkit.files.run import Run
 from esmkit.files.shards import read_shard
 from esmkit.files.work import WorkFolder
 from oracles.checkpoints import random_sequence
@@ -190,9 +191,9 @@ def test_damaged_shards_are_computed_anew(kind, tiny: Esm2, folder, small_shards
 
     def work(say: Callable[[str], None] = lambda text: None) -> None:
         if kind == "embed":
-            embed_file(tiny, fasta, output, EmbedOptions(batch_tokens=128), say=say)
+            embed_file(tiny, fasta, output, EmbedOptions(batch_tokens=128), run=Run(say=say))
         else:
-            attention_file(tiny, fasta, output, say=say)
+            attention_file(tiny, fasta, output, run=Run(say=say))
 
     work()
     whole = output.read_bytes()

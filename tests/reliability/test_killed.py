@@ -22,6 +22,8 @@ from esmkit.attention.to_figures import attention_figures
 from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
 from esmkit.esm2 import Esm2
+from esmkit.files.run import Run
+from esmkit.files.task import Pending
 from esmkit.files.work import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder
@@ -162,7 +164,7 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
         write(self, arrays)
 
     def work(folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
-        profile_to_folder(lambda: tiny, lambda: chains, folder, resamples=100, say=say)
+        profile_to_folder(lambda: tiny, lambda: chains, folder, resamples=100, run=Run(say=say))
 
     work(tmp_path / "whole")
     for moment in moments:
@@ -180,6 +182,72 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
     assert f"going on after {held} measurements of chains and heads" in said
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     assert not (tmp_path / "cut.work").exists()
+
+
+@pytest.mark.parametrize("then", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_profile_says_how_attention_was_computed(
+    tiny: Esm2, chains, quick, tmp_path, monkeypatch, before: bool, then: bool
+):
+    """Not only by the process that finished it: that of the chains before may have had a compiler."""
+
+    def work(compiled: bool) -> None:
+        monkeypatch.setattr(Esm2, "compiled", property(lambda self: compiled))
+        made = {"control": False, "ablation": False, "resamples": 100}
+        profile_to_folder(lambda: tiny, lambda: chains, tmp_path / "out", **made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "offset_profiles", _stop)
+        add, added = Pending.add, []
+
+        def some(self: Pending, *arguments: Any) -> None:
+            if len(added) == 20:
+                raise _Stop
+            added.append(arguments)
+            add(self, *arguments)
+
+        patch.setattr(Pending, "add", some)
+        with pytest.raises(_Stop):
+            work(before)
+    work(then)
+    facts = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert facts["compiled"] == (before if before == then else "in part")
+
+
+def test_a_profile_that_was_measured_keeps_how(tiny, chains, quick, tmp_path, monkeypatch):
+    """All was measured before: what the last process would have used says nothing."""
+
+    def work(compiled: bool) -> None:
+        monkeypatch.setattr(Esm2, "compiled", property(lambda self: compiled))
+        made = {"control": False, "ablation": False, "resamples": 100}
+        profile_to_folder(lambda: tiny, lambda: chains, tmp_path / "out", **made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "offset_profiles", _stop)
+        with pytest.raises(_Stop):
+            work(True)
+    work(False)
+    facts = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert facts["compiled"] is True
+
+
+def test_what_is_to_be_done_with_a_profile_is_done(tiny, chains, quick, tmp_path):
+    """Also by the next run, if it was cut short."""
+    done: list[list[str]] = []
+
+    def work(then: Callable[[], None]) -> None:
+        made = {"control": False, "ablation": False, "resamples": 100}
+        profile_to_folder(
+            lambda: tiny, lambda: chains, tmp_path / "out", **made, run=Run(then=then)
+        )
+
+    with pytest.raises(_Stop):
+        work(_stop)
+    before = contents(tmp_path / "out")
+    work(lambda: done.append(sorted(contents(tmp_path / "out"))))
+    assert done == [sorted(before)]
+    assert contents(tmp_path / "out") == before
+    assert not (tmp_path / "out.work").exists()
 
 
 def _stop(*_: Any, **__: Any) -> None:

@@ -47,7 +47,7 @@ def many_records(path: Path, count: int, residues: int = 30) -> None:
 MEASURE = """
 import sys, tempfile, time
 from pathlib import Path
-from esmkit.inputs import InputIndex
+from esmkit.sequences.index import InputIndex
 sys.path.insert(0, sys.argv[2])
 from fuzzing import peak
 before, start, seen = peak(), time.process_time(), []
@@ -118,8 +118,8 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[2])
 from fuzzing import peak
-from esmkit.exports import open_writer
-from esmkit.sequences import Protein
+from esmkit.embeddings.writers import open_writer
+from esmkit.sequences.proteins import Protein
 writer = open_writer("h5", Path(sys.argv[1]), {}, layers=[6], per="protein")
 before, values = peak(), np.zeros(320, np.float32)
 for number in range(15_000):
@@ -145,7 +145,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from fuzzing import peak
-from esmkit.store import ShardReader, WorkFolder
+from esmkit.files.shards import ShardReader
+from esmkit.files.work import WorkFolder
 work = WorkFolder(Path(sys.argv[1]), {})
 before = peak()
 with ShardReader(work.shard_of) as shards:

@@ -102,13 +102,19 @@ def test_the_offline_checkpoint_by_name_asks_nobody(run, real, tmp_path: Path, w
 
 ALLOWED = {
     # pip download, of one pinned wheel; the C compiler, if asked for; Ray's own word for its address
-    "subprocess": {"checkpoints/fetch.py", "compiled.py", "distributed/cluster.py"},
-    "ctypes": {"compiled.py", "kernels.py"},  # attention.c; how much freed memory malloc keeps
-    "urllib.request": {"checkpoints/fetch.py"},  # is the Hub there?
-    "huggingface_hub": {"checkpoints/fetch.py"},
-    "pickle": {"checkpoints/convert.py", "network.py"},  # the name of its exception, nothing else
+    "subprocess": {
+        "encoder/checkpoints/fetch.py",
+        "encoder/compiled.py",
+        "embeddings/cluster/cluster.py",
+    },
+    # attention.c; how much freed memory malloc keeps
+    "ctypes": {"encoder/compiled.py", "encoder/process.py"},
+    "urllib.request": {"encoder/checkpoints/fetch.py"},  # is the Hub there?
+    "huggingface_hub": {"encoder/checkpoints/fetch.py"},
+    # the name of its exception, nothing else
+    "pickle": {"encoder/checkpoints/convert.py", "encoder/network.py"},
     # a pair within the process, which a signal writes to; is the cluster there?
-    "socket": {"cli/stopping.py", "distributed/cluster.py"},
+    "socket": {"cli/stopping.py", "embeddings/cluster/cluster.py"},
     **{n: set() for n in ("http", "requests", "marshal", "shelve", "telnetlib")},
 }
 

@@ -26,24 +26,25 @@ from esmkit.embeddings.cluster.dataset import (
 from esmkit.embeddings.cluster.ranges import ranges_of_stream
 from esmkit.embeddings.cluster.storage import Folder, absolute, open_input, size_of
 from esmkit.errors import InputError, OutputError
+from esmkit.files.run import Run
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
-from esmkit.text import Say, shorten
+from esmkit.text import shorten
 
 __all__ = ["check_dataset"]
 
 Record = tuple[str, str, str, int]
 """ID, header, hash of the sequence, residues."""
 
-_BLOCK_BYTES = 16 * 2**20
+_READ_BYTES = 16 * 2**20
+"""Records of a file in an object store that are read at a time."""
 
 
 def check_dataset(
     output: str | Path,
     sources: Sequence[str | Path] = (),
     *,
-    progress: bool = False,
-    say: Say = lambda text: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Prove that a dataset holds every record of its input exactly once.
 
@@ -55,10 +56,9 @@ def check_dataset(
         The folder or URL.
     sources : sequence of paths
         Where the input files are now, in the same order; by default where they were.
-    progress : bool
-        Show a progress bar on standard error.
-    say : callable
-        Told the result in one sentence.
+    run : Run
+        Its ``progress`` shows a progress bar on standard error, ``say`` is told the result in one
+        sentence. Nothing is written, so the rest says nothing.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def check_dataset(
         total=sum(f.ranges or 0 for f in manifest.inputs),
         desc="check",
         unit="part",
-        disable=not progress,
+        disable=not run.progress,
         mininterval=1.0,
     )
     with bar:
@@ -101,7 +101,7 @@ def check_dataset(
             "before the end; give the same embed command once more"
         )
     left_out = f", {report.skipped:,} left out by --on-invalid skip" if report.skipped else ""
-    say(
+    run.say(
         f"complete: {records:,} record(s) in the input{left_out}, {proteins:,} protein(s) in "
         f"{sum(f.ranges or 0 for f in manifest.inputs):,} part(s), each exactly once and in order"
     )
@@ -115,7 +115,7 @@ def _records(url: str, packed: bool, rule: OnInvalid, report: InputReport) -> It
         return
     with open_input(url) as handle, tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         stream = gzip.GzipFile(fileobj=handle) if packed else handle  # type: ignore[arg-type]
-        for _, data in ranges_of_stream(stream, _BLOCK_BYTES):  # type: ignore[arg-type]
+        for _, data in ranges_of_stream(stream, _READ_BYTES):  # type: ignore[arg-type]
             if data:
                 path = Path(scratch) / "block.fasta"
                 path.write_bytes(data)

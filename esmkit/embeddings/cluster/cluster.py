@@ -15,24 +15,25 @@ from typing import Any
 
 from esmkit.errors import MissingDependencyError, OptionError
 
-__all__ = ["Pool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
+__all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
 
-PROBE_SECONDS = 5.0
-"""How long a cluster may take to answer at its address."""
+ANSWER_SECONDS = 5.0
+"""Time in which a cluster must answer at its address."""
 
 HEALTH_SECONDS = 20.0
-"""How long Ray's own check of a cluster may take, the start of its process included."""
+"""Time that Ray's own check of a cluster may take, the start of its process included."""
 
 BASE_BYTES = 700 * 2**20
-"""Of a worker besides its weights: 795 MB at the peak with ESM-2 8M (benchmarks/distributed.py)."""
+"""Memory of a worker besides its weights: 795 MB at the peak with ESM-2 8M
+(benchmarks/distributed.py)."""
 
 OBJECT_STORE_BYTES = 200 * 2**20
-"""Of a local cluster. What waits between readers and workers is a few ranges."""
+"""Object store of a local cluster. Only a few ranges wait between readers and workers."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What to run on.
+    """Workers that are asked for.
 
     Attributes
     ----------
@@ -64,8 +65,8 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """What was decided: so many workers, each with so many processors and GPUs, on that device."""
+class WorkerPool:
+    """Workers that were decided on: so many, each with processors and GPUs, on one device."""
 
     number: int
     cpus: int
@@ -215,7 +216,7 @@ def _join(ray: Any, address: str) -> None:
 def _answers(host: str, port: int, address: str) -> bool:
     """Tell whether a Ray cluster answers; a port of something else would hold ray.init for minutes."""
     try:
-        socket.create_connection((host, port), PROBE_SECONDS).close()
+        socket.create_connection((host, port), ANSWER_SECONDS).close()
         words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
         done = subprocess.run(
             [*words, "--skip-version-check"], capture_output=True, timeout=HEALTH_SECONDS
@@ -256,7 +257,7 @@ def _hush() -> None:
         worker.print_to_stdstream = lambda *_, **__: None
 
 
-def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Pool:
+def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> WorkerPool:
     """Decide how many workers of what kind there will be, and make sure that the cluster has room.
 
     Raises
@@ -299,4 +300,4 @@ def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Pool
                 f"{number} worker(s) need {asked[what]} of {what}, and the cluster has {there}; "
                 f"use {remedy}"
             )
-    return Pool(number, workers.cpus, gpus, "cuda" if gpus else "cpu")
+    return WorkerPool(number, workers.cpus, gpus, "cuda" if gpus else "cpu")

@@ -48,10 +48,19 @@ __all__ = [
 ]
 
 MANIFEST = "_manifest.json"
+"""File that says what a dataset is of."""
+
 ERRORS = "_errors.json"
+"""File of the ranges that the last run could not do, and why."""
+
 PROVENANCE_FILE = "_provenance.json"
+"""File of the provenance; it is there when the dataset is complete."""
+
 _FACTS = "esmkit_part"
+"""Entry of a part's metadata that holds its :class:`Part`."""
+
 _PART = re.compile(r"part-(\d{5,})-(\d{7,})\.parquet")
+
 _THREADS = 16
 """Footers read at once: on an object store each takes a few round trips."""
 
@@ -66,13 +75,21 @@ def part_name(file: int, number: int) -> str:
 
 
 def part_of_name(name: str) -> tuple[int, int] | None:
-    """Return (file, range) of a part by its name; None for any other file."""
+    """Return (file, range) of a part by its name; None for any other file.
+
+    >>> part_of_name("part-00000-0000012.parquet"), part_of_name("_manifest.json")
+    ((0, 12), None)
+    """
     found = _PART.fullmatch(name)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def sequence_hash(sequence: str) -> str:
-    """Return BLAKE2b of a sequence, 128 bits in hexadecimal."""
+    """Return BLAKE2b of a sequence, 128 bits in hexadecimal.
+
+    >>> sequence_hash("MKTV")
+    '7c4116bb0fd326cafc4120b7b286a87d'
+    """
     return hashlib.blake2b(sequence.encode(), digest_size=16).hexdigest()
 
 
@@ -83,14 +100,14 @@ class Input:
     Attributes
     ----------
     name : str
-        Without its folder.
+        File name without its folder.
     url : str
-        Where it was read.
+        Path or URL at which it was read.
     bytes : int
     sha256 : str
     gzip : bool
     ranges : int or None
-        How many it has; of a gzip file this is known once it was read to its end.
+        Number of ranges; that of a gzip file is known once it was read to its end.
     """
 
     name: str
@@ -103,7 +120,7 @@ class Input:
 
 @dataclass
 class Manifest:
-    """What a dataset is of: everything that its rows depend on."""
+    """Everything that the rows of a dataset depend on: its run, and its input."""
 
     fingerprint: dict[str, Any]
     range_bytes: int
@@ -147,7 +164,7 @@ def read_manifest(folder: Folder) -> Manifest | None:
 
 @dataclass
 class Part:
-    """What a part says of itself in its footer."""
+    """Facts that a part has in its footer: its range, and what was done to the records there."""
 
     run: str
     file: int
@@ -175,15 +192,15 @@ def part_bytes(
     ----------
     part : Part
     proteins : sequence of (int, Protein)
-        With the number of their record in the range, from 1.
+        Number of the record in the range, from 1, and the protein.
     values : sequence of float32 arrays
-        Of each protein: (D,), (R, D), or either with a leading layer axis.
+        Values of each protein: (D,), (R, D), or either with a leading layer axis.
     layers : sequence of int
     width : int
         D.
     per : {'protein', 'residue'}
     provenance : str
-        JSON; it makes a part readable by itself.
+        JSON of the provenance, which makes a part readable by itself.
     """
     rows: dict[str, list[Any]] = {name: [] for name in _columns(per)}
     vectors = [np.empty((0, width), np.float32)]
@@ -241,7 +258,7 @@ BROKEN = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError),
     *(OverflowError, RuntimeError, MemoryError),
 )
-"""What pyarrow raises of a damaged file: its own errors are children of these."""
+"""Errors that pyarrow raises for a damaged file: its own are children of these."""
 
 
 class _damage:

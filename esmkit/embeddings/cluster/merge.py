@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError, OutputError
 from esmkit.files.disk import check_output, disk_errors, write_durably
 from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.run import Run
 from esmkit.files.task import STDOUT, writing
 from esmkit.sequences.proteins import Protein, UniqueIds
 
@@ -32,22 +33,20 @@ def merge_dataset(
     output: str | Path,
     *,
     file_format: str | None = None,
-    force: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the proteins of a complete dataset to one file.
 
     Parameters
     ----------
     dataset : str or Path
-        The folder or URL.
+        Folder or URL of the dataset.
     output : str or Path
-        The file; its name says the format.
+        File to write; its name says the format.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
-    force : bool
-        Overwrite an output that exists.
-    say : callable
-        Told what was done.
+        Output format, if the name should not say it.
+    run : Run
+        Its ``force`` overwrites an output that exists, ``say`` is told what was done.
 
     Raises
     ------
@@ -58,9 +57,9 @@ def merge_dataset(
     target = Path(output)
     if target == STDOUT:
         raise OptionError("--merge writes a file; name one with -o")
-    check_output(target, force=force)
+    check_output(target, force=run.force)
     if kind == "csv":
-        check_output(provenance_sidecar(target), force=force)
+        check_output(provenance_sidecar(target), force=run.force)
     folder = Folder(dataset)
     names = folder.names()
     if PROVENANCE_FILE not in names:
@@ -96,7 +95,10 @@ def merge_dataset(
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    say(f"{count:,} protein(s) written" + (f", {renamed:,} repeated ID(s) renamed" * bool(renamed)))
+    run.say(
+        f"{count:,} protein(s) written" + (f", {renamed:,} repeated ID(s) renamed" * bool(renamed))
+    )
+    run.then()
 
 
 def _check_count(folder: Folder, names: list[str], provenance: dict[str, Any]) -> None:

@@ -11,16 +11,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from esmkit._version import __version__
-from esmkit.embeddings.cluster.cluster import Pool, Workers, connect, plan_workers
+from esmkit.embeddings.cluster.cluster import WorkerPool, Workers, connect, plan_workers
 from esmkit.embeddings.cluster.dataset import PROVENANCE_FILE, Input, Manifest, Part
-from esmkit.embeddings.cluster.plan import Failures, Plan, begin, range_bytes_for
+from esmkit.embeddings.cluster.plan import Failures, RangePlan, begin, range_bytes_for
 from esmkit.embeddings.cluster.storage import Folder, absolute, size_of
 from esmkit.embeddings.cluster.worker import Embedder, Settings, identify, read_item
 from esmkit.embeddings.options import EmbedOptions
@@ -28,9 +26,10 @@ from esmkit.encoder.checkpoints import Checkpoint, read_config, resolve, warn_if
 from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
 from esmkit.encoder.names import resolve_layers
 from esmkit.errors import CheckpointError, InputError, OptionError
+from esmkit.files.provenance import run_identity, run_provenance
+from esmkit.files.run import Run
 from esmkit.files.tables import import_pyarrow
 from esmkit.sequences.report import InputReport
-from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say
 
 __all__ = ["embed_dataset"]
@@ -47,11 +46,7 @@ def embed_dataset(
     compiled: bool | None = None,
     workers: Workers = Workers(),  # noqa: B008 - frozen
     range_bytes: int | None = None,
-    force: bool = False,
-    restart: bool = False,
-    command: str = "",
-    progress: bool = False,
-    say: Say = lambda text: None,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Embed the proteins of FASTA files into a folder of Parquet files, on a Ray cluster.
 
@@ -67,25 +62,18 @@ def embed_dataset(
         A folder that all machines share, or a URL.
     options : EmbedOptions
     model, device, dtype, compiled
-        As for :func:`esmkit.encoder.encoder.load`; every machine must have the model, or be able to fetch it.
+        Arguments of :func:`esmkit.load`; every machine must have the model, or be able to fetch it.
     workers : Workers
     range_bytes : int, optional
-        Bytes of input in one part; what a worker that dies loses.
-    force : bool
-        Replace a dataset that is complete.
-    restart : bool
-        Throw unfinished work away.
-    command : str
-        Recorded in the provenance.
-    progress : bool
-        Show a progress bar on standard error.
-    say : callable
-        Told what was found and done, a sentence at a time.
+        Input in one part, in bytes: what a worker that dies loses. By default by size.
+    run : Run
+        How to treat what is there already, and whom to tell.
 
     Raises
     ------
     MissingDependencyError, OptionError
-        Before anything starts: no Ray, no cluster, too few processors, too little memory.
+        If there is no Ray, no cluster, too few processors or too little memory; before anything
+        starts.
     CheckpointError, ResumeError, OutputError
         One sentence with the remedy.
     InputError
@@ -99,32 +87,31 @@ def embed_dataset(
     folder = Folder(output)
     folder.names()  # a wrong address is told before Ray is started
     with connect(workers) as ray:
-        checkpoint = resolve(model, say=say)
+        checkpoint = resolve(model, say=run.say)
         warn_if_not_original(checkpoint)
         pool = plan_workers(ray, workers, device, checkpoint.folder)
         if compiled:
             refuse_to_compile(pool.device, dtype)
-        say(f"model: {checkpoint}, {dtype} on {pool.device}{', compiled' if compiled else ''}")
-        say(f"{pool.number} worker(s) of {pool.cpus} processor(s)" + _gpus(pool))
+        run.say(f"model: {checkpoint}, {dtype} on {pool.device}{', compiled' if compiled else ''}")
+        run.say(f"{pool.number} worker(s) of {pool.cpus} processor(s)" + _gpus(pool))
         config = read_config(checkpoint.folder)
         layers = resolve_layers(options.layers, config["num_hidden_layers"], checkpoint.name)
         inputs = _identify(ray, urls, sizes)
         per_range = range_bytes or range_bytes_for(
             sum(sizes), pool, checkpoint.folder, len(layers) * config["hidden_size"], options.per
         )
-        fingerprint = _fingerprint(checkpoint, layers, options, pool, dtype)
+        identity = _identity(checkpoint, layers, options, pool, dtype)
         plan = begin(
             folder,
-            Manifest(fingerprint, per_range, inputs),
+            Manifest(identity, per_range, inputs),
+            run,
             asked_range=range_bytes is not None,
-            force=force,
-            restart=restart,
-            say=say,
         )
         if plan is None:
-            say(f"{folder.url} is complete already: nothing is computed")
+            run.say(f"{folder.url} is complete already: nothing is computed")
+            run.then()
             return
-        facts = _facts(checkpoint, config, layers, options, pool, dtype, compiled, command)
+        facts = _facts(checkpoint, config, layers, options, pool, dtype, compiled, run.command)
         settings = Settings(
             folder.url,
             plan.manifest.run,
@@ -139,11 +126,12 @@ def embed_dataset(
             json.dumps(facts),
             compiled,
         )
-        failures = _run(ray, plan, settings, pool, progress=progress, say=say)
-        _finish(folder, plan, failures, facts, say)
+        failures = _compute(ray, plan, settings, pool, run)
+        _finish(folder, plan, failures, facts, run.say)
+        run.then()
 
 
-def _gpus(pool: Pool) -> str:
+def _gpus(pool: WorkerPool) -> str:
     return f" and {pool.gpus:g} GPU" if pool.gpus else ""
 
 
@@ -179,27 +167,24 @@ def _name_on_workers(model: str | Path, checkpoint: Checkpoint) -> str:
     return checkpoint.name
 
 
-def _fingerprint(
-    checkpoint: Checkpoint,
-    layers: list[int],
-    options: EmbedOptions,
-    pool: Pool,
-    dtype: str,
+def _identity(
+    checkpoint: Checkpoint, layers: list[int], options: EmbedOptions, pool: WorkerPool, dtype: str
 ) -> dict[str, Any]:
     """Return everything that the rows depend on, besides the input."""
-    return {
-        "task": "embed",
-        "esmkit": __version__,
-        "checkpoint": checkpoint.sha256,
-        "layers": layers,
-        "per": options.per,
-        "pool": options.pool if options.per == "protein" else None,
-        "long": options.long,
-        "on-invalid": options.on_invalid,
-        "batch-tokens": options.batch_tokens,
-        "dtype": dtype,
-        "device": pool.device,
-    }
+    return run_identity(
+        "embed",
+        checkpoint=checkpoint.sha256,
+        dtype=dtype,
+        device=pool.device,
+        settings={
+            "layers": layers,
+            "per": options.per,
+            "pool": options.pool if options.per == "protein" else None,
+            "long": options.long,
+            "on-invalid": options.on_invalid,
+            "batch-tokens": options.batch_tokens,
+        },
+    )
 
 
 def _facts(
@@ -207,7 +192,7 @@ def _facts(
     config: dict[str, Any],
     layers: list[int],
     options: EmbedOptions,
-    pool: Pool,
+    pool: WorkerPool,
     dtype: str,
     compiled: bool | None,
     command: str,
@@ -217,37 +202,33 @@ def _facts(
     Whether attention was compiled may differ between machines; the footer of each part says it.
     """
     where_possible = can_be_compiled(pool.device, dtype) and "where possible"
-    return {
-        "task": "embed",
-        "esmkit": __version__,
-        "checkpoint": checkpoint.to_dict(),
-        "model_shape": {
+    return run_provenance(
+        "embed",
+        checkpoint=checkpoint.to_dict(),
+        shape={
             "layers": config["num_hidden_layers"],
             "heads": config["num_attention_heads"],
             "width": config["hidden_size"],
         },
-        "format": "parquet",
-        "layers": layers,
-        "per": options.per,
-        "pool": options.pool if options.per == "protein" else None,
-        "dtype_stored": "float32",
-        "batch-tokens": options.batch_tokens,
-        "long": options.long,
-        "max_residues": MAX_RESIDUES,
-        "dtype_model": dtype,
-        "device": pool.device,
-        "compiled": where_possible if compiled is None else compiled,
-        "engine": "ray",
-        "command": command,
-        "versions": {
-            name: version(name) for name in ("torch", "transformers", "numpy", "pyarrow", "ray")
+        settings={
+            "format": "parquet",
+            "layers": layers,
+            "per": options.per,
+            "pool": options.pool if options.per == "protein" else None,
+            "dtype_stored": "float32",
+            "batch-tokens": options.batch_tokens,
+            "long": options.long,
         },
-    }
+        dtype=dtype,
+        device=pool.device,
+        compiled=where_possible if compiled is None else compiled,
+        made_from={"engine": "ray"},  # the input is known when all of it was read
+        command=command,
+        packages=("torch", "transformers", "numpy", "pyarrow", "ray"),
+    )
 
 
-def _run(
-    ray: Any, plan: Plan, settings: Settings, pool: Pool, *, progress: bool, say: Say
-) -> Failures:
+def _compute(ray: Any, plan: RangePlan, settings: Settings, pool: WorkerPool, run: Run) -> Failures:
     """Compute what is missing; return what could not be done."""
     failures = Failures()
     items = plan.items()
@@ -255,7 +236,7 @@ def _run(
         return failures
     if not any(item["gzip"] for item in items):
         pool = replace(pool, number=min(pool.number, len(items)))
-    bar = _Progress(plan, show=progress)
+    bar = _Progress(plan, show=run.progress)
     try:
         dataset = _dataset(ray, items, settings, pool, plan.manifest.range_bytes)
         for block in dataset.iter_batches(
@@ -264,7 +245,7 @@ def _run(
             for answer in block.to_pylist():
                 if answer["kind"] == "fatal":
                     raise CheckpointError(answer["error"])
-                plan.take(answer, failures, say)
+                plan.take(answer, failures, run.say)
                 bar.take(answer)
     finally:
         bar.close()
@@ -272,7 +253,7 @@ def _run(
 
 
 def _dataset(
-    ray: Any, items: list[dict[str, Any]], settings: Settings, pool: Pool, range_bytes: int
+    ray: Any, items: list[dict[str, Any]], settings: Settings, pool: WorkerPool, range_bytes: int
 ) -> Any:
     """Return the pipeline: items -> ranges -> answers. It runs when its rows are asked for."""
     context = ray.data.DataContext.get_current()
@@ -299,7 +280,7 @@ def _dataset(
 class _Progress:
     """Bytes of input done, with the rate in sequences and the time left."""
 
-    def __init__(self, plan: Plan, *, show: bool) -> None:
+    def __init__(self, plan: RangePlan, *, show: bool) -> None:
         self._begun: float | None = None
         self._sequences = self._residues = 0
         total, done = plan.bytes()
@@ -336,7 +317,7 @@ class _Progress:
 
 
 def _finish(
-    folder: Folder, plan: Plan, failures: Failures, facts: dict[str, Any], say: Say
+    folder: Folder, plan: RangePlan, failures: Failures, facts: dict[str, Any], say: Say
 ) -> None:
     """Write the provenance if every range has its part; otherwise say what is missing."""
     failures.save(folder)

@@ -1,11 +1,11 @@
-"""What a run has to do: which ranges there are, which are finished, and which failed."""
+"""Plan of a run: which ranges there are, which are finished, and which failed."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from esmkit.embeddings.cluster.cluster import Pool
+from esmkit.embeddings.cluster.cluster import WorkerPool
 from esmkit.embeddings.cluster.dataset import (
     ERRORS,
     MANIFEST,
@@ -20,32 +20,34 @@ from esmkit.embeddings.cluster.dataset import (
 from esmkit.embeddings.cluster.ranges import count_ranges
 from esmkit.embeddings.cluster.storage import Folder
 from esmkit.errors import OutputError, ResumeError
-from esmkit.text import Say, shorten
+from esmkit.files.provenance import change
+from esmkit.files.run import Run
+from esmkit.text import Say
 
-__all__ = ["Failures", "Plan", "begin", "range_bytes_for"]
+__all__ = ["Failures", "RangePlan", "begin", "range_bytes_for"]
 
 LEAST_RANGE, MOST_RANGE = 32 * 2**10, 2**20
-"""Bytes of input in one part. On one core the 8M model takes minutes for the most."""
+"""Bounds of the input in one part, in bytes. On one core the 8M model takes minutes for the most."""
 
 MOST_RESULT_BYTES = 64 * 2**20
-"""Of the vectors of one part, which a worker holds."""
+"""Size of the vectors of one part, which a worker holds."""
 
 SMALL_WEIGHTS = 31 * 2**20
 """Bytes of ESM-2 8M: a model ten times larger gets ranges a tenth as long."""
 
 
-def range_bytes_for(total: int, pool: Pool, weights: Path, values: int, per: str) -> int:
+def range_bytes_for(total: int, pool: WorkerPool, weights: Path, values: int, per: str) -> int:
     """Choose how many bytes of input make one part.
 
     Parameters
     ----------
     total : int
         Bytes of the input.
-    pool : Pool
+    pool : WorkerPool
     weights : Path
         Folder of the checkpoint.
     values : int
-        Numbers kept of each protein or residue, layers times width.
+        Numbers that are kept of each protein or residue: layers times width.
     per : {'protein', 'residue'}
     """
     most = MOST_RANGE
@@ -107,7 +109,7 @@ class Failures:
 
 
 @dataclass
-class Plan:
+class RangePlan:
     """The ranges of a run.
 
     Attributes
@@ -115,9 +117,9 @@ class Plan:
     folder : Folder
     manifest : Manifest
     held : dict
-        (file, range) -> Part: what is finished.
+        Finished parts by (file, range).
     changed : set of int
-        Files mended since the run before; their ranges are compared by digest.
+        Numbers of files mended since the run before; their ranges are compared by digest.
     """
 
     folder: Folder
@@ -191,17 +193,26 @@ class Plan:
 def begin(
     folder: Folder,
     manifest: Manifest,
+    run: Run = Run(),  # noqa: B008 - frozen
     *,
     asked_range: bool,
-    force: bool,
-    restart: bool,
-    say: Say,
-) -> Plan | None:
+) -> RangePlan | None:
     """Make the folder ready, or go on with what is in it.
+
+    Parameters
+    ----------
+    folder : Folder
+        Where the dataset is, or will be.
+    manifest : Manifest
+        What the dataset shall be of.
+    run : Run
+        Its ``force`` replaces a dataset that is complete, ``restart`` throws unfinished work away.
+    asked_range : bool
+        Whether the manifest's range size was asked for; otherwise that of the work begun is kept.
 
     Returns
     -------
-    Plan or None
+    RangePlan or None
         None if the dataset is complete already.
 
     Raises
@@ -213,7 +224,7 @@ def begin(
     """
     names = folder.names()
     before = None
-    if restart or (force and PROVENANCE_FILE in names):
+    if run.restart or (run.force and PROVENANCE_FILE in names):
         _empty(folder, names)
     else:
         before = read_manifest(folder)
@@ -238,14 +249,14 @@ def begin(
     folder.make()
     folder.remove(PROVENANCE_FILE)
     manifest.save(folder)
-    plan = Plan(folder, manifest, held_parts(folder, manifest.run), changed)
+    plan = RangePlan(folder, manifest, held_parts(folder, manifest.run), changed)
     for number in changed:
         if manifest.inputs[number].gzip:
             manifest.inputs[number].ranges = None
         else:
             plan.drop_beyond(number)
     if plan.held:
-        say(f"going on after {len(plan.held):,} finished range(s)")
+        run.say(f"going on after {len(plan.held):,} finished range(s)")
     return plan
 
 
@@ -278,7 +289,7 @@ def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool)
         old["on-invalid"] = new["on-invalid"]  # what is finished has no invalid letters
     differs = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if differs:
-        what = "; ".join(f"{k} was {_brief(old.get(k))}, now {_brief(new.get(k))}" for k in differs)
+        what = "; ".join(change(k, old.get(k), new.get(k)) for k in differs)
         raise ResumeError(
             f"{folder.url!r} holds a dataset of another kind ({what}); give another folder with "
             "-o, or --restart to throw it away"
@@ -294,7 +305,3 @@ def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool)
             "begun (another SHA-256); give the same file, another folder with -o, or --restart"
         )
     return changed
-
-
-def _brief(value: object) -> str:
-    return shorten(json.dumps(value))

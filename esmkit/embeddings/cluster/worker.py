@@ -1,4 +1,4 @@
-"""What runs on the cluster: reading ranges of FASTA files, embedding them, writing their parts.
+"""Work on the cluster: read ranges of FASTA files, embed them, write their parts.
 
 Nothing here imports Ray. A reader is a function that yields ranges; a worker is a class that holds
 one model. Whatever goes wrong with one range is an answer like any other, so that the rest goes on.
@@ -34,35 +34,36 @@ if TYPE_CHECKING:
 __all__ = ["MOST_STARTS", "Embedder", "Settings", "attempt_name", "identify", "read_item"]
 
 MOST_STARTS = 3
-"""A range on which workers died this often is given up: more memory is what it needs, not patience."""
+"""Deaths of workers after which a range is given up: more memory is what it needs, not patience."""
 
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every worker is told.
+    """Settings that every worker gets.
 
     Attributes
     ----------
     output : str
-        The folder of the dataset.
+        Folder of the dataset.
     run : str
-        Stands in every part.
+        Identity of the run, which stands in every part.
     model, device, dtype : str
-        As for :func:`esmkit.load`.
+        Arguments of :func:`esmkit.load`.
     sha256 : str
-        Of the weights that the driver found; a worker with others refuses.
+        Hash of the weights that the driver found; a worker with others refuses.
     threads : int
-        Of PyTorch, in each worker.
+        Threads of PyTorch in each worker.
     layers : tuple of int
-        Resolved.
+        Hidden states 0..N, already resolved.
     width : int
+        Values of a vector, D.
     options : EmbedOptions
     provenance : str
-        JSON for the footer of each part.
+        JSON that goes to the footer of each part.
     compiled : bool, optional
-        Whether attention is compiled for the CPU of each machine; by default where it can be.
+        Compile attention for the CPU of each machine; by default where it can be.
     """
 
     output: str
@@ -288,12 +289,12 @@ def read_records(
     Returns
     -------
     list of (int, Protein)
-        With the number of the record in the range, from 1; records left out have none.
+        Number of the record in the range, from 1, and the protein; records left out have none.
 
     Raises
     ------
     InputError
-        For the first record that is not acceptable.
+        The message names the first record that is not acceptable.
     """
     if not data:
         return []
