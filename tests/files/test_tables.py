@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -19,7 +20,7 @@ from esmkit.files.tables import (
     write_table,
 )
 
-TABLE = pandas.DataFrame(
+TABLE: Any = pandas.DataFrame(
     {
         "id": ["P1", "=1+1", 'a,"b"\tc', None],
         "score": np.array([0.1, 1e-7, 2.5, np.nan], np.float32),
