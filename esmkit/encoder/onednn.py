@@ -189,14 +189,16 @@ class _Columns:
 
     def of(self, dense: nn.Linear, parts: int) -> list[torch.Tensor]:
         weight = dense.weight
-        state = (parts, weight.data_ptr(), weight._version)
+        # A tensor made in inference mode may change without a trace: nothing is kept of it
+        tracked = not weight.is_inference()
+        state = (parts, weight.data_ptr(), weight._version if tracked else None)
         kept = self._kept.get(dense)
-        if kept is not None and kept[0] == state:
+        if tracked and kept is not None and kept[0] == state:
             return kept[1]
         width = -(-dense.in_features // parts)
         columns = [
             weight[:, at : at + width].contiguous() for at in range(0, dense.in_features, width)
         ]
-        if weight.nbytes <= MOST_KEPT_BYTES:
+        if tracked and weight.nbytes <= MOST_KEPT_BYTES:
             self._kept[dense] = (state, columns)
         return columns

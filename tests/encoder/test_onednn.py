@@ -161,6 +161,21 @@ def test_onednn_sees_few_shapes(tiny: Esm2, fast: FastOperations, monkeypatch):
     assert seen == set(range(ROWS, MOST_ROWS + 1, ROWS))
 
 
+@needs_onednn
+def test_a_model_loaded_in_inference_mode(tiny_folder, tiny: Esm2):
+    """Its weights have no version: a change of one is seen all the same."""
+    said: list[str] = []
+    with torch.inference_mode():
+        model = load(tiny_folder, "cpu", compiled=False, say=said.append)
+        assert said == []
+        ids = [np.array([0, 5, 6, 7, 2])]
+        before = model.hidden_states(ids)[0]
+        np.testing.assert_allclose(before, tiny.hidden_states(ids)[0], rtol=0, atol=1e-5)
+        for layer in model.parts().layers:
+            layer.contract.weight[0, 0] += 1
+        assert not np.array_equal(model.hidden_states(ids)[0], before)
+
+
 def test_operations_travel_to_other_processes(tiny: Esm2):
     ids = [np.array([0, 5, 6, 7, 2])]
     wanted = tiny.hidden_states(ids)[0]
