@@ -51,7 +51,7 @@ def test_one_sequence_a_path_or_many(tiny: Esm2, tmp_path):
     with pytest.raises(InputError, match="was left out by on_invalid='skip'; nothing is left"):
         tiny.attention("ACJ", on_invalid="skip")
     with pytest.raises(OptionError, match="long is 'window' or"):
-        tiny.attention("ACD", long="sometimes")
+        tiny.attention("ACD", long="sometimes")  # type: ignore[call-overload]
     with pytest.raises(OptionError, match="there is no L9H0"):
         tiny.attention("ACD", heads="L9H0")
 
