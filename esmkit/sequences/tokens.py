@@ -76,7 +76,7 @@ def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
         position = int(unknown[0])
         raise InputError(
             f"residue {position:,}: {sequence[position - 1]!r} has no token in ESM-2; use one of "
-            "the 20 amino acids or X (esmkit.sequences.proteins.clean_sequence folds case and checks)"
+            "the 20 amino acids or X (esmkit.sequences.clean_sequence folds case and checks)"
         )
     for index in mask:
         if isinstance(index, bool | np.bool_):  # True would pass for index 1

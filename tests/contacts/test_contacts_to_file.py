@@ -17,6 +17,7 @@ from esmkit.contacts import ContactHead, contacts_file
 from esmkit.contacts import to_file as module
 from esmkit.contacts.to_file import ContactsTask
 from esmkit.embeddings.reader import EmbeddingFile
+from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
@@ -43,7 +44,7 @@ def expected(model: Esm2, fasta: Path, **options: Any) -> dict[str, Any]:
     return found
 
 
-def by_heads(model: Esm2) -> ContactHead:
+def by_heads(model: Encoder) -> ContactHead:
     return ContactHead.mean_of(model, ["L0H1", "L1H3"])
 
 

@@ -91,7 +91,7 @@ def test_one_sequence_a_path_or_many(tiny: Esm2, tmp_path: Path):
     with pytest.raises(InputError, match="was left out by on_invalid='skip'; nothing is left to p"):
         tiny.contacts("ACJ", on_invalid="skip")
     with pytest.raises(OptionError, match="long is 'window' or"):
-        tiny.contacts("ACD", long="sometimes")
+        tiny.contacts("ACD", long="sometimes")  # type: ignore[call-overload]
     with pytest.raises(OptionError, match="there is no L9H0"):
         tiny.contacts("ACD", heads="L9H0")
     with pytest.raises(OptionError, match="give head or heads, not both"):
