@@ -52,7 +52,7 @@ def test_there_are_examples():
     broken = "def f():\n    '''\n    >>> 1 + 1\n    3\n    '''\n"
     names: dict[str, object] = {}
     exec(broken, names)
-    with pytest.raises(AssertionError, match="Expected:\n    3\nGot:\n    2"):
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
         run(doctest.DocTestFinder().find(names["f"], "f", globs={})[0])
 
 
