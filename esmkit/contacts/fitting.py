@@ -1,7 +1,7 @@
 """A contact head fitted anew, by the protocol of Rao et al. 2021."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def fit(
             "more, or longer, chains"
         )
     regression = LogisticRegression(
-        l1_ratio=1.0,
+        **_lasso(),
         C=inverse_penalty,
         solver="liblinear",
         random_state=seed,
@@ -104,6 +104,14 @@ def fit(
         source=f"regression fitted to {len(chains)} chain(s)",
         provenance=_provenance(model, chains, true, weights, inverse_penalty, min_separation, seed),
     )
+
+
+def _lasso() -> dict[str, Any]:
+    """Return what asks for an L1 penalty: ``penalty`` was replaced in scikit-learn 1.8."""
+    import sklearn
+
+    version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+    return {"l1_ratio": 1.0} if version >= (1, 8) else {"penalty": "l1"}
 
 
 def _provenance(
