@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from esmkit.esm2 import Esm2, load
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
-    from esmkit.files.run import Run
+    from esmkit.files.run_options import Run
     from esmkit.results import read
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure.read import read_structure, read_structures
@@ -141,7 +141,7 @@ __getattr__, __dir__ = lazy_names(
         "EsmkitError": "errors",
         "Explorer": "explorer.page",
         "Protein": "sequences.proteins",
-        "Run": "files.run",
+        "Run": "files.run_options",
         "Structure": "structure.record",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",

@@ -12,7 +12,7 @@ from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
 from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing

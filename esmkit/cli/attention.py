@@ -121,7 +121,7 @@ def command(
     from esmkit.attention.options import REDUCTIONS, AttentionOptions
     from esmkit.attention.to_file import attention_file
     from esmkit.files.names import check_folder
-    from esmkit.files.work import was_finishing
+    from esmkit.files.work_folder import was_finishing
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.text import visible
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def run_of(
     *, force: bool, quiet: bool, restart: bool = False, then: Callable[[], None] = lambda: None
 ) -> "Run":
     """Return what ``--force``, ``--restart`` and ``--quiet`` say about a run."""
-    from esmkit.files.run import Run
+    from esmkit.files.run_options import Run
 
     return Run(force, restart, command_line(), not quiet, make_say(quiet), then)
 

@@ -12,7 +12,7 @@ from esmkit.text import parse_bytes
 
 if TYPE_CHECKING:
     from esmkit.embeddings.options import EmbedOptions
-    from esmkit.files.run import Run
+    from esmkit.files.run_options import Run
 
 __all__ = ["embed_on_ray", "ray_options", "read_dataset", "refuse_ray_options"]
 

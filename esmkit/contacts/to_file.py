@@ -13,7 +13,7 @@ from esmkit.contacts.kept_maps import square, upper_triangle
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import open_table
 from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing

@@ -16,10 +16,10 @@ from esmkit.contacts.to_file import Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
 from esmkit.files.task import STDOUT
-from esmkit.files.work import scratch_file, was_finishing
+from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
 

@@ -11,7 +11,7 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
 from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing

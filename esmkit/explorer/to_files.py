@@ -8,7 +8,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
 from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.names import FileNames, check_folder, file_name
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain

@@ -130,7 +130,7 @@ def run_provenance(
     dtype, device : str
         Number format and device of the model.
     compiled : bool or str
-        Whether attention was compiled; see :meth:`esmkit.files.work.WorkFolder.compiled`.
+        Whether attention was compiled; see :meth:`esmkit.files.work_folder.WorkFolder.compiled`.
     made_from : mapping
         Input files and what was done to them, as far as it is known.
     command : str

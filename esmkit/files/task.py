@@ -24,9 +24,9 @@ from tqdm import tqdm
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors
 from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
+from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 
 __all__ = ["ABLATION", "Keeper", "ShardKeeper"]
 

@@ -13,10 +13,10 @@ from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors
 from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
+from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.heads.resume import ShardKeeper
 

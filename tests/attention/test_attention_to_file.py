@@ -21,8 +21,8 @@ from esmkit.attention.to_file import MapsTask, attention_file
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
-from esmkit.files.run import Run
-from esmkit.files.work import WorkFolder
+from esmkit.files.run_options import Run
+from esmkit.files.work_folder import WorkFolder
 from esmkit.sequences import windows as cutting
 from esmkit.text import parse_bytes, readable_bytes
 from oracles.checkpoints import random_sequence

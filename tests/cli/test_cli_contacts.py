@@ -513,7 +513,7 @@ def test_figures_asked_for_after_a_run_that_kept_no_maps(
 ):
     """The output is complete, its maps are gone: they are predicted for the figures."""
     with monkeypatch.context() as patch:
-        patch.setattr("esmkit.files.work.WorkFolder.remove", lambda self: self.close())
+        patch.setattr("esmkit.files.work_folder.WorkFolder.remove", lambda self: self.close())
         done = run("contacts", "ubi.fasta", "-o", "o.tsv", "-m", tiny_folder, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     done = run(*command_of(tiny_folder, "o.tsv"), cwd=tmp_path)

@@ -21,8 +21,8 @@ from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
-from esmkit.files.run import Run
-from esmkit.files.work import WorkFolder
+from esmkit.files.run_options import Run
+from esmkit.files.work_folder import WorkFolder
 from esmkit.sequences import windows as cutting
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta

@@ -35,7 +35,7 @@ from esmkit.errors import (
     ResumeError,
 )
 from esmkit.esm2 import Esm2, load
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
 

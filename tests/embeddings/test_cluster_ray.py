@@ -22,7 +22,7 @@ from esmkit.embeddings.cluster.storage import Folder
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from oracles.checkpoints import OFFLINE_NAME, random_sequence
 from oracles.commands import fails, write_fasta
 

@@ -20,9 +20,9 @@ from esmkit.embeddings.to_file import embed_file
 from esmkit.embeddings.writers import EMBEDDING_FORMATS
 from esmkit.errors import InputError, NonFiniteError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2, load
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.task import Task
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 from oracles.checkpoints import assert_close, has_compiler, random_sequence
 from oracles.commands import write_fasta
 

@@ -14,8 +14,8 @@ from esmkit.embeddings.cluster.pipeline import _facts, _identity
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
 from esmkit.esm2 import Esm2
-from esmkit.files.run import Run
-from esmkit.files.work import WorkFolder
+from esmkit.files.run_options import Run
+from esmkit.files.work_folder import WorkFolder
 from oracles.commands import write_fasta
 
 OPTIONS = ["format", "layers", "per", "pool", "dtype_stored", "batch-tokens", "long"]

@@ -16,9 +16,9 @@ from esmkit.embeddings.to_file import embed_file
 from esmkit.errors import OutputError
 from esmkit.esm2 import Esm2
 from esmkit.files import task as runs
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.shards import read_shard
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
 

@@ -22,9 +22,9 @@ from esmkit.attention.to_figures import attention_figures
 from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
 from esmkit.esm2 import Esm2
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder
 from oracles.checkpoints import random_sequence

@@ -18,7 +18,7 @@ from fuzzing import TRIALS, peak
 
 import esmkit
 from esmkit.esm2 import Esm2
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import AMINO_ACIDS
 from oracles.checkpoints import random_sequence
@@ -146,7 +146,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from fuzzing import peak
 from esmkit.files.shards import ShardReader
-from esmkit.files.work import WorkFolder
+from esmkit.files.work_folder import WorkFolder
 work = WorkFolder(Path(sys.argv[1]), {})
 before = peak()
 with ShardReader(work.shard_of) as shards:

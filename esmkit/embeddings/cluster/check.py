@@ -26,7 +26,7 @@ from esmkit.embeddings.cluster.dataset import (
 from esmkit.embeddings.cluster.ranges import ranges_of_stream
 from esmkit.embeddings.cluster.storage import Folder, absolute, open_input, size_of
 from esmkit.errors import InputError, OutputError
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.text import shorten

@@ -21,7 +21,7 @@ from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError, OutputError
 from esmkit.files.disk import check_output, disk_errors, write_durably
 from esmkit.files.provenance import provenance_sidecar
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.task import STDOUT, writing
 from esmkit.sequences.proteins import Protein, UniqueIds
 

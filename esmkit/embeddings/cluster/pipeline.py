@@ -27,7 +27,7 @@ from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
 from esmkit.encoder.names import resolve_layers
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.files.provenance import run_identity, run_provenance
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.files.tables import import_pyarrow
 from esmkit.sequences.report import InputReport
 from esmkit.text import Say

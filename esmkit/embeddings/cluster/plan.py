@@ -21,7 +21,7 @@ from esmkit.embeddings.cluster.ranges import count_ranges
 from esmkit.embeddings.cluster.storage import Folder
 from esmkit.errors import OutputError, ResumeError
 from esmkit.files.provenance import change
-from esmkit.files.run import Run
+from esmkit.files.run_options import Run
 from esmkit.text import Say
 
 __all__ = ["Failures", "RangePlan", "begin", "range_bytes_for"]

@@ -12,7 +12,7 @@ from esmkit.errors import OutputError, ResumeError
 from esmkit.files import disk
 from esmkit.files.disk import check_output
 from esmkit.files.shards import ShardPaths, ShardReader, read_shard
-from esmkit.files.work import WorkFolder, finished_by_killed_run, tidy_up
+from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up
 
 PRINT = {"input": ["abc"], "layers": [6]}
 
