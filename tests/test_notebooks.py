@@ -106,6 +106,7 @@ def test_the_checks_see_what_they_look_for():
 
 @pytest.mark.weights
 @pytest.mark.slow
+@pytest.mark.timeout(2400)  # how fast the machine is, is not tested here
 @every_notebook
 def test_runs_from_start_to_end(path: Path, real: object, tmp_path: Path, monkeypatch):
     """In a fresh kernel, in a folder that is not the repository; a cell that fails raises."""
@@ -118,6 +119,6 @@ def test_runs_from_start_to_end(path: Path, real: object, tmp_path: Path, monkey
     nbformat.validate(notebook)
     kept = [[o.output_type for o in c.get("outputs", [])] for c in notebook.cells]
     where = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=180, kernel_name="python3", resources=where).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=where).execute()
     again = [[o.output_type for o in c.get("outputs", [])] for c in notebook.cells]
     assert [set(kinds) for kinds in again] == [set(kinds) for kinds in kept]
