@@ -1,8 +1,9 @@
 """Look inside a protein language model: ESM-2 on your own proteins.
 
 >>> import esmkit
->>> model = esmkit.load()                       # doctest: +SKIP
->>> model.embed("MKTVRQERLKSIVRIL").mean        # doctest: +SKIP
+>>> model = esmkit.load()                                  # doctest: +SKIP
+>>> model.embed("MKTVRQERLKSIVRIL").residues.shape         # doctest: +SKIP
+(16, 320)
 
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
@@ -40,7 +41,7 @@ Further
     ``sequences``         tokens, and the rules for sequences
     ``structure``         more about the chains of structure files
     ``explorer``          the package behind ``explore``
-    ``sklearn``           where ``EsmEmbedder`` lives
+    ``sklearn``           its module, ``esmkit.embeddings.sklearn``, under a shorter name
     ``errors``            what esmkit raises; all are ``EsmkitError``
     ``EsmkitError``       an error with a remedy
 

@@ -37,12 +37,13 @@ def read(path: str | Path) -> Any:
 
     Examples
     --------
-    >>> embeddings = esmkit.read("demo.h5")             # doctest: +SKIP
-    >>> embeddings["P69905"].shape                      # doctest: +SKIP
+    >>> demo = esmkit.data.demo_fasta()
+    >>> esmkit.embed_file(esmkit.load, demo, "demo.h5")                      # doctest: +SKIP
+    >>> esmkit.read("demo.h5")["P69905"].shape                               # doctest: +SKIP
     (320,)
-    >>> maps = esmkit.read("demo.attention.h5")         # doctest: +SKIP
-    >>> maps["1UBI_A"]["L5H4"].shape                    # doctest: +SKIP
-    (76, 76)
+    >>> esmkit.attention_file(esmkit.load, demo, "demo.attention.h5")        # doctest: +SKIP
+    >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
+    (141, 141)
     """
     if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
         return AttentionFile(path)

@@ -21,6 +21,7 @@ __all__ = [
     "readable_bytes",
     "shorten",
     "signed",
+    "silent",
     "visible",
     "visible_lines",
 ]
@@ -28,6 +29,19 @@ __all__ = [
 
 Say = Callable[[str], None]
 """Callable that takes one sentence about what was found or done."""
+
+
+class _Silent:
+    def __call__(self, text: str) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "silent"
+
+
+silent: Say = _Silent()
+"""Takes a sentence and says nothing; ``help()`` shows its name."""
+
 
 _UNITS = {
     **{f"{letter}{end}": 1_000**n for n, letter in enumerate("KMGT", 1) for end in ("", "B")},

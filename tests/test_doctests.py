@@ -3,11 +3,16 @@
 import doctest
 import importlib
 import pkgutil
+import shutil
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot
 import pytest
 
 import esmkit
+from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.esm2 import Esm2
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
@@ -49,3 +54,27 @@ def test_there_are_examples():
     exec(broken, names)
     with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
         run(doctest.DocTestFinder().find(names["f"], "f", globs={})[0])
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_that_need_weights_run_too(name: str, real: Esm2, tmp_path: Path, monkeypatch):
+    """Those that are skipped elsewhere, with the real checkpoint and files like those they name."""
+    tests = [t for t in examples(name) if any(e.options.get(doctest.SKIP) for e in t.examples)]
+    if not tests:
+        return
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "seqs.fasta")
+    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "demo.fasta")
+    monkeypatch.setattr(esmkit, "load", lambda *_, **__: real)
+    structures = esmkit.data.ts50()[:3]
+    names = {"esmkit": esmkit, "model": real, "structures": structures}
+    for test in tests:
+        for example in test.examples:
+            example.options.pop(doctest.SKIP, None)
+        test.globs.update(names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OfflineCheckpointWarning)
+            run(test)
+        matplotlib.pyplot.close("all")

@@ -68,6 +68,9 @@ def arrows(path: Path) -> set[str]:
                     found.add(name)
                     break
                 name = name.rpartition(".")[0]
+            # "import esmkit" hides which module is meant; "from esmkit import load" is lazy
+            hidden = package == "esmkit" and not name and PACKAGE in path.parents
+            assert not hidden, f"{path}: {target} names no module"
     return found - ({dotted(path)} if PACKAGE in path.parents else set())
 
 
@@ -125,7 +128,15 @@ def test_the_check_sees_imports_of_every_kind(tmp_path: Path):
     assert {"text", "plots", "errors", "heads.labels", "structure.record"} <= seen
 
 
-UPSTREAM_NAMES = ("word_embeddings", "attention.self", "emb_layer_norm_after", "q_proj")
+UPSTREAM_NAMES = (
+    "word_embeddings",
+    "attention.self",
+    "emb_layer_norm_after",
+    "q_proj",
+    "inv_freq",
+    "contact_head.",
+    "encoder.layer.",
+)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -157,6 +168,37 @@ def test_no_torch_before_it_is_needed(code: str):
     heavy = "('torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'mdtraj', 'ray')"
     last = run(f"{code}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])").splitlines()
     assert last[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "embed {bad}",
+        "attention {bad} -o out.h5",
+        "contacts {bad}",
+        "contacts {bad} --plot figures",
+        "contacts {good} -o out.txt",
+        "contacts {good} --structure {bad}",
+        "contacts evaluate --structures {bad}",
+        "contacts fit --structures {bad} -o head.json",
+        "heads --structures {bad} -o out",
+        "explore {bad} -o out.html",
+    ],
+)
+def test_what_is_wrong_with_input_is_said_before_torch_is_loaded(words: str, tmp_path: Path):
+    (tmp_path / "good.fasta").write_text(">a\nMKTVRQERLKSIV\n")
+    paths = {"good": tmp_path / "good.fasta", "bad": tmp_path / "bad.fasta"}
+    arguments = [word.format(**paths) for word in words.split()]
+    code = f"""import os, sys
+from esmkit.cli import main
+os.chdir({str(tmp_path)!r})
+sys.argv = ["esmkit", *{arguments!r}]
+try:
+    main()
+except SystemExit as stop:
+    print(stop.code, *(name for name in ("torch", "transformers") if name in sys.modules))
+"""
+    assert run(code) in ("1", "2")
 
 
 def test_public_names_are_there():

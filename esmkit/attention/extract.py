@@ -126,14 +126,9 @@ def compute(
                 return
             finite, maps = made
             if not finite:
-                remedy = (
-                    "use --dtype float32"
-                    if model.dtype != torch.float32
-                    else "check the checkpoint (esmkit weights check)"
-                )
                 raise NonFiniteError(
                     f"the attention of layer {layer} is NaN or infinite for sequence "
-                    f"{names[place]!r}; {remedy}"
+                    f"{names[place]!r}; {model.non_finite_remedy}"
                 )
             take(pieces[place], layer, heads, maps)
 

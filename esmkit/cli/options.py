@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from esmkit.files.run_options import Run
-from esmkit.text import visible
+from esmkit.text import silent, visible
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -106,7 +106,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def make_say(quiet: bool) -> Callable[[str], None]:
     """Return what reports a sentence on standard error, or nothing at all."""
     if quiet:
-        return lambda text: None
+        return silent
     return lambda text: click.echo(f"esmkit: {visible(text)}", err=True)
 
 

@@ -1,6 +1,6 @@
 """Contact maps of many chains against their structures: a contact head, and each head by itself."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from esmkit.contacts.prediction import contacts, corrected_maps
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
 from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +96,7 @@ def evaluate(
     head: ContactHead | None = None,
     *,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
 ) -> Evaluation:
     """Score a contact head on the sequences of structures.
 
@@ -153,7 +154,7 @@ def rank_heads(
     structures: Iterable["Structure"],
     *,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
 ) -> "pandas.DataFrame":
     """Score every head's corrected map by itself.
 

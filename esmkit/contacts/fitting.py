@@ -1,6 +1,6 @@
 """A contact head fitted anew, by the protocol of Rao et al. 2021."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import MIN_SEPARATION
 from esmkit.contacts.prediction import corrected_maps
 from esmkit.errors import InputError, OptionError
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -31,7 +32,7 @@ def fit(
     inverse_penalty: float = INVERSE_PENALTY,
     min_separation: int = MIN_SEPARATION,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
 ) -> ContactHead:
     """Fit a contact head: logistic regression on the corrected maps of all heads.
 

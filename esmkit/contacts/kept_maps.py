@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.contacts.map import ContactMap
+from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors, sync
 
 __all__ = ["KeptMaps", "square", "upper_triangle"]
@@ -67,8 +68,13 @@ class KeptMaps:
         """Tell whether the map of the protein with this ID is wanted."""
         return self.only is None or name in self.only
 
+    def _wants_none(self) -> bool:
+        return self.only is not None and not self.only
+
     def begin(self) -> None:
-        """Open the file, empty."""
+        """Open the file, empty; there is none if no map is wanted."""
+        if self._wants_none():
+            return
         with disk_errors(self.path):
             self._file = self.path.open("wb")
             _put(self._file, None if self.only is None else sorted(self.only))
@@ -93,21 +99,36 @@ class KeptMaps:
 
         It does not if the run that wrote it wanted others, or had done with them.
         """
+        if self._wants_none():
+            return True
         try:
             with self.path.open("rb") as file:
                 kept = _get(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             return False
         return kept is None or (self.only is not None and self.only <= set(kept))
 
     def __iter__(self) -> Iterator[ContactMap]:
-        """Read the maps that are wanted, one at a time."""
+        """Read the maps that are wanted, one at a time.
+
+        Raises
+        ------
+        OutputError
+            If the file was cut off or written over.
+        """
+        if self._wants_none():
+            return
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
             _get(file)
             while file.tell() < size:
-                facts = _get(file)
-                triangle = np.load(file, allow_pickle=False)
+                try:
+                    facts = _get(file)
+                    triangle = np.load(file, allow_pickle=False)
+                except (ValueError, EOFError):
+                    raise OutputError(
+                        f"{str(self.path)!r} is damaged; delete it, then run the same command again"
+                    ) from None
                 if self.wants(facts["id"]):
                     yield ContactMap(probability=square(triangle), **facts)
 

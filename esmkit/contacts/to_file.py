@@ -1,5 +1,6 @@
 """The contacts task on disk: FASTA files to one file of contact maps."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -272,8 +273,9 @@ class ContactsTask(Task):
                     writer.add(protein, found)
                 self._watch.add(found)
         finally:
-            self._watch.end()
-            with writing(where):
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._watch.end)
+                stack.enter_context(writing(where))
                 writer.close()
 
     def _map(self, protein: Protein, values: NDArray[np.float32]) -> "ContactMap":

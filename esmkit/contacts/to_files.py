@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from esmkit.contacts.kept_maps import KeptMaps
 from esmkit.contacts.map import ContactMap
 from esmkit.contacts.pairing import Pairing
-from esmkit.contacts.prediction import contacts
 from esmkit.contacts.to_file import Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors
@@ -155,14 +154,16 @@ def evaluate_to_files(
     str
         The table to print.
     """
-    from esmkit import plots
-    from esmkit.contacts.evaluation import evaluate, rank_heads
-    from esmkit.contacts.scores import precision_curves
-
     for path in (output, plot):
         if path is not None:
             check_output(path, force=force)
     chains = structures()
+
+    from esmkit import plots
+    from esmkit.contacts.evaluation import evaluate, rank_heads
+    from esmkit.contacts.prediction import contacts
+    from esmkit.contacts.scores import precision_curves
+
     loaded = model()
     with _bar(len(chains), "contacts", progress) as told:
         if each_head:
@@ -207,9 +208,6 @@ def fit_to_file(
     """
     import numpy as np
 
-    from esmkit.contacts.evaluation import evaluate
-    from esmkit.contacts.fitting import fit
-
     check_output(output, force=force)
     found = structures()
     if chains is not None and chains > len(found):
@@ -219,6 +217,10 @@ def fit_to_file(
     order = np.random.default_rng(seed).permutation(len(found))
     fitted = [found[i] for i in sorted(order[:chains])] if chains is not None else found
     rest = [chain for chain in found if chain.id not in {c.id for c in fitted}]
+
+    from esmkit.contacts.evaluation import evaluate
+    from esmkit.contacts.fitting import fit
+
     loaded = model()
     with _bar(len(fitted), "fit", progress) as told:
         head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
@@ -334,6 +336,8 @@ def predict_to_files(
         if kept.are_there():
             return kept
         # The run before was stopped when it had done with them, or did not need them all
+        from esmkit.contacts.prediction import contacts
+
         proteins = read_fasta(list(sources), on_invalid=on_invalid)
         head = head_once(model())
         wanted = (protein for protein in proteins if kept.wants(protein.id))

@@ -40,7 +40,10 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> pipeline = make_pipeline(EsmEmbedder(), LogisticRegression())
-    >>> pipeline.fit(sequences, labels)                             # doctest: +SKIP
+    >>> sequences = [protein.sequence for protein in esmkit.data.demo_proteins()[:4]]
+    >>> fitted = pipeline.fit(sequences, ["short", "long", "short", "long"])   # doctest: +SKIP
+    >>> fitted.predict_proba(sequences).shape                                 # doctest: +SKIP
+    (4, 2)
     """
 
     def __init__(

@@ -5,7 +5,7 @@ six rows, and the weighted sum of the values. The rows are at most some kilobyte
 happens in the innermost cache. PyTorch's kernel asks a matrix library for the same products in
 small pieces, whose shapes (head width 16) are far from what such a library is made for.
 
-Compiled by esmkit/compiled.py for the machine at hand; plain C with the vectors of GCC and Clang. */
+Compiled by compiled.py for the machine at hand; plain C with the vectors of GCC and Clang. */
 
 #include <math.h>
 #include <stddef.h>

@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 from transformers import EsmModel
 
 from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
-from esmkit.encoder.checkpoints.parts import Parts, parts_of
+from esmkit.encoder.checkpoints.network import load_network
+from esmkit.encoder.checkpoints.parts import (
+    Parts,
+    contact_regression,
+    inverse_frequencies,
+    parts_of,
+)
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forward import forward
 from esmkit.encoder.names import resolve_layers
-from esmkit.encoder.network import load_network
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Pack, pack
 from esmkit.encoder.process import tune_process
@@ -22,7 +27,7 @@ from esmkit.encoder.stream import MapStream, Prepare, Sink
 from esmkit.encoder.trial import choose_operations
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import TOKENS
-from esmkit.text import Say
+from esmkit.text import Say, silent
 
 __all__ = ["Encoder"]
 
@@ -75,7 +80,7 @@ class Encoder:
         dtype: torch.dtype,
         has_contact_head: bool,
         compiled: bool | None = False,
-        say: Say = lambda text: None,
+        say: Say = silent,
     ) -> None:
         self.checkpoint = checkpoint
         self.device = device
@@ -100,7 +105,7 @@ class Encoder:
         *,
         compiled: bool | None = None,
         tune: bool = True,
-        say: Say = lambda text: None,
+        say: Say = silent,
     ) -> Self:
         """Load ESM-2.
 
@@ -283,19 +288,18 @@ class Encoder:
 
     def contact_regression(self) -> tuple[NDArray[np.float64], float]:
         """Return weights (N * H,), layer by layer, and bias of the checkpoint's contact head."""
-        regression = self.network.contact_head.regression
+        regression = contact_regression(self.network)
         weights = regression.weight.detach().double().cpu().numpy().reshape(-1)
         return weights, float(regression.bias.detach().double().cpu().item())
 
 
 def _move(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:
     """Move a network to device and data type, in evaluation mode."""
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    exact = {name: buffer.clone() for name, buffer in inverse_frequencies(network).items()}
     network.to(device=device, dtype=dtype)  # type: ignore[call-arg] - pyright loses the overload
     network.eval()
     # The rotary frequencies stay float32: in bfloat16 they are off by 1 in 256, which at position
     # 1,000 is a rotation by several radians.
-    for name, buffer in network.named_buffers():
-        if name.endswith("inv_freq"):
-            buffer.data = buffers[name].to(device=device, dtype=torch.float32)
+    for name, buffer in inverse_frequencies(network).items():
+        buffer.data = exact[name].to(device=device, dtype=torch.float32)
     return network

@@ -152,8 +152,8 @@ class FastOperations(Operations):
 def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
     """Say whether a product can be oneDNN's.
 
-    Not if somebody has converted or moved the network, wants gradients, or has put something else,
-    such as an adapter, in the place of a linear layer.
+    Not if somebody has converted or moved the network, wants gradients, has hung a hook on a linear
+    layer, or has put something else, such as an adapter, in its place.
     """
     return (
         type(dense) is nn.Linear
@@ -161,6 +161,8 @@ def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
         and x.device.type == dense.weight.device.type == "cpu"
         and dense.bias is not None
         and not torch.is_grad_enabled()
+        and not dense._forward_hooks
+        and not dense._forward_pre_hooks
     )
 
 

@@ -1,4 +1,4 @@
-"""Variable-length batches without padding, and attention maps as they are made.
+"""Variable-length batches without padding.
 
 Sequences of a batch lie end to end in one row of T tokens. Everything in an encoder but attention
 works token by token, so only attention needs to know where one sequence ends: it runs once for
@@ -20,7 +20,9 @@ from esmkit.errors import InputError
 __all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "most_tokens", "pack"]
 
 PASS_TOKENS = 1_024
-"""Most tokens of one forward pass on a CPU, but for longer pieces: hidden states stay in the cache."""
+"""Most tokens of one forward pass on a CPU, so that hidden states stay in its cache.
+
+A piece that is longer goes alone."""
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,7 @@ __all__ = ["tune_process"]
 def tune_process() -> None:
     """Bound what oneDNN keeps, and let the C library keep what PyTorch frees.
 
-    Called when a model is loaded onto a CPU, unless ``load(tune_process=False)`` or the environment
+    Called when a model is loaded onto a CPU, unless ``load(tune=False)`` or the environment
     variable ``ESMKIT_TUNE_PROCESS=0`` refuse it; a setting of the user's own stays as it is.
 
     oneDNN keeps a compiled primitive, with scratch memory, for each of the last 1,024 shapes it has

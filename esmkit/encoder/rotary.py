@@ -5,7 +5,7 @@ import torch
 __all__ = ["Rotary", "rotary_tables", "rotate"]
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines of the angles, (T, K) each; the two halves of K are the same."""
+"""Cosines and sines of the angles, (1, T, K) each; the two halves of K are the same."""
 
 
 def rotary_tables(

@@ -48,7 +48,7 @@ class MapStream:
         The batch that goes through the model.
     sink : callable
         Called with (layer, place, heads, maps) for every layer, sequence and block of heads, in
-        this order: the layer from 0; the place of the sequence in what was given to :func:`pack`;
+        this order: the layer from 0; the place of the sequence in what was given to :func:`esmkit.encoder.packing.pack`;
         h head numbers; and float32 maps (h, T, T), [query, key], rows summing to 1, which the
         stream does not use afterwards.
     heads : mapping from layer to head numbers, optional

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from esmkit.encoder.checkpoints.parts import LayerParts, Parts
-from esmkit.encoder.compiled import is_compiled_unasked, why_not_compiled
+from esmkit.encoder.compiled import compile_attention, is_compiled_unasked, why_not_compiled
 from esmkit.encoder.devices import can_be_compiled
 from esmkit.encoder.onednn import FastOperations
 from esmkit.encoder.operations import Operations
@@ -34,7 +34,7 @@ WIDTH = 64
 GROUPS = (Group(0, 1, 70), Group(70, 2, 21))
 """Three sequences of 112 tokens in all: not a multiple of any block."""
 
-TOKENS = 112
+TRIED_TOKENS = 112
 
 Given = TypeVar("Given")
 
@@ -71,6 +71,7 @@ def choose_operations(
                 "slowly (--compile says what to do about it, --no-compile silences this)"
             )
     elif compiled:
+        compile_attention()  # with what to do where it cannot be
         reason = fault_of_attention(parts)
         if reason is not None:
             raise OptionError(f"--compile: {reason}; leave --compile out")
@@ -85,7 +86,7 @@ def choose_operations(
 def fault_of_products(parts: Parts) -> str | None:
     """Say what is wrong with oneDNN's products, if anything is."""
     fast = FastOperations(products=True, compiled=False)
-    for layer in (_random_layer(), parts.layers[0]):
+    for layer in (_random_layer, lambda: parts.layers[0]):
         reason = _fault(fast, layer, _compare_products)
         if reason is not None:
             return reason
@@ -95,11 +96,13 @@ def fault_of_products(parts: Parts) -> str | None:
 def fault_of_attention(parts: Parts) -> str | None:
     """Say what is wrong with compiled attention at the width of the model's heads, if anything is."""
     fast = FastOperations(products=False, compiled=True)
-    return _fault(fast, parts, _compare_attention)
+    return _fault(fast, lambda: parts, _compare_attention)
 
 
 def _fault(
-    fast: Operations, given: Given, compare: Callable[[Operations, Given], list[torch.Tensor]]
+    fast: Operations,
+    give: Callable[[], Given],
+    compare: Callable[[Operations, Given], list[torch.Tensor]],
 ) -> str | None:
     """Compute something both ways, and say how they differ or what was raised."""
     try:
@@ -108,6 +111,7 @@ def _fault(
             torch.device("cpu"),
             torch.autocast("cpu", enabled=False),
         ):
+            given = give()
             pairs = zip(compare(fast, given), compare(Operations(), given), strict=True)
             differences = [_difference(found, wanted) for found, wanted in pairs]
     except OptionError as error:  # no compiler, for one; up to the remedies
@@ -133,7 +137,7 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 def _compare_products(operations: Operations, layer: LayerParts) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
-    shape = (1, TOKENS, layer.query.in_features)
+    shape = (1, TRIED_TOKENS, layer.query.in_features)
     x, add = (torch.randn(shape, generator=random, dtype=torch.float32) for _ in range(2))
     return [
         *(operations.linear(x, dense) for dense in (layer.query, layer.key, layer.value)),
@@ -145,7 +149,7 @@ def _compare_products(operations: Operations, layer: LayerParts) -> list[torch.T
 def _compare_attention(operations: Operations, parts: Parts) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     width = 2 * len(parts.inverse_frequencies)
-    shape = (3, 1, TOKENS, parts.heads, width)
+    shape = (3, 1, TRIED_TOKENS, parts.heads, width)
     drawn = torch.randn(shape, generator=random, dtype=torch.float32)
     query, key, value = drawn.transpose(2, 3)  # (1, H, T, K), laid out as products give them
     positions = torch.cat([torch.arange(g.length).repeat(g.count) for g in GROUPS])[None]

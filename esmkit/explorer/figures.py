@@ -64,7 +64,7 @@ def _models() -> Any:
     return models
 
 
-def _new(name: str, residues: int, **options: Any) -> Any:
+def _new(name: str, **options: Any) -> Any:
     models = _models()
     from bokeh.plotting import figure
 
@@ -94,7 +94,6 @@ def _square(name: str, residues: int, size: int, tools: str, *, truth: bool) -> 
     last = residues + 0.5
     plot = _new(
         name,
-        residues,
         frame_width=size,
         frame_height=size,
         x_range=models.Range1d(first, last, bounds=(first, last), min_interval=2),
@@ -208,7 +207,6 @@ def _along(residues: int) -> list[Any]:
     shared = models.Range1d(0, residues + 1, bounds=(0, residues + 1), min_interval=4)
     arcs = _new(
         "arcs",
-        residues,
         height=330,
         sizing_mode="stretch_width",
         x_range=shared,
@@ -242,7 +240,6 @@ def _along(residues: int) -> list[Any]:
     _select_only(arcs)
     special = _new(
         "special",
-        residues,
         height=130,
         sizing_mode="stretch_width",
         x_range=shared,
@@ -270,7 +267,6 @@ def _steps(residues: int) -> list[Any]:
     for name, label in (("scores", "score"), ("weights", "weight")):
         plot = _new(
             name,
-            residues,
             height=150,
             sizing_mode="stretch_width",
             x_range=shared,

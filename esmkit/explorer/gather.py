@@ -97,7 +97,8 @@ def explore(
     Examples
     --------
     >>> page = esmkit.explore(esmkit.load(), "MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
-    >>> page.save("page.html")                                             # doctest: +SKIP
+    >>> page.save("page.html").name                                        # doctest: +SKIP
+    'page.html'
     """
     from esmkit.explorer.figures import need_bokeh
 

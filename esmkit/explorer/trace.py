@@ -127,7 +127,7 @@ def run_trace(
     """
     tensors = {name: t.float().cpu().numpy() for name, t in model.network.state_dict().items()}
     parameters = reference.read_parameters(tensors, model.heads, dtype=np.float32)
-    found = [_run_piece(parameters, sequence[a:b], choice, strips) for a, b in pieces]
+    found = [_run_piece(parameters, sequence[a:b], choice) for a, b in pieces]
     heads = {}
     for head in choice.heads:
         joined = [np.concatenate([of[0][head][n] for of in found]) for n in range(3)]
@@ -153,7 +153,7 @@ def run_trace(
 
 
 def _run_piece(
-    parameters: reference.Parameters, sequence: str, choice: HeadChoice, strips: bool
+    parameters: reference.Parameters, sequence: str, choice: HeadChoice
 ) -> tuple[dict, dict]:
     """Return for each head its query, key, value and contribution, for each layer before, added."""
     ids = encode(sequence)[None]

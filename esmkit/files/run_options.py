@@ -1,22 +1,18 @@
 """One object for what every run can be told: what to overwrite, what to record, whom to tell."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from esmkit.text import Say
+from esmkit.text import Say, silent
 
 __all__ = ["Run"]
-
-
-def _say_nothing(text: str) -> None:
-    """Keep quiet."""
 
 
 def _do_nothing() -> None:
     """Leave the output as it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """Rules that every task which writes files follows, whatever it computes.
 
@@ -44,12 +40,22 @@ class Run:
 
     It goes to any task that writes files:
 
-    >>> esmkit.embed_file(esmkit.load, "seqs.fasta", "seqs.h5", run=run)  # doctest: +SKIP
+    >>> demo = esmkit.data.demo_fasta()
+    >>> esmkit.embed_file(esmkit.load, demo, "demo.h5", run=Run(force=True))  # doctest: +SKIP
     """
 
     force: bool = False
     restart: bool = False
     command: str = ""
     progress: bool = False
-    say: Say = _say_nothing
+    say: Say = silent
     then: Callable[[], None] = _do_nothing
+
+    def __repr__(self) -> str:
+        """Show what is not the default.
+
+        >>> Run(force=True)
+        Run(force=True)
+        """
+        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"Run({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"

@@ -280,8 +280,10 @@ class WorkFolder:
     def close(self) -> None:
         """Let go of the lock; the shards stay for the next run, half an output does not."""
         if not self._lock.closed:
-            with contextlib.suppress(OSError):
-                delete(self.temporary())
+            moved = (self.folder / FINISHING).exists()  # then scratch files wait for ``then``
+            for half in [self.temporary()] if moved else self.folder.glob("*.tmp"):
+                with contextlib.suppress(OSError):
+                    delete(half)
         self._lock.close()
 
 
@@ -393,8 +395,6 @@ def _folder_of(output: Path) -> Path:
 
 def _identity(path: Path) -> list[int] | None:
     """Return inode, size and time of a file, which a move does not change; None if it is gone."""
-    try:
+    with contextlib.suppress(OSError):
         stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+        return [stat.st_ino, stat.st_size, stat.st_mtime_ns]

@@ -17,7 +17,7 @@ states that enter it. Memory does not depend on the depth of the model or the nu
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.resume import ABLATION, Keeper
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import cut_into_pieces
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -78,7 +79,7 @@ def ablate(
     contact_head: ContactHead | None = None,
     remove_map: bool = True,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
     keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
 ) -> "pandas.DataFrame":
     """Take one head at a time out of the model, and measure contacts and embeddings without it.
@@ -131,8 +132,10 @@ def ablate(
 
     Examples
     --------
-    >>> table = ablate(esmkit.load(), esmkit.data.ts50(), heads=["L5"])    # doctest: +SKIP
-    >>> table.sort_values("precision_change")[["name", "mode", "precision_change"]]  # doctest: +SKIP
+    >>> chains = esmkit.data.ts50()[:2]
+    >>> table = ablate(esmkit.load(), chains, heads=["L5H4"], modes=["zero"])  # doctest: +SKIP
+    >>> bool(table["precision_change"].item() < 0)                            # doctest: +SKIP
+    True
     """
     import pandas
 
@@ -206,6 +209,7 @@ class _Batch:
         self.residues = sum(len(chain) for chain in chains)
         self.regression = _Regression(model, chains, head)
         self._parts = model.parts()
+        self._remedy = model.non_finite_remedy
         # What the layer before returned, (1, T, D), and what all layers share
         self._left, self._row = enter(self.pack, self._parts, model.operations)
         self._intact = self._of_residues(self.regression.intact(self.pack, self.names))
@@ -241,8 +245,8 @@ class _Batch:
         final = final[:, : self.pack.ids.shape[1]]
         if not bool(torch.isfinite(final).all()):
             raise NonFiniteError(
-                f"without {head_name(self.layer, head)} the model returns NaN or infinity; load it "
-                "with dtype float32, or check the checkpoint (esmkit weights check)"
+                f"without {head_name(self.layer, head)} the model returns NaN or infinity; "
+                f"{self._remedy}"
             )
         pairs = zip(self._intact, self._of_residues(final[0]), strict=True)
         drift = np.array([_drift(intact, changed) for intact, changed in pairs])

@@ -1,6 +1,6 @@
 """One pass of chains through a model: the scores of its heads, added up chain by chain."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from esmkit.heads.resume import Keeper
 from esmkit.heads.scores import BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
 from esmkit.sequences.windows import MAX_RESIDUES
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -61,7 +62,7 @@ def measure(
     properties: Sequence[Property],
     choice: HeadChoice,
     *,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
     left_out: list[tuple[str, str]] | None = None,
     keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
     stage: int = 0,

@@ -21,6 +21,7 @@ from esmkit.heads.statistics import (
     bonferroni,
     inflation,
 )
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +43,7 @@ def profile(
     resamples: int = 2_000,
     seed: int = 0,
     rules: Rules = Rules(),  # noqa: B008 - frozen
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
     keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
 ) -> HeadProfile:
     """Measure what each attention head looks at, with backgrounds, intervals and controls.
@@ -99,8 +100,9 @@ def profile(
 
     Examples
     --------
-    >>> found = profile(esmkit.load(), esmkit.data.ts50())      # doctest: +SKIP
-    >>> found.best("long-range contact", 1)["name"].item()      # doctest: +SKIP
+    >>> chains = esmkit.data.ts50()[:4]
+    >>> found = profile(esmkit.load(), chains, resamples=100)    # doctest: +SKIP
+    >>> found.best("long-range contact", 1)["name"].item()       # doctest: +SKIP
     'L5H4'
     """
     chosen = list(standard_properties() if properties is None else properties)

@@ -27,7 +27,7 @@ class HeadProfile:
     Attributes
     ----------
     effects : pandas.DataFrame
-        A row for each head and property; the columns are explained in :func:`profile`.
+        A row for each head and property; the columns are explained in :func:`esmkit.heads.profile`.
     heads : pandas.DataFrame
         A row for each head: ``name``, ``layer``, ``head``, ``label``, ``evidence``, ``entropy``
         (0 to 1), ``distance`` (residues), ``bos``, ``eos`` (mean weight), ``top_offset`` and

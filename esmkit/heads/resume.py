@@ -20,14 +20,14 @@ MAX_FIELDS = 16
 MAX_PLACES = 2**32
 """Most chains or heads of a stage."""
 
-Measured = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 """Arrays that are measured at a time, by their name."""
 
 
 class Keeper:
     """Keeps nothing: the profile of a library call lives in memory."""
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
         """Return the arrays that were put in, or None if they have to be measured."""
         return None
 
@@ -65,7 +65,7 @@ class ShardKeeper(Keeper):
         self._there = frozenset(work.shard_of)
         self.held = len({number // MAX_FIELDS for number in self._there})
 
-    def get(self, stage: int, place: int, names: Sequence[str]) -> Measured | None:
+    def get(self, stage: int, place: int, names: Sequence[str]) -> Arrays | None:
         """Return the arrays that an earlier run put in, or None."""
         numbers = _numbers(stage, place, len(names))
         if not self._there.issuperset(numbers):

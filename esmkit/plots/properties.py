@@ -50,7 +50,7 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     +1 is twice the odds. White is no significant effect (q of either tail over the ``max_q`` of
     the profile's rules, or for less a 95 % interval that reaches 0), grey insufficient support.
     Rows and columns are ordered by hierarchical clustering of what is seen (average linkage,
-    Euclidean). Fixed offsets are left out: :func:`offset_profiles` shows them.
+    Euclidean). Fixed offsets are left out: :func:`esmkit.plots.offset_profiles` shows them.
 
     Parameters
     ----------

@@ -191,7 +191,7 @@ def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
     >>> esmkit.plots.attention_grid(maps).get_suptitle()
     'made · attention of 4 heads'
     >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG")     # doctest: +SKIP
-    >>> esmkit.plots.attention_grid(maps, path="heads.png")               # doctest: +SKIP
+    >>> figure = esmkit.plots.attention_grid(maps, path="heads.png")      # doctest: +SKIP
     """
     layout = arrange(cells_of(maps.choice), PAGE_WIDTH - 2 * MARGIN)
     shown = [matrix.pool(maps.get(place), layout.dots)[0] for place in range(len(maps))]

@@ -326,7 +326,10 @@ def encode(
 
     Examples
     --------
-    >>> encode(parameters, [[0, 20, 15, 11, 2]]).hidden_states[-1].shape  # doctest: +SKIP
+    >>> model = esmkit.load()                                              # doctest: +SKIP
+    >>> tensors = {n: t.numpy() for n, t in model.network.state_dict().items()}  # doctest: +SKIP
+    >>> parameters = read_parameters(tensors, heads=20)                    # doctest: +SKIP
+    >>> encode(parameters, [[0, 20, 15, 11, 2]]).hidden_states[-1].shape   # doctest: +SKIP
     (1, 5, 320)
     """
     ids, present = _check_tokens(ids, attention_mask, len(parameters.embedding))

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.encoder import packing
+from esmkit.encoder.checkpoints.network import load_network
 from esmkit.encoder.encoder import Encoder
-from esmkit.encoder.network import load_network
 from esmkit.reference import encoder as reference
 from esmkit.sequences.tokens import PAD
 

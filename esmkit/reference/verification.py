@@ -19,6 +19,7 @@ from esmkit.reference.implementations import Array, Implementations
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -197,7 +198,7 @@ def verify(
     model: Encoder,
     proteins: Iterable[Protein],
     *,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Say = silent,
 ) -> Verification:
     """Compare the implementations on some proteins.
 

@@ -169,6 +169,17 @@ def test_range_size_follows_input_model_and_results(tmp_path: Path):
     assert range_bytes_for(10**9, gpu, tmp_path, 320, "protein") == 2**20
 
 
+def test_what_workers_say_of_their_model_is_passed_on_once(
+    engine: InProcess, fasta: Path, monkeypatch
+):
+    monkeypatch.setattr("esmkit.encoder.trial.is_compiled_unasked", lambda: True)
+    monkeypatch.setattr("esmkit.encoder.trial.why_not_compiled", lambda: "cannot run 'cc'")
+    assert len(engine([fasta])) > 2
+    passed_on = [text for text in engine.said if text.startswith("a worker says: ")]
+    assert len(passed_on) == 1
+    assert "cannot run 'cc'" in passed_on[0]
+
+
 # The same rows as the local engine ------------------------------------------------------------
 
 

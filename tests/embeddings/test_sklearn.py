@@ -70,7 +70,7 @@ def test_checks_of_scikit_learn(folder: str):
 
     Left out by scikit-learn itself, because of ``no_validation``: the checks that numbers which
     are NaN, complex, empty or of another width are refused. The rules for sequences have tests of
-    their own, here and in test_sequences.py.
+    their own, here and in tests/sequences/.
     """
     results = check_estimator(
         FromNumbers(folder, device="cpu"), on_fail=None, on_skip=None, expected_failed_checks={}

@@ -1111,7 +1111,7 @@ def test_the_package_index_has_the_offline_checkpoint(real: Esm2, cache: Path):
 
 @pytest.mark.weights
 def test_official_weights_give_published_numbers():
-    """Values of transformers' own integration tests, ``tests/models/esm/test_modeling_esm.py``."""
+    """Values of transformers' own integration tests (``test_modeling_esm.py``)."""
     folder = fetch.hub_cached(REPO, REVISION)
     if folder is None:
         pytest.skip(f"{REPO} is not in the local Hugging Face cache: golden values not compared")

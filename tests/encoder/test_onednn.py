@@ -134,6 +134,20 @@ def test_onednn_is_used_where_it_can_be(tiny: Esm2, fast: FastOperations, monkey
     assert not uses(dense, x)
     with torch.no_grad():
         assert uses(dense, x)
+        for hang in (dense.register_forward_hook, dense.register_forward_pre_hook):
+            hook = hang(lambda *_: None)
+            assert not uses(dense, x)
+            hook.remove()
+        assert uses(dense, x)
+
+
+def test_a_hook_on_a_linear_layer_is_called(tiny_folder):
+    """With the fast operations as with PyTorch's; in either half of a layer."""
+    for name in ("query", "output", "expand", "contract"):
+        model = load(tiny_folder, "cpu")
+        before = model.embed("MKTVRQERLKSIV").residues
+        getattr(model.parts().layers[0], name).register_forward_hook(lambda *given: given[2] * 0)
+        assert np.abs(model.embed("MKTVRQERLKSIV").residues - before).max() > 1e-3
 
 
 @needs_onednn

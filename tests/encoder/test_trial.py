@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import gelu
 
 from esmkit.encoder import onednn, trial
+from esmkit.encoder.compiled import compile_attention
 from esmkit.encoder.onednn import FastOperations, onednn_product
 from esmkit.encoder.operations import Operations
 from esmkit.errors import OptionError
@@ -192,8 +193,23 @@ def test_the_trial_leaves_the_process_as_it_was(tiny: Esm2):
 def test_under_other_defaults(tiny: Esm2):
     """What a program has set for itself changes nothing in the trial."""
     torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_device("meta")
     try:
         with torch.autocast("cpu", torch.bfloat16):
             assert trial.fault_of_products(tiny.parts()) is None
+            if has_compiler():
+                assert trial.fault_of_attention(tiny.parts()) is None
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
+def test_who_asks_for_compiled_attention_is_told_what_to_do(tiny_folder, monkeypatch):
+    """Not only what is wrong, as in the line that is said unasked."""
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    compile_attention.cache_clear()
+    try:
+        with pytest.raises(OptionError, match=r"'/nonexistent/cc' .*; install a C compiler with"):
+            load(tiny_folder, "cpu", compiled=True)
+    finally:
+        compile_attention.cache_clear()

@@ -326,7 +326,7 @@ def test_a_result_that_is_no_number_is_an_error(tiny_folder, chains, monkeypatch
 
     monkeypatch.setattr(ablation, "remaining_layers", spoiled)
     with pytest.raises(
-        NonFiniteError, match="without L0H0 the model returns NaN or infinity; load"
+        NonFiniteError, match="without L0H0 the model returns NaN or infinity; check"
     ):
         ablate(model, chains, heads=["L0H0"])
 

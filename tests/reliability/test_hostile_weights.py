@@ -1,6 +1,6 @@
 """Model folders, weight files and wheels that were made to harm or to deceive.
 
-What one damaged byte or one missing tensor does is tested in ``tests/test_checkpoints.py``; here
+What one damaged byte or one missing tensor does is tested in ``tests/encoder/test_checkpoints.py``; here
 the files are whole, and lie.
 """
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-import esmkit
 from esmkit.esm2 import Esm2
+from esmkit.files.shards import read_shard
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import make_checkpoint
 from oracles.commands import fails, write_fasta
@@ -159,7 +159,7 @@ def test_what_is_not_finite_is_never_written(name, run, broken, tmp_path):
     output = tmp_path / command[2] if command[1] == "-o" else tmp_path / command[-1]
     assert not output.exists()
     for path in tmp_path.glob("*.work/*.safetensors"):
-        for array in esmkit.files.work_folder.read_shard(path).values():
+        for array in read_shard(path).values():
             if array.dtype.kind == "f":
                 assert np.isfinite(array).all()
     write_fasta(tmp_path / "seqs.fasta", {k: v for k, v in records.items() if k != "bad"})

@@ -112,7 +112,7 @@ ALLOWED = {
     "urllib.request": {"encoder/checkpoints/fetch.py"},  # is the Hub there?
     "huggingface_hub": {"encoder/checkpoints/fetch.py"},
     # the name of its exception, nothing else
-    "pickle": {"encoder/checkpoints/convert.py", "encoder/network.py"},
+    "pickle": {"encoder/checkpoints/convert.py", "encoder/checkpoints/network.py"},
     # a pair within the process, which a signal writes to; is the cluster there?
     "socket": {"cli/stopping.py", "embeddings/cluster/cluster.py"},
     **{n: set() for n in ("http", "requests", "marshal", "shelve", "telnetlib")},

@@ -57,8 +57,8 @@ def check_dataset(
     sources : sequence of paths
         Where the input files are now, in the same order; by default where they were.
     run : Run
-        Its ``progress`` shows a progress bar on standard error, ``say`` is told the result in one
-        sentence. Nothing is written, so the rest says nothing.
+        Options of the run: ``progress`` shows a progress bar on standard error, ``say`` is told the
+        result in one sentence. Nothing is written, so the others change nothing.
 
     Raises
     ------

@@ -20,6 +20,9 @@ __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "wo
 ANSWER_SECONDS = 5.0
 """Time in which a cluster must answer at its address."""
 
+PASSED_ON = ("ESMKIT_CACHE", "ESMKIT_TUNE_PROCESS", "HF_HOME", "HF_HUB_OFFLINE")
+"""Environment variables that workers on other machines get too, where they are set."""
+
 HEALTH_SECONDS = 20.0
 """Time that Ray's own check of a cluster may take, the start of its process included."""
 
@@ -191,11 +194,7 @@ def _join(ray: Any, address: str) -> None:
             )
         if not _answers(host, int(port), address):
             raise wrong
-    paths = {
-        name: os.environ[name]
-        for name in ("ESMKIT_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
-        if name in os.environ
-    }
+    paths = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
         with _silent():
             ray.init(

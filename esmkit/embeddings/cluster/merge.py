@@ -46,7 +46,8 @@ def merge_dataset(
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
         Output format, if the name should not say it.
     run : Run
-        Its ``force`` overwrites an output that exists, ``say`` is told what was done.
+        Options of the run: ``force`` overwrites an output that exists, ``say`` is told what was
+        done.
 
     Raises
     ------

@@ -120,12 +120,15 @@ class RangePlan:
         Finished parts by (file, range).
     changed : set of int
         Numbers of files mended since the run before; their ranges are compared by digest.
+    said : set of str
+        Sentences of workers about the model they loaded, each of which is passed on once.
     """
 
     folder: Folder
     manifest: Manifest
     held: dict[tuple[int, int], Part]
     changed: set[int] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
 
     def items(self) -> list[dict[str, Any]]:
         """Return what readers have to read: ranges of plain files, and whole gzip files."""
@@ -149,6 +152,10 @@ class RangePlan:
 
     def take(self, answer: dict[str, Any], failures: Failures, say: Say) -> None:
         """Enter the answer to one range."""
+        for sentence in answer["said"].splitlines():
+            if sentence not in self.said:
+                self.said.add(sentence)
+                say(f"a worker says: {sentence}")
         place = (answer["file"], answer["range"])
         file = self.manifest.inputs[answer["file"]]
         if answer["kind"] == "error":
@@ -206,7 +213,8 @@ def begin(
     manifest : Manifest
         What the dataset shall be of.
     run : Run
-        Its ``force`` replaces a dataset that is complete, ``restart`` throws unfinished work away.
+        Options of the run: ``force`` replaces a dataset that is complete, ``restart`` throws
+        unfinished work away.
     asked_range : bool
         Whether the manifest's range size was asked for; otherwise that of the work begun is kept.
 

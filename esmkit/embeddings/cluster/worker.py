@@ -27,6 +27,7 @@ from esmkit.errors import EsmkitError, InputError
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
+from esmkit.text import Say
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -181,8 +182,9 @@ class Embedder:
         self._folder = Folder(settings.output)
         self._model: Encoder | None = None
         self._failure = ""
+        self._said: list[str] = []
         try:
-            self._model = _load(settings)
+            self._model = _load(settings, self._said.append)
         except EsmkitError as error:
             self._failure = str(error)
 
@@ -191,7 +193,7 @@ class Embedder:
         answer = {
             name: row[name] for name in ("kind", "file", "name", "range", "progress", "error")
         }
-        answer |= {"part": "", "seconds": 0.0}
+        answer |= {"part": "", "seconds": 0.0, "said": "\n".join(self._said)}
         if row["kind"] != "range":
             return answer
         if self._model is None:
@@ -259,7 +261,7 @@ class Embedder:
         return start
 
 
-def _load(settings: Settings) -> "Encoder":
+def _load(settings: Settings, say: Say) -> "Encoder":
     import torch
 
     from esmkit.encoder.checkpoints import OfflineCheckpointWarning
@@ -270,7 +272,7 @@ def _load(settings: Settings) -> "Encoder":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OfflineCheckpointWarning)  # the driver has said it
         model = Encoder.load(
-            settings.model, settings.device, settings.dtype, compiled=settings.compiled
+            settings.model, settings.device, settings.dtype, compiled=settings.compiled, say=say
         )
     if model.checkpoint.sha256 != settings.sha256:
         raise CheckpointError(

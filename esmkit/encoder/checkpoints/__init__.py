@@ -15,7 +15,7 @@ from esmkit.encoder.checkpoints.known import (
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
-from esmkit.text import Say
+from esmkit.text import Say, silent
 
 __all__ = [
     "Checkpoint",
@@ -81,7 +81,7 @@ class Checkpoint:
         return f"{self.name} ({kind}; {self.source}; SHA-256 {self.sha256[:12]}…)"
 
 
-def resolve(model: str | Path = "auto", *, say: Say = lambda text: None) -> Checkpoint:
+def resolve(model: str | Path = "auto", *, say: Say = silent) -> Checkpoint:
     """Find the weights a name stands for, fetching them if need be.
 
     Parameters

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import EsmModel
 
-__all__ = ["LayerParts", "Parts", "parts_of"]
+__all__ = ["LayerParts", "Parts", "contact_regression", "inverse_frequencies", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,14 @@ def _layer(layer: Any) -> LayerParts:
         expand=layer.intermediate.dense,
         contract=layer.output.dense,
     )
+
+
+def contact_regression(network: EsmModel) -> nn.Linear:
+    """Return the contact head: N * H inputs, layer by layer, and one output before the sigmoid."""
+    head: Any = network.contact_head
+    return head.regression
+
+
+def inverse_frequencies(network: EsmModel) -> dict[str, torch.Tensor]:
+    """Return every buffer of rotary frequencies that a network holds, under its name."""
+    return {name: b for name, b in network.named_buffers() if name.endswith("inv_freq")}

@@ -13,7 +13,7 @@ from esmkit._version import __version__
 from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
 from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
-from esmkit.files.tables import open_table, without_formulas
+from esmkit.files.tables import open_table, write_table
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
 from esmkit.heads.report.page import (
     Block,
@@ -137,8 +137,7 @@ def _write_tables(
     written, notes = [], []
     for name, table in tables.items():
         path = folder / f"{name}.csv"
-        safe = without_formulas(table)
-        write_durably(path, safe.to_csv(index=False, lineterminator="\n").encode())
+        write_table(path, table, "csv")
         written.append(path)
     path = folder / "effects.parquet"
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
