@@ -43,7 +43,7 @@ def read(path: str | Path) -> Any:
     (320,)
     >>> esmkit.attention_file(esmkit.load, demo, "demo.attention.h5")        # doctest: +SKIP
     >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
-    (141, 141)
+    (142, 142)
     """
     if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
         return AttentionFile(path)

@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import pkgutil
-import shutil
 import warnings
 from pathlib import Path
 
@@ -60,20 +59,15 @@ def test_there_are_examples():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_that_need_weights_run_too(name: str, real: Esm2, tmp_path: Path, monkeypatch):
-    """Those that are skipped elsewhere, with the real checkpoint and files like those they name."""
+    """Those that are skipped elsewhere, with the real checkpoint."""
     tests = [t for t in examples(name) if any(e.options.get(doctest.SKIP) for e in t.examples)]
     if not tests:
         return
     monkeypatch.chdir(tmp_path)
-    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "seqs.fasta")
-    shutil.copy(esmkit.data.demo_fasta(), tmp_path / "demo.fasta")
     monkeypatch.setattr(esmkit, "load", lambda *_, **__: real)
-    structures = esmkit.data.ts50()[:3]
-    names = {"esmkit": esmkit, "model": real, "structures": structures}
     for test in tests:
         for example in test.examples:
             example.options.pop(doctest.SKIP, None)
-        test.globs.update(names)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OfflineCheckpointWarning)
             run(test)

@@ -226,7 +226,7 @@ def circuits(
     --------
     >>> found = circuits(esmkit.load())                                     # doctest: +SKIP
     >>> found.to_frame().nlargest(3, "copying")["name"].tolist()            # doctest: +SKIP
-    []
+    ['L3H10', 'L0H7', 'L5H11']
     """
     scanned = np.unique(np.asarray(offsets, dtype=np.int64))
     if not len(scanned) or min(permutations, controls) < 1:
