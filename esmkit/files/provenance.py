@@ -1,7 +1,7 @@
 """What identifies a run, what its output records of its making, and how two runs differ.
 
-Every task that can go on after a kill compares :func:`run_identity`; every output that has a place
-for it holds :func:`run_provenance`. Nothing here needs PyTorch.
+Every task that can go on after a kill compares :func:`run_identity`; what such a task writes holds
+:func:`run_provenance`, if it has a place for it. Nothing here needs PyTorch.
 """
 
 import json

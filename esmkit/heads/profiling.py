@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from esmkit.attention.options import MAX_OFFSET, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
+from esmkit.files.provenance import run_provenance
 from esmkit.heads.labels import Rules, describe
 from esmkit.heads.measuring import CENTRE, Measured, measure
 from esmkit.heads.properties import Property, standard_properties
@@ -125,19 +126,26 @@ def profile(
         resamples=resamples, seed=seed, inflated=random.inflation if random else 1.0
     )
     table = _effects_table(chosen, choice, measured, effects, random)
-    provenance = {
-        "checkpoint": model.checkpoint.to_dict(),
-        "dtype_model": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "compiled": model.compiled,
-        "chains": measured.chains,
-        "properties": names,
-        "resamples": resamples,
-        "seed": seed,
-        "rules": asdict(rules),
-        "control": control,
-        "random_models": random.models if random else 0,
-    }
+    provenance = run_provenance(
+        "heads",
+        checkpoint=model.checkpoint.to_dict(),
+        shape={"layers": model.layers, "heads": model.heads, "width": model.width},
+        settings={
+            "chains": measured.chains,
+            "properties": names,
+            "resamples": resamples,
+            "seed": seed,
+            "rules": asdict(rules),
+            "control": control,
+            "random_models": random.models if random else 0,
+        },
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        compiled=model.compiled,
+        made_from={},
+        command="",
+        packages=("torch", "transformers", "numpy", "pandas", "mdtraj"),
+    )
     return HeadProfile(table, _heads_table(choice, measured, table, rules), provenance, left_out)
 
 

@@ -71,7 +71,7 @@ def profile_to_folder(
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
     run : Run
-        How to treat what is there already, and whom to tell; its ``command`` is not recorded.
+        How to treat what is there already, and whom to tell.
 
     Returns
     -------
@@ -109,7 +109,11 @@ def profile_to_folder(
             if keep.held:
                 run.say(f"going on after {keep.held:,} measurements of chains and heads")
             found, switched_off = _measure(loaded, chains, properties, keep, run, **asked)
-        how = {**found.provenance, "compiled": work.compiled(loaded.compiled)}
+        how = {
+            **found.provenance,
+            "compiled": work.compiled(loaded.compiled),
+            "command": run.command,
+        }
         _write(work, replace(found, provenance=how), switched_off, loaded, kind)
         return work.finish_folder(run.then)
     finally:

@@ -41,7 +41,11 @@ def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_
     assert "to active site" in set(effects["property"])
     assert set(effects["name"]) == set(heads["name"])
     assert effects["random"].notna().to_numpy().any()
-    assert len(json.loads((out / "provenance.json").read_text())["chains"]) == 11
+    facts = json.loads((out / "provenance.json").read_text())
+    assert len(facts["chains"]) == 11
+    assert facts["task"] == "heads"
+    assert facts["command"].startswith("esmkit heads --structures")
+    assert {"torch", "numpy"} <= set(facts["versions"])
     message = fails(run("heads", "--structures", "chains", "-o", "out", cwd=tmp_path))
     assert "is not empty" in message
 

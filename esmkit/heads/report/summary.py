@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from esmkit import plots
-from esmkit._version import __version__
 from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
 from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
@@ -112,7 +111,7 @@ def write_report(
             if name in (*QUESTIONS, "offsets", "properties", "ablation"):
                 title = figure.get_suptitle()
                 shown[name] = (title, f"{FIGURES}/{path.name}", plots.inline_html(figure))
-        facts = {**profile.provenance, "left_out": profile.left_out, "esmkit": __version__}
+        facts = {**profile.provenance, "left_out": profile.left_out}
         blocks = summary(profile, ablation=ablation, figures=shown, notes=notes)
         title = str(profile.provenance["checkpoint"]["name"])
         for name, text in {
