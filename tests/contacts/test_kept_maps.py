@@ -12,8 +12,9 @@ from esmkit.errors import OutputError
 
 def made(name: str, residues: int) -> ContactMap:
     values = np.random.default_rng(residues).random((residues, residues), np.float32)
-    values = (values + values.T) / 2
-    return ContactMap(name, f"{name} header", "A" * residues, values, method="mean", source="made")
+    values = (values + values.T) * np.float32(0.5)
+    sequence = "A" * residues
+    return ContactMap(name, f"{name} header", sequence, values, method="heads", source="made")
 
 
 @pytest.fixture
