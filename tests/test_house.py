@@ -171,34 +171,38 @@ def test_no_torch_before_it_is_needed(code: str):
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said"),
     [
-        "embed {bad}",
-        "attention {bad} -o out.h5",
-        "contacts {bad}",
-        "contacts {bad} --plot figures",
-        "contacts {good} -o out.txt",
-        "contacts {good} --structure {bad}",
-        "contacts evaluate --structures {bad}",
-        "contacts fit --structures {bad} -o head.json",
-        "heads --structures {bad} -o out",
-        "explore {bad} -o out.html",
+        ("embed {bad}", "bad.fasta"),
+        ("attention {bad} -o out.h5", "bad.fasta"),
+        ("contacts {bad}", "bad.fasta"),
+        ("contacts {bad} --plot figures", "bad.fasta"),
+        ("contacts {good} -o out.txt", "out.txt"),
+        ("contacts {good} --structure {bad}", "bad.fasta"),
+        ("contacts evaluate --structures {bad}", "bad.fasta"),
+        ("contacts fit --structures {bad} -o head.json", "bad.fasta"),
+        ("heads --structures {bad} -o out", "bad.fasta"),
+        ("explore {bad} -o out.html", "bad.fasta"),
     ],
 )
-def test_what_is_wrong_with_input_is_said_before_torch_is_loaded(words: str, tmp_path: Path):
+def test_what_is_wrong_with_input_is_said_before_torch_is_loaded(
+    words: str, said: str, tmp_path: Path
+):
     (tmp_path / "good.fasta").write_text(">a\nMKTVRQERLKSIV\n")
-    paths = {"good": tmp_path / "good.fasta", "bad": tmp_path / "bad.fasta"}
-    arguments = [word.format(**paths) for word in words.split()]
-    code = f"""import os, sys
+    arguments = words.format(bad="bad.fasta", good="good.fasta").split()
+    code = f"""import sys
 from esmkit.cli import main
-os.chdir({str(tmp_path)!r})
 sys.argv = ["esmkit", *{arguments!r}]
 try:
     main()
-except SystemExit as stop:
-    print(stop.code, *(name for name in ("torch", "transformers") if name in sys.modules))
+finally:
+    print(*(name for name in ("torch", "transformers") if name in sys.modules), "end")
 """
-    assert run(code) in ("1", "2")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert done.stdout == "end\n"
 
 
 def test_public_names_are_there():

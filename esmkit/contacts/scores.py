@@ -38,7 +38,8 @@ CURVE_STEPS = 50
 """Points of a precision curve for each L of its length; L, L/2 and L/5 are among them."""
 
 OnChain: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]
-"""What :meth:`esmkit.contacts.map.ContactMap.onto` gives: values (R, R), contacts (R, R), resolved (R,)."""
+"""What :meth:`esmkit.contacts.map.ContactMap.onto` gives: values and contacts (R, R), and which
+residues are resolved (R,)."""
 
 
 def ranked_pairs(
@@ -196,7 +197,8 @@ def precision_curves(
     Parameters
     ----------
     chains : iterable of (values, contacts, resolved)
-        One for each chain, as :meth:`esmkit.contacts.map.ContactMap.onto` gives it; taken one at a time.
+        One for each chain, as :meth:`esmkit.contacts.map.ContactMap.onto` gives it; taken one at a
+        time.
     up_to : int
         Where curves end, in L, the number of resolved residues.
     seed : int

@@ -1,6 +1,5 @@
 """The contacts task on disk: FASTA files to one file of contact maps."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -273,10 +272,11 @@ class ContactsTask(Task):
                     writer.add(protein, found)
                 self._watch.add(found)
         finally:
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._watch.end)
-                stack.enter_context(writing(where))
-                writer.close()
+            try:
+                with writing(where):
+                    writer.close()
+            finally:
+                self._watch.end()
 
     def _map(self, protein: Protein, values: NDArray[np.float32]) -> "ContactMap":
         from esmkit.contacts.map import ContactMap

@@ -13,8 +13,8 @@ from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.encoder.checkpoints.network import load_network
 from esmkit.encoder.checkpoints.parts import (
     Parts,
-    contact_regression,
-    inverse_frequencies,
+    contact_layer,
+    frequency_buffers,
     parts_of,
 )
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
@@ -257,7 +257,7 @@ class Encoder:
     def non_finite_remedy(self) -> str:
         """What to do about NaN or infinity, in words."""
         if self.dtype != torch.float32:
-            return "use --dtype float32"
+            return "load the model with dtype float32 (--dtype float32)"
         return "check the checkpoint (esmkit weights check)"
 
     def hidden_states(
@@ -288,18 +288,18 @@ class Encoder:
 
     def contact_regression(self) -> tuple[NDArray[np.float64], float]:
         """Return weights (N * H,), layer by layer, and bias of the checkpoint's contact head."""
-        regression = contact_regression(self.network)
+        regression = contact_layer(self.network)
         weights = regression.weight.detach().double().cpu().numpy().reshape(-1)
         return weights, float(regression.bias.detach().double().cpu().item())
 
 
 def _move(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:
     """Move a network to device and data type, in evaluation mode."""
-    exact = {name: buffer.clone() for name, buffer in inverse_frequencies(network).items()}
+    exact = {name: buffer.clone() for name, buffer in frequency_buffers(network).items()}
     network.to(device=device, dtype=dtype)  # type: ignore[call-arg] - pyright loses the overload
     network.eval()
     # The rotary frequencies stay float32: in bfloat16 they are off by 1 in 256, which at position
     # 1,000 is a rotation by several radians.
-    for name, buffer in inverse_frequencies(network).items():
+    for name, buffer in frequency_buffers(network).items():
         buffer.data = exact[name].to(device=device, dtype=torch.float32)
     return network

@@ -15,6 +15,7 @@ __all__ = [
     "check_output",
     "delete",
     "disk_errors",
+    "file_identity",
     "sync",
     "sync_folder",
     "write_durably",
@@ -144,3 +145,12 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def file_identity(path: Path) -> list[int] | None:
+    """Return inode, size and time of a file, which a move does not change; None if it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_ino, stat.st_size, stat.st_mtime_ns]

@@ -15,7 +15,7 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from esmkit.errors import OutputError, ResumeError
-from esmkit.files.disk import delete, disk_errors, sync, sync_folder, write_durably
+from esmkit.files.disk import delete, disk_errors, file_identity, sync, sync_folder, write_durably
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
@@ -124,7 +124,7 @@ class WorkFolder:
         finished, _ = _finishing(self.output)
         if isinstance(finished, dict):
             for name, identity in finished.items():
-                if _identity(self.output / name) == identity:
+                if file_identity(self.output / name) == identity:
                     (self.output / name).unlink()
                     with contextlib.suppress(OSError):  # of a folder in the folder if it is empty
                         if (self.output / name).parent != self.output:
@@ -207,7 +207,7 @@ class WorkFolder:
         with disk_errors(self.output):
             sync(temporary)
             # A kill between the move and the removal must not look like somebody else's output.
-            self._announce(_identity(temporary))
+            self._announce(file_identity(temporary))
             if self.output.exists() and not self._force:
                 raise OutputError(
                     f"{str(self.output)!r} has appeared meanwhile; the same command with --force "
@@ -247,7 +247,7 @@ class WorkFolder:
             names = sorted(p.relative_to(staged) for p in staged.rglob("*") if p.is_file())
             for name in names:
                 sync(staged / name)
-            self._announce({name.as_posix(): _identity(staged / name) for name in names})
+            self._announce({name.as_posix(): file_identity(staged / name) for name in names})
             if not self._force and self.output.is_dir() and any(self.output.iterdir()):
                 raise OutputError(
                     f"files have appeared in {str(self.output)!r} meanwhile; the same command with "
@@ -312,9 +312,9 @@ def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = No
     """
     finished, before = _finishing(output)
     whole = finished is not None and (
-        all(_identity(output / name) == identity for name, identity in finished.items())
+        all(file_identity(output / name) == identity for name, identity in finished.items())
         if isinstance(finished, dict)
-        else _identity(output) == finished
+        else file_identity(output) == finished
     )
     if whole and fingerprint is not None:
         whole = before == json.loads(json.dumps(fingerprint))
@@ -391,10 +391,3 @@ def _take_lock(output: Path) -> IO[bytes]:
 
 def _folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".work")
-
-
-def _identity(path: Path) -> list[int] | None:
-    """Return inode, size and time of a file, which a move does not change; None if it is gone."""
-    with contextlib.suppress(OSError):
-        stat = path.stat()
-        return [stat.st_ino, stat.st_size, stat.st_mtime_ns]

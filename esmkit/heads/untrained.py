@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from transformers import EsmModel
 
-from esmkit.encoder.checkpoints.parts import inverse_frequencies
+from esmkit.encoder.checkpoints.parts import frequency_buffers
 from esmkit.encoder.encoder import Encoder
 
 __all__ = ["control_models", "with_random_weights"]
@@ -38,8 +38,8 @@ def with_random_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = EsmModel(config, add_pooling_layer=False)
-    frequencies = inverse_frequencies(model.network)
-    for name, buffer in inverse_frequencies(network).items():
+    frequencies = frequency_buffers(model.network)
+    for name, buffer in frequency_buffers(network).items():
         buffer.data = frequencies[name].detach().cpu().clone()
     return type(model)(
         network,

@@ -1,7 +1,7 @@
 """Model folders, weight files and wheels that were made to harm or to deceive.
 
-What one damaged byte or one missing tensor does is tested in ``tests/encoder/test_checkpoints.py``; here
-the files are whole, and lie.
+What one damaged byte or one missing tensor does is tested in
+``tests/encoder/test_checkpoints.py``; here the files are whole, and lie.
 """
 
 import argparse

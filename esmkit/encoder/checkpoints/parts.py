@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import EsmModel
 
-__all__ = ["LayerParts", "Parts", "contact_regression", "inverse_frequencies", "parts_of"]
+__all__ = ["LayerParts", "Parts", "contact_layer", "frequency_buffers", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ def _layer(layer: Any) -> LayerParts:
     )
 
 
-def contact_regression(network: EsmModel) -> nn.Linear:
+def contact_layer(network: EsmModel) -> nn.Linear:
     """Return the contact head: N * H inputs, layer by layer, and one output before the sigmoid."""
     head: Any = network.contact_head
     return head.regression
 
 
-def inverse_frequencies(network: EsmModel) -> dict[str, torch.Tensor]:
+def frequency_buffers(network: EsmModel) -> dict[str, torch.Tensor]:
     """Return every buffer of rotary frequencies that a network holds, under its name."""
     return {name: b for name, b in network.named_buffers() if name.endswith("inv_freq")}
