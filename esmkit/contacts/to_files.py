@@ -63,7 +63,7 @@ def sources_or_structures(
         yield tuple(fasta)
         return
     if not structures:
-        raise OptionError("give a FASTA file, - for standard input, or `structures`")
+        raise OptionError("give a FASTA file, - for standard input, or a `structure`")
     with tempfile.TemporaryDirectory(prefix="esmkit-") as folder:
         name = file_name(structures[0].id if len(structures) == 1 else "structures")
         path = Path(folder) / f"{name}.fasta"
