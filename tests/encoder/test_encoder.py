@@ -100,7 +100,9 @@ def test_too_little_memory_says_what_to_do(tiny: Esm2, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("esmkit.encoder.encoder.forward", full)
-    with pytest.raises(OptionError, match=r"7 tokens do not fit into the memory of cpu; allow fewer"):
+    with pytest.raises(
+        OptionError, match=r"7 tokens do not fit into the memory of cpu; allow fewer"
+    ):
         tiny.hidden_states([encode("MKTVR")])
 
 
