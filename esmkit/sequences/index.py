@@ -109,7 +109,7 @@ class InputIndex:
         if not lengths:
             raise InputError(
                 f"no protein is left of {report.records:,} record(s), all were skipped; "
-                "--on-invalid replace writes X for unknown letters instead"
+                '`on_invalid="replace"` writes X for unknown letters instead'
             )
         keys = np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
@@ -159,8 +159,7 @@ class InputIndex:
             if count == len(self.digests):
                 return
         raise InputError(
-            "the input changed while it was being read; leave the file alone and run the command "
-            "again"
+            "the input changed while it was being read; leave the file alone and run the same again"
         )
 
     def _digest_of(self, record: int) -> bytes:

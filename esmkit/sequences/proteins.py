@@ -103,12 +103,14 @@ def clean_sequence(
     if len(sequence) > LONGEST_PROTEIN:
         raise InputError(
             f"{name} has over {LONGEST_PROTEIN:,} letters, and no protein has nearly as many (is it "
-            "a genome?); remove the record, or --on-invalid skip leaves it out"
+            'a genome?); remove the record, or `on_invalid="skip"` leaves it out'
         )
     if sequence.endswith("*"):
         sequence = sequence[:-1]
     if not sequence:
-        raise InputError(f"{name} is empty; remove the record, or --on-invalid skip leaves it out")
+        raise InputError(
+            f'{name} is empty; remove the record, or `on_invalid="skip"` leaves it out'
+        )
     # 'ß'.upper() is 'SS': case is folded letter by letter unless the text is plain ASCII.
     folded = sequence.upper() if sequence.isascii() else "".join(map(_upper_ascii, sequence))
     unknown = set(folded) - ALLOWED_LETTERS
@@ -122,7 +124,7 @@ def clean_sequence(
     more = f" (and {len(replaced) - 1:,} more such letters)" if len(replaced) > 1 else ""
     raise InputError(
         f"{name}, residue {first + 1:,}: {sequence[first]!r} is {_kind(folded[first])}{more}; "
-        "use X, or --on-invalid replace to write X, or --on-invalid skip to leave the record out"
+        'use X, or `on_invalid="replace"` to write X, or `on_invalid="skip"` to leave the record out'
     )
 
 
@@ -290,7 +292,7 @@ def only_result(results: Iterable[_Result], purpose: str) -> _Result:
     for result in results:
         return result
     raise InputError(
-        f"the sequence was left out by on_invalid='skip'; nothing is left to {purpose}"
+        f'the sequence was left out by `on_invalid="skip"`; nothing is left to {purpose}'
     )
 
 
@@ -316,7 +318,7 @@ def _clean(
             if on_invalid != "skip":
                 raise
             report.skipped += 1
-            note(report.skipped_records, str(error).rsplit(";", 1)[0])  # without the remedy
+            note(report.skipped_records, error.reason)
             continue
         if replaced:
             report.letters_replaced += len(replaced)

@@ -148,7 +148,7 @@ def test_errors_name_standard_input_not_its_copy(tmp_path, monkeypatch: pytest.M
 THREE = ["MKTVRQ", "GGGG", "WWWWW"]
 
 CHANGED = (
-    r"^the input changed while it was being read; leave the file alone and run the command again$"
+    r"^the input changed while it was being read; leave the file alone and run the same again$"
 )
 
 
@@ -220,7 +220,7 @@ def test_nothing_left(tmp_path: Path):
     path = write_list(tmp_path / "in.fasta", ["J", "MJ"])
     with pytest.raises(
         InputError,
-        match=r"^no protein is left of 2 record\(s\), all were skipped; --on-invalid replace "
+        match=r"^no protein is left of 2 record\(s\), all were skipped; `on_invalid=\"replace\"` "
         r"writes X for unknown letters instead$",
     ):
         InputIndex.build([path], on_invalid="skip", scratch=tmp_path)

@@ -37,7 +37,9 @@ from esmkit.sequences.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputRepo
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta
 
-REMEDY = "; use X, or --on-invalid replace to write X, or --on-invalid skip to leave the record out"
+REMEDY = (
+    '; use X, or `on_invalid="replace"` to write X, or `on_invalid="skip"` to leave the record out'
+)
 
 
 def read_bytes(
@@ -313,7 +315,7 @@ def test_letters_without_a_token(tmp_path: Path, sequence: str, message: str):
 def test_empty_record(tmp_path: Path, record: str):
     for data in (record + ">B\nMK\n", ">B\nMK\n" + record):  # at the start and at the end
         assert error_of(tmp_path / "in", data.encode()) == (
-            "sequence 'P1' is empty; remove the record, or --on-invalid skip leaves it out"
+            "sequence 'P1' is empty; remove the record, or `on_invalid=\"skip\"` leaves it out"
         )
 
 
@@ -648,7 +650,7 @@ def test_the_only_result_or_why_there_is_none():
     assert single
     with pytest.raises(
         InputError,
-        match=r"^the sequence was left out by on_invalid='skip'; nothing is left to draw$",
+        match=r"^the sequence was left out by `on_invalid=\"skip\"`; nothing is left to draw$",
     ):
         only_result(stream, "draw")
     assert only_result(iter([3]), "draw") == 3
