@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from esmkit.cli import main
@@ -21,6 +23,55 @@ from oracles.commands import Done
 
 settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property
 settings.load_profile("esmkit")
+
+
+# Tests in several processes (pytest-xdist, ``-n 2 --dist loadgroup``): what goes to which, and when.
+
+APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"}
+"""Modules whose slow tests share nothing that is costly to make, so that any process takes any."""
+
+LONGEST = ("04_head", "at_random_moments[heads]", "02_emb", "test_cluster_ray.py", "esmkit heads]")
+"""What begins first, the longest first: at the end no process waits for one long test."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the processors out before there are processes, which take this over."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.loadscopereorder = False  # begin with what comes first
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # Threads of tests that set their number themselves wait asleep, not at full speed
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    places = [place for place, name in enumerate(LONGEST) if name in item.nodeid]
+    return min(places, default=len(LONGEST)), item.get_closest_marker("slow") is None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a module together, for the fixtures that they share; long ones go first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        apart = item.path.stem in APART and item.get_closest_marker("slow")
+        unit = item.nodeid if apart else item.path.stem
+        units.setdefault(unit, []).append(item)
+        if not apart:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    order = sorted(units.values(), key=lambda unit: min(map(_rank, unit)))
+    items[:] = [item for unit in order for item in unit]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where work is spread over threads there are two, also in a process that has one processor."""
+    before = torch.get_num_threads()
+    if request.path.parent.name in {"encoder", "attention", "contacts"}:
+        torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))

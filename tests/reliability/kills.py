@@ -90,6 +90,7 @@ class Warm:
         import esmkit.cli.attention
         import esmkit.cli.embed
         import esmkit.cli.heads
+        import esmkit.cli.options
         import esmkit.heads.ablation
         import esmkit.heads.circuits
         import esmkit.heads.report.summary
@@ -112,8 +113,7 @@ class Warm:
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):
             importlib.import_module(name)
-        for module in (esmkit.cli.embed, esmkit.cli.attention, esmkit.cli.heads):
-            module.load_model = lambda *_: self.model  # type: ignore[attr-defined]
+        esmkit.cli.options.ModelChoice.load = lambda _: self.model
         # Many shards, as in a run of hours; small figures and few chains, which take less time
         runs.SHARD_SECONDS = (0.05, 60.0)
         esmkit.heads.untrained.CONTROL_HEADS = 1
