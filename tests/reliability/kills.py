@@ -261,7 +261,9 @@ class Trials:
         start = time.monotonic()
         code = self._wait(self.warm.fork(self.command, folder))
         seconds = time.monotonic() - start
-        assert code == 0, (folder / "log.txt").read_text()
+        said = (folder / "log.txt").read_text()
+        assert code == 0, said
+        assert "model:" not in said, "the command loaded a model of its own"
         output = digest(folder, self.results)
         results = (folder / "results.txt").stat().st_size
         second = self._folder()
