@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,13 +26,20 @@ settings.register_profile("esmkit", deadline=None)  # how fast the machine is, i
 settings.load_profile("esmkit")
 
 
-# Tests in several processes (pytest-xdist, ``-n 2 --dist loadgroup``): what goes to which, and when.
+# Tests in several processes (pytest-xdist, ``-n 2``): which process takes what, and when.
 
 APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"}
-"""Modules whose slow tests share nothing that is costly to make, so that any process takes any."""
+"""Modules whose tests share nothing that is costly to make, so that any process takes any of them.
+Those of another stay together: for its fixtures, and for what there is once, such as Ray."""
 
 LONGEST = ("04_head", "at_random_moments[heads]", "02_emb", "test_cluster_ray.py", "esmkit heads]")
 """What begins first, the longest first: at the end no process waits for one long test."""
+
+
+def unit_of(test: str) -> str:
+    """Return what a test, ``path::name``, is handed out with."""
+    path = test.partition("::")[0]
+    return test if Path(path).stem in APART else path
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,23 +51,31 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand units out one after the other, to whoever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByUnit(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    return ByUnit(config, log)
+
+
 def _rank(item: pytest.Item) -> tuple[int, bool]:
     places = [place for place, name in enumerate(LONGEST) if name in item.nodeid]
     return min(places, default=len(LONGEST)), item.get_closest_marker("slow") is None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a module together, for the fixtures that they share; long ones go first."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put units with slow tests first where there are several processes."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     units: dict[str, list[pytest.Item]] = {}
     for item in items:
-        apart = item.path.stem in APART and item.get_closest_marker("slow")
-        unit = item.nodeid if apart else item.path.stem
-        units.setdefault(unit, []).append(item)
-        if not apart:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        units.setdefault(unit_of(item.nodeid), []).append(item)
     order = sorted(units.values(), key=lambda unit: min(map(_rank, unit)))
     items[:] = [item for unit in order for item in unit]
 
