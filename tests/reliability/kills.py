@@ -100,7 +100,7 @@ class Warm:
         from esmkit.esm2 import load
         from esmkit.files import task as runs
 
-        self.model = load(model_name, "cpu")
+        self.model = model = load(model_name, "cpu")
         # What a child would import anew each time
         for name in (
             *("h5py", "pandas", "pyarrow.parquet", "scipy.stats", "mdtraj", "matplotlib.figure"),
@@ -113,7 +113,7 @@ class Warm:
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):
             importlib.import_module(name)
-        esmkit.cli.options.ModelChoice.load = lambda _: self.model
+        esmkit.cli.options.ModelChoice.load = lambda self: model
         # Many shards, as in a run of hours; small figures and few chains, which take less time
         runs.SHARD_SECONDS = (0.05, 60.0)
         esmkit.heads.untrained.CONTROL_HEADS = 1
