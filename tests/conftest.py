@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
 
 from esmkit.cli import main
@@ -21,6 +24,70 @@ from oracles.commands import Done
 
 settings.register_profile("esmkit", deadline=None)  # how fast the machine is, is no property
 settings.load_profile("esmkit")
+
+
+# Tests in several processes (pytest-xdist, ``-n 2``): which process takes what, and when.
+
+APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"}
+"""Modules whose tests share nothing that is costly to make, so that any process takes any of them.
+Those of another stay together: for its fixtures, and for what there is once, such as Ray."""
+
+LONGEST = ("04_head", "at_random_moments[heads]", "02_emb", "test_cluster_ray.py", "esmkit heads]")
+"""What begins first, the longest first: at the end no process waits for one long test."""
+
+
+def unit_of(test: str) -> str:
+    """Return what a test, ``path::name``, is handed out with."""
+    path = test.partition("::")[0]
+    return test if Path(path).stem in APART else path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the processors out before there are processes, which take this over."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.loadscopereorder = False  # begin with what comes first
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # Threads of tests that set their number themselves wait asleep, not at full speed
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand units out one after the other, to whoever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByUnit(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    return ByUnit(config, log)
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    places = [place for place, name in enumerate(LONGEST) if name in item.nodeid]
+    return min(places, default=len(LONGEST)), item.get_closest_marker("slow") is None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put units with slow tests first where there are several processes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit_of(item.nodeid), []).append(item)
+    order = sorted(units.values(), key=lambda unit: min(map(_rank, unit)))
+    items[:] = [item for unit in order for item in unit]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where work is spread over threads there are two, also in a process that has one processor."""
+    before = torch.get_num_threads()
+    if request.path.parent.name in {"encoder", "attention", "contacts"}:
+        torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))

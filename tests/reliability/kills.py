@@ -90,6 +90,7 @@ class Warm:
         import esmkit.cli.attention
         import esmkit.cli.embed
         import esmkit.cli.heads
+        import esmkit.cli.options
         import esmkit.heads.ablation
         import esmkit.heads.circuits
         import esmkit.heads.report.summary
@@ -99,7 +100,7 @@ class Warm:
         from esmkit.esm2 import load
         from esmkit.files import task as runs
 
-        self.model = load(model_name, "cpu")
+        self.model = model = load(model_name, "cpu")
         # What a child would import anew each time
         for name in (
             *("h5py", "pandas", "pyarrow.parquet", "scipy.stats", "mdtraj", "matplotlib.figure"),
@@ -112,8 +113,7 @@ class Warm:
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):
             importlib.import_module(name)
-        for module in (esmkit.cli.embed, esmkit.cli.attention, esmkit.cli.heads):
-            module.load_model = lambda *_: self.model  # type: ignore[attr-defined]
+        esmkit.cli.options.ModelChoice.load = lambda self: model
         # Many shards, as in a run of hours; small figures and few chains, which take less time
         runs.SHARD_SECONDS = (0.05, 60.0)
         esmkit.heads.untrained.CONTROL_HEADS = 1
@@ -261,7 +261,9 @@ class Trials:
         start = time.monotonic()
         code = self._wait(self.warm.fork(self.command, folder))
         seconds = time.monotonic() - start
-        assert code == 0, (folder / "log.txt").read_text()
+        said = (folder / "log.txt").read_text()
+        assert code == 0, said
+        assert "model:" not in said, "the command loaded a model of its own"
         output = digest(folder, self.results)
         results = (folder / "results.txt").stat().st_size
         second = self._folder()
