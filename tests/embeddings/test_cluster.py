@@ -293,7 +293,7 @@ def test_another_run_in_the_folder_is_refused(engine: InProcess, fasta: Path, tm
         ResumeError, match=r"layers was \[2\], now \[0\].*another folder.*`run=Run\(restart=True\)`"
     ):
         engine([fasta], EmbedOptions(layers=(0,)))
-    with pytest.raises(ResumeError, match=r"range-size was 200, now 300"):
+    with pytest.raises(ResumeError, match=r"`range_bytes` was 200, now 300"):
         engine([fasta], range_bytes=300)
     engine([fasta], range_bytes=300, asked_range=False, stop_after=1)  # not asked for: as it was
     other = write_fasta(tmp_path / "other.fasta", PROTEINS)
