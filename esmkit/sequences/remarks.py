@@ -135,16 +135,13 @@ def remarks_on(sequence: str, text: str = "") -> list[str]:
     """
     upper = sequence.upper()
     rare = sum(map(upper.count, RARE_LETTERS))
-    found = []
     if len(sequence) < 8 and sequence.lower() in MISSING_VALUES:
         return ["missing_values"]
+    if len(upper) >= SHORTEST_NUCLEIC_ACID and not upper.strip(NUCLEOTIDES):
+        return ["like_nucleic_acid"]
     if _reads_like_text(upper, rare, text):
         return ["like_text"]
-    if rare >= FEWEST_RARE and rare > MOST_RARE * len(upper):
-        found.append("rare_letters")
-    if len(upper) >= SHORTEST_NUCLEIC_ACID and not upper.strip(NUCLEOTIDES):
-        found.append("like_nucleic_acid")
-    return found
+    return ["rare_letters"] * (rare >= FEWEST_RARE and rare > MOST_RARE * len(upper))
 
 
 def _reads_like_text(upper: str, rare: int, text: str) -> bool:
@@ -152,8 +149,8 @@ def _reads_like_text(upper: str, rare: int, text: str) -> bool:
     words = re.findall(r"\w+", text.lower())
     if len(words) > FEWEST_WORDS and sum(word in _WORDS for word in words) >= FEWEST_WORDS:
         return True
-    if rare < 2 or upper.count("X") + upper.count("Z") > rare / 2:
-        return False
+    if rare < 2 or "O" not in upper or upper.count("X") + upper.count("Z") > rare / 2:
+        return False  # English has an O in every dozen letters, and few of X and Z
     evidence = sum(upper.count(letter) * weight for letter, weight in _EVIDENCE.items())
     return evidence > LEAST_EVIDENCE
 
