@@ -72,6 +72,10 @@ _SIGNS = {
 """What a sign inside a sequence most likely is, and what to do."""
 
 
+_MISSING_VALUES = frozenset(("n/a", "#n/a", "<na>", "#na"))
+"""What tables write where there is nothing, in small letters, if it is no word of letters alone."""
+
+
 class RecordError(InputError):
     """One record that esmkit cannot use as it is, while those beside it may be good.
 
@@ -209,6 +213,11 @@ def _error(reason: str, remedy: str) -> RecordError:
 
 def _wrong_letter(name: str, sequence: str, wrong: set[str], stop: bool) -> RecordError:
     """Return the error for the first of the wrong letters, with its place in the text as it came."""
+    if sequence.lower() in _MISSING_VALUES:
+        return _error(
+            f"{name} is {sequence!r}, a word for a missing value",
+            f"remove the record, or {_LEAVE_OUT}",
+        )
     last = sequence.rindex("*") if stop else -1
     places = [i for i, c in enumerate(sequence) if _upper_ascii(c) in wrong and i != last]
     letter = sequence[places[0]]
