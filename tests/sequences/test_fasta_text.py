@@ -309,9 +309,7 @@ def test_ids_that_are_not_there(tmp_path: Path, ids: list[str], message: str):
 
 
 def test_ids_that_may_mean_several(tmp_path: Path):
-    with pytest.raises(
-        UnknownIdError, match="'P1' may mean 2 records: 'a|P1', 'b|P1'; give the wh"
-    ):
+    with pytest.raises(UnknownIdError, match=r"'P1' may mean 2 records: 'a\|P1', 'b\|P1'; give"):
         read(tmp_path, ">a|P1\nMKT\n>b|P1\nMKT\n", ids=["P1"])
 
 
