@@ -77,17 +77,7 @@ _MISSING_VALUES = frozenset(("n/a", "#n/a", "<na>", "#na"))
 
 
 class RecordError(InputError):
-    """One record that esmkit cannot use as it is, while those beside it may be good.
-
-    Attributes
-    ----------
-    reason : str
-        The message without its remedy, for the list of what was left out.
-    """
-
-    def __init__(self, text: str, reason: str = "") -> None:
-        super().__init__(text)
-        self.reason = reason or text
+    """One record that esmkit cannot use as it is, while those beside it may be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +198,7 @@ def _has_an_x(letter: str) -> bool:
 
 
 def _error(reason: str, remedy: str) -> RecordError:
-    return RecordError(f"{reason}; {remedy}", reason)
+    return RecordError(f"{reason}; {remedy}")
 
 
 def _wrong_letter(name: str, sequence: str, wrong: set[str], stop: bool) -> RecordError:
