@@ -76,6 +76,8 @@ def explore_to_files(
     from tqdm import tqdm
 
     need_bokeh()
+    if ids is not None and not sources:
+        raise OptionError("`ids` picks records out of FASTA files; give one, or leave `ids` out")
     truth = None
     if structure is not None:
         truth = read_structure(*split_chain(structure))

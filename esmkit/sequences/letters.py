@@ -62,7 +62,9 @@ _SIGNS = {
     ),
     "<": ("is it a token such as <mask>?", "give residues alone, with X for one that is unknown"),
     "\0": ("it is a zero byte", "check that the file is text"),
-    **dict.fromkeys(",;", ("are these several sequences?", "give each a record of its own")),
+    **dict.fromkeys(
+        ",;", ("are these several sequences, or is it a comment?", "give each a record of its own")
+    ),
     **dict.fromkeys(
         "()[]{}",
         ("is it a modified residue, written out?", "write the letter of its parent, or X"),

@@ -123,6 +123,7 @@ REFUSED = {
     ("embed", "--merge", "folder", "-o", "x.h5", "--id", "P69905"): (2, "without --check or"),
     ("attention", "maps.h5", "--id", "P69905"): (2, "--id picks records out of FASTA"),
     ("explore", "in.fasta", "--id", "nothing"): (1, "there is no ID 'nothing'; there are 4"),
+    ("explore", "--structure", "x.pdb", "--id", "P69905"): (1, "--id picks records out of FASTA"),
     ("verify", "--id", "P6990"): (1, "there is no ID 'P6990'; near ones are "),
     ("contacts", "in.fasta", "--id", "broken"): (1, "sequence 'broken', residue 3: '1' is not"),
 }

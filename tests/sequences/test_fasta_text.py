@@ -91,6 +91,15 @@ def test_a_header_in_what_is_left_out_of_a_long_record(tmp_path: Path):
         read(tmp_path, ">P1\n" + "M" * 1_500_000 + "\nMKT>P2\nMKT\n", "skip")
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("mark", ["\uff1e", "\ufe65", "&gt;"])
+def test_a_mark_that_is_none(tmp_path: Path, rule: OnInvalid, mark: str):
+    """Else the record is left out or glued together with the one before."""
+    message = f"line 3, record 1 ('P1'): a line begins with '{mark}P2 x' where '>' is meant"
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(tmp_path, f">P1\nMKT\n{mark}P2 x\nMKT\n", rule)
+
+
 def test_a_mark_inside_a_header_is_text(tmp_path: Path):
     found, _ = read(tmp_path, ">P1 5'->3' >x\nMKT\n")
     assert found == [Protein("P1", "MKT", "P1 5'->3' >x")]

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from Bio import AlignIO, SeqIO
@@ -19,7 +20,7 @@ LETTERS = {"P1": "MKTAYIAKQR", "P2": "MSLLTEVETP"}
 
 
 def records() -> list[SeqRecord]:
-    facts = {"molecule_type": "protein"}
+    facts: Any = {"molecule_type": "protein"}
     return [SeqRecord(Seq(s), i, i, "a protein", annotations=facts) for i, s in LETTERS.items()]
 
 
