@@ -32,7 +32,7 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
     if not first:
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
     if first[:5].lower() == "data_":
-        return mmcif.parse_mmcif("\n".join(lines), path, model)
+        return mmcif.parse_mmcif(lines, path, model)
     if any(line.startswith(parsing.ATOM_RECORDS) for line in lines):
         return parsing.parse_pdb(lines, path, model)
     raise InputError(

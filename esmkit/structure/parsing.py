@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from Bio.PDB.MMCIFParser import MMCIFParser
 from Bio.PDB.PDBExceptions import PDBConstructionException
 from Bio.PDB.PDBParser import PDBParser
 from Bio.PDB.StructureBuilder import StructureBuilder
@@ -92,8 +91,16 @@ class _Builder(StructureBuilder):
             super().init_atom(name, coord, 0.0, occupancy, altloc, fullname, self.line_counter, "C")
 
 
+def _no_model(path: Path, model: int | None, there: list[int]) -> InputError:
+    """Return the error for a file without a model, or without any."""
+    listed = shorten(", ".join(dict.fromkeys(map(str, there))))
+    if listed and model is not None:
+        return InputError(f"{str(path)!r} has no model {model}; it has {listed}")
+    return InputError(f"{str(path)!r} has no atoms; download it again, or check what wrote it")
+
+
 def _build(
-    parser: PDBParser | MMCIFParser, text: str, builder: _Builder, path: Path, model: int | None
+    parser: PDBParser, text: str, builder: _Builder, path: Path, model: int | None
 ) -> dict[str, Any]:
     """Run a parser; return the fields of :class:`StructureFile` that both formats share."""
     try:
@@ -107,10 +114,7 @@ def _build(
         builder.refuse("residue number (hybrid-36 is not read; give mmCIF)")
     models = [m for m in structure if len(m) and model in (None, m.serial_num)]
     if not models:
-        there = shorten(", ".join(dict.fromkeys(str(m.serial_num) for m in structure)))
-        if there and model is not None:
-            raise InputError(f"{str(path)!r} has no model {model}; it has {there}")
-        raise InputError(f"{str(path)!r} has no atoms; download it again, or check what wrote it")
+        raise _no_model(path, model, [m.serial_num for m in structure])
     one = models[0]  # of several with the same number the first
     return {
         "path": path,

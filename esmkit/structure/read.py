@@ -116,6 +116,7 @@ def read_structure(
     if chain is None:
         chain = _only_protein(found)
     chain = str(chain).strip()
+    chain = found.also.get(chain, chain)
     if chain not in found.chains:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
     return _build(found, chain)
@@ -230,7 +231,7 @@ def _build(found: StructureFile, chain: str) -> Structure:
             f"{_listed(found, 'protein') or 'none'}"
         )
     sequence, positions, found_notes = place(found, chain, residues)
-    notes = list(found_notes)
+    notes = [*found.notes.get(chain, ()), *found_notes]
     if repeated:
         notes.append(f"{repeated} residue(s) are given more than once; the first counts")
     size = len(sequence)
