@@ -24,7 +24,7 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
     InputError
         If the file is missing, empty, damaged, no structure, or lacks the model.
     """
-    from esmkit.structure import parsing  # imports Bio.PDB, which takes a while
+    from esmkit.structure import parsing, pdb  # these import Bio.PDB, which takes a while
 
     path = Path(path)
     lines = _lines(path)
@@ -33,8 +33,8 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
     if first[:5].lower() == "data_":
         return parsing.parse_mmcif("\n".join(lines), path, model)
-    if any(line.startswith(parsing.ATOM_RECORDS) for line in lines):
-        return parsing.parse_pdb(lines, path, model)
+    if any(line.startswith(pdb.ATOM_RECORDS) for line in lines):
+        return pdb.parse_pdb(lines, path, model)
     raise InputError(
         f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "
         "neither the ATOM lines of a PDB file nor the 'data_' line of an mmCIF file"
