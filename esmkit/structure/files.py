@@ -33,7 +33,7 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
     if first[:5].lower() == "data_":
         return parsing.parse_mmcif("\n".join(lines), path, model)
-    if any(line.startswith(pdb.ATOM_RECORDS) for line in lines):
+    if any(map(pdb.is_atom_line, lines)):
         return pdb.parse_pdb(lines, path, model)
     raise InputError(
         f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "
