@@ -4,6 +4,7 @@ from pathlib import Path
 
 from esmkit.errors import InputError
 from esmkit.structure.contents import StructureFile
+from esmkit.structure.formats import what_it_is
 from esmkit.text import open_text, shorten
 
 __all__ = ["read_file"]
@@ -35,9 +36,11 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
         return parsing.parse_mmcif("\n".join(lines), path, model)
     if any(map(pdb.is_atom_line, lines)):
         return pdb.parse_pdb(lines, path, model)
+    known = what_it_is(lines)
     raise InputError(
         f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "
         "neither the ATOM lines of a PDB file nor the 'data_' line of an mmCIF file"
+        f"{f'. It is {known}' if known else ''}"
     )
 
 
