@@ -34,8 +34,9 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
     if first[:5].lower() == "data_":
         return parsing.parse_mmcif("\n".join(lines), path, model)
-    if any(map(pdb.is_atom_line, lines)):
-        return pdb.parse_pdb(lines, path, model)
+    atoms = pdb.standardized(lines, path)
+    if any(map(pdb.is_atom_line, atoms)):
+        return pdb.parse_pdb(atoms, path, model)
     known = what_it_is(lines)
     raise InputError(
         f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "

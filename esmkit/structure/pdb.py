@@ -26,10 +26,29 @@ from esmkit.structure.pdb_lines import (
 )
 from esmkit.text import shorten
 
-__all__ = ["is_atom_line", "parse_pdb"]
+__all__ = ["is_atom_line", "parse_pdb", "standardized"]
 
 _FIRST_LINES = 100
 """Where the remark of PDB2PQR is looked for."""
+
+
+def standardized(lines: list[str], path: Path) -> list[str]:
+    """Return lines whose first word stands in columns 1-6, as PQR files do not need it."""
+    if not _is_pqr(lines, path):
+        return lines
+    return [
+        f"{words[0]:<6} {words[1]}"
+        if (words := line.split(None, 1))[:1] == ["ATOM"] and len(words) > 1
+        else line
+        for line in lines
+    ]
+
+
+def _is_pqr(lines: list[str], path: Path) -> bool:
+    """Tell whether this is PQR, whose fields stand between blanks (PDB2PQR, APBS)."""
+    if path.name.lower().removesuffix(".gz").endswith(".pqr"):
+        return True
+    return any(line.startswith("REMARK") and "PQR file" in line for line in lines[:_FIRST_LINES])
 
 
 class _Model(NamedTuple):
@@ -50,6 +69,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     """
     polymers: dict[str, list[str]] = {}
     parents: dict[str, str] = {}
+    is_pqr = _is_pqr(lines, path)
     models, frames = _models(lines)
     for line in lines:
         if line.startswith("SEQRES"):
@@ -63,7 +83,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
         if there:
             raise InputError(f"{str(path)!r} has no model {model}; it has {there}")
         raise InputError(f"{str(path)!r} has no atoms; download it again, or check what wrote it")
-    by_chain, notes = _atoms(lines, chosen.lines, path)
+    by_chain, notes = _atoms(lines, chosen.lines, path, is_pqr)
     if not by_chain:
         raise InputError(f"{str(path)!r} has no atoms; download it again, or check what wrote it")
     if frames > 1:
@@ -133,12 +153,9 @@ def _models(lines: list[str]) -> tuple[list[_Model], int]:
 
 
 def _atoms(
-    lines: list[str], numbers: list[int], path: Path
+    lines: list[str], numbers: list[int], path: Path, is_pqr: bool
 ) -> tuple[dict[str, list[AtomLine]], list[str]]:
     """Read the atoms of a model by the chain name of their lines; note what was left out."""
-    is_pqr = path.name.lower().removesuffix(".gz").endswith(".pqr") or any(
-        line.startswith("REMARK") and "PQR file" in line for line in lines[:_FIRST_LINES]
-    )
     reader = LineReader(lines, is_pqr)
     found: dict[str, list[AtomLine]] = {}
     damaged: list[str] = []

@@ -6,7 +6,6 @@ each protein with TER. So a chain here is a protein or nucleic acid that has one
 divided by TER, by another segment, or by numbers that begin anew.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
@@ -190,9 +189,8 @@ def divide(chain: str, atoms: list[AtomLine], full: list[str]) -> tuple[list[Par
         if part.last is not None and first is not None and not _goes_on(part, first, whole):
             by = "segment" if segment != part.segment and _same_block(part, first) else "ter"
             parts.append(Part(chain, divided_by=by))
-        restarts = _restarts(members, bool(chain), whole)
         for i, group in enumerate(members):
-            if i in restarts and parts[-1].begins_anew(group, bool(chain)):
+            if not whole and parts[-1].begins_anew(group, bool(chain)) and _is_run(members[i:]):
                 parts.append(Part(chain, divided_by="numbers"))
             parts[-1].add(group)
     return parts, _name(chain, parts)
@@ -211,20 +209,10 @@ def _goes_on(part: Part, group: Group, whole: bool) -> bool:
     return whole and group.kind == part.kind and group.place > part.last.place
 
 
-def _restarts(groups: list[Group], is_named: bool, whole: bool) -> set[int]:
-    """Return where, within lines that nothing divides, the numbers of a chain begin anew.
-
-    One residue that is given once more begins no chain.
-    """
-    part, found = Part(""), []
-    counts: Counter[int] = Counter()
-    for i, group in enumerate(groups):
-        if part.begins_anew(group, is_named) and not whole:
-            part = Part("")
-            found.append(i)
-        part.add(group)
-        counts[found[-1] if found else -1] += bool(group.kind)
-    return {i for i in found if counts[i] > 1}
+def _is_run(groups: list[Group]) -> bool:
+    """Tell whether a residue is bonded to one that follows: one that is given again is not."""
+    following = next((group for group in groups[1:] if group.kind), None)
+    return following is not None and groups[0].is_bonded(following)
 
 
 def _name(chain: str, parts: list[Part]) -> dict[str, str]:

@@ -26,6 +26,7 @@ _POINTS = (34, 42, 50)  # where the decimal points of x, y and z stand, from 0
 _END_OF_COORDINATES = 54
 _MOST_COLUMNS_MOVED = 3
 _STARS = re.compile(r"\*+$")
+_LONG_SERIAL = re.compile(r"\d{6,8}(?= )")
 _FIRST_HYBRID = 10 * 36**3  # A000, which stands for 10,000
 _LAST_DECIMAL = 9999  # what follows is 2710 in hexadecimal, A000 in hybrid-36, 0 modulo 10,000
 
@@ -95,7 +96,7 @@ class LineReader:
         self._two_letters: frozenset[str] | None = None
         self._blocks: dict[str, int] = defaultdict(int)
         self._last: AtomLine | None = None
-        self._names: set[str] = set()  # atoms so far of a residue without a readable number
+        self._names: set[str] = set()  # atoms so far of a residue whose number is stars
         self._is_hex = False
         self._wrapped = 0
 
@@ -200,24 +201,23 @@ class LineReader:
         if insertion.isdigit() and insertion.isascii() and _is_decimal(text):
             return int(text + insertion), ""  # five digits
         if _is_decimal(text):
+            self._names.clear()
             number = int(text)
             if self._is_hex or self._wrapped or (last and last.number >= _LAST_DECIMAL):
                 number = self._after_9999(text, number, last)
             return number, insertion
         number = self._coded(text, last)
         if number is not None:
+            self._names.clear()
             return number, insertion
         if not (_STARS.match(text) and is_known(residue)):
             raise DamagedLine(NUMBER, is_known(residue))
         # Without a number a residue ends where its name changes or an atom comes again.
-        if last is None:
-            self._names = {name}
-            return 1, ""
-        if last.residue != residue or name in self._names:
-            self._names = {name}
-            return last.number + 1, ""
-        self._names.add(name)
-        return last.number, ""
+        if last is not None and self._names and last.residue == residue and name not in self._names:
+            self._names.add(name)
+            return last.number, ""
+        self._names = {name}
+        return (last.number + 1 if last else 1), ""
 
     def _after_9999(self, text: str, number: int, last: AtomLine | None) -> int:
         """Return what a decimal number stands for where numbers have passed 9,999."""
@@ -284,8 +284,9 @@ def _straightened(line: str) -> tuple[str, str]:
     moved = _moved(line)
     if not moved:
         return line, ""
-    if line[6 : 11 + moved].strip().isdigit() and line[11 + moved] == " ":
-        return line[:6] + line[6 + moved :], ""
+    serial = _LONG_SERIAL.match(line, 6)
+    if serial and serial.end() - 11 <= moved:
+        return _straightened(line[:6] + line[serial.end() - 5 :])
     if line[22 : 26 + moved].isdigit():  # of five digits the last stands where column 27 is read
         return line[:27] + line[27 + moved :], ""
     name = line[17 : 20 + moved]
