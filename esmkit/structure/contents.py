@@ -31,8 +31,8 @@ class StructureFile:
     labels : list of int or None
         The 1-based position of an atom's residue in the full sequence, by the serial number of the
         atom, in mmCIF. Empty for PDB.
-    notes : dict of tuple of str
-        By chain, what had to be decided on reading, one sentence each.
+    notes : dict of list of str
+        What was decided on reading, one sentence each, by the authors' name of the chain.
     also : dict of str
         Other names under which a chain may be asked for, such as that of its segment.
     """
@@ -44,5 +44,5 @@ class StructureFile:
     polymers: dict[str, list[str]]
     parents: dict[str, str]
     labels: list[int | None]
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     also: dict[str, str] = field(default_factory=dict)

@@ -9,24 +9,41 @@ __all__ = ["CAPS", "WATERS", "is_known", "letter_of", "nucleotides"]
 CAPS = frozenset(("ACE", "FOR", "NH2", "NME", "NMA"))
 """Groups at the ends of a chain that SEQRES lists but that are no residues."""
 
-WATERS = frozenset(("HOH", "WAT", "DOD", "H2O", "TIP", "TIP3", "SOL"))
+WATERS = frozenset(
+    ("HOH", "WAT", "DOD", "H2O", "TIP", "TIP3", "TIP4", "TIP5", "TP3", "SPC", "SPCE", "SOL", "SOLV")
+)
 
 # What Biopython's table of modified residues lacks: the rarer letters, and the names that
-# molecular dynamics programs give to protonation states (Amber, CHARMM).
+# molecular dynamics programs give to protonation states (Amber, CHARMM, GROMOS, OPLS).
 _MORE_LETTERS = {
     **{"SEC": "U", "PYL": "O", "ASX": "B", "GLX": "Z", "UNK": "X"},
-    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "H"),
-    **{"CYX": "C", "CYM": "C", "ASH": "D", "GLH": "E", "LYN": "K"},
+    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP", "HIS1", "HIS2"), "H"),
+    **dict.fromkeys(("HISA", "HISB", "HISD", "HISE", "HISH", "HISP"), "H"),
+    **dict.fromkeys(("CYX", "CYM", "CYN", "CYSH", "CYS1", "CYS2"), "C"),
+    **dict.fromkeys(("ASH", "ASPH", "ASPP"), "D"),
+    **dict.fromkeys(("GLH", "GLUH", "GLUP"), "E"),
+    **dict.fromkeys(("LYN", "LYP", "LSN", "LYSH"), "K"),
+    **{"ARN": "R", "ARGN": "R", "TYM": "Y", "TYRU": "Y", "ASN1": "N", "PGLU": "Q"},
 }
-_MORE_NUCLEOTIDES = ("A", "C", "G", "U", "I", "N", "DA", "DC", "DG", "DT", "DU", "DI", "DN")
+_AMBER_STATES = ("HID", "HIE", "HIP", "CYX", "CYM", "ASH", "GLH", "LYN")
+_MORE_NUCLEOTIDES = (
+    *("A", "C", "G", "U", "I", "N", "DA", "DC", "DG", "DT", "DU", "DI", "DN"),
+    *("ADE", "CYT", "GUA", "THY", "URA"),  # CHARMM
+    *(f"{kind}{base}{end}" for kind in ("", "R") for base in "ACGU" for end in "35N"),  # Amber
+    *(f"D{base}{end}" for base in "ACGT" for end in "35N"),
+)
 
 
 @functools.cache
 def _letters() -> dict[str, str]:
+    from Bio.Data.PDBData import protein_letters_3to1 as standard
     from Bio.Data.PDBData import protein_letters_3to1_extended as table
 
     known = {name.strip(): letter for name, letter in table.items() if letter in ALLOWED_LETTERS}
-    return known | _MORE_LETTERS
+    known |= _MORE_LETTERS
+    # Amber calls the residues at the ends of a chain NALA and CALA.
+    ends = {f"{end}{name}": known[name] for end in "NC" for name in (*standard, *_AMBER_STATES)}
+    return known | ends
 
 
 def letter_of(name: str, parents: dict[str, str]) -> str:

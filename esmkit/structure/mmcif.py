@@ -12,12 +12,12 @@ import numpy as np
 from Bio.PDB.PDBExceptions import PDBConstructionWarning
 
 from esmkit.errors import InputError
+from esmkit.structure.building import Builder
 from esmkit.structure.cif import ATOMS, Block, read_blocks
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import WATERS, is_known, nucleotides
 from esmkit.structure.mmcif_chains import Key, Placed, Run, places
 from esmkit.structure.mmcif_sequences import Sequences, as_number
-from esmkit.structure.parsing import _Builder, _no_model
 from esmkit.text import shorten
 
 __all__ = ["parse_mmcif"]
@@ -74,7 +74,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     def where(row: int) -> tuple[str, str]:
         return f"{name!r}, atom {start + row + 1}", " ".join(c[start + row] for c in sites.values())
 
-    builder = _Builder(where)
+    builder = Builder(where)
     builder.init_structure("")
     builder.init_model(0, numbers[start])
     with warnings.catch_warnings():  # what Biopython warns of is dealt with
@@ -101,7 +101,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
             for run, label in zip(runs, placed.labels, strict=True)
             for _ in range(run.start, run.end)
         ],
-        notes={chain: tuple(notes) for chain, notes in placed.notes.items()},
+        notes=placed.notes,
     )
 
 
@@ -137,7 +137,8 @@ def _rows_of_model(numbers: list[int], path: Path, model: int | None) -> tuple[i
     for start, end in pairwise(edges):
         if model in (None, numbers[start]):
             return start, end
-    raise _no_model(path, model, [numbers[start] for start in edges[:-1]])
+    there = shorten(", ".join(dict.fromkeys(str(numbers[start]) for start in edges[:-1])))
+    raise InputError(f"{str(path)!r} has no model {model}; it has {there}")
 
 
 def _atoms(sites: Block) -> list[_Atom]:
@@ -224,7 +225,7 @@ def _runs(atoms: list[_Atom]) -> tuple[list[Run], dict[Key, set[str]]]:
     return runs, names
 
 
-def _fill(builder: _Builder, atoms: list[_Atom], runs: list[Run], placed: Placed) -> None:
+def _fill(builder: Builder, atoms: list[_Atom], runs: list[Run], placed: Placed) -> None:
     """Give the atoms to the builder; rows that are not protein and cannot be read are noted."""
     left: dict[str, Counter[str]] = defaultdict(Counter)
     for run, label, member in zip(runs, placed.labels, placed.members, strict=True):

@@ -143,7 +143,8 @@ def _polymer(
     In mmCIF they have a position in the sequence. In PDB they are the amino acids of ATOM lines,
     and of HETATM lines those with N, CA and C that MODRES names, that stand before the last ATOM
     residue, or that are bonded to a neighbour: a free amino acid is a ligand. Of residues with
-    one number and insertion code the first counts (a second copy of the chain is no part of it).
+    one number and insertion code the first counts (a second copy of the chain is no part of it),
+    unless the two are bonded.
     """
     amino = [residue for residue in residues if _is_amino(residue)]
     kept = [residue for residue in amino if residue.label is not None]
@@ -155,13 +156,24 @@ def _polymer(
                 if not before and (i + 1 == len(amino) or not is_bonded(residue, amino[i + 1])):
                     continue
             kept.append(residue)
-    first: dict[tuple[int, str, int | None], Residue] = {}
-    repeated = set()
+    chosen: list[Residue] = []
+    seen: set[tuple[int, str, int | None]] = set()
+    repeated: set[tuple[int, str]] = set()
     for residue in kept:
         key = (residue.number, residue.insertion, residue.label)
-        if first.setdefault(key, residue) is not residue:
+        if key in seen and not _is_neighbour(chosen[-1], residue):
             repeated.add(key[:2])
-    return list(first.values()), repeated
+            continue
+        seen.add(key)
+        chosen.append(residue)
+    return chosen, repeated
+
+
+def _is_neighbour(one: Residue, following: Residue) -> bool:
+    """Tell whether a residue that has the number of another is not that one again."""
+    bond = distance(one, "C", following, "N")
+    same = one.number == following.number and one.insertion == following.insertion
+    return same and bond is not None and bond < MAX_PEPTIDE_BOND
 
 
 def _is_amino(residue: Residue) -> bool:
