@@ -102,6 +102,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
             for _ in range(run.start, run.end)
         ],
         notes=placed.notes,
+        also={name: chain for name, chain in placed.also.items() if name not in chains},
     )
 
 

@@ -56,12 +56,15 @@ class Placed:
         Names of the full sequence, by the authors' name of the chain.
     notes : dict of list of str
         Sentences on what was decided, by the authors' name of the chain.
+    also : dict of str
+        ``label_asym_id`` of a polymer to the authors' name of its chain.
     """
 
     labels: list[int | None]
     members: list[bool]
     polymers: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    also: dict[str, str] = field(default_factory=dict)
 
 
 def places(runs: list[Run], atoms: dict[Key, set[str]], sequences: Sequences) -> Placed:
@@ -111,6 +114,7 @@ class _Chain:
             return
         asym, entity = self.owners[0]
         if self._are_positions(names):
+            placed.also[asym] = self.name.strip()
             for i in self.labelled:
                 if self.runs[i].key[1:3] == (asym, entity):
                     placed.labels[indices[i]] = self.runs[i].key.label

@@ -115,11 +115,15 @@ def read_structure(
     found = read_file(path, model)
     if chain is None:
         chain = _only_protein(found)
-    chain = str(chain).strip()
-    chain = found.also.get(chain, chain)
+    asked = str(chain).strip()
+    chain = found.also.get(asked, asked)
     if chain not in found.chains:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
-    return _build(found, chain)
+    structure = _build(found, chain)
+    if chain == asked or not found.labels:
+        return structure
+    note = f"{asked!r} is the label of this chain; its authors call it {chain!r}"
+    return replace(structure, notes=(note, *structure.notes))
 
 
 def read_structures(

@@ -68,7 +68,9 @@ class Chain:
 
 def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], int]:
     """Return what a chain is, the residues of its protein, and how many repeats were left out."""
-    residues = [_choose(group, found.labels) for group in _alternatives(found.chains[chain])]
+    residues = [
+        _choose(group, found.labels) for group in _alternatives(found.chains[chain], found.labels)
+    ]
     polymer, repeated = _polymer(residues, found.parents)
     nucleic = sum(residue.name in nucleotides() for residue in residues)
     if polymer and len(polymer) >= nucleic:
@@ -82,16 +84,19 @@ def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], 
     return Chain(chain, kind, len(residues)), [], 0
 
 
-def _alternatives(chain: "BioChain") -> list[list["BioResidue"]]:
+def _alternatives(chain: "BioChain", labels: list[int | None]) -> list[list["BioResidue"]]:
     """Return the residues in file order, each with those that stand at the same place.
 
     Residues of several names are alternatives if they have one number and all of their atoms have
     alternate locations; a ligand elsewhere in the file that is numbered like a residue is none.
     """
     groups: list[list[BioResidue]] = []
-    group_at: dict[tuple[int, str], int] = {}
+    group_at: dict[tuple[int, str, int | None], int] = {}
     for residue in chain:
-        place = residue.id[1:]
+        atoms = residue.get_unpacked_list()
+        if not atoms:  # all of them were left out
+            continue
+        place = (*residue.id[1:], labels[atoms[0].serial_number] if labels else None)
         index = group_at.get(place, -1)
         both = [*groups[index], residue] if index >= 0 else []
         near = index == len(groups) - 1 or len({_is_hetero(r) for r in both}) == 1
