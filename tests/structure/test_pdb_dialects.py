@@ -8,6 +8,7 @@ import itertools
 import string
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -233,6 +234,9 @@ def test_a_chain_in_any_dialect(tmp_path: Path, d: dict):
     size = len(d["sequence"])
     assert structure.sequence == d["sequence"]
     assert structure.residue_numbers == tuple(str(d["first"] + i) for i in range(size))
+    counted = max(d["first"] + size - 10_000, 0) if d["numbers"] == "stars" else 0
+    said = f"{counted} residue number(s) are stars; they are counted on"
+    assert (said in structure.notes) == (counted > 0)
     assert structure.resolved.all()
     expected = np.array([[ATOMS[name] for name in ("N", "CA", "C", "O")]] * size)
     expected[:, :, 0] += 3.8 * np.arange(size)[:, None]
@@ -266,8 +270,9 @@ def test_the_writer_against_other_readers(tmp_path: Path, change: dict, reader: 
         found = [(r.name, str(r.seqid), [a.pos.tolist() for a in r]) for r in chain]
         assert chain.name == mine.chain
     else:
-        bio = next(PDBParser(QUIET=True).get_structure("x", path).get_chains())
-        found = [(r.resname, str(r.id[1]), [a.coord.tolist() for a in r]) for r in bio]
+        bio: Any = PDBParser(QUIET=True).get_structure("x", path)
+        residues = next(bio.get_chains())
+        found = [(r.resname, str(r.id[1]), [a.coord.tolist() for a in r]) for r in residues]
     assert "".join(LETTERS[name] for name, _, _ in found) == mine.sequence
     assert tuple(number for _, number, _ in found) == mine.residue_numbers
     for i, (_, _, atoms) in enumerate(found):
@@ -320,6 +325,14 @@ def test_chains_without_names_have_numbers(read):
     only = lines[: lines.index("TER")]
     assert read(only).id == "x"
     assert read(only, "1").sequence == read(only, "").sequence == "MKTAY"
+
+
+def test_numbers_of_chains_without_names_are_nobody_elses(read):
+    lines = [*chain_lines("AWC", chain=" "), "TER", *unlike(chain=" "), "TER"]
+    lines += chain_lines("MMM", chain="1", shift=60)
+    assert read(lines, "1").sequence == "MMM"
+    assert read(lines, "1~2").sequence == "AWC"
+    assert read(lines, "2").sequence == "KEDA"
 
 
 def segmented(lines: list[str], segment: str) -> list[str]:
