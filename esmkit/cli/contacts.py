@@ -244,7 +244,7 @@ def predict(
             loaded.append(model.load())
         return loaded[0]
 
-    chains = read_chains(structures)
+    chains = read_chains(structures, say)
     with kept(output != "-"), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)

@@ -21,6 +21,7 @@ from esmkit.files.task import STDOUT
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -37,12 +38,15 @@ __all__ = [
 ]
 
 
-def read_chains(texts: Sequence[str]) -> list[Structure]:
-    """Read structures given as FILE or FILE:CHAIN."""
+def read_chains(texts: Sequence[str], say: Say = silent) -> list[Structure]:
+    """Read structures given as FILE or FILE:CHAIN; what had to be decided is said."""
     found = []
     for text in texts:
         path, chain = split_chain(text)
-        found.append(read_structure(path, chain))
+        structure = read_structure(path, chain)
+        for note in structure.notes:
+            say(f"{structure.id}: {note}")
+        found.append(structure)
     return found
 
 

@@ -1,6 +1,6 @@
 """What a structure file holds, as Biopython reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ class StructureFile:
     labels : list of int or None
         The 1-based position of an atom's residue in the full sequence, by the serial number of the
         atom, in mmCIF. Empty for PDB.
+    notes : dict of list of str
+        What was decided on reading, one sentence each, by the authors' name of the chain.
+    also : dict of str
+        Other names under which a chain may be asked for, such as that of its segment.
     """
 
     path: Path
@@ -40,3 +44,5 @@ class StructureFile:
     polymers: dict[str, list[str]]
     parents: dict[str, str]
     labels: list[int | None]
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    also: dict[str, str] = field(default_factory=dict)

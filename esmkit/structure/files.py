@@ -4,6 +4,7 @@ from pathlib import Path
 
 from esmkit.errors import InputError
 from esmkit.structure.contents import StructureFile
+from esmkit.structure.formats import what_it_is
 from esmkit.text import open_text, shorten
 
 __all__ = ["read_file"]
@@ -24,7 +25,7 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
     InputError
         If the file is missing, empty, damaged, no structure, or lacks the model.
     """
-    from esmkit.structure import parsing  # imports Bio.PDB, which takes a while
+    from esmkit.structure import mmcif, pdb  # these import Bio.PDB, which takes a while
 
     path = Path(path)
     lines = _lines(path)
@@ -32,12 +33,15 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
     if not first:
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
     if first[:5].lower() == "data_":
-        return parsing.parse_mmcif("\n".join(lines), path, model)
-    if any(line.startswith(parsing.ATOM_RECORDS) for line in lines):
-        return parsing.parse_pdb(lines, path, model)
+        return mmcif.parse_mmcif(lines, path, model)
+    atoms = pdb.standardized(lines, path)
+    if any(map(pdb.is_atom_line, atoms)):
+        return pdb.parse_pdb(atoms, path, model)
+    known = what_it_is(lines)
     raise InputError(
         f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "
         "neither the ATOM lines of a PDB file nor the 'data_' line of an mmCIF file"
+        f"{f'. It is {known}' if known else ''}"
     )
 
 

@@ -6,7 +6,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from esmkit.structure.contents import StructureFile
-from esmkit.structure.letters import CAPS, letter_of
+from esmkit.structure.letters import CAPS, letter_of, remarks
 from esmkit.structure.residues import Residue, distance, is_bonded
 
 __all__ = ["place"]
@@ -59,7 +59,10 @@ def place(
             letters = np.array([letter_of(n, found.parents) * (n not in CAPS) for n in names])
             letters[positions] = list(observed)
             places = np.cumsum(letters != "") - 1  # caps are in the numbers of mmCIF
-            return "".join(letters), places[positions], ()
+            seen = dict(zip(positions.tolist(), (r.name for r in residues), strict=True))
+            every = (seen.get(i, name) for i, name in enumerate(names))
+            notes = remarks((name for name in every if name not in CAPS), found.parents)
+            return "".join(letters), places[positions], notes
         notes = (
             "the full sequence that the file gives does not fit the residues; "
             "the sequence is that of the residues with coordinates",
@@ -67,6 +70,7 @@ def place(
     positions, more = _by_numbering(residues)
     letters = np.full(int(positions[-1]) + 1, "X")
     letters[positions] = list(observed)
+    more += remarks((residue.name for residue in residues), found.parents)
     return "".join(letters), positions, notes + more
 
 

@@ -68,7 +68,9 @@ class Chain:
 
 def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], int]:
     """Return what a chain is, the residues of its protein, and how many repeats were left out."""
-    residues = [_choose(group, found.labels) for group in _alternatives(found.chains[chain])]
+    residues = [
+        _choose(group, found.labels) for group in _alternatives(found.chains[chain], found.labels)
+    ]
     polymer, repeated = _polymer(residues, found.parents)
     nucleic = sum(residue.name in nucleotides() for residue in residues)
     if polymer and len(polymer) >= nucleic:
@@ -82,16 +84,19 @@ def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], 
     return Chain(chain, kind, len(residues)), [], 0
 
 
-def _alternatives(chain: "BioChain") -> list[list["BioResidue"]]:
+def _alternatives(chain: "BioChain", labels: list[int | None]) -> list[list["BioResidue"]]:
     """Return the residues in file order, each with those that stand at the same place.
 
     Residues of several names are alternatives if they have one number and all of their atoms have
     alternate locations; a ligand elsewhere in the file that is numbered like a residue is none.
     """
     groups: list[list[BioResidue]] = []
-    group_at: dict[tuple[int, str], int] = {}
+    group_at: dict[tuple[int, str, int | None], int] = {}
     for residue in chain:
-        place = residue.id[1:]
+        atoms = residue.get_unpacked_list()
+        if not atoms:  # all of them were left out
+            continue
+        place = (*residue.id[1:], labels[atoms[0].serial_number] if labels else None)
         index = group_at.get(place, -1)
         both = [*groups[index], residue] if index >= 0 else []
         near = index == len(groups) - 1 or len({_is_hetero(r) for r in both}) == 1
@@ -143,7 +148,8 @@ def _polymer(
     In mmCIF they have a position in the sequence. In PDB they are the amino acids of ATOM lines,
     and of HETATM lines those with N, CA and C that MODRES names, that stand before the last ATOM
     residue, or that are bonded to a neighbour: a free amino acid is a ligand. Of residues with
-    one number and insertion code the first counts (a second copy of the chain is no part of it).
+    one number and insertion code the first counts (a second copy of the chain is no part of it),
+    unless the two are bonded.
     """
     amino = [residue for residue in residues if _is_amino(residue)]
     kept = [residue for residue in amino if residue.label is not None]
@@ -155,13 +161,24 @@ def _polymer(
                 if not before and (i + 1 == len(amino) or not is_bonded(residue, amino[i + 1])):
                     continue
             kept.append(residue)
-    first: dict[tuple[int, str, int | None], Residue] = {}
-    repeated = set()
+    chosen: list[Residue] = []
+    seen: set[tuple[int, str, int | None]] = set()
+    repeated: set[tuple[int, str]] = set()
     for residue in kept:
         key = (residue.number, residue.insertion, residue.label)
-        if first.setdefault(key, residue) is not residue:
+        if key in seen and not _is_neighbour(chosen[-1], residue):
             repeated.add(key[:2])
-    return list(first.values()), repeated
+            continue
+        seen.add(key)
+        chosen.append(residue)
+    return chosen, repeated
+
+
+def _is_neighbour(one: Residue, following: Residue) -> bool:
+    """Tell whether a residue that has the number of another is not that one again."""
+    bond = distance(one, "C", following, "N")
+    same = one.number == following.number and one.insertion == following.insertion
+    return same and bond is not None and bond < MAX_PEPTIDE_BOND
 
 
 def _is_amino(residue: Residue) -> bool:

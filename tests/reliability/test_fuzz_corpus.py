@@ -42,6 +42,7 @@ READ = {  # IDs and lengths, and a piece of the report
     "plain_named_packed.fasta.gz": (TWO, ""),
     "three_letters.fasta": (["a 15"], "lower-case letters, folded"),
     "utf8_bom.fasta": (TWO, ""),
+    "hybrid36.pdb": (["hybrid36_A 5"], ""),  # five neighbours with one number
     "crlf.pdb": (["crlf_A 5"], ""),
     "models_without_end.pdb": (["models_without_end_A 5"], ""),
     "huge_labels.cif": (["huge_labels_A 2"], "the numbering jumps by 999,999,998"),
@@ -86,7 +87,6 @@ REFUSED = {
     "cut.pdb": "line 43: missing or wrong coordinate",
     "empty.cif": "is empty; a structure file is in PDB or mmCIF format",
     "fasta_named.pdb": "is no structure file: it begins with '>P60137",
-    "hybrid36.pdb": "line 1: missing or wrong residue number (hybrid-36 is not read; give mmCIF)",
     "nan.pdb": "line 1: missing or wrong coordinate",
     "no_columns.cif": "has atoms without _atom_site.label_atom_id",
     "only_data.cif": "has no atoms",

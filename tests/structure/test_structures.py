@@ -472,15 +472,25 @@ def test_hydrogens_change_nothing(read):
     np.testing.assert_array_equal(with_hydrogens.backbone, read(lines).backbone)
 
 
-def test_a_second_copy_of_the_chain_is_left_out(read):
-    structure = read([*chain_lines("AW"), "TER", *chain_lines("AW", at=None, shift=30.0)])
+def test_a_second_copy_of_the_chain_is_another_chain(read):
+    copy = [*chain_lines("AW"), "TER", *chain_lines("AW", at=None, shift=30.0)]
+    structure = read(copy, "A")
     assert structure.sequence == "AW"
-    assert structure.notes == ("2 residue(s) are given more than once; the first counts",)
+    assert structure.notes == ("the file calls 2 chains 'A', divided by TER: A, A~2",)
     np.testing.assert_allclose(structure.backbone[:, :, 2], 0)
+    np.testing.assert_allclose(read(copy, "A~2").backbone[:, :, 2], 30)
     # what the first copy lacks is not taken from the second
     half = [x for x in chain_lines("AW") if x[12:16] != " CB " or x[22:26] != "   2"]
-    structure = read([*half, "TER", *chain_lines("AW", shift=30.0)])
+    structure = read([*half, "TER", *chain_lines("AW", shift=30.0)], "A")
     assert structure.resolved.tolist() == [True, False]
+
+
+def test_a_residue_that_is_given_again_is_left_out(read):
+    again = residue_lines(1, at=0, shift=30.0)
+    structure = read([*chain_lines("AWC"), *again])
+    assert structure.sequence == "AWC"
+    assert structure.notes == ("1 residue(s) are given more than once; the first counts",)
+    np.testing.assert_allclose(structure.backbone[:, :, 2], 0)
 
 
 # Models, chains, kinds
@@ -794,7 +804,7 @@ def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
         ),
         "num.pdb": (
             line[:22] + b" 1-2" + line[26:],
-            r"line 1: missing or wrong residue number \(hybrid-36 is not read; give mmCIF\) in",
+            r"line 1: missing or wrong residue number in 'ATOM .* 1-2 .*; the line is cut or its",
         ),
         "quote.cif": (
             b"data_X\n_a.b 'x\n",
@@ -843,13 +853,6 @@ def test_paths_that_are_no_files(tmp_path: Path):
         read_structure(tmp_path)
     with pytest.raises(InputError, match=r"cannot read"):
         read_structure("a\0b")
-
-
-def test_hybrid_36_numbers_are_refused(read):
-    # Biopython does not read them; such structures are in mmCIF too
-    line = [x[:22] + "A000" + x[26:] for x in residue_lines(1)]
-    with pytest.raises(InputError, match=r"line 1: .*residue number \(hybrid-36 is not read; give"):
-        read(line)
 
 
 def test_lines_that_are_not_used_do_no_harm(read):
