@@ -167,7 +167,8 @@ def _atoms(sites: Block) -> list[_Atom]:
             keys,
             _column(sites, "?", "label_atom_id", "auth_atom_id"),
             _column(sites, " ", "label_alt_id"),
-            _column(sites, "1", "occupancy"),
+            # Biopython writes "None" where a PDB file has a blank.
+            ["1" if text == "None" else text for text in _column(sites, "1", "occupancy")],
             zip(*(sites[f"cartn_{axis}"] for axis in "xyz"), strict=True),
             strict=True,
         )
