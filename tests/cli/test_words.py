@@ -35,7 +35,7 @@ OTHERS = {
 }
 """Words with two dashes that are no option of a command of esmkit's."""
 
-WHOLE_COMMAND = re.compile(r"`(?:esmkit|ray|pip) [^`]*`")
+WHOLE_COMMAND = re.compile(r"`(?:esmkit|ray|pip|gmx) [^`]*`")
 """What is typed into a shell as it stands, in either world."""
 
 OPTION = re.compile(r"`([A-Za-z_][\w.]*(?:=[^`\n]*)?)`")
