@@ -258,6 +258,13 @@ def test_real_proteins_are_not_remarked_on(tmp_path: Path):
     assert {k for k in kinds if report.to_dict().get(k)} == {"blanks_inside"}
 
 
+def test_a_few_rare_residues_make_no_text_of_a_protein(tmp_path: Path):
+    """Selenocysteine and pyrrolysine are letters that English has and proteins hardly."""
+    ubiquitin = demo_proteins()[0].sequence
+    _, report = read(tmp_path, f">P1\nUO{ubiquitin}U\n>P2\n{'U' * 7}{ubiquitin}O\n")
+    assert (report.proteins, report.like_text) == (2, 0)
+
+
 def test_a_file_given_to_a_model_warns_and_one_that_is_reported_does_not(tmp_path: Path):
     path = tmp_path / "in.fasta"
     path.write_text(">P1\nnan\n>P2\nNone\n")
