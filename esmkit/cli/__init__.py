@@ -7,6 +7,8 @@ Biopython. A new command is a module here with a ``command`` in it, and a line i
 import errno
 import importlib
 import io
+import logging
+import os
 import sys
 import warnings
 from typing import NoReturn
@@ -61,6 +63,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
     warnings.showwarning = _show_warning
+    # What a notebook, whose shell commands inherit it, or the user draws with: commands write files
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its settings do not matter here
     with stoppable():
         _run()
     sys.exit(0)
@@ -98,7 +103,16 @@ def _run() -> None:
         sys.exit(1)
 
 
+_letters_told: list[Warning | str] = []
+"""Warnings of letters that no font has: of one run, one is enough."""
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     from esmkit.text import visible_lines
 
+    if type(message).__name__ == "MissingLetterWarning":  # its module imports Matplotlib
+        context = click.get_current_context(silent=True)
+        if _letters_told or (context is not None and context.params.get("quiet")):
+            return
+        _letters_told.append(message)
     click.echo(f"esmkit: warning: {visible_lines(str(message))}", err=True)
