@@ -17,6 +17,7 @@ import click
 
 from esmkit._version import __version__
 from esmkit.cli.stopping import stoppable
+from esmkit.cli.streams import mend_streams, refused_by_stdout
 
 __all__ = ["cli", "main"]
 
@@ -62,6 +63,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
+    mend_streams()
     warnings.showwarning = _show_warning
     # What a notebook, whose shell commands inherit it, or the user draws with: commands write files
     os.environ["MPLBACKEND"] = "agg"
@@ -76,7 +78,8 @@ def _run() -> None:
     from esmkit.text import shorten, visible, visible_lines
 
     try:
-        cli.main(prog_name="esmkit", standalone_mode=False)
+        with refused_by_stdout():
+            cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -93,6 +96,13 @@ def _run() -> None:
         click.echo(f"esmkit: error: {visible(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
+        if "No usable temporary directory" in str(error):
+            click.echo(
+                "esmkit: error: there is no folder for temporary files; set TMPDIR to one that can be "
+                "written",
+                err=True,
+            )
+            sys.exit(1)
         if error.errno != errno.ENAMETOOLONG:  # what any look at a path may meet
             raise
         name = visible(shorten(str(error.filename)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esmkit.embeddings.cluster.starting import check_folders, not_started
 from esmkit.errors import MissingDependencyError, OptionError
 
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
@@ -160,15 +161,19 @@ def _start(ray: Any, workers: Workers) -> None:
             f"{number} worker(s) of {workers.cpus} processor(s) need {number * workers.cpus}, and "
             f"this machine has {here}; give fewer with --num-workers or --cpus-per-worker"
         )
-    with _silent():
-        ray.init(
-            address="local",  # or Ray would join whatever cluster it finds a trace of
-            num_cpus=here,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+    check_folders()
+    try:
+        with _silent():
+            ray.init(
+                address="local",  # or Ray would join whatever cluster it finds a trace of
+                num_cpus=here,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+    except Exception as error:  # of a program that does not start Ray raises many kinds
+        raise not_started(error) from None
 
 
 def _processors() -> int:
