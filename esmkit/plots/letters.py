@@ -55,7 +55,7 @@ def letters_shown(figure: Figure, *, tell: bool) -> Iterator[None]:
         if isinstance(text, Text) and (missing := missing_letters(text.get_text()))
     ]
     for text, _ in lacking:
-        text.set_family(families_for(text.get_text()))
+        text.set_fontfamily(families_for(text.get_text()))
     if tell:
         _warn([(text.get_text(), missing) for text, missing in lacking])
     with no_glyph_warnings():

@@ -279,6 +279,15 @@ def test_a_device_that_does_not_survive_a_fork(tiny: Esm2, monkeypatch: pytest.M
         torch.set_num_threads(threads)
 
 
+def test_results_pickle(tiny: Esm2):
+    embedding, maps = tiny.embed(CHAINS[0], per="residue"), tiny.attention(CHAINS[0])
+    contacts = tiny.contacts(CHAINS[0])
+    found = pickle.loads(pickle.dumps((embedding, maps, contacts)))
+    np.testing.assert_array_equal(found[0].residues, embedding.residues)
+    np.testing.assert_array_equal(found[1]["L1H3"], maps["L1H3"])
+    np.testing.assert_array_equal(found[2].probability, contacts.probability)
+
+
 @pytest.mark.parametrize("name", errors.__all__)
 def test_errors_pickle_with_all_that_they_say(name: str):
     kind = getattr(errors, name)

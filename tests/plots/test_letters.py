@@ -102,7 +102,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             table.cmap.update({0x86CB: table.cmap[ord("A")], 0x767D: table.cmap[ord("B")]})
     for record in font["name"].names:
         if record.nameID in (1, 4, 16):
-            record.string = "Noto Sans of a test"
+            record.string = "Noto Sans of a test"  # type: ignore[assignment] - it encodes text
     font.save(tmp_path / "letters.ttf")
     entry = font_manager.ttfFontProperty(FT2Font(str(tmp_path / "letters.ttf")))
     monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_an_installed_font_is_used(installed: str, tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         save(figure, tmp_path / "a.png")
-    assert [t.get_family() for t in figure.findobj(Text)] == [["DejaVu Sans", installed]] * 2
+    assert [t.get_fontfamily() for t in figure.findobj(Text)] == [["DejaVu Sans", installed]] * 2
     with pytest.warns(MissingLetterWarning, match="no font on this machine has 质"):
         save(titled("蛋白质"), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
@@ -126,9 +126,9 @@ def test_an_installed_font_is_used(installed: str, tmp_path: Path):
 
 def test_text_that_the_font_has_is_left_alone():
     figure = titled("P69905 αβ עברית")
-    before = [text.get_family() for text in figure.findobj(Text)]
+    before = [text.get_fontfamily() for text in figure.findobj(Text)]
     render(figure)
-    assert [text.get_family() for text in figure.findobj(Text)] == before
+    assert [text.get_fontfamily() for text in figure.findobj(Text)] == before
 
 
 def test_results_in_a_notebook_say_it_once(tiny: Esm2):

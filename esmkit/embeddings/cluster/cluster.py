@@ -190,6 +190,14 @@ def _join(ray: Any, address: str) -> None:
         "prints (port 6379), or auto on a machine of the cluster, or leave --address out to start "
         "one here"
     )
+    # What `auto` means to Ray; whatever it names is looked at as if it had been given here
+    named = os.environ.get("RAY_ADDRESS") if address == "auto" else None
+    if named and named not in ("auto", "local"):
+        try:
+            _join(ray, named)
+        except OptionError as error:
+            raise OptionError(f"environment variable RAY_ADDRESS: {error}") from None
+        return
     if address != "auto":
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or "/" in host:
@@ -210,7 +218,7 @@ def _join(ray: Any, address: str) -> None:
             )
     except ConnectionError:
         raise wrong from None
-    except (RuntimeError, ValueError, ray.exceptions.RayError) as error:  # its token, its version
+    except Exception as error:  # its token, its version, its folders
         raise OptionError(
             f"the Ray cluster at {address!r} does not take this program: "
             f"{' '.join(str(error).split())[:300]}"
