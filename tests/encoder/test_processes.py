@@ -280,7 +280,7 @@ def test_a_device_that_does_not_survive_a_fork(tiny: Esm2, monkeypatch: pytest.M
 
 
 def test_results_pickle(tiny: Esm2):
-    embedding, maps = tiny.embed(CHAINS[0], per="residue"), tiny.attention(CHAINS[0])
+    embedding, maps = tiny.embed(CHAINS[0]), tiny.attention(CHAINS[0])
     contacts = tiny.contacts(CHAINS[0])
     found = pickle.loads(pickle.dumps((embedding, maps, contacts)))
     np.testing.assert_array_equal(found[0].residues, embedding.residues)
