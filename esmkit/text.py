@@ -126,6 +126,8 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
     name = "standard input" if str(path) == "-" else str(path)
     with contextlib.ExitStack() as stack:
         if str(path) == "-":
+            if sys.stdin is None:
+                raise InputError(f"standard input is closed; give a {kind} file instead of -")
             raw = sys.stdin.buffer
         else:
             try:

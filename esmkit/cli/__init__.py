@@ -7,6 +7,8 @@ Biopython. A new command is a module here with a ``command`` in it, and a line i
 import errno
 import importlib
 import io
+import logging
+import os
 import sys
 import warnings
 from typing import NoReturn
@@ -15,6 +17,7 @@ import click
 
 from esmkit._version import __version__
 from esmkit.cli.stopping import stoppable
+from esmkit.cli.streams import mend_streams, refused_by_stdout
 from esmkit.cli.words import in_command_words, in_its_words
 
 __all__ = ["cli", "main"]
@@ -61,7 +64,11 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
+    mend_streams()
     warnings.showwarning = _show_warning
+    # What a notebook, whose shell commands inherit it, or the user draws with: commands write files
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its settings do not matter here
     with stoppable():
         _run()
     sys.exit(0)
@@ -72,7 +79,8 @@ def _run() -> None:
     from esmkit.text import shorten, visible, visible_lines
 
     try:
-        cli.main(prog_name="esmkit", standalone_mode=False)
+        with refused_by_stdout():
+            cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -89,6 +97,13 @@ def _run() -> None:
         click.echo(f"esmkit: error: {visible(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
+        if "No usable temporary directory" in str(error):
+            click.echo(
+                "esmkit: error: there is no folder for temporary files; set TMPDIR to one that can be "
+                "written",
+                err=True,
+            )
+            sys.exit(1)
         if error.errno != errno.ENAMETOOLONG:  # what any look at a path may meet
             raise
         name = visible(shorten(str(error.filename)))
@@ -99,7 +114,16 @@ def _run() -> None:
         sys.exit(1)
 
 
+_letters_told: list[Warning | str] = []
+"""Warnings of letters that no font has: of one run, one is enough."""
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     from esmkit.text import visible_lines
 
+    if type(message).__name__ == "MissingLetterWarning":  # its module imports Matplotlib
+        context = click.get_current_context(silent=True)
+        if _letters_told or (context is not None and context.params.get("quiet")):
+            return
+        _letters_told.append(message)
     click.echo(f"esmkit: warning: {visible_lines(in_command_words(str(message)))}", err=True)

@@ -1,6 +1,5 @@
 """``esmkit attention``: FASTA in, per-head attention maps or figures out."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from esmkit.cli.options import (
     run_of,
 )
 from esmkit.cli.stopping import kept
+from esmkit.cli.streams import at_terminal
 
 __all__ = ["command"]
 
@@ -201,7 +201,7 @@ def _sources(
     if plot not in ("", NO_PLOT) and Path(plot).is_file():
         fasta, plot = (*fasta, plot), ""
     if not fasta:
-        if not sys.stdin.isatty():
+        if not at_terminal():
             raise click.UsageError("name a FASTA file, or - for standard input")
         from esmkit.data import ubiquitin_fasta
 

@@ -1,6 +1,5 @@
 """``esmkit explore``: an interactive page about the attention of a protein."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from esmkit.cli.options import (
     on_invalid_option,
     run_of,
 )
+from esmkit.cli.streams import at_terminal
 
 __all__ = ["command"]
 
@@ -85,7 +85,7 @@ def command(
     from esmkit.text import parse_bytes
 
     if not fasta and structure is None:
-        if not sys.stdin.isatty():
+        if not at_terminal():
             raise click.UsageError("name a FASTA file, - for standard input, or a --structure")
         from esmkit.data import demo_structure, ubiquitin_fasta
 

@@ -18,13 +18,15 @@ from esmkit.encoder.checkpoints.parts import (
     parts_of,
 )
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
+from esmkit.encoder.forks import expect_forks
 from esmkit.encoder.forward import forward
 from esmkit.encoder.names import resolve_layers
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Pack, pack
+from esmkit.encoder.pickling import travelling
 from esmkit.encoder.process import tune_process
 from esmkit.encoder.stream import MapStream, Prepare, Sink
-from esmkit.encoder.trial import choose_operations
+from esmkit.encoder.trial import choose_operations, retry
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import TOKENS
 from esmkit.text import Say, silent
@@ -49,6 +51,8 @@ class Encoder:
     has_contact_head : bool
     compiled : bool, optional
         Whether attention is compiled for this CPU; by default where it can be.
+    tune : bool
+        Whether a process that unpickles the encoder tunes itself as :meth:`load` does.
     say : callable
         Called with a sentence when something is computed more slowly than it could be, and why.
 
@@ -80,12 +84,15 @@ class Encoder:
         dtype: torch.dtype,
         has_contact_head: bool,
         compiled: bool | None = False,
+        tune: bool = False,
         say: Say = silent,
     ) -> None:
+        expect_forks(device)
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.has_contact_head = has_contact_head
+        self._tune = tune
         config = network.config
         self.layers: int = config.num_hidden_layers
         self.heads: int = config.num_attention_heads
@@ -158,8 +165,27 @@ class Encoder:
             dtype=chosen_dtype,
             has_contact_head=has_contact_head,
             compiled=compiled,
+            tune=tune,
             say=say,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to another process: weights on the CPU, and no open file or thread."""
+        return {**self.__dict__, "network": travelling(self.network)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the same encoder in another process, perhaps of another machine.
+
+        What is computed fast there is tried again against PyTorch's; on the same machine every
+        number is the same to the last bit.
+        """
+        self.__dict__.update(state)
+        self.device = choose_device(str(self.device))
+        expect_forks(self.device)
+        if self._tune and self.device.type == "cpu":
+            tune_process()
+        self.network = _move(self.network, self.device, self.dtype)
+        self.operations = retry(self.operations, self.parts())
 
     def __repr__(self) -> str:
         return (

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from esmkit.encoder.checkpoints.parts import LayerParts, Parts
+from esmkit.encoder.forks import make_ready
 from esmkit.encoder.operations import Operations, filled_up
 from esmkit.encoder.packing import Group, Pack
 from esmkit.encoder.rotary import Rotary, rotary_tables
@@ -98,6 +99,7 @@ def enter(
     On a CPU the row is filled up with zeros, once, to a size that products are fast on; these
     tokens belong to no sequence.
     """
+    make_ready(pack.ids.device)
     x, positions = embed_tokens(pack, parts), pack.positions  # (1, T, D), (1, T)
     if x.device.type == "cpu":
         x, positions = filled_up(x, dim=1), filled_up(positions, dim=1)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.encoder.forks import make_ready
 from esmkit.errors import InputError
 
 __all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "most_tokens", "pack"]
@@ -94,7 +95,10 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
     ------
     InputError
         If there is nothing to pack.
+    OptionError
+        If this process was forked from one that uses the device, and it does not survive that.
     """
+    make_ready(torch.device(device))
     if not sequences or not all(len(ids) for ids in sequences):
         raise InputError("there is an empty sequence, or none at all, to pack")
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))  # stable

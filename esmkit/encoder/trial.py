@@ -27,7 +27,7 @@ from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
 from esmkit.text import Say
 
-__all__ = ["choose_operations", "fault_of_attention", "fault_of_products"]
+__all__ = ["choose_operations", "fault_of_attention", "fault_of_products", "retry"]
 
 LARGEST_DIFFERENCE = 1e-5
 """Largest accepted difference from PyTorch's result, over its largest value.
@@ -87,6 +87,25 @@ def choose_operations(
     if reason is not None and not compiled:
         return Operations()
     return FastOperations(products=reason is None, compiled=bool(compiled))
+
+
+def retry(operations: Operations, parts: Parts) -> Operations:
+    """Return the operations that a model had in another process, as far as they work in this one.
+
+    Parameters
+    ----------
+    operations : Operations
+        As they were chosen there.
+    parts : Parts
+        On their device, in their data type.
+    """
+    if not isinstance(operations, FastOperations):
+        return operations
+    compiled = operations.compiled and (why_not_compiled() or fault_of_attention(parts)) is None
+    products = operations.products and fault_of_products(parts) is None
+    if not (compiled or products):
+        return Operations()
+    return FastOperations(products=products, compiled=compiled)
 
 
 def fault_of_products(parts: Parts) -> str | None:

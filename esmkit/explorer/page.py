@@ -159,13 +159,12 @@ def _colours() -> dict[str, list[int]]:
     Both are magma (even in lightness, safe for every kind of colour vision): reversed on light, as
     in esmkit's figures, and as it is on dark.
     """
-    import matplotlib
     import numpy as np
 
-    from esmkit.plots.matrix import colours
+    from esmkit.plots.matrix import colours, magma
 
     steps = np.linspace(0, 1, 256)
-    light, dark = colours()(steps)[:, :3], matplotlib.colormaps["magma"](0.04 + 0.94 * steps)[:, :3]
+    light, dark = colours()(steps)[:, :3], magma()(0.04 + 0.94 * steps)[:, :3]
     return {
         "light": np.round(255 * light).astype(int).ravel().tolist(),
         "dark": np.round(255 * dark).astype(int).ravel().tolist(),

@@ -150,6 +150,8 @@ def run_to_file(
         if with_sidecar:
             check_output(provenance_sidecar(output), force=run.force or was_finishing(output))
         _refuse_to_overwrite_input(output, sources)
+    else:
+        _refuse_closed_stdout()
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         index = InputIndex.build(
             sources, on_invalid=task.on_invalid, scratch=Path(scratch), ids=ids, look=task.look
@@ -184,6 +186,12 @@ def run_to_file(
                 work.finish(sidecar=sidecar, then=run.then)
         finally:
             work.close()
+
+
+def _refuse_closed_stdout() -> None:
+    """Refuse to compute what standard output, closed, would not take."""
+    if sys.stdout is None or sys.stdout.closed or not sys.stdout.writable():
+        raise OutputError("standard output is closed; name a file with -o instead of -")
 
 
 @contextlib.contextmanager

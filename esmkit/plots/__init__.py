@@ -4,6 +4,11 @@ Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
 """
 
+# ruff: noqa: E402
+from esmkit.plots.loading import load_matplotlib
+
+load_matplotlib()  # before what imports it
+
 from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card

@@ -19,6 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from esmkit.errors import OptionError, OutputError
+from esmkit.plots.letters import families_for, letters_shown, no_glyph_warnings
 
 __all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
 
@@ -73,7 +74,7 @@ METADATA: dict[str, dict[str, Any]] = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in the house style whatever the caller's rcParams are, and leave those as they were."""
-    with matplotlib.style.context(["default", STYLE]):
+    with matplotlib.style.context(["default", STYLE]), no_glyph_warnings():
         yield
 
 
@@ -82,6 +83,12 @@ class HouseFigure(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return render(self), {"width": shown_width(self)}
+
+    def draw(self, renderer: Any) -> None:
+        """Draw all that it has, with the letters of any font; SVG leaves these to who shows it."""
+        tell = self.canvas.get_default_filetype() != "svg"
+        with letters_shown(self, tell=tell):
+            super().draw(renderer)
 
 
 def new(width: float, height: float, title: str, subtitle: str) -> HouseFigure:
@@ -114,9 +121,12 @@ def new(width: float, height: float, title: str, subtitle: str) -> HouseFigure:
 def fit(text: str, width: float, points: float) -> str:
     """Return a text, cut with an ellipsis if it is wider than that many inches."""
     font, measure = FontProperties(size=points), TextToPath()
+    if len(families := families_for(text)) > 1:
+        font.set_family(families)
 
     def too_wide(shown: str) -> bool:
-        across, _, _ = measure.get_text_width_height_descent(shown, font, ismath=False)
+        with no_glyph_warnings():
+            across, _, _ = measure.get_text_width_height_descent(shown, font, ismath=False)
         return across > 72 * width
 
     if not too_wide(text):

@@ -46,6 +46,11 @@ def colours() -> Colormap:
     return ListedColormap(np.stack(steps, axis=1)).with_extremes(bad=NEVER_SEEN)
 
 
+def magma() -> Colormap:
+    """Return magma as it is, from black to pale yellow: for dark pages."""
+    return matplotlib.colormaps["magma"]
+
+
 def lightness(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return L* of CIELAB, 0 for black to 100 for white, of sRGB colours (..., 3)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

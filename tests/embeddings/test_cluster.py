@@ -1,9 +1,11 @@
 """The parts of the distributed engine that need no cluster: ranges, layout, check, merge, errors."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -613,6 +615,80 @@ def test_workers_fit_the_cluster(tmp_path: Path):
     assert plan_workers(rich, Workers(), "auto", tmp_path) == WorkerPool(2, 1, 1.0, "cuda")
     assert plan_workers(rich, Workers(gpus=0.5), "auto", tmp_path) == WorkerPool(4, 1, 0.5, "cuda")
     assert plan_workers(rich, Workers(), "cpu", tmp_path) == WorkerPool(8, 1, 0.0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "said"),
+    [
+        ("TMPDIR", "/tmp/" + "long_" * 14, "TMPDIR, whose name must have at most 4"),
+        ("RAY_TMPDIR", "/dev/null/here", r"cannot write to '/dev/null/here' \(Not a directory\)"),
+        ("TMPDIR", "here", "TMPDIR is 'here', and Ray needs a whole path"),
+    ],
+)
+def test_ray_is_not_started_where_it_has_no_folder(
+    monkeypatch: pytest.MonkeyPatch, name: str, folder: str, said: str
+):
+    """The length is that of a socket's name, 107 bytes on Linux (unix(7))."""
+    from esmkit.embeddings.cluster import cluster
+
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, folder)
+    monkeypatch.setattr(cluster, "_processors", lambda: 1)
+    started = SimpleNamespace(init=lambda **_: pytest.fail("started"))
+    with pytest.raises(OptionError, match=f"{said}.*set RAY_TMPDIR to a folder of your own"):
+        cluster._start(started, Workers())
+
+
+def test_the_longest_folder_of_ray_is_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from esmkit.embeddings.cluster import starting
+
+    most = len(str(tmp_path)) + 40
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(starting, "MOST_BYTES", most + len(starting.SESSION.format(os.getpid())))
+    for size, fits in ((39, True), (40, False)):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * size)) + "/")
+        with contextlib.nullcontext() if fits else pytest.raises(OptionError):
+            starting.check_folders()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError("AF_UNIX path length cannot exceed 107 bytes: /a"), "folder with a short name"),
+        (OSError(28, "No space left on device"), "make room in /dev/shm"),
+        (RuntimeError("Address already in use"), "end what uses the port"),
+        (
+            RuntimeError("\x1b[36mnode\x1b[39m\n did not  start."),
+            "Ray does not .*: node did not start;",
+        ),
+        (KeyError(), "KeyError; environment variables that begin with RAY_"),
+        (PermissionError(13, "Permission denied"), "that you can write to"),
+    ],
+)
+def test_why_ray_does_not_start_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+):
+    from esmkit.embeddings.cluster import cluster
+
+    def init(**_: object) -> None:
+        raise raised
+
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(OptionError, match=said) as caught:
+        cluster._start(SimpleNamespace(init=init), Workers(number=1))
+    assert str(caught.value).startswith("Ray does not start on this machine: ")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_an_address_in_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch):
+    from esmkit.embeddings.cluster import cluster
+
+    monkeypatch.setenv("RAY_ADDRESS", "garbage")
+    joined = SimpleNamespace(init=lambda **_: pytest.fail("joined"))
+    with pytest.raises(OptionError, match=r"variable RAY_ADDRESS: .* not 'garbage'"):
+        cluster._join(joined, "auto")
 
 
 def test_input_that_workers_cannot_read(tiny_folder: Path, tmp_path: Path, fasta: Path):

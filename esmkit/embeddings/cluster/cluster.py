@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esmkit.embeddings.cluster.starting import check_folders, not_started
 from esmkit.errors import MissingDependencyError, OptionError
 
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
@@ -161,15 +162,19 @@ def _start(ray: Any, workers: Workers) -> None:
             f"this machine has {here}; ask for a smaller "
             "`number` or fewer `cpus`"
         )
-    with _silent():
-        ray.init(
-            address="local",  # or Ray would join whatever cluster it finds a trace of
-            num_cpus=here,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+    check_folders()
+    try:
+        with _silent():
+            ray.init(
+                address="local",  # or Ray would join whatever cluster it finds a trace of
+                num_cpus=here,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+    except Exception as error:  # of a program that does not start Ray raises many kinds
+        raise not_started(error) from None
 
 
 def _processors() -> int:
@@ -186,6 +191,14 @@ def _join(ray: Any, address: str) -> None:
         "prints (port 6379), or auto on a machine of the cluster, or leave `address` out to start "
         "one here"
     )
+    # What `auto` means to Ray; whatever it names is looked at as if it had been given here
+    named = os.environ.get("RAY_ADDRESS") if address == "auto" else None
+    if named and named not in ("auto", "local"):
+        try:
+            _join(ray, named)
+        except OptionError as error:
+            raise OptionError(f"environment variable RAY_ADDRESS: {error}") from None
+        return
     if address != "auto":
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or "/" in host:
@@ -206,7 +219,7 @@ def _join(ray: Any, address: str) -> None:
             )
     except ConnectionError:
         raise wrong from None
-    except (RuntimeError, ValueError, ray.exceptions.RayError) as error:  # its token, its version
+    except Exception as error:  # its token, its version, its folders
         raise OptionError(
             f"the Ray cluster at {address!r} does not take this program: "
             f"{' '.join(str(error).split())[:300]}"

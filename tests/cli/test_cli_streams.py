@@ -1,0 +1,87 @@
+"""Commands whose standard streams are closed, full or in another encoding, and odd environments."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = "import sys; from esmkit.cli import main; sys.argv = ['esmkit', *sys.argv[1:]]; main()"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, tiny_folder: Path):
+    """Run lines of a shell in which ``$E`` is esmkit and ``$M`` a model."""
+    (tmp_path / "a.fasta").write_text(">P1\nMKTV\n>蛋白质\nMKTVR\n", encoding="utf-8")
+
+    def run(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        known = {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "M": str(tiny_folder),
+            "PYTHON": sys.executable,
+            "SCRIPT": SCRIPT,
+        }
+        line = line.replace("$E", '"$PYTHON" -c "$SCRIPT"')
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env={**os.environ, **known, **environment},
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run
+
+
+CLOSED = "esmkit: error: standard output is closed"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("$E embed a.fasta -m $M -o - -q --format csv >&-", 1, CLOSED),
+        ("$E weights list >&-", 1, CLOSED),
+        ("$E --help >/dev/full", 1, "esmkit: error: cannot write to standard output (No space"),
+        ("$E attention -m $M <&-", 2, "name a FASTA file, or - for standard input"),
+        ("$E explore -m $M - <&-", 1, "esmkit: error: standard input is closed"),
+    ],
+)
+def test_streams_that_do_not_work_are_said_in_one_sentence(shell, line: str, code: int, said: str):
+    done = shell(line)
+    text = done.stderr.decode()
+    assert done.returncode == code, text
+    assert said in text
+    assert "Traceback" not in text
+    assert text.lower().count("error") == 1
+
+
+def test_with_all_streams_closed_a_file_is_written_whole(shell, tmp_path: Path):
+    """Numbers 0 to 2 are not given to the files of the run, into which a library might then write."""
+    line = "$E embed a.fasta -m $M -o {}.csv {}"
+    assert shell(line.format("open", "")).returncode == 0
+    assert shell(line.format("closed", "<&- >&- 2>&-")).returncode == 0
+    assert (tmp_path / "closed.csv").read_bytes() == (tmp_path / "open.csv").read_bytes()
+
+
+def test_a_poor_environment_harms_nothing(shell, tmp_path: Path):
+    """Tables are UTF-8 in a pipe as they are in a file, whatever the locale."""
+    poor = {
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+        "HOME": "/nowhere",
+        "TMPDIR": "/nowhere",
+        "COLUMNS": "none",
+        "OMP_NUM_THREADS": "none",
+        "XDG_CACHE_HOME": "/dev/null/cache",
+        "ESMKIT_CACHE": "",
+        "MPLBACKEND": "none",
+        "MPLCONFIGDIR": "/dev/null",
+    }
+    rich = shell("$E embed a.fasta -m $M -o - -q --no-compile")
+    done = shell("$E embed a.fasta -m $M -o - -q --no-compile", **poor)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == rich.stdout
+    assert "蛋白质," in done.stdout.decode()
+    assert b"Traceback" not in done.stderr
