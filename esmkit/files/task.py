@@ -191,7 +191,7 @@ def run_to_file(
 def _refuse_closed_stdout() -> None:
     """Refuse to compute what standard output, closed, would not take."""
     if sys.stdout is None or sys.stdout.closed or not sys.stdout.writable():
-        raise OutputError("standard output is closed; name a file with -o instead of -")
+        raise OutputError("standard output is closed; name a file with `output`")
 
 
 @contextlib.contextmanager

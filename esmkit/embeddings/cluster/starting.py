@@ -86,4 +86,4 @@ def _remedy(text: str) -> str:
         return "end what uses the port (`ray stop` ends Ray), or try again"
     if "denied" in text:
         return "set RAY_TMPDIR to a folder that you can write to"
-    return "environment variables that begin with RAY_ may be wrong; or use --engine local"
+    return "environment variables that begin with RAY_ may be wrong; or compute without Ray"
