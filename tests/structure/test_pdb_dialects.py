@@ -249,6 +249,21 @@ def test_a_chain_in_any_dialect(tmp_path: Path, d: dict):
     np.testing.assert_array_equal(structure.contacts(), near)
 
 
+@pytest.mark.parametrize("numbers", ["column 27", "longer", "hybrid-36", "hexadecimal"])
+def test_gaps_across_9999(read, numbers: str):
+    d = BASE | {"around": False, "numbers": numbers, "serials": "column 6", "chain": ""}
+    before = write(d | {"sequence": "AW", "first": 9_998})[:-1]
+    after = write(d | {"sequence": "CK", "first": 10_002})
+    after = [f"{x[:-48]}{float(x[-48:-40]) + 15:8.3f}{x[-40:]}" for x in after[:-1]]
+    if numbers == "hexadecimal":  # 2712 after 9999 is decimal as well as hexadecimal
+        after = [x.replace(" 2712 ", " 271a ").replace(" 2713 ", " 271b ") for x in after]
+        assert read([*before, *after]).residue_numbers[-1] == "10011"
+        return
+    structure = read([*before, *after])
+    assert structure.sequence == "AWXXCK"
+    assert structure.residue_numbers == ("9998", "9999", "", "", "10002", "10003")
+
+
 @pytest.mark.parametrize(
     ("change", "reader"),
     [
@@ -397,6 +412,7 @@ def test_a_copy_has_the_full_sequence_of_its_name(read):
     # another protein has not
     lines = [*seqres(names), *chain_lines("AWC", 3), "TER", *unlike(first=3)]
     assert [read(lines, chain).sequence for chain in ("A", "A~2")] == ["GGAWCGG", "KEDA"]
+    assert len(read(lines, "A~2").notes) == 1  # that TER divides, not that SEQRES does not fit
 
 
 def test_dna_after_a_protein_without_names(read):
