@@ -7,6 +7,7 @@ an :class:`EsmkitError` is a bug and keeps its traceback.
 
 __all__ = [
     "CheckpointError",
+    "ClosedFileError",
     "EsmkitError",
     "InputError",
     "MissingDependencyError",
@@ -14,6 +15,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "ResumeError",
+    "UnknownIdError",
     "VerificationError",
 ]
 
@@ -26,6 +28,17 @@ class InputError(EsmkitError, ValueError):
     """A sequence, a FASTA file or a token id that esmkit cannot use as it is."""
 
 
+class UnknownIdError(EsmkitError, KeyError):
+    """An ID that no record has, or that may mean several.
+
+    ``str()`` of a :class:`KeyError` is the repr of what it was given; of this one it is the
+    sentence.
+    """
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
 class OptionError(EsmkitError, ValueError):
     """An option, layer, head or data type that does not exist for this model."""
 
@@ -36,6 +49,10 @@ class CheckpointError(EsmkitError, OSError):
 
 class OutputError(EsmkitError, OSError):
     """An output that exists already, cannot be written, or is not an esmkit file."""
+
+
+class ClosedFileError(EsmkitError, ValueError):
+    """A file that was closed, and is asked for what it holds."""
 
 
 class ResumeError(OutputError):

@@ -15,11 +15,14 @@ from esmkit.cli.options import (
     on_invalid_option,
     run_of,
 )
+from esmkit.cli.values import Command
 
 __all__ = ["command"]
 
 
-@click.command("explore", short_help="Make an interactive page about a protein's attention.")
+@click.command(
+    "explore", cls=Command, short_help="Make an interactive page about a protein's attention."
+)
 @click.argument("fasta", nargs=-1, metavar="[FASTA]...")
 @click.option("-o", "--output", help="Page to write, or folder for several. [default: <stem>.html]")
 @click.option(

@@ -6,12 +6,15 @@ from typing import Any
 import click
 
 from esmkit.cli.options import PATH, ModelChoice, make_say, model_options
+from esmkit.cli.values import Command
 from esmkit.text import visible_lines
 
 __all__ = ["command"]
 
 
-@click.command("verify", short_help="Compare esmkit with Hugging Face and the reference.")
+@click.command(
+    "verify", cls=Command, short_help="Compare esmkit with Hugging Face and the reference."
+)
 @click.argument("fasta", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import disk_errors
+from esmkit.files.disk import disk_errors, through_links
+from esmkit.files.outputs import is_stream
 
 __all__ = [
     "FIGURE_FORMATS",
     "FileNames",
     "check_folder",
     "file_name",
+    "folder_beside",
     "is_unfinished",
     "remove_unfinished",
 ]
@@ -68,8 +70,14 @@ def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
     Raises
     ------
     OutputError
-        If it is a file, holds something and ``force`` is not set, or cannot be written.
+        If it is a file or a stream, holds something and ``force`` is not set, or cannot be written.
     """
+    if is_stream(folder):
+        raise OutputError(
+            f"{str(folder)!r} is a stream, and what is written is a folder of files; name a folder "
+            f"with {option}"
+        )
+    folder = through_links(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
     there = folder.absolute()
@@ -88,6 +96,16 @@ def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
                     f"the folder {str(folder)!r} is not empty; --force writes into it all "
                     f"the same, or {option} names another"
                 )
+
+
+def folder_beside(output: Path) -> Path:
+    """Return the folder for the figures of an output if none is named: its name without suffix.
+
+    >>> folder_beside(Path("seqs.attention.h5")).name, folder_beside(Path("maps")).name
+    ('seqs.attention', 'maps.figures')
+    """
+    folder = output.with_suffix("")
+    return output.with_name(f"{output.name}.figures") if folder == output else folder
 
 
 def remove_unfinished(folder: str | Path) -> None:
