@@ -107,10 +107,7 @@ class InputIndex:
                 text = text.replace(str(path), name)  # a copy goes by the name of its original
             raise InputError(text) from None
         if not lengths:
-            raise InputError(
-                f"no protein is left of {report.records:,} record(s), all were skipped; "
-                "--on-invalid replace writes X for unknown letters instead"
-            )
+            raise InputError(report.nothing_left())
         keys = np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         by_first = np.argsort(first)  # number distinct sequences in the order they first appear
