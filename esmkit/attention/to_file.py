@@ -97,24 +97,21 @@ def attention_file(
 
 def _format_of(output: str | Path, asked: str | None, options: AttentionOptions, say: Say) -> str:
     """Return the format of the output: HDF5 for maps, a table for reductions."""
-    formats = TABLE_FORMATS if options.reduce else ("h5",)
-    if asked in (*TABLE_FORMATS, "h5") and asked not in formats:
+    streamed = is_stream(output)
+    named = None if asked is None and streamed else asked or format_of_name(output)
+    if options.reduce:
+        if (named is None and not streamed) or named not in (None, *TABLE_FORMATS):
+            raise OptionError(
+                f"with reductions the output is a table: let {str(output)!r} end in .csv, .tsv or "
+                '.parquet, or name one of them, such as `file_format="csv"`'
+            )
+        return choose_format(output, asked, TABLE_FORMATS, streamed=("csv", "tsv"), say=say)
+    if named != "h5":
         raise OptionError(
-            f"reductions are written as {', '.join(TABLE_FORMATS)}, not {asked}"
-            if options.reduce
-            else f"attention maps are written as h5, not {asked}; ask for a table with --reduce"
+            f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for a "
+            "table with `reduce`"
         )
-    named = format_of_name(output)
-    if asked is None and not is_stream(output) and named not in formats:
-        raise OptionError(
-            f"with reductions the output is a table: let {str(output)!r} end in .csv, .tsv or "
-            ".parquet"
-            if options.reduce
-            else f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for "
-            "a table with --reduce"
-        )
-    streamed = ("csv", "tsv") if options.reduce else ()
-    return choose_format(output, asked, formats, streamed=streamed, say=say)
+    return choose_format(output, asked, ("h5",), streamed=(), say=say)
 
 
 class _AttentionTask(Task):
@@ -213,8 +210,9 @@ class MapsTask(_AttentionTask):
             longest = int(residues.max())
             raise OptionError(
                 f"{readable_bytes(size)} of attention maps (longest protein {longest:,} residues) "
-                f"are over --max-bytes {readable_bytes(self._max_bytes)}; choose --heads or "
-                "--layers, ask for numbers in their place with --reduce, or say --force"
+                f"are over `max_bytes`, {readable_bytes(self._max_bytes)}; choose fewer `heads` or "
+                "`layers`, ask for numbers in their place with `reduce`, or give "
+                "`run=Run(force=True)`"
             )
         units = [self._units(int(length)) for length in residues[index.first_of]]
         self._first = np.concatenate([[0], np.cumsum(units, dtype=np.int64)])

@@ -23,6 +23,7 @@ from esmkit.cli.options import (
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command, is_folder_for_figures, optional
+from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def predict(
             run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
-        click.echo(visible_lines(text), err=streamed)
+        click.echo(visible_lines(in_command_words(text)), err=streamed)
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
@@ -316,7 +317,7 @@ def evaluate(
         force=force,
         progress=not quiet,
     )
-    click.echo(visible_lines(text), err=output is not None and is_stream(output))
+    click.echo(visible_lines(in_command_words(text)), err=output is not None and is_stream(output))
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")
@@ -376,4 +377,4 @@ def fit(
         progress=not quiet,
     )
     say(f"wrote {output}")
-    click.echo(visible_lines(text))
+    click.echo(visible_lines(in_command_words(text)))

@@ -182,7 +182,8 @@ class ContactsTask(Task):
         say(f"contacts by {self.head.source}")
         if self._format == "rr" and self.head.method != "regression":
             raise OptionError(
-                "RR is for probabilities, and single heads give scores; use --format tsv, npz or h5"
+                "RR is for probabilities, and single heads give scores; use the format tsv, npz "
+                "or h5"
             )
         residues = index.lengths.astype(np.float64)
         if self.long == "truncate":
@@ -195,9 +196,9 @@ class ContactsTask(Task):
         if self._max_bytes is not None and size > self._max_bytes:
             raise OptionError(
                 f"about {readable_bytes(size)} of contacts (longest protein "
-                f"{int(residues.max()):,} residues) are over --max-bytes "
-                f"{readable_bytes(self._max_bytes)}; split the input, or say --force"
-                + (" with --min-probability" if self._format in TEXT_FORMATS else "")
+                f"{int(residues.max()):,} residues) are over `max_bytes`, "
+                f"{readable_bytes(self._max_bytes)}; split the input, or give `run=Run(force=True)`"
+                + (" with `min_probability`" if self._format in TEXT_FORMATS else "")
             )
 
     def options(self) -> dict[str, Any]:

@@ -58,14 +58,17 @@ def hdf5_keys(file: h5py.File) -> dict[str, str]:
     keys = list(file)
     if any(isinstance(file[key], h5py.Group) for key in keys[:_MOST_CHECKED]):
         keys = _paths(file)
-    datasets: Iterable[Any] = (file[key] for key in keys)
-    check_arrays((data.name[1:], data.shape, data.dtype) for data in datasets)
+    check_arrays(_facts(file[key]) for key in keys)
     if not all(map(_NO_ID.fullmatch, keys)) or _ORIGINAL not in file[keys[0]].attrs:
         return {key: key for key in keys}
     if all(map(str.isdigit, keys)):  # HDF5 lists 10 before 2
         keys.sort(key=int)
     unique = UniqueIds()
     return {unique(text_of(file[key].attrs.get(_ORIGINAL, key))): key for key in keys}
+
+
+def _facts(dataset: Any) -> tuple[str, tuple[int, ...], np.dtype[Any]]:
+    return dataset.name[1:], dataset.shape, dataset.dtype
 
 
 def _paths(file: h5py.File) -> list[str]:

@@ -103,10 +103,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         """Return what to say where there is no file."""
         name = repr(str(self.path))
         if (self._place / "_manifest.json").is_file():
-            return (
-                f"the dataset {name} is not complete; give the `esmkit embed --engine ray` that "
-                "makes it again"
-            )
+            return f"the dataset {name} is not complete; run the embedding that makes it to its end"
         if (self._place / "summary.md").is_file():
             return f"{name} is the folder of a profile of heads; read its tables with pandas"
         return f"there is no file {name}; check the path"
@@ -195,7 +192,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors.astype(np.float32))
 
     def _open_dataset(self) -> None:
-        """Read a folder of `esmkit embed --engine ray`: its parts are in input order by name."""
+        """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
         arrow, parquet = import_pyarrow()
         self.provenance = json.loads((self._place / DATASET_PROVENANCE).read_text(encoding="utf-8"))
         tables = [parquet.read_table(part) for part in sorted(self._place.glob("part-*.parquet"))]

@@ -162,13 +162,17 @@ def _one_protein(protein: str | Protein, long: Long) -> tuple[Protein, list[tupl
         raise InputError(
             f"a page is about one protein: give a sequence or a Protein, not {type(protein).__name__}"
         )
-    one = next(iter(clean_proteins([protein])))
+    try:
+        one = next(iter(clean_proteins([protein])))
+    except InputError as error:  # its remedies are those of functions that take many proteins
+        remedy = "give another sequence, with X for residues that are not known"
+        raise InputError(f"{error.reason}; {remedy}") from None
     pieces = cut_into_pieces(one, long)
     one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
     if len(one) > MAX_RESIDUES_SHOWN:
         raise OptionError(
             f"{one.id!r} has {len(one):,} residues and a page shows at most "
-            f"{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use --long truncate"
+            f'{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use `long="truncate"`'
         )
     return one, pieces
 

@@ -61,7 +61,9 @@ def merge_dataset(
         If the dataset is not complete, a part is damaged, or the file cannot be written.
     """
     if is_stream(output):
-        raise OptionError("a dataset is merged into a file, not a stream; name one with -o")
+        raise OptionError(
+            "a dataset is merged into a file, not to standard output; name one with `output`"
+        )
     kind = choose_format(output, file_format, tuple(EMBEDDING_FORMATS), streamed=(), say=run.say)
     target = through_links(Path(output))
     check_output(target, force=run.force)
@@ -71,7 +73,7 @@ def merge_dataset(
     names = folder.names()
     if PROVENANCE_FILE not in names:
         raise OutputError(
-            f"{folder.url!r} is not a complete dataset; finish the embed command that makes it"
+            f"{folder.url!r} is not a complete dataset; run the embedding that makes it to its end"
         )
     provenance = {**json.loads(folder.read(PROVENANCE_FILE)), "format": kind}
     _check_count(folder, names, provenance)
@@ -113,8 +115,8 @@ def _check_count(folder: Folder, names: list[str], provenance: dict[str, Any]) -
     wanted = sum(file["ranges"] for file in provenance["inputs"])
     if found != wanted:
         raise OutputError(
-            f"{folder.url!r} has {found:,} part(s) where there were {wanted:,}; give the embed "
-            "command that made it again"
+            f"{folder.url!r} has {found:,} part(s) where there were {wanted:,}; run the "
+            "embedding that made it again"
         )
 
 

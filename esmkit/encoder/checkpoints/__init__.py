@@ -179,7 +179,7 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
     raise CheckpointError(
         f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it, and the "
         "Hub does not answer; connect to the network once, or copy the model here and give its "
-        "folder with --model"
+        "folder with `model`"
     )
 
 
