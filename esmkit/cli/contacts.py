@@ -249,7 +249,9 @@ def predict(
     with kept(not streamed), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)
-        folder = None if plot is None else Path(plot) if plot else folder_beside(target)
+        folder = Path(plot) if plot else None
+        if plot == "":  # beside the output, or as if it were a file
+            folder = folder_beside(default_output(sources, ".contacts.tsv") if streamed else target)
         text = predict_to_files(
             model_once,
             sources,

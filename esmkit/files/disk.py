@@ -91,7 +91,9 @@ def through_links(path: Path) -> Path:
     ...     through_links(link).name
     'real.h5'
     """
-    if not path.is_symlink():
+    try:
+        path.readlink()
+    except (OSError, ValueError):  # no link, or no name that a file can have
         return path
     real = Path(os.path.realpath(path))
     if real.is_symlink():

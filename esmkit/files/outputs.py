@@ -134,9 +134,10 @@ def _descriptor(path: str | Path) -> int | None:
         found = _DESCRIPTOR.fullmatch(str(step))
         if found:
             return {"stdout": 1, "stderr": 2}.get(found[1]) or int(found[2] or 0)
-        if not step.is_symlink():
+        try:
+            step = Path(os.path.normpath(step.parent / step.readlink()))
+        except (OSError, ValueError):  # no link, or no name that a file can have
             break
-        step = Path(os.path.normpath(step.parent / step.readlink()))
     return None
 
 
