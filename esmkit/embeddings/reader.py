@@ -14,6 +14,7 @@ from esmkit.embeddings.foreign import hdf5_keys, npz_keys, npz_shapes, text_of
 from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.contents import describe, format_of_content, separator_of
+from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
 from esmkit.files.reading import ProteinFile
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
@@ -92,6 +93,12 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         except EsmkitError:
             self._release()
             raise
+        except PermissionError as error:
+            self._release()
+            raise OutputError(
+                f"cannot read {str(self.path)!r} ({error.strerror or error}); ask its owner for the "
+                "right to"
+            ) from error
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             self._release()
             raise OutputError(
@@ -106,6 +113,10 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             return f"the dataset {name} is not complete; run the embedding that makes it to its end"
         if (self._place / "summary.md").is_file():
             return f"{name} is the folder of a profile of heads; read its tables with pandas"
+        if self._place.is_dir():
+            return f"{name} is a folder, and none of `esmkit embed --engine ray`; name a file in it"
+        if is_stream(self._place):
+            return f"{name} is a stream, which cannot be read twice; save it to a file first"
         return f"there is no file {name}; check the path"
 
     def _state_of(self) -> Path:

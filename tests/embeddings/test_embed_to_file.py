@@ -184,7 +184,7 @@ def test_options_that_do_not_fit(tiny: Esm2, fasta: Path, tmp_path: Path):
 
 def test_one_path_is_enough_and_the_suffix_is_the_format(tiny: Esm2, fasta: Path, tmp_path):
     embed_file(tiny, fasta, tmp_path / "o.CSV")
-    assert (tmp_path / "o.CSV").read_text().startswith("id,length,layer,e0,")
+    assert (tmp_path / "o.CSV").read_text().startswith("id,accession,header,length,layer,e0,")
     assert len(esmkit.read(tmp_path / "o.CSV")) == 8
 
 

@@ -369,10 +369,15 @@ def test_csv_from_standard_output_has_the_same_frame(tmp_path: Path, per, layers
 
 
 def test_missing_file(tmp_path: Path):
-    for path in (tmp_path / "no.h5", tmp_path):
-        with pytest.raises(
-            OutputError, match=f"^{re.escape(f'there is no file {str(path)!r}; check the path')}$"
-        ):
+    for path, said in (
+        (tmp_path / "no.h5", "there is no file {!r}; check the path"),
+        (tmp_path, "{!r} is a folder, and none of `esmkit embed --engine ray`; name a file in it"),
+        (
+            Path("/dev/null"),
+            "{!r} is a stream, which cannot be read twice; save it to a file first",
+        ),
+    ):
+        with pytest.raises(OutputError, match=f"^{re.escape(said.format(str(path)))}$"):
             esmkit.read(path)
 
 

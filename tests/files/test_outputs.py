@@ -21,6 +21,7 @@ from esmkit.files.names import check_folder, folder_beside
 from esmkit.files.outputs import SUFFIXES, choose_format, format_of_name, is_stream
 from esmkit.files.provenance import provenance_sidecar
 from esmkit.files.run_options import Run
+from esmkit.files.work_folder import WorkFolder
 from esmkit.plots.figure import new, save
 
 FORMATS = ["h5", "parquet", "npz", "csv"]
@@ -296,6 +297,26 @@ def test_a_link_to_a_folder_is_a_folder_for_figures(tiny: Esm2, fasta: Path, tmp
         path.name for path in drawn
     }
     assert (tmp_path / "figures").is_symlink()
+
+
+@pytest.mark.parametrize("there", ["nothing", "empty folder", "files"])
+def test_a_folder_of_results_goes_through_links(tmp_path: Path, there: str):
+    real, link = tmp_path / "real", tmp_path / "heads"
+    link.symlink_to("real")
+    if there != "nothing":
+        real.mkdir()
+    if there == "files":
+        (real / "summary.md").symlink_to("../elsewhere.md")
+    work = WorkFolder(link, {"task": "heads"}, force=True)
+    assert work.folder == tmp_path / "real.work"
+    work.temporary().mkdir()
+    (work.temporary() / "summary.md").write_text("new")
+    work.finish_folder()
+    assert link.readlink() == Path("real")
+    assert (link / "summary.md").read_text() == "new"
+    assert (real / "summary.md").is_symlink() == (there == "files")
+    assert (tmp_path / "elsewhere.md").exists() == (there == "files")
+    assert not (tmp_path / "real.work").exists()
 
 
 def test_another_disk_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
