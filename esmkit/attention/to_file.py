@@ -1,6 +1,6 @@
 """The attention task on disk: FASTA files to one file of maps, or of numbers in their place."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ def attention_file(
     output: str | Path,
     options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
     *,
+    ids: Iterable[str] | None = None,
     max_bytes: int = MAX_MAP_BYTES,
     file_format: str | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
@@ -67,6 +68,8 @@ def attention_file(
         ``options.reduce`` a table (``.csv``, ``.tsv``, ``.parquet``), or ``-`` or another stream,
         for CSV.
     options : AttentionOptions
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     max_bytes : int
         Refuse maps that would take more than this, before compression, unless ``run.force`` is set.
     file_format : {'h5', 'csv', 'tsv', 'parquet'}, optional
@@ -76,7 +79,8 @@ def attention_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     kind = _format_of(output, file_format, options, run.say)
@@ -90,6 +94,7 @@ def attention_file(
         task,
         sources,
         output,
+        ids=ids,
         with_sidecar=kind in ("csv", "tsv") and not is_stream(output),
         run=run,
     )

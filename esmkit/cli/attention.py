@@ -13,6 +13,7 @@ from esmkit.cli.options import (
     batch_tokens_option,
     default_output,
     heads_option,
+    id_option,
     long_option,
     make_say,
     model_options,
@@ -93,6 +94,7 @@ def _are_reductions(word: str) -> bool:
 )
 @long_option
 @on_invalid_option
+@id_option
 @batch_tokens_option(2048)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
@@ -111,6 +113,7 @@ def command(
     max_bytes: str,
     long: str,
     on_invalid: str,
+    ids: tuple[str, ...],
     batch_tokens: int,
     force: bool,
     restart: bool,
@@ -154,6 +157,8 @@ def command(
         raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
     drawn_only = len(sources) == 1 and is_hdf5(sources[0])
     if drawn_only:
+        if ids:
+            raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
         target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
     else:
         kind = file_format or ("csv" if reduce else "h5")
@@ -201,6 +206,7 @@ def command(
                 sources,
                 target,
                 options,
+                ids=ids or None,
                 max_bytes=parse_bytes(max_bytes),
                 file_format=file_format,
                 run=run_of(force=force, restart=restart, quiet=quiet, then=finish),

@@ -1,6 +1,6 @@
 """The embed task on disk: FASTA files to one embedding file, in shards that survive a kill."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def embed_file(
     output: str | Path,
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
     *,
+    ids: Iterable[str] | None = None,
     file_format: str | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
@@ -50,6 +51,8 @@ def embed_file(
         The file to write, through a link if it is one. ``-`` is standard output; it and other
         streams, such as a pipe, take CSV.
     options : EmbedOptions
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
         Output format, whatever the name of the output ends in; by default what it ends in (``.h5``,
         ``.hdf5``, ``.hdf``, ``.he5``, ``.parquet``, ``.pq``, ``.npz``, ``.csv``): one dataset or
@@ -60,7 +63,8 @@ def embed_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     formats = tuple(EMBEDDING_FORMATS)
@@ -71,6 +75,7 @@ def embed_file(
         EmbedTask(model, options, file_format),
         sources,
         output,
+        ids=ids,
         with_sidecar=file_format == "csv" and not is_stream(output),
         run=run,
     )

@@ -263,7 +263,7 @@ def _load(library: Path) -> Attend:
     # No OpenMP at run time, a folder that nothing is run from, or no function of that name
     except (OSError, AttributeError) as error:
         raise cannot_compile(
-            f"cannot load what was compiled ({error})",
+            f"cannot load what it compiled ({error})",
             "name another compiler in the environment variable CC, set ESMKIT_CACHE to a folder that "
             f"programs run from, or {LEAVE_OUT}",
         ) from None

@@ -25,6 +25,10 @@ _TEXT_KEPT = 500
 """Characters of a line with blanks that are kept as they are, to see whether they are words."""
 
 
+_LIKE_A_MARK = ("\uff1e", "\ufe65", "&gt;")
+"""What word processors with wide letters, and web pages, make of ``>``."""
+
+
 class Record(NamedTuple):
     """One record as it stands in a file, or as it was given in memory.
 
@@ -56,11 +60,18 @@ class Record(NamedTuple):
     name: str = ""
 
 
-def fasta_records(path: str | Path) -> Iterator[Record]:
+def fasta_records(path: str | Path, name: str = "") -> Iterator[Record]:
     """Yield the records of one file after checking that it is FASTA at all.
 
     The rules are Biopython's (``SimpleFastaParser``), which reads a line of any length at once; but
     a ``>`` inside a line of a sequence, where a line end is missing, is an error.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; ``-`` is standard input.
+    name : str
+        What to call it in messages, if it is the copy of another.
 
     Yields
     ------
@@ -72,7 +83,7 @@ def fasta_records(path: str | Path) -> Iterator[Record]:
     InputError
         If the file is not FASTA, or a line end is missing before ``>``.
     """
-    name = "standard input" if str(path) == "-" else str(path)
+    name = name or ("standard input" if str(path) == "-" else str(path))
     with open_text(path) as handle:
         first, line = _first_part(handle)
         if not first:
@@ -83,7 +94,7 @@ def fasta_records(path: str | Path) -> Iterator[Record]:
                 f"{name!r} is not FASTA: it begins with {shorten(first.strip(), 30)!r} where "
                 f"a line that begins with '>' should stand{'; ' * bool(remedy)}{remedy}"
             )
-        yield from _records(first, handle, name, str(path), line)
+        yield from _records(first, handle, name, line)
 
 
 def _first_part(handle: IO[str]) -> tuple[str, int]:
@@ -96,7 +107,7 @@ def _first_part(handle: IO[str]) -> tuple[str, int]:
     return "", line
 
 
-def _records(part: str, handle: IO[str], name: str, source: str, line: int) -> Iterator[Record]:
+def _records(part: str, handle: IO[str], name: str, line: int) -> Iterator[Record]:
     """Yield records; ``part`` is the beginning of the first header's line."""
     read = handle.readline
     number = 0
@@ -112,10 +123,10 @@ def _records(part: str, handle: IO[str], name: str, source: str, line: int) -> I
         letters: list[str] = []
         size, begins_line, text = 0, True, ""
         while part := read(_LINE_PART):
-            if ">" in part:
+            if ">" in part or (begins_line and part.startswith(_LIKE_A_MARK)):
                 if begins_line and part[0] == ">":
                     break
-                raise _line_end_missing(name, header, number, line, part)
+                raise _line_end_missing(part, header, f"{name!r}, line {line:,}, record {number:,}")
             begins_line = part[-1] == "\n"
             line += begins_line
             if size > LONGEST_PROTEIN:
@@ -128,22 +139,31 @@ def _records(part: str, handle: IO[str], name: str, source: str, line: int) -> I
                 letters.append(piece)
                 size += len(piece)
             if size > LONGEST_PROTEIN:
-                yield Record(header, "".join(letters), source, number, begun)
+                yield Record(header, "".join(letters), name, number, begun)
         if size <= LONGEST_PROTEIN:
             text = text if " " in text else ""
-            yield Record(header, "".join(letters), source, number, begun, text)
+            yield Record(header, "".join(letters), name, number, begun, text)
 
 
-def _line_end_missing(name: str, header: str, number: int, line: int, part: str) -> InputError:
+def _line_end_missing(part: str, header: str, where: str) -> InputError:
     """Return the error for a ``>`` that does not begin its line; what follows it may be a header."""
     before, _, after = part.partition(">")
     before, after = (visible(side.strip()) for side in (before, after))
     shown = f"{'…' * (len(before) > 12)}{before[-12:]}>{shorten(after, 12)}"
-    record = shorten(id_in(header)) or number
+    where += f" ({shorten(id_in(header))!r})"
+    if ">" not in part:
+        return InputError(
+            f"{where}: a line begins with {shorten(visible(part.strip()), 20)!r} where '>' is meant; "
+            "write '>' in its place"
+        )
+    if "\0" in header:
+        return InputError(
+            f"{where} has a zero byte in its header; check that the file is text, and save it as "
+            "UTF-8"
+        )
     return InputError(
-        f"{name!r}, line {line:,}, record {record!r}: a line end is missing before '>' in {shown!r} "
-        "(were files joined of which one had no line end at its end?); begin a new line with that "
-        "'>', or remove it"
+        f"{where}: a line end is missing before '>' in {shown!r} (were files joined of which one had "
+        "no line end at its end?); begin a new line with that '>', or remove it"
     )
 
 

@@ -77,6 +77,9 @@ _MOST_SHOWN = 5
 _CLOSE_ENOUGH = 0.6
 """Similarity of a name that is offered, 0 to 1; difflib's own threshold."""
 
+_LEAST_SHARED = 2
+"""Characters of a name that is offered because it begins, or holds, what is asked for."""
+
 _MOST_COMPARED = 50_000
 """Names that are compared with one that is not there; of a file with millions the first."""
 
@@ -245,9 +248,10 @@ def near(names: Iterable[str], wanted: str) -> list[str]:
             break
         for form in names_in(name):
             home.setdefault(form.casefold(), name)
-    close = difflib.get_close_matches(
-        wanted.casefold(), home, n=2 * _MOST_SHOWN, cutoff=_CLOSE_ENOUGH
-    )
+    asked = wanted.casefold()
+    close = difflib.get_close_matches(asked, home, n=2 * _MOST_SHOWN, cutoff=_CLOSE_ENOUGH)
+    if len(asked) >= _LEAST_SHARED:
+        close += [form for form in home if asked in form or form in asked][: 2 * _MOST_SHOWN]
     return list(dict.fromkeys(home[form] for form in close))[:_MOST_SHOWN]
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "one_or_many",
     "only_result",
     "read_fasta",
+    "read_named",
 ]
 
 _Result = TypeVar("_Result")
@@ -113,18 +114,31 @@ def read_fasta(
     >>> [p.id for p in read_fasta(esmkit.data.demo_fasta(), ids=["P60137"])]
     ['P60137']
     """
-    report = report if report is not None else InputReport()
-    yield from _clean(_records(paths, ids, report), on_invalid, report)
-
-
-def _records(
-    paths: str | Path | Iterable[str | Path], ids: Iterable[str] | None, report: InputReport
-) -> Iterator[Record]:
-    """Return the records of files: all of them, or those asked for."""
     if isinstance(paths, str | Path):
         paths = [paths]
-    records = itertools.chain.from_iterable(map(fasta_records, paths))
-    return records if ids is None else picked(records, checked_ids(ids), report)
+    named = ((path, "") for path in paths)
+    yield from read_named(named, on_invalid, ids, report if report is not None else InputReport())
+
+
+def read_named(
+    paths: Iterable[tuple[str | Path, str]],
+    on_invalid: OnInvalid,
+    ids: Iterable[str] | None,
+    report: InputReport | None,
+) -> Iterator[Protein]:
+    """Do what :func:`read_fasta` does, with files that go by other names than their own.
+
+    Parameters
+    ----------
+    paths : iterable of (path, str)
+        A file, and what to call it in messages: of a copy the name of its original.
+    on_invalid, ids, report
+        See :func:`read_fasta`. Without a report, what is odd about a sequence is a warning.
+    """
+    records = itertools.chain.from_iterable(itertools.starmap(fasta_records, paths))
+    if ids is not None:
+        records = picked(records, checked_ids(ids), InputReport() if report is None else report)
+    yield from _clean(records, on_invalid, report)
 
 
 def clean_proteins(
@@ -186,7 +200,7 @@ def one_or_many(
     if isinstance(proteins, Path) or (
         isinstance(proteins, str) and any(mark in proteins for mark in "./\\")
     ):
-        return False, _clean(_records(proteins, None, InputReport()), on_invalid, None)
+        return False, read_named([(proteins, "")], on_invalid, None, None)
     if isinstance(proteins, str | Protein):
         return True, clean_proteins([proteins], on_invalid=on_invalid)
     return False, clean_proteins(proteins, on_invalid=on_invalid)
@@ -281,6 +295,7 @@ def _tell(
     raw = record.sequence
     if cleaned.replaced:
         report.letters_replaced += len(cleaned.replaced)
+        report.gaps_replaced += sum(raw[i] in GAPS for i in cleaned.replaced)
         report.records_with_replacements += 1
         letters = "".join(sorted({raw[i] for i in cleaned.replaced}))
         note(

@@ -21,7 +21,7 @@ NUCLEOTIDES = "ACGTUN"
 SHORTEST_NUCLEIC_ACID = 30
 """Residues; shorter peptides may well be of nothing but Ala, Cys, Gly, Thr and Asn."""
 
-MISSING_VALUES = frozenset(("nan", "none", "null", "na", "n/a", "nil", "nat", "missing"))
+MISSING_VALUES = frozenset(("nan", "none", "null", "na", "nil", "nat", "missing"))
 """What tables write where there is nothing, in small letters (``pandas.read_csv``, ``na_values``)."""
 
 RARE_LETTERS = "BJOUXZ"
@@ -135,16 +135,13 @@ def remarks_on(sequence: str, text: str = "") -> list[str]:
     """
     upper = sequence.upper()
     rare = sum(map(upper.count, RARE_LETTERS))
-    found = []
     if len(sequence) < 8 and sequence.lower() in MISSING_VALUES:
         return ["missing_values"]
+    if len(upper) >= SHORTEST_NUCLEIC_ACID and not upper.strip(NUCLEOTIDES):
+        return ["like_nucleic_acid"]
     if _reads_like_text(upper, rare, text):
         return ["like_text"]
-    if rare >= FEWEST_RARE and rare > MOST_RARE * len(upper):
-        found.append("rare_letters")
-    if len(upper) >= SHORTEST_NUCLEIC_ACID and not upper.strip(NUCLEOTIDES):
-        found.append("like_nucleic_acid")
-    return found
+    return ["rare_letters"] * (rare >= FEWEST_RARE and rare > MOST_RARE * len(upper))
 
 
 def _reads_like_text(upper: str, rare: int, text: str) -> bool:
@@ -152,8 +149,8 @@ def _reads_like_text(upper: str, rare: int, text: str) -> bool:
     words = re.findall(r"\w+", text.lower())
     if len(words) > FEWEST_WORDS and sum(word in _WORDS for word in words) >= FEWEST_WORDS:
         return True
-    if rare < 2 or upper.count("X") + upper.count("Z") > rare / 2:
-        return False
+    if rare < 2 or "O" not in upper or upper.count("X") + upper.count("Z") > rare / 2:
+        return False  # English has an O in every dozen letters, and few of X and Z
     evidence = sum(upper.count(letter) * weight for letter, weight in _EVIDENCE.items())
     return evidence > LEAST_EVIDENCE
 

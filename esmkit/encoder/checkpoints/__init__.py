@@ -207,6 +207,8 @@ def _from_folder(
         revision = folder.name
     else:
         revision = known.revision if isinstance(known, OfficialCheckpoint) else None
+    if digest == OFFLINE.sha256:
+        note = OFFLINE.note  # in the words of today, whenever the folder was made
     return Checkpoint(
         name, source, revision, digest, official is not None, folder, note or _note(provenance)
     )
