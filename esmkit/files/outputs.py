@@ -95,7 +95,7 @@ def choose_format(
     'h5'
     """
     if asked is not None and asked not in formats:
-        raise OptionError(f"`file_format` is {', '.join(formats)}, not {asked!r}")
+        raise OptionError(f"format is {', '.join(formats)}, not {asked!r}")
     named = format_of_name(output)
     if is_stream(output):
         kind = asked or (named if named in formats else None) or (streamed or formats)[0]
@@ -103,7 +103,7 @@ def choose_format(
             takes = f"takes {' or '.join(streamed)}" if streamed else "takes text"
             what = "standard output" if Path(output) == STDOUT else f"the stream {str(output)!r}"
             raise OptionError(
-                f"{what} {takes}, not {kind}; name a file, such as result.{SUFFIXES[kind][0]}"
+                f"{what} {takes}, not {kind}; name a file with `output`, such as result.{SUFFIXES[kind][0]}"
             )
         return kind
     if asked is not None:

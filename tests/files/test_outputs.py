@@ -66,7 +66,7 @@ def test_format_is_the_one_asked_for_or_that_of_the_name(
 
 
 def test_unknown_format_and_what_a_stream_cannot_take():
-    with pytest.raises(OptionError, match=r"^`file_format` is h5, parquet, npz, csv, not 'xlsx'$"):
+    with pytest.raises(OptionError, match=r"^format is h5, parquet, npz, csv, not 'xlsx'$"):
         choose_format("x.h5", "xlsx", FORMATS, streamed=("csv",))
     with pytest.raises(OptionError, match=r"^standard output takes csv, not h5; name a file"):
         choose_format("-", "h5", FORMATS, streamed=("csv",))
