@@ -109,14 +109,12 @@ def test_every_command_writes_the_format_asked_for(tiny: Esm2, fasta: Path, tmp_
 def test_formats_of_attention_that_do_not_fit(tiny: Esm2, fasta: Path, tmp_path: Path):
     reduced = esmkit.AttentionOptions(reduce=("entropy",))
     for options, asked, message in (
-        (None, "csv", "attention maps are written to HDF5"),
+        (esmkit.AttentionOptions(), "csv", "attention maps are written to HDF5"),
         (reduced, "h5", "with reductions the output is a table"),
         (reduced, "npz", "with reductions the output is a table"),
     ):
         with pytest.raises(OptionError, match=message):
-            esmkit.attention_file(
-                tiny, fasta, tmp_path / "x", *[options] * bool(options), file_format=asked
-            )
+            esmkit.attention_file(tiny, fasta, tmp_path / "x", options, file_format=asked)
     assert list(tmp_path.iterdir()) == [fasta]
 
 
