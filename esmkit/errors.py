@@ -7,6 +7,7 @@ an :class:`EsmkitError` is a bug and keeps its traceback.
 
 __all__ = [
     "CheckpointError",
+    "ClosedFileError",
     "EsmkitError",
     "InputError",
     "MissingDependencyError",
@@ -60,6 +61,10 @@ class CheckpointError(EsmkitError, OSError):
 
 class OutputError(EsmkitError, OSError):
     """An output that exists already, cannot be written, or is not an esmkit file."""
+
+
+class ClosedFileError(EsmkitError, ValueError):
+    """A file that was closed, and is asked for what it holds."""
 
 
 class ResumeError(OutputError):

@@ -8,13 +8,17 @@ import h5py
 
 from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
+from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
 
 __all__ = ["read"]
 
 
 def read(path: str | Path) -> Any:
-    """Open what esmkit wrote: embeddings (h5, parquet, npz, csv, folder) or attention maps (h5).
+    """Open what esmkit wrote: embeddings, contact maps or attention maps, whatever the file's name.
+
+    Embeddings may be HDF5, Parquet, npz, CSV, or a folder of ``--engine ray``; those that UniProt,
+    bio_embeddings or ProtTrans wrote are read too, with an empty ``provenance``.
 
     Parameters
     ----------
@@ -33,7 +37,7 @@ def read(path: str | Path) -> Any:
     Raises
     ------
     OutputError
-        If the file is missing or is not one of esmkit's.
+        If the file is missing, or holds something else; the sentence says what.
 
     Examples
     --------
@@ -45,7 +49,8 @@ def read(path: str | Path) -> Any:
     >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
     (142, 142)
     """
-    if Path(path).suffix.lower() == ".h5" and _task_of(Path(path)) == "attention":
+    place = Path(path)
+    if place.is_file() and _task_of(place) == "attention":
         return AttentionFile(path)
     return EmbeddingFile(path)
 
@@ -53,6 +58,8 @@ def read(path: str | Path) -> Any:
 def _task_of(path: Path) -> str | None:
     """Return which task wrote an HDF5 file; what cannot be read is left to the reader to refuse."""
     try:
+        if format_of_content(path) != "h5":
+            return None
         with h5py.File(path, "r") as handle:
             return json.loads(str(handle.attrs[PROVENANCE])).get("task")
     except (OSError, KeyError, ValueError):

@@ -8,10 +8,10 @@ eight times faster than zlib and no larger (measured on maps of real proteins: 6
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,6 +24,7 @@ from esmkit.errors import OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
+from esmkit.files.reading import ProteinFile
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import WindowMean
 
@@ -244,37 +245,46 @@ def _full(rows: NDArray[Any], height: int) -> NDArray[Any]:
     return full
 
 
-class AttentionFile(Mapping[str, AttentionMaps]):
+class AttentionFile(ProteinFile[AttentionMaps]):
     """An attention file: a mapping from ID to :class:`AttentionMaps`, in input order.
 
-    Maps are read from the file when they are asked for: ``file["P69905"]["L5H4"]`` reads one.
+    Maps are read from the file when they are asked for: ``file["P69905"]["L5H4"]`` reads one. A
+    protein is found by its ID, or by another name that means no other. The object can be pickled
+    and copied, and used in a forked process: there the file is opened again, if it is still the
+    same.
 
     Attributes
     ----------
     path : Path
     provenance : dict
         What the file records of its making: checkpoint, heads, policies, input, versions.
+
+    Raises
+    ------
+    OutputError
+        If there is no such file, or it holds no attention maps.
+    UnknownIdError
+        By ``file[name]``, if no protein is meant, or several are.
+    ClosedFileError
+        By every access, of the maps too, after :meth:`close`, or after the end of ``with``.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise OutputError(f"there is no file {str(path)!r}; check the path")
+    def _open(self) -> None:
+        if not self._place.is_file():
+            raise OutputError(f"there is no file {str(self.path)!r}; check the path")
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = h5py.File(self._place, "r")
         except OSError as error:
             raise OutputError(
-                f"{str(path)!r} cannot be read as HDF5 ({error}); make it anew with "
+                f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
                 "`esmkit attention`"
             ) from None
         try:
-            self.provenance: dict[str, Any] = json.loads(
-                str(self._file.attrs.get(PROVENANCE, "{}"))
-            )
+            self.provenance = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
             if self.provenance.get("task") != "attention":
                 raise OutputError(
-                    f"{str(path)!r} holds no attention maps of esmkit's; `esmkit attention` writes "
-                    "them"
+                    f"{str(self.path)!r} holds no attention maps of esmkit's; `esmkit attention` "
+                    "writes them, and `esmkit.read` opens embeddings and contacts"
                 )
             with self._reading():
                 shape = self.provenance["model_shape"]
@@ -286,11 +296,14 @@ class AttentionFile(Mapping[str, AttentionMaps]):
                 )
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
         except ValueError as error:
-            self._file.close()
-            raise OutputError(f"{str(path)!r} is damaged ({error}); make it anew") from None
+            self._release()
+            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
         except OutputError:
-            self._file.close()
+            self._release()
             raise
+
+    def _release(self) -> None:
+        self._file.close()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -307,60 +320,35 @@ class AttentionFile(Mapping[str, AttentionMaps]):
         """Names of the n heads that every protein has here."""
         return self._choice.names
 
-    def __getitem__(self, name: str) -> AttentionMaps:
-        key = self._keys[name]
+    def _read(self, key: str) -> AttentionMaps:
         with self._reading():
-            return self._maps(self._file[key])
+            return self._maps(key)
 
-    def _maps(self, group: Any) -> AttentionMaps:
-        stored: Any = group["attention"]
+    def _maps(self, key: str) -> AttentionMaps:
+        group: Any = self._file[key]
         count, attributes = len(self._choice.heads), group.attrs
-
-        def get(place: int) -> NDArray[np.float32]:
-            head = np.unravel_index(place, stored.shape[:-2])
-            with self._reading():
-                return np.asarray(stored[(*map(int, head),)], np.float32)
-
         return AttentionMaps(
             id=str(attributes["id"]),
             header=str(attributes["header"]),
-            sequence=bytes(attributes["sequence"]).decode(),  # type: ignore[arg-type]
+            sequence=bytes(attributes["sequence"]).decode(),
             choice=self._choice,
             bos=np.asarray(group["bos"]).reshape(count, -1),
             eos=np.asarray(group["eos"]).reshape(count, -1),
-            get=get,
-            windows=int(attributes["windows"]),  # type: ignore[arg-type]
+            get=partial(self._map, key),
+            windows=int(attributes["windows"]),
             checkpoint=self.provenance["checkpoint"]["name"],
         )
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
+    def _map(self, key: str, place: int) -> NDArray[np.float32]:
+        """Return one map of a protein: float32, (R, R)."""
+        self._ready()
+        with self._reading():
+            group: Any = self._file[key]
+            stored = group["attention"]
+            head = np.unravel_index(place, stored.shape[:-2])
+            return np.asarray(stored[(*map(int, head),)], np.float32)
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._keys
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
+    def _said(self) -> str:
         names = self.heads
         some = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        return (
-            f"AttentionFile({self.path.name}: {len(self)} proteins, {len(names)} head(s) {some}, "
-            f"{self.provenance['checkpoint']['name']})"
-        )
+        return f"{len(names)} head(s) {some}, {self.provenance['checkpoint']['name']}"

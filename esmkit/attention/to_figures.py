@@ -12,7 +12,7 @@ from esmkit.attention.hdf5 import AttentionFile
 from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import parse_head
 from esmkit.errors import OptionError
-from esmkit.files.disk import disk_errors
+from esmkit.files.disk import disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, remove_unfinished
 
 __all__ = ["attention_figures", "focus", "strongest_heads"]
@@ -97,7 +97,7 @@ def attention_figures(
     OptionError
         If a head is not in the file.
     """
-    folder = Path(folder)
+    folder = through_links(Path(folder))
     with AttentionFile(path) as found:
         for name in heads or ():
             parse_head(name)

@@ -12,10 +12,11 @@ from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.outputs import choose_format, format_of_name, is_stream, name_of_target
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
-from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
+from esmkit.files.task import Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
@@ -34,6 +35,10 @@ MAX_MAP_BYTES = 10 * 10**9
 """Largest output, before compression, that is written without ``--force``."""
 
 
+TABLE_FORMATS = ("csv", "tsv", "parquet")
+"""Formats of reductions."""
+
+
 def attention_file(
     model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],
@@ -42,6 +47,7 @@ def attention_file(
     *,
     ids: Iterable[str] | None = None,
     max_bytes: int = MAX_MAP_BYTES,
+    file_format: str | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the attention maps of the proteins of FASTA files, or numbers in their place.
@@ -58,12 +64,16 @@ def attention_file(
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
-        Ends in .h5; with ``options.reduce`` in .csv or .parquet, or is ``-`` for CSV.
+        The file to write, through a link if it is one: HDF5 (``.h5``, ``.hdf5``); with
+        ``options.reduce`` a table (``.csv``, ``.tsv``, ``.parquet``), or ``-`` or another stream,
+        for CSV.
     options : AttentionOptions
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
     max_bytes : int
         Refuse maps that would take more than this, before compression, unless ``run.force`` is set.
+    file_format : {'h5', 'csv', 'tsv', 'parquet'}, optional
+        Output format, whatever the name of the output ends in; by default what it ends in.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -73,32 +83,40 @@ def attention_file(
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
-    suffix = Path(output).suffix.lower()
-    to_csv = suffix == ".csv" or Path(output) == STDOUT
+    kind = _format_of(output, file_format, options, run.say)
     if options.reduce:
-        if not to_csv and suffix != ".parquet":
-            raise OptionError(
-                f"with reductions the output is a table: let {str(output)!r} end in .csv or "
-                ".parquet"
-            )
-        if suffix == ".parquet":
+        if kind == "parquet":
             import_pyarrow()
-        task: Task = ReduceTask(model, options, "csv" if to_csv else "parquet")
+        task: Task = ReduceTask(model, options, kind)
     else:
-        if suffix != ".h5":
-            raise OptionError(
-                f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for "
-                "a table with `reduce`"
-            )
         task = MapsTask(model, options, max_bytes=None if run.force else max_bytes)
     run_to_file(
         task,
         sources,
         output,
         ids=ids,
-        with_sidecar=bool(options.reduce) and to_csv,
+        with_sidecar=kind in ("csv", "tsv") and not is_stream(output),
         run=run,
     )
+
+
+def _format_of(output: str | Path, asked: str | None, options: AttentionOptions, say: Say) -> str:
+    """Return the format of the output: HDF5 for maps, a table for reductions."""
+    streamed = is_stream(output)
+    named = None if asked is None and streamed else asked or format_of_name(output)
+    if options.reduce:
+        if (named is None and not streamed) or named not in (None, *TABLE_FORMATS):
+            raise OptionError(
+                f"with reductions the output is a table: let {str(output)!r} end in .csv, .tsv or "
+                '.parquet, or name one of them, such as `file_format="csv"`'
+            )
+        return choose_format(output, asked, TABLE_FORMATS, streamed=("csv", "tsv"), say=say)
+    if named != "h5":
+        raise OptionError(
+            f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for a "
+            "table with `reduce`"
+        )
+    return choose_format(output, asked, ("h5",), streamed=(), say=say)
 
 
 class _AttentionTask(Task):
@@ -157,7 +175,7 @@ class ReduceTask(_AttentionTask):
         """Write the table."""
         from esmkit.attention.summaries import rows_of
 
-        where = target if isinstance(target, Path) else "standard output"
+        where = name_of_target(target)
         with disk_errors(where), open_table(self._format, target, provenance) as table:
             for number, protein in index.proteins():
                 rows = rows_of(protein, self._choice, shards[number], self._options.reduce)

@@ -22,24 +22,32 @@ from esmkit.cli.options import (
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.streams import at_terminal
+from esmkit.cli.values import Command, is_folder_for_figures, is_input, optional
 
 __all__ = ["command"]
 
 NO_PLOT = "\0no plot"
 
 
-@click.command("attention", short_help="Extract per-head attention maps of proteins.")
+def _are_reductions(word: str) -> bool:
+    """Tell whether a word after ``--reduce`` is its value."""
+    from esmkit.attention.options import REDUCTIONS
+
+    return set(word.split(",")) <= {*REDUCTIONS, "all"} or not is_input(word)
+
+
+@click.command("attention", cls=Command, short_help="Extract per-head attention maps of proteins.")
 @click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
 @click.option(
     "-o", "--output", type=PATH, help="File to write. [default: <stem>.attention.h5, or .csv]"
 )
 @heads_option
 @attention_layers_option
-@click.option(
+@optional(
     "--plot",
     "plot",
-    is_flag=False,
-    flag_value="",
+    without="",
+    takes=is_folder_for_figures,
     default=NO_PLOT,
     metavar="[FOLDER]",
     help="Draw the grid of heads and the strongest heads of each protein. [default: <stem>.attention]",
@@ -56,11 +64,20 @@ NO_PLOT = "\0no plot"
     show_default=True,
     help="Format of the figures.",
 )
-@click.option(
+@optional(
     "--reduce",
     "reduce",
+    without="all",
+    takes=_are_reductions,
     callback=names_list,
-    help="Numbers in place of maps: entropy,distance,special,offsets (any of them), or all.",
+    metavar="[NAMES]",
+    help="Numbers in place of maps: entropy,distance,special,offsets (any of them), or all. [all]",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["h5", "csv", "tsv", "parquet"]),
+    help="Output format. [default: what its name ends in; h5, or csv with --reduce]",
 )
 @click.option(
     "--store",
@@ -91,6 +108,7 @@ def command(
     plot_heads: tuple[str, ...] | None,
     plot_format: str,
     reduce: tuple[str, ...] | None,
+    file_format: str | None,
     store: str,
     max_bytes: str,
     long: str,
@@ -123,27 +141,30 @@ def command(
     """
     from esmkit.attention.options import REDUCTIONS, AttentionOptions
     from esmkit.attention.to_file import attention_file
-    from esmkit.files.names import check_folder
+    from esmkit.files.contents import is_hdf5
+    from esmkit.files.names import check_folder, folder_beside
+    from esmkit.files.outputs import is_stream
     from esmkit.files.work_folder import was_finishing
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
-    sources, plot = _sources(fasta, plot, say=make_say(quiet=False))
+    sources = _sources(fasta, say=make_say(quiet=False))
     if plot_heads and plot == NO_PLOT:
         plot = ""
     if reduce == ("all",):
         reduce = REDUCTIONS
     if reduce and plot != NO_PLOT:
         raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
-    drawn_only = len(sources) == 1 and sources[0].endswith(".h5")
+    drawn_only = len(sources) == 1 and is_hdf5(sources[0])
     if drawn_only:
         if ids:
             raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
         target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
     else:
-        suffix = ".attention.csv" if reduce else ".attention.h5"
-        target = Path(output) if output else default_output(sources, suffix)
-    folder = Path(plot) if plot not in ("", NO_PLOT) else target.with_suffix("")
+        kind = file_format or ("csv" if reduce else "h5")
+        target = Path(output) if output else default_output(sources, f".attention.{kind}")
+    streamed = is_stream(target)
+    folder = Path(plot) if plot not in ("", NO_PLOT) else folder_beside(target)
 
     def draw(*, force: bool, going_on: bool = False) -> None:
         from esmkit.attention.to_figures import attention_figures
@@ -165,7 +186,7 @@ def command(
             check_folder(folder, "folder", force=force or going_on)
 
         def finish() -> None:
-            if output != "-":
+            if not streamed:
                 say(f"wrote {target}")
             if plot != NO_PLOT:
                 draw(force=force or going_on, going_on=going_on and not force)
@@ -179,7 +200,7 @@ def command(
             on_invalid,  # type: ignore[arg-type]
             batch_tokens,
         )
-        with kept(output != "-"):
+        with kept(not streamed):
             attention_file(
                 model.load,
                 sources,
@@ -187,19 +208,13 @@ def command(
                 options,
                 ids=ids or None,
                 max_bytes=parse_bytes(max_bytes),
+                file_format=file_format,
                 run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
             )
 
 
-def _sources(
-    fasta: tuple[str, ...], plot: str, *, say: Callable[[str], None]
-) -> tuple[tuple[str, ...], str]:
-    """Return the inputs and the plot folder, with the demo protein if nobody named another.
-
-    ``--plot seqs.fasta`` is read as it is meant: a file is an input, not a folder.
-    """
-    if plot not in ("", NO_PLOT) and Path(plot).is_file():
-        fasta, plot = (*fasta, plot), ""
+def _sources(fasta: tuple[str, ...], *, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Return the inputs: the demo protein if nobody named another."""
     if not fasta:
         if not at_terminal():
             raise click.UsageError("name a FASTA file, or - for standard input")
@@ -207,4 +222,4 @@ def _sources(
 
         say("no FASTA given: using the demo protein, ubiquitin (1UBI_A)")
         fasta = (str(ubiquitin_fasta()),)
-    return fasta, plot
+    return fasta

@@ -23,6 +23,7 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
+from esmkit.cli.values import Command, is_folder_for_figures, optional
 from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
 
@@ -35,6 +36,8 @@ __all__ = ["command"]
 
 class _PredictByDefault(click.Group):
     """A group whose first word may be missing: then it is ``predict``."""
+
+    command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
@@ -156,10 +159,10 @@ def command() -> None:
     metavar="FILE[:CHAIN]",
     help="PDB or mmCIF to score and overlay; may be given several times.",
 )
-@click.option(
+@optional(
     "--plot",
-    is_flag=False,
-    flag_value="",
+    without="",
+    takes=is_folder_for_figures,
     default=None,
     metavar="[FOLDER]",
     help="Draw the map of each protein. [default: <stem>.contacts]",
@@ -232,11 +235,11 @@ def predict(
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
+    from esmkit.files.names import folder_beside
+    from esmkit.files.outputs import is_stream
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
-    if plot and Path(plot).is_file():  # --plot seqs.fasta, read as it is meant
-        fasta, plot = (*fasta, plot), ""
     loaded: list[Encoder] = []
 
     def model_once() -> "Encoder":
@@ -245,12 +248,13 @@ def predict(
         return loaded[0]
 
     chains = read_chains(structures, say)
-    with kept(output != "-"), sources_or_structures(fasta, chains) as sources:
+    streamed = output is not None and is_stream(output)
+    with kept(not streamed), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)
-        if file_format and output not in (None, "-") and target.suffix != f".{file_format}":
-            raise click.UsageError(f"{output!r} does not end in .{file_format}")
-        folder = None if plot is None else Path(plot) if plot else target.with_suffix("")
+        folder = Path(plot) if plot else None
+        if plot == "":  # beside the output, or as if it were a file
+            folder = folder_beside(default_output(sources, ".contacts.tsv") if streamed else target)
         text = predict_to_files(
             model_once,
             sources,
@@ -270,7 +274,7 @@ def predict(
             run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
-        click.echo(visible_lines(in_command_words(text)), err=output == "-")
+        click.echo(visible_lines(in_command_words(text)), err=streamed)
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
@@ -303,6 +307,7 @@ def evaluate(
       esmkit contacts evaluate --each-head --plot heads.png
     """
     from esmkit.contacts.to_files import evaluate_to_files
+    from esmkit.files.outputs import is_stream
 
     say = make_say(quiet)
     head = _head_maker(method, heads, top, head_weights, say)
@@ -318,7 +323,7 @@ def evaluate(
         force=force,
         progress=not quiet,
     )
-    click.echo(visible_lines(in_command_words(text)))
+    click.echo(visible_lines(in_command_words(text)), err=output is not None and is_stream(output))
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")

@@ -19,11 +19,12 @@ from esmkit.cli.options import (
 )
 from esmkit.cli.ray import embed_on_ray, ray_options, read_dataset, refuse_ray_options
 from esmkit.cli.stopping import kept
+from esmkit.cli.values import Command
 
 __all__ = ["command"]
 
 
-@click.command("embed", short_help="Embed proteins of FASTA files.")
+@click.command("embed", cls=Command, short_help="Embed proteins of FASTA files.")
 @click.argument("fasta", nargs=-1, type=PATH, metavar="FASTA...")
 @click.option(
     "-o",
@@ -60,7 +61,7 @@ __all__ = ["command"]
     "--format",
     "file_format",
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
-    help="Output format. [default: what its name ends in; h5 without -o]",
+    help="Output format, whatever its name ends in. [default: what it ends in; h5 without -o]",
 )
 @batch_tokens_option(4096)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
@@ -140,9 +141,11 @@ def command(
     refuse_ray_options(ray)
 
     from esmkit.embeddings.to_file import embed_file
+    from esmkit.files.outputs import is_stream
 
     target = Path(output) if output else default_output(fasta, f".{file_format or 'h5'}")
-    with kept(output != "-"):
+    streamed = is_stream(target)
+    with kept(not streamed):
         embed_file(
             model.load,
             fasta,
@@ -152,5 +155,5 @@ def command(
             file_format=file_format,
             run=run,
         )
-    if output != "-":
+    if not streamed:
         run.say(f"wrote {target}")

@@ -16,11 +16,14 @@ from esmkit.cli.options import (
     run_of,
 )
 from esmkit.cli.streams import at_terminal
+from esmkit.cli.values import Command
 
 __all__ = ["command"]
 
 
-@click.command("explore", short_help="Make an interactive page about a protein's attention.")
+@click.command(
+    "explore", cls=Command, short_help="Make an interactive page about a protein's attention."
+)
 @click.argument("fasta", nargs=-1, metavar="[FASTA]...")
 @click.option("-o", "--output", help="Page to write, or folder for several. [default: <stem>.html]")
 @click.option(

@@ -14,11 +14,12 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
+from esmkit.cli.values import Command
 
 __all__ = ["command"]
 
 
-@click.command("heads", short_help="What each attention head looks at, with controls.")
+@click.command("heads", cls=Command, short_help="What each attention head looks at, with controls.")
 @click.option(
     "--structures",
     type=PATH,

@@ -13,12 +13,15 @@ from esmkit.cli.options import (
     model_options,
     on_invalid_option,
 )
+from esmkit.cli.values import Command
 from esmkit.text import visible_lines
 
 __all__ = ["command"]
 
 
-@click.command("verify", short_help="Compare esmkit with Hugging Face and the reference.")
+@click.command(
+    "verify", cls=Command, short_help="Compare esmkit with Hugging Face and the reference."
+)
 @click.argument("fasta", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @on_invalid_option

@@ -13,10 +13,11 @@ from esmkit.contacts.kept_maps import square, upper_triangle
 from esmkit.embeddings.writers import open_writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.outputs import choose_format, is_stream, name_of_target
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import open_table
-from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
+from esmkit.files.task import Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
@@ -90,7 +91,8 @@ def contacts_file(
         ``.tsv``: a line for each pair, ``id``, ``i_number``, ``i``, ``j_number``, ``j``,
         ``separation``, ``probability``, likeliest first. ``.rr``: a block for each protein in
         CASP's RR format. ``.npz`` and ``.h5``: float32 (R, R) for each protein, symmetric, NaN for
-        pairs that were never in one window. ``-`` is standard output, which takes text alone.
+        pairs that were never in one window. A link is written through. ``-`` is standard output;
+        it and other streams, such as a pipe, take text alone.
     head : callable, optional
         Given the model, returns the :class:`~esmkit.contacts.ContactHead`; by default the
         checkpoint's own.
@@ -103,7 +105,8 @@ def contacts_file(
     max_bytes : int
         Refuse to write about more than this unless ``run.force`` is set.
     file_format : {'tsv', 'rr', 'npz', 'h5'}, optional
-        By default what the name of the output ends in, and tsv on standard output.
+        Output format, whatever the name of the output ends in; by default what it ends in, and
+        tsv for a stream.
     watch : Watch
         Follows the proteins and maps of the run.
     run : Run
@@ -116,7 +119,7 @@ def contacts_file(
         One sentence with the remedy. What was computed before is kept.
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
-    kind = _format_of(output, file_format)
+    kind = choose_format(output, file_format, CONTACT_FORMATS, streamed=TEXT_FORMATS, say=run.say)
     if min_probability is not None and not np.isfinite(min_probability):
         raise OptionError(f"the least probability is a number, not {min_probability}")
     if min_separation < 1:
@@ -132,39 +135,8 @@ def contacts_file(
         max_bytes=None if run.force else max_bytes,
         watch=watch,
     )
-    with_sidecar = kind in TEXT_FORMATS and Path(output) != STDOUT
+    with_sidecar = kind in TEXT_FORMATS and not is_stream(output)
     run_to_file(task, sources, output, ids=ids, with_sidecar=with_sidecar, run=run)
-
-
-def _format_of(output: str | Path, asked: str | None) -> str:
-    """Return the format of the output, by its name and by what was asked for.
-
-    Raises
-    ------
-    OptionError
-        If there is no such format, the two differ, or standard output cannot take it.
-    """
-    if asked is not None and asked not in CONTACT_FORMATS:
-        raise OptionError(f"format is {', '.join(CONTACT_FORMATS)}, not {asked!r}")
-    if Path(output) == STDOUT:
-        if asked is not None and asked not in TEXT_FORMATS:
-            raise OptionError(
-                f"standard output takes {' or '.join(TEXT_FORMATS)}, not {asked}; name a file "
-                f"with `output`, such as contacts.{asked}"
-            )
-        return asked or "tsv"
-    suffix = Path(output).suffix.removeprefix(".").lower()
-    if suffix not in CONTACT_FORMATS:
-        raise OptionError(
-            f"{str(output)!r} says no format: let it end in "
-            + ", ".join(f".{name}" for name in CONTACT_FORMATS)
-        )
-    if asked not in (None, suffix):
-        raise OptionError(
-            f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
-            f"ends in .{asked}"
-        )
-    return suffix
 
 
 class ContactsTask(Task):
@@ -267,7 +239,7 @@ class ContactsTask(Task):
         self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
     ) -> None:
         """Write one map, or its pairs, for each protein."""
-        where = target if isinstance(target, Path) else "standard output"
+        where = name_of_target(target)
         writer = self._open(target, provenance, where)
         self._watch.begin()
         try:

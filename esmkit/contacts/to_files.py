@@ -13,11 +13,11 @@ from esmkit.contacts.map import ContactMap
 from esmkit.contacts.pairing import Pairing
 from esmkit.contacts.to_file import Watch, contacts_file
 from esmkit.errors import OptionError
-from esmkit.files.disk import check_output, disk_errors
+from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
+from esmkit.files.outputs import format_of_name, is_stream
 from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
-from esmkit.files.task import STDOUT
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
@@ -114,6 +114,7 @@ def draw_maps(
     from esmkit import plots
     from esmkit.contacts.scores import precision_curves
 
+    folder = through_links(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
@@ -159,7 +160,7 @@ def evaluate_to_files(
         The table to print.
     """
     for path, named in ((output, "output"), (plot, "plot")):
-        if path is not None:
+        if path is not None and not (path == output and is_stream(path)):
             check_output(path, force=force, named=named, forced="force=True")
     chains = structures()
 
@@ -183,7 +184,7 @@ def evaluate_to_files(
             result = evaluate(loaded, chains, head, progress=told)
             table, text = result.chains.reset_index(), result.to_text()
     if output is not None:
-        write_table(output, table)
+        write_table(output, table, "tsv" if format_of_name(output) == "tsv" else "csv")
     if plot is not None and each_head:
         plots.head_precision_grid(table, path=plot)
     elif plot is not None:
@@ -322,8 +323,8 @@ def predict_to_files(
     """
     from esmkit.contacts.head import ContactHead
 
-    to_stdout = target == STDOUT
-    scores = target.with_suffix(".scores.tsv") if structures and not to_stdout else None
+    streamed = is_stream(target)
+    scores = target.with_suffix(".scores.tsv") if structures and not streamed else None
     going_on = was_finishing(target)  # a run was stopped while it scored or drew
     if scores is not None:
         check_output(scores, force=run.force or going_on)
@@ -350,7 +351,7 @@ def predict_to_files(
 
     def finish() -> None:
         nonlocal text
-        if not to_stdout:
+        if not streamed:
             run.say(f"wrote {target}")
         if structures:
             table = score_maps(maps(), watch.pairs)
@@ -364,7 +365,7 @@ def predict_to_files(
         run.then()
 
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
-        path = Path(scratch) / "maps" if to_stdout else scratch_file(target, "maps")
+        path = Path(scratch) / "maps" if streamed else scratch_file(target, "maps")
         kept = KeptMaps(path, None if folder is not None else set())
         watch = _Follower(structures, kept)
         contacts_file(

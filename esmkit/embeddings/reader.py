@@ -2,21 +2,23 @@
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.embeddings.writers import EMBEDDING_FORMATS
-from esmkit.errors import MissingDependencyError, OutputError
+from esmkit.embeddings.foreign import hdf5_keys, npz_keys, npz_shapes, text_of
+from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
+from esmkit.files.contents import describe, format_of_content, separator_of
+from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
+from esmkit.files.reading import ProteinFile
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
-from esmkit.sequences.proteins import UniqueIds
+from esmkit.sequences.ids import UniqueIds, accession_of
 
 if TYPE_CHECKING:
     import pandas
@@ -27,16 +29,32 @@ DATASET_PROVENANCE = "_provenance.json"
 """File of a folder of parts that is there once all of them are."""
 
 
-class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
+class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     """Embeddings on disk as a mapping from ID to array, in input order.
 
-    HDF5 and npz files are read protein by protein when asked; tables are read at once.
+    What the file holds is told by its contents, whatever its name ends in. HDF5 and npz files are
+    read protein by protein when asked; tables are read at once. Files that others wrote are read
+    too, with an empty ``provenance``: those of UniProt, bio_embeddings and ProtTrans, and npz files
+    of one array per protein; their float16 becomes float32, which is exact.
+
+    A protein is found by its ID, or by another name that means no other: ``P69905`` finds
+    ``sp|P69905|HBA_HUMAN``. The object can be pickled and copied, and used in a forked process:
+    there the file is opened again, if it is still the same.
 
     Attributes
     ----------
     path : Path
     provenance : dict
         Versions, checkpoint, options, input and what was done to it.
+
+    Raises
+    ------
+    OutputError
+        If there is no such file, or it holds no embeddings.
+    UnknownIdError
+        By ``file[name]``, if no protein is meant, or several are.
+    ClosedFileError
+        By every access after :meth:`close`, or after the end of ``with``.
 
     Examples
     --------
@@ -52,86 +70,143 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
     ['1UBI_A'] (320,) 76
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._close: Any = None
-        if (self.path / DATASET_PROVENANCE).is_file():
+    def _open(self) -> None:
+        self._close: Callable[[], None] | None = None
+        if (self._place / DATASET_PROVENANCE).is_file():
             self._open_dataset()
             return
-        if not self.path.is_file():
-            if (self.path / "_manifest.json").is_file():
-                raise OutputError(
-                    f"the dataset {str(path)!r} is not complete; run the embedding that makes it to "
-                    "its end"
-                )
-            raise OutputError(f"there is no file {str(path)!r}; check the path")
-        kind = self.path.suffix.removeprefix(".").lower()
-        if kind not in EMBEDDING_FORMATS:
-            raise OutputError(
-                f"{str(path)!r} is not an embedding file: its name ends in none of "
-                + ", ".join(f".{name}" for name in EMBEDDING_FORMATS)
-            )
-        openers = {"h5": self._open_h5, "npz": self._open_npz, "csv": self._open_csv}
+        if not self._place.is_file():
+            raise OutputError(self._missing())
         try:
-            openers.get(kind, self._open_parquet)()
-        except MissingDependencyError:
+            kind = format_of_content(self._place)
+            openers = {
+                "h5": self._open_h5,
+                "npz": self._open_npz,
+                "csv": self._open_csv,
+                "parquet": self._open_parquet,
+            }
+            if kind is None:
+                raise OutputError(
+                    f"{str(self.path)!r} holds no embeddings: it is {describe(self._place)}"
+                )
+            openers[kind]()
+        except EsmkitError:
+            self._release()
             raise
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            self.close()
+        except PermissionError as error:
+            self._release()
             raise OutputError(
-                f"{str(path)!r} is not a file that esmkit wrote ({error}); make it anew with "
-                "`esmkit embed`"
+                f"cannot read {str(self.path)!r} ({error.strerror or error}); ask its owner for the "
+                "right to"
+            ) from error
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            self._release()
+            raise OutputError(
+                f"{str(self.path)!r} is not a file of embeddings, or is damaged ({error}); make it "
+                "anew with `esmkit embed`"
             ) from error
 
+    def _missing(self) -> str:
+        """Return what to say where there is no file."""
+        name = repr(str(self.path))
+        if (self._place / "_manifest.json").is_file():
+            return f"the dataset {name} is not complete; run the embedding that makes it to its end"
+        if (self._place / "summary.md").is_file():
+            return f"{name} is the folder of a profile of heads; read its tables with pandas"
+        if self._place.is_dir():
+            return f"{name} is a folder, and none of `esmkit embed --engine ray`; name a file in it"
+        if is_stream(self._place):
+            return f"{name} is a stream, which cannot be read twice; save it to a file first"
+        return f"there is no file {name}; check the path"
+
+    def _state_of(self) -> Path:
+        inside = self._place / DATASET_PROVENANCE
+        return inside if inside.is_file() else self._place
+
+    def _release(self) -> None:
+        if self._close is not None:
+            self._close()
+
     def _open_h5(self) -> None:
-        handle = h5py.File(self.path, "r")
+        handle = h5py.File(self._place, "r")
         self._close = handle.close
-        self.provenance: dict[str, Any] = json.loads(str(handle.attrs[PROVENANCE]))
-        self._keys = {protein_id(str(key)): str(key) for key in handle}
-        self._get = lambda key: np.asarray(handle[key])
         self._attributes = lambda key: dict(handle[key].attrs)
+        written = handle.attrs.get(PROVENANCE)
+        if written is None:
+            self.provenance = {}
+            self._keys = hdf5_keys(handle)
+        else:
+            self.provenance = json.loads(str(written))
+            self._keys = {protein_id(str(key)): str(key) for key in handle}
+        if self.provenance.get("task") == "attention":
+            raise OutputError(
+                f"{str(self.path)!r} holds attention maps; open it with `esmkit.read` or "
+                "`esmkit.AttentionFile`"
+            )
+        self._get = lambda key: _as_float32(handle[key])
 
     def _open_npz(self) -> None:
-        stream = self.path.open("rb")  # of a damaged file NumPy itself would leave it open
+        stream = self._place.open("rb")  # of a damaged file NumPy itself would leave it open
         self._close = stream.close
+        with zipfile.ZipFile(stream) as archive:
+            shapes = npz_shapes(archive)
+        stream.seek(0)
         handle = np.load(stream, allow_pickle=False)
-        if not isinstance(handle, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one bare array")
-        self.provenance = json.loads(str(handle[NPZ_PROVENANCE]))
-        self._keys = {protein_id(key): key for key in handle.files if key != NPZ_PROVENANCE}
-        self._get = lambda key: handle[key]
+        if NPZ_PROVENANCE in shapes:
+            self.provenance = json.loads(str(handle[NPZ_PROVENANCE]))
+            self._keys = {protein_id(key): key for key in shapes if key != NPZ_PROVENANCE}
+        else:
+            self.provenance = {}
+            self._keys = npz_keys(shapes)
+        self._get = lambda key: _as_float32(handle[key])
         self._attributes = lambda key: {}
 
     def _open_csv(self) -> None:
         import pandas
 
         # IDs such as "NA" or "1e5" are names, not missing values or numbers
-        table = pandas.read_csv(self.path, dtype={"id": str, "residue": str}, keep_default_na=False)
-        table["id"] = table["id"].map(from_spreadsheet)
+        names: Any = dict.fromkeys(("id", "accession", "header", "residue"), str)
+        table = pandas.read_csv(
+            self._place, sep=separator_of(self._place), dtype=names, keep_default_na=False
+        )
+        for name in {"id", "header"} & set(table.columns):
+            table[name] = table[name].map(from_spreadsheet)
         first = table.columns.get_loc("e0")
-        sidecar = provenance_sidecar(self.path)
-        if sidecar.is_file():
-            self.provenance = json.loads(sidecar.read_text(encoding="utf-8"))
-        else:  # from standard output; the columns still say what the rows are
+        self.provenance = self._beside()
+        if not self.provenance:  # from standard output; the columns still say what the rows are
             per = "residue" if "residue_number" in table else "protein"
             layers = [int(layer) for layer in table["layer"].unique()]
             self.provenance = {"per": per, "layers": layers}
         self._use_table(table.iloc[:, :first], table.iloc[:, first:].to_numpy(np.float32))
 
+    def _beside(self) -> dict[str, Any]:
+        """Return the provenance that stands beside a CSV, or beside the file that it links to."""
+        for place in (self._place, self._place.resolve()):
+            sidecar = provenance_sidecar(place)
+            if sidecar.is_file():
+                return json.loads(sidecar.read_text(encoding="utf-8"))
+        return {}
+
     def _open_parquet(self) -> None:
         _, parquet = import_pyarrow()
-        with self.path.open("rb") as stream:
+        with self._place.open("rb") as stream:
             arrow = parquet.read_table(stream)
-        self.provenance = json.loads((arrow.schema.metadata or {})[PROVENANCE.encode()])
+        lacking = {"id", "embedding"} - set(arrow.column_names)
+        if lacking:
+            raise OutputError(
+                f"{str(self.path)!r} is a table with columns {', '.join(arrow.column_names[:6])}, "
+                f"but no {' or '.join(sorted(lacking))}; read it with `pandas.read_parquet`"
+            )
+        self.provenance = json.loads((arrow.schema.metadata or {}).get(PROVENANCE.encode(), "{}"))
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
-        self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors)
+        self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors.astype(np.float32))
 
     def _open_dataset(self) -> None:
         """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
         arrow, parquet = import_pyarrow()
-        self.provenance = json.loads((self.path / DATASET_PROVENANCE).read_text(encoding="utf-8"))
-        tables = [parquet.read_table(part) for part in sorted(self.path.glob("part-*.parquet"))]
+        self.provenance = json.loads((self._place / DATASET_PROVENANCE).read_text(encoding="utf-8"))
+        tables = [parquet.read_table(part) for part in sorted(self._place.glob("part-*.parquet"))]
         tables = [table.replace_schema_metadata(None) for table in tables]
         arrow = arrow.concat_tables(tables)
         lists = arrow.column("embedding").combine_chunks()
@@ -146,6 +221,8 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
 
     def _use_table(self, table: "pandas.DataFrame", vectors: NDArray[np.float32]) -> None:
         """Gather the rows of each protein: facts in ``table``, values in ``vectors``."""
+        if "layer" not in table:  # not esmkit's
+            table = table.assign(layer=-1)
         arrays = {}
         for name, rows in table.groupby("id", sort=False).indices.items():
             layers = table["layer"].to_numpy()[rows]
@@ -159,71 +236,97 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         self._get = arrays.__getitem__
         self._attributes = attributes.__getitem__
 
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._get(self._keys[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._keys
+    def _read(self, key: str) -> NDArray[np.float32]:
+        return self._get(key)
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return ``length`` and ``header`` of a protein, where the format keeps them."""
-        return self._attributes(self._keys[name])
+        return self._attributes(self._key(name))
 
     @property
     def layers(self) -> list[int]:
         """Hidden states in the file, in the order of the leading axis."""
         return self.provenance.get("layers", [])
 
-    def to_frame(self) -> "pandas.DataFrame":
+    def to_frame(self, *, facts: bool = True) -> "pandas.DataFrame":
         """Return a pandas table: a row per protein (and layer, and residue), a column per value.
+
+        Parameters
+        ----------
+        facts : bool
+            Begin with the columns ``accession`` and ``header``. Without them all is float32;
+            ``frame.loc[:, 0:]`` leaves them out too.
 
         Returns
         -------
-        pandas.DataFrame of float32
+        pandas.DataFrame
             Index ``id``, or (``id``, ``layer``) with several layers, and then, for embeddings per
-            residue, ``residue_number`` counted from 1. Columns are 0 to D - 1.
+            residue, ``residue_number`` counted from 1. Columns are ``accession``, UniProt's number
+            in the ID or else the ID; ``header``, missing where the file keeps none; and 0 to D - 1,
+            float32.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from esmkit.embeddings.writers import open_writer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "one.csv"
+        ...     writer = open_writer("csv", path, {}, layers=[6], per="protein")
+        ...     writer.add(esmkit.Protein("sp|P69905|HBA_HUMAN", "MV"), np.ones(2, np.float32))
+        ...     writer.close()
+        ...     with EmbeddingFile(path) as found:
+        ...         found.to_frame()[["accession", 0, 1]].reset_index()
+                            id accession    0    1
+        0  sp|P69905|HBA_HUMAN    P69905  1.0  1.0
         """
         import pandas
 
-        several = len(self.layers) > 1
-        frames = {}
+        several, per_residue = len(self.layers) > 1, self.provenance.get("per") == "residue"
+        blocks: list[NDArray[np.float32]] = []
+        rows: list[tuple[Any, ...]] = []
+        columns: dict[str, list[str | None]] = {"accession": [], "header": []}
         for name, array in self.items():
-            for layer, of_layer in zip(
-                self.layers or [-1], array if several else array[None], strict=True
-            ):
+            if not self.provenance:  # the shapes alone tell
+                several, per_residue = array.ndim == 3, array.ndim > 1
+            layers = self.layers or range(len(array) if several else 1)
+            known = self._attributes(self._keys[name]) if facts else {}
+            header = known.get("header", known.get("original_id"))
+            for layer, of_layer in zip(layers, array if several else array[None], strict=True):
+                block = np.atleast_2d(of_layer)
+                blocks.append(block)
                 key = (name, layer) if several else (name,)
-                rows = np.atleast_2d(of_layer)
-                per_residue = of_layer.ndim == 2
-                index = pandas.RangeIndex(1, len(rows) + 1) if per_residue else [0]
-                frames[key] = pandas.DataFrame(rows, index=index)
-        names = ["id", "layer"] if several else ["id"]
-        table = pandas.concat(frames, names=[*names, "residue_number"])
-        if self.provenance.get("per") != "residue":
-            table = table.droplevel("residue_number")
-        return table
+                rows += [(*key, number) if per_residue else key for number in _numbers(block)]
+                columns["accession"] += [accession_of(name)] * len(block)
+                columns["header"] += [None if header is None else text_of(header)] * len(block)
+        levels = ["id", *["layer"] * several, *["residue_number"] * per_residue]
+        index = pandas.MultiIndex.from_tuples(rows, names=levels) if rows else None
+        if len(levels) == 1:
+            index = pandas.Index([name for (name,) in rows], name="id")
+        table = _stack(blocks).set_axis(index, axis="index") if index is not None else _stack([])
+        if not facts:
+            return table
+        before = pandas.DataFrame(columns, index=table.index, dtype="str")
+        return pandas.concat([before, table], axis="columns")
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._close is not None:
-            self._close()
+    def _said(self) -> str:
+        if not self.provenance:
+            return "not written by esmkit"
+        return self.provenance.get("checkpoint", {}).get("name", "unknown checkpoint")
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+def _as_float32(values: Any) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
 
-    def __repr__(self) -> str:
-        model = self.provenance.get("checkpoint", {}).get("name", "unknown checkpoint")
-        return f"EmbeddingFile({self.path.name}: {len(self)} proteins, {model})"
+
+def _numbers(block: NDArray[np.float32]) -> range:
+    return range(1, len(block) + 1)
+
+
+def _stack(blocks: "list[NDArray[np.float32]]") -> "pandas.DataFrame":
+    """Return rows below each other; shorter ones, of maps of smaller proteins, end in NaN."""
+    import pandas
+
+    if len({block.shape[1] for block in blocks}) == 1:
+        return pandas.DataFrame(np.concatenate(blocks))
+    frames = [pandas.DataFrame(block) for block in blocks]
+    return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
-from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
+from esmkit.files.outputs import choose_format, is_stream, name_of_target
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
-from esmkit.files.task import STDOUT, Pending, Task, run_to_file, writing
+from esmkit.files.task import Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.text import Say
 
@@ -22,7 +22,7 @@ from esmkit.text import Say
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["EmbedTask", "choose_format", "embed_file"]
+__all__ = ["EmbedTask", "embed_file"]
 
 
 def embed_file(
@@ -48,13 +48,16 @@ def embed_file(
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
-        The file to write; ``-`` is standard output, for CSV.
+        The file to write, through a link if it is one. ``-`` is standard output; it and other
+        streams, such as a pipe, take CSV.
     options : EmbedOptions
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
-        Output format, by default what the name of the output ends in: one dataset or array per
-        protein, or a table with one row per protein (or residue) and layer. Always float32.
+        Output format, whatever the name of the output ends in; by default what it ends in (``.h5``,
+        ``.hdf5``, ``.hdf``, ``.he5``, ``.parquet``, ``.pq``, ``.npz``, ``.csv``): one dataset or
+        array per protein, or a table with one row per protein (or residue) and layer. Always
+        float32.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -64,52 +67,18 @@ def embed_file(
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
-    file_format = choose_format(output, file_format)
+    formats = tuple(EMBEDDING_FORMATS)
+    file_format = choose_format(output, file_format, formats, streamed=("csv",), say=run.say)
     if file_format == "parquet":
         import_pyarrow()
-    if Path(output) == STDOUT and file_format != "csv":
-        raise OptionError(
-            'only CSV goes to standard output: ask for `file_format="csv"`, or name a file'
-        )
     run_to_file(
         EmbedTask(model, options, file_format),
         sources,
         output,
         ids=ids,
-        with_sidecar=file_format == "csv",
+        with_sidecar=file_format == "csv" and not is_stream(output),
         run=run,
     )
-
-
-def choose_format(output: str | Path, asked: str | None) -> str:
-    """Return the format asked for, or the one that the name of the output ends in.
-
-    Raises
-    ------
-    OptionError
-        If there is no such format, or the name ends in that of another.
-
-    Examples
-    --------
-    >>> choose_format("seqs.parquet", None), choose_format("-", None)
-    ('parquet', 'csv')
-    """
-    if asked is not None and asked not in EMBEDDING_FORMATS:
-        raise OptionError(f"format is {', '.join(EMBEDDING_FORMATS)}, not {asked!r}")
-    suffix = Path(output).suffix.removeprefix(".").lower()
-    if suffix in EMBEDDING_FORMATS and asked not in (None, suffix):
-        raise OptionError(
-            f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
-            f"ends in .{asked}, or leave `file_format` out"
-        )
-    if str(output) == str(STDOUT):
-        return asked or "csv"
-    if suffix not in EMBEDDING_FORMATS:
-        raise OptionError(
-            f"{str(output)!r} says no format: let it end in "
-            + ", ".join(f".{name}" for name in EMBEDDING_FORMATS)
-        )
-    return suffix
 
 
 class EmbedTask(Task):
@@ -167,7 +136,7 @@ class EmbedTask(Task):
         self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
     ) -> None:
         """Write one dataset, array or row for each protein."""
-        where = target if isinstance(target, Path) else "standard output"
+        where = name_of_target(target)
         with disk_errors(where):
             writer = open_writer(
                 self._format, target, provenance, layers=self._layers, per=self._options.per

@@ -15,11 +15,12 @@ from esmkit.errors import OptionError
 from esmkit.files.arrays import H5Writer, NpzWriter, Writer
 from esmkit.files.provenance import PROVENANCE
 from esmkit.files.tables import ParquetTable, TextTable, import_pyarrow
+from esmkit.sequences.ids import accession_of
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["EMBEDDING_FORMATS", "open_writer", "vector_table"]
 
-TEXT_COLUMNS = {"id", "header", "sequence_hash", "residue"}
+TEXT_COLUMNS = {"id", "accession", "header", "sequence_hash", "residue"}
 """Columns of text in a Parquet file; all others but the vector are int32."""
 
 
@@ -29,12 +30,22 @@ def _blocks(
     """Yield the rows of each layer: cells that are the same in all of them, and (rows, D) values."""
     stacked = values if len(layers) > 1 else values[None]  # (L, D) or (L, R, D)
     for layer, of_layer in zip(layers, stacked, strict=True):
-        facts = {"id": protein.id, "length": len(protein), "layer": layer}
+        facts = {
+            "id": protein.id,
+            "accession": accession_of(protein.id),
+            "header": protein.header,
+            "length": len(protein),
+            "layer": layer,
+        }
         yield facts, of_layer if per == "residue" else of_layer[None]
 
 
 class _CsvWriter:
-    """One row for each protein (or residue) and layer; columns e0, e1, ... hold the vector."""
+    """One row for each protein (or residue) and layer; columns e0, e1, ... hold the vector.
+
+    Before them stand ``id``, ``accession``, ``header``, ``length``, ``layer``, and for residues
+    ``residue_number`` and ``residue``.
+    """
 
     def __init__(
         self, target: Path | IO[str], provenance: dict[str, Any], *, layers: Sequence[int], per: str
@@ -55,7 +66,7 @@ class _CsvWriter:
 
 
 class _ParquetWriter:
-    """The rows of the CSV with the header, and the vector as one fixed-size list column."""
+    """The rows of the CSV, with the vector as one fixed-size list column."""
 
     def __init__(
         self, path: Path, provenance: dict[str, Any], *, layers: Sequence[int], per: str
@@ -67,9 +78,7 @@ class _ParquetWriter:
         for facts, vectors in _blocks(protein, values, self._layers, self._per):
             count = len(vectors)
             columns = {name: [value] * count for name, value in facts.items()}
-            if self._per == "protein":
-                columns = {"id": columns.pop("id"), "header": [protein.header] * count, **columns}
-            else:
+            if self._per == "residue":
                 columns["residue_number"] = list(range(1, count + 1))
                 columns["residue"] = list(protein.sequence[:count])
             self._table.add_arrow(vector_table(columns, vectors))

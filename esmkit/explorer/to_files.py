@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
-from esmkit.files.disk import check_output, disk_errors
+from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name
 from esmkit.files.run_options import Run
 from esmkit.sequences.fasta import stem_of
@@ -168,6 +168,7 @@ def _targets(
             f"not {str(folder)!r}"
         )
     check_folder(folder, "output", force=force)
+    folder = through_links(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     name_of = FileNames()

@@ -1,23 +1,30 @@
 """Files on disks that fill up, fail, or may not be written: small steps that leave nothing half done."""
 
 import contextlib
+import errno
 import io
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from esmkit.errors import OutputError
+from esmkit.files.outputs import is_stream
 
 __all__ = [
     "SteadyFile",
     "check_output",
     "delete",
+    "delete_folder",
     "disk_errors",
     "file_identity",
+    "move_into_place",
+    "place_of",
     "sync",
     "sync_folder",
+    "through_links",
     "write_durably",
 ]
 
@@ -38,7 +45,8 @@ def check_output(
     Raises
     ------
     OutputError
-        If it exists and ``force`` is not set, or its folder is missing or not writable.
+        If it exists and ``force`` is not set, its folder is missing or not writable, or
+        :func:`place_of` refuses it.
     """
     try:
         exists, is_folder = output.exists(), output.is_dir()
@@ -53,7 +61,7 @@ def check_output(
             f"{str(output)!r} exists already; `{forced}` overwrites it, or `{named}` names "
             "another file"
         )
-    parent = output.resolve().parent
+    parent = place_of(output).resolve().parent
     if not parent.is_dir():
         raise OutputError(
             f"there is no folder {str(parent)!r}; make it, or choose another with `{named}`"
@@ -62,6 +70,90 @@ def check_output(
         raise OutputError(
             f"the folder {str(parent)!r} cannot be written; choose another with `{named}`"
         )
+
+
+def through_links(path: Path) -> Path:
+    """Return where a file or folder really is, or will be, if its name is a symbolic link.
+
+    What is written there leaves the link as it is.
+
+    Raises
+    ------
+    OutputError
+        If the link leads back to itself.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     link = Path(folder, "link.h5")
+    ...     link.symlink_to("real.h5")
+    ...     through_links(link).name
+    'real.h5'
+    """
+    try:
+        path.readlink()
+    except (OSError, ValueError):  # no link, or no name that a file can have
+        return path
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise OutputError(
+            f"{str(path)!r} is a link that leads back to itself; delete it, or name another output"
+        )
+    return real
+
+
+def place_of(path: Path) -> Path:
+    """Return where a file that appears whole is written: through links, but not into a stream.
+
+    Raises
+    ------
+    OutputError
+        If it is a stream, a link that leads back to itself, or a file with a second name (a hard
+        link), which would keep the old contents.
+    """
+    if is_stream(path):
+        raise OutputError(
+            f"{str(path)!r} is a stream, and this output is a file that appears whole; name a file"
+        )
+    path = through_links(path)
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise OutputError(
+            f"{str(path)!r} has another name (a hard link), which would keep the old contents; "
+            "delete one of the two, or name another output"
+        )
+    return path
+
+
+def move_into_place(source: Path, target: Path) -> None:
+    """Move a finished file to its place, through a link, also to another disk; whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    OutputError
+        If the file there has a second name.
+    """
+    target = place_of(target)
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the link leads to another disk
+            raise
+        temporary = target.with_name(target.name + ".tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            sync(temporary)
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        source.unlink()
 
 
 @contextlib.contextmanager
@@ -130,6 +222,14 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def delete_folder(folder: Path, *, last: str) -> None:
+    """Delete a folder with what is in it, as far as it can be: a file of the name ``last`` last."""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
+            delete(path)
+        folder.rmdir()
+
+
 def sync(path: Path) -> None:
     """Have the disk take a file for good."""
     with path.open("rb+") as handle:
@@ -137,7 +237,11 @@ def sync(path: Path) -> None:
 
 
 def write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a small file, its parts one after the other, so that it is whole, or as it was before."""
+    """Write a small file, its parts one after the other, so that it is whole, or as it was before.
+
+    A file that is a link is written through it.
+    """
+    path = place_of(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as handle:
@@ -165,7 +269,7 @@ def sync_folder(folder: Path) -> None:
 def file_identity(path: Path) -> list[int] | None:
     """Return inode, size and time of a file, which a move does not change; None if it is gone."""
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError:
         return None
-    return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+    return [found.st_ino, found.st_size, found.st_mtime_ns]

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import disk_errors
+from esmkit.files.disk import disk_errors, through_links
+from esmkit.files.outputs import is_stream
 
 __all__ = [
     "FIGURE_FORMATS",
     "FileNames",
     "check_folder",
     "file_name",
+    "folder_beside",
     "is_unfinished",
     "remove_unfinished",
 ]
@@ -78,8 +80,14 @@ def check_folder(
     Raises
     ------
     OutputError
-        If it is a file, holds something and ``force`` is not set, or cannot be written.
+        If it is a file or a stream, holds something and ``force`` is not set, or cannot be written.
     """
+    if is_stream(folder):
+        raise OutputError(
+            f"{str(folder)!r} is a stream, and what is written is a folder of files; name a folder "
+            f"with `{named}`"
+        )
+    folder = through_links(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{str(folder)!r} is a file; name a folder with `{named}`")
     there = folder.absolute()
@@ -98,6 +106,16 @@ def check_folder(
                     f"the folder {str(folder)!r} is not empty; `{forced}` writes into it all "
                     f"the same, or `{named}` names another"
                 )
+
+
+def folder_beside(output: Path) -> Path:
+    """Return the folder for the figures of an output if none is named: its name without suffix.
+
+    >>> folder_beside(Path("seqs.attention.h5")).name, folder_beside(Path("maps")).name
+    ('seqs.attention', 'maps.figures')
+    """
+    folder = output.with_suffix("")
+    return output.with_name(f"{output.name}.figures") if folder == output else folder
 
 
 def remove_unfinished(folder: str | Path) -> None:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from esmkit.errors import MissingDependencyError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
+from esmkit.files.outputs import is_stream, open_stream
 from esmkit.files.provenance import PROVENANCE
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def write_table(path: Path, table: "pandas.DataFrame", kind: str = "csv") -> Non
     Parameters
     ----------
     path : Path
-        The file; one that is there already is replaced.
+        The file, through a link if it is one; what is there already is replaced. Or a stream.
     table : pandas.DataFrame
         Its index is not kept.
     kind : {'csv', 'tsv'}
@@ -309,7 +310,11 @@ def write_table(path: Path, table: "pandas.DataFrame", kind: str = "csv") -> Non
     """
     text = without_formulas(table).to_csv(sep=SEPARATORS[kind], index=False, lineterminator="\n")
     with disk_errors(path):
-        write_durably(path, text.encode())
+        if not is_stream(path):
+            write_durably(path, text.encode())
+            return
+        with open_stream(path) as stream:
+            stream.write(text)
 
 
 def import_pyarrow() -> tuple[Any, Any]:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import check_output, disk_errors
+from esmkit.files.disk import check_output, disk_errors, through_links
+from esmkit.files.outputs import STDOUT, is_stream, open_stream
 from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
@@ -36,10 +37,7 @@ from esmkit.text import Say
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["STDOUT", "Pending", "Task", "run_to_file", "writing"]
-
-STDOUT = Path("-")
-"""Output that stands for standard output."""
+__all__ = ["Pending", "Task", "run_to_file", "writing"]
 
 SHARD_SECONDS = (2.0, 60.0)
 """Bounds of the time after which a shard is written, which is 2 % of the time so far. A kill loses
@@ -127,11 +125,13 @@ def run_to_file(
     sources : path, or sequence of paths
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
-        The file to write; ``-`` is standard output.
+        The file to write, through a link if it is one; or a stream, such as ``-`` for standard
+        output.
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
     with_sidecar : bool
-        Write the provenance to a file beside the output, which has no place for it.
+        Write the provenance to a file beside the output, which has no place for it; never beside a
+        stream.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -143,8 +143,9 @@ def run_to_file(
     """
     sources = [sources] if isinstance(sources, str | Path) else sources
     output = Path(output)
-    to_stdout = output == STDOUT
-    if not to_stdout:
+    streamed = is_stream(output)
+    if not streamed:
+        output = through_links(output)
         # A run killed between moving its output and tidying up is recognised further down
         check_output(output, force=run.force or finished_by_killed_run(output))
         if with_sidecar:
@@ -160,9 +161,9 @@ def run_to_file(
         for line in index.report.lines():
             run.say(line)
         task.prepare(index, run.say)
-        home = Path(scratch) / "stdout" if to_stdout else output
+        home = Path(scratch) / "stdout" if streamed else output
         identity = _identity(task, index)
-        if not to_stdout and finished_by_killed_run(output):
+        if not streamed and finished_by_killed_run(output):
             if finished_by_killed_run(output, identity) and not run.restart:
                 run.say(f"{output} was complete: the run before was stopped just after writing it")
                 tidy_up(output, run.then)
@@ -173,13 +174,13 @@ def run_to_file(
         try:
             _fill(work, task, index, run)
             provenance = _provenance(task, index, work, run.command)
-            target = sys.stdout if to_stdout else work.temporary()
             with (
                 _said_of_output(output, work, index.sequences),
                 ShardReader(work.shard_of) as shards,
+                _stream_or(output, work.temporary()) as target,
             ):
                 task.write(index, shards, provenance, target)
-            if to_stdout:
+            if streamed:
                 run.then()
             else:
                 sidecar = _sidecar(output, provenance) if with_sidecar else None
@@ -195,6 +196,16 @@ def _refuse_closed_stdout() -> None:
 
 
 @contextlib.contextmanager
+def _stream_or(output: Path, path: Path) -> Iterator[Any]:
+    """Yield the stream that the output is, open; or else the path at which to write it."""
+    if not is_stream(output):
+        yield path
+        return
+    with disk_errors(output), open_stream(output) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
 def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[None]:
     """Say where all that was computed is kept, if the disk fails while the output is written."""
     try:
@@ -204,9 +215,10 @@ def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[
         if not isinstance(cause, OSError):
             raise
         what = cause.strerror or cause
-        if output == STDOUT:
+        if is_stream(output):
+            name = "standard output" if output == STDOUT else repr(str(output))
             raise OutputError(
-                f"cannot write to standard output ({what}); nothing is kept of it: mend the cause "
+                f"cannot write to {name} ({what}); nothing is kept of it: mend the cause "
                 "and run the same again, or name a file with `output`"
             ) from cause
         raise OutputError(

@@ -15,7 +15,17 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from esmkit.errors import OutputError, ResumeError
-from esmkit.files.disk import delete, disk_errors, file_identity, sync, sync_folder, write_durably
+from esmkit.files.disk import (
+    delete,
+    delete_folder,
+    disk_errors,
+    file_identity,
+    move_into_place,
+    sync,
+    sync_folder,
+    through_links,
+    write_durably,
+)
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
@@ -41,7 +51,7 @@ class WorkFolder:
     Parameters
     ----------
     output : Path
-        Place of the finished file; the folder is ``<output>.work`` beside it.
+        Place of the finished file, through links; the folder is ``<output>.work`` beside it.
     fingerprint : dict
         JSON-ready values that must all be equal for old shards to be used.
     restart : bool
@@ -66,7 +76,7 @@ class WorkFolder:
         restart: bool = False,
         force: bool = False,
     ) -> None:
-        self.output = output
+        self.output = through_links(output)
         self._force = force
         self.folder = _folder_of(output)
         self.fingerprint = fingerprint
@@ -216,7 +226,7 @@ class WorkFolder:
                 )
             if sidecar is not None:
                 write_durably(*sidecar)
-            temporary.replace(self.output)
+            move_into_place(temporary, self.output)
             sync_folder(self.output.parent)
         self._drop_shards()
         then()
@@ -259,7 +269,7 @@ class WorkFolder:
             except OSError:  # it holds something, is where a disk is mounted, or this is Windows
                 for name in names:
                     (self.output / name).parent.mkdir(parents=True, exist_ok=True)
-                    (staged / name).replace(self.output / name)
+                    move_into_place(staged / name, self.output / name)
             sync_folder(self.output.parent)
         then()
         self.remove()
@@ -275,7 +285,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        _remove(self.folder)
+        delete_folder(self.folder, last=FINISHING)
         self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
@@ -338,7 +348,7 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     """
     with disk_errors(_folder_of(output)), _take_lock(output):
         then()
-        _remove(_folder_of(output))
+        delete_folder(_folder_of(output), last=FINISHING)
 
 
 def was_finishing(output: Path) -> bool:
@@ -355,14 +365,6 @@ def _finishing(output: Path) -> tuple[Any, dict[str, Any]]:
         with contextlib.suppress(OSError):  # killed when all but the empty folder was gone
             _folder_of(output).rmdir()
         return None, {}
-
-
-def _remove(folder: Path) -> None:
-    """Delete a work folder; what tells of the finished output goes last."""
-    with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == FINISHING):
-            delete(path)
-        folder.rmdir()
 
 
 def _is_ours(path: Path) -> bool:
@@ -391,4 +393,5 @@ def _take_lock(output: Path) -> IO[bytes]:
 
 
 def _folder_of(output: Path) -> Path:
+    output = through_links(output)
     return output.with_name(output.name + ".work")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import disk_errors
+from esmkit.files.disk import disk_errors, through_links
 from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
@@ -85,6 +85,7 @@ def profile_to_folder(
     """
     going_on = run.force or was_finishing(folder)
     check_folder(folder, "folder", force=going_on)
+    folder = through_links(folder)
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)

@@ -19,6 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from esmkit.errors import OptionError, OutputError
+from esmkit.files.disk import place_of
 from esmkit.plots.letters import families_for, letters_shown, no_glyph_warnings
 
 __all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
@@ -155,7 +156,8 @@ def finish(figure: HouseFigure, path: str | Path | None) -> HouseFigure:
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file, 300 dots per inch where it consists of dots.
 
-    The same figure gives the same bytes. A file of that name is replaced, at once and whole.
+    The same figure gives the same bytes. A file of that name is replaced, at once and whole; a
+    link is written through.
 
     Parameters
     ----------
@@ -179,6 +181,7 @@ def save(figure: Figure, path: str | Path) -> None:
         )
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {str(path.parent)!r}; make it first")
+    path = place_of(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")  # see remove_unfinished
     try:
         with house_style():

@@ -169,7 +169,8 @@ class InputIndex:
             if count == len(self.digests):
                 return
         raise InputError(
-            "the input changed while it was being read; leave the file alone and run the same again"
+            "the input changed while it was being read; leave the file alone and run the command "
+            "again"
         )
 
     def _digest_of(self, record: int) -> bytes:

@@ -262,7 +262,7 @@ def test_size_is_refused_before_anything_runs(tiny: Esm2, fasta: Path, tmp_path,
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("o.csv", {}, r"o.csv' says no format: let it end in .tsv, .rr, .npz, .h5$"),
+        ("o.csv", {}, r"o.csv' says no format: let it end in .tsv, .rr, .npz, .h5, or name"),
         ("o", {}, r"o' says no format"),
         ("o.tsv", {"min_separation": 0}, "the least separation is at least 1, not 0"),
         ("o.tsv", {"long": "sometimes"}, "long is 'window' or"),

@@ -16,13 +16,19 @@ from esmkit.embeddings.cluster.dataset import (
     parts_in_order,
 )
 from esmkit.embeddings.cluster.storage import Folder
-from esmkit.embeddings.to_file import choose_format
-from esmkit.embeddings.writers import open_writer
+from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.errors import OptionError, OutputError
-from esmkit.files.disk import check_output, disk_errors, write_durably
+from esmkit.files.disk import (
+    check_output,
+    disk_errors,
+    move_into_place,
+    through_links,
+    write_durably,
+)
+from esmkit.files.outputs import choose_format, is_stream
 from esmkit.files.provenance import provenance_sidecar
 from esmkit.files.run_options import Run
-from esmkit.files.task import STDOUT, writing
+from esmkit.files.task import writing
 from esmkit.sequences.proteins import Protein, UniqueIds
 
 __all__ = ["merge_dataset"]
@@ -42,9 +48,9 @@ def merge_dataset(
     dataset : str or Path
         Folder or URL of the dataset.
     output : str or Path
-        File to write; its name says the format.
+        File to write, through a link if it is one; its name says the format.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
-        Output format, if the name should not say it.
+        Output format, whatever the name says.
     run : Run
         Options of the run: ``force`` overwrites an output that exists, ``say`` is told what was
         done.
@@ -54,12 +60,12 @@ def merge_dataset(
     OutputError
         If the dataset is not complete, a part is damaged, or the file cannot be written.
     """
-    kind = choose_format(output, file_format)
-    target = Path(output)
-    if target == STDOUT:
+    if is_stream(output):
         raise OptionError(
             "a dataset is merged into a file, not to standard output; name one with `output`"
         )
+    kind = choose_format(output, file_format, tuple(EMBEDDING_FORMATS), streamed=(), say=run.say)
+    target = through_links(Path(output))
     check_output(target, force=run.force)
     if kind == "csv":
         check_output(provenance_sidecar(target), force=run.force)
@@ -95,7 +101,7 @@ def merge_dataset(
             if kind == "csv":
                 text = json.dumps(provenance, indent=2) + "\n"
                 write_durably(provenance_sidecar(target), text.encode())
-            temporary.replace(target)
+            move_into_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     run.say(

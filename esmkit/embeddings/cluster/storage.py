@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from esmkit.errors import EsmkitError, InputError, MissingDependencyError, OptionError, OutputError
+from esmkit.files.disk import through_links
 
 __all__ = ["Folder", "absolute", "open_input", "size_of"]
 
@@ -136,7 +137,7 @@ class Folder:
         """Make the folder; an object store has none to make."""
         if self.is_local:
             with self._errors("write to"):
-                Path(self._path).mkdir(parents=True, exist_ok=True)
+                through_links(Path(self._path)).mkdir(parents=True, exist_ok=True)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is such a file."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from esmkit import plots
 from esmkit.errors import MissingDependencyError, OptionError
-from esmkit.files.disk import disk_errors, write_durably
+from esmkit.files.disk import disk_errors, place_of, through_links, write_durably
 from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
 from esmkit.files.tables import open_table, write_table
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
@@ -98,7 +98,7 @@ def write_report(
     """
     if kind not in FIGURE_FORMATS:
         raise OptionError(f"figures are {', '.join(FIGURE_FORMATS)}, not {kind!r}")
-    folder = Path(folder)
+    folder = through_links(Path(folder))
     check_folder(folder, "folder", force=force, forced="force=True")
     with disk_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _write_tables(
         path = folder / f"{name}.csv"
         write_table(path, table, "csv")
         written.append(path)
-    path = folder / "effects.parquet"
+    path = place_of(folder / "effects.parquet")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open_table("parquet", unfinished, profile.provenance) as writer:
