@@ -693,3 +693,13 @@ def same(one: Structure, two: Structure) -> bool:
     np.testing.assert_array_equal(one.backbone, two.backbone)
     np.testing.assert_array_equal(one.cb, two.cb)
     return one.sequence == two.sequence and one.residue_numbers == two.residue_numbers
+
+
+@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS])
+def test_names_of_protonation_states(read, table: dict[str, list[str]]):
+    pairs = [(letter, name) for letter, names in table.items() for name in names]
+    lines = []
+    for i, (_, name) in enumerate(pairs, 1):
+        for x in residue_lines(i, name[:3], chain=" "):
+            lines.append(f"{x[:17]}{name:<4}{x[21:]}")
+    assert read(lines).sequence == "".join(letter for letter, _ in pairs)
