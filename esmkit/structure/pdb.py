@@ -100,7 +100,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
         if len(parts) > 1:
             polymers.pop(chain, None)
         for part in parts:
-            while part.name in chains:
+            while part.name in chains or (part.name != chain and part.name in by_chain):
                 part.name += "~2"
             chains[part.name], again = _built(part)
             left_out |= {(part.name, *place) for place in again}
@@ -175,10 +175,13 @@ def _atoms(
             damaged.append(f"line {i + 1}, {error.what} in {shorten(line.strip())!r}")
             continue
         found.setdefault(atom.chain, []).append(atom)
-    if not damaged:
-        return found, []
-    first = f"{len(damaged):,} line(s) that are not protein could not be read and were left out"
-    return found, [f"{first}: {damaged[0]}{' and so on' if len(damaged) > 1 else ''}"]
+    notes = []
+    if reader.counted:
+        notes.append(f"{reader.counted:,} residue number(s) are stars; they are counted on")
+    if damaged:
+        what = f"{len(damaged):,} line(s) that are not protein could not be read and were left out"
+        notes.append(f"{what}: {damaged[0]}{' and so on' if len(damaged) > 1 else ''}")
+    return found, notes
 
 
 def _fits(part: Part, first: Part) -> bool:

@@ -88,6 +88,11 @@ class LineReader:
         All lines of the file.
     is_pqr : bool
         Whether the fields are divided by blanks, as in PQR files.
+
+    Attributes
+    ----------
+    counted : int
+        Residues of a protein whose numbers are stars, so that they follow the one before.
     """
 
     def __init__(self, lines: list[str], is_pqr: bool = False) -> None:
@@ -99,6 +104,7 @@ class LineReader:
         self._names: set[str] = set()  # atoms so far of a residue whose number is stars
         self._is_hex = False
         self._wrapped = 0
+        self.counted = 0
 
     def end_chain(self, every: bool = False) -> None:
         """Take note of a TER line, or of the end of everything so far."""
@@ -217,6 +223,7 @@ class LineReader:
             self._names.add(name)
             return last.number, ""
         self._names = {name}
+        self.counted += 1
         return (last.number + 1 if last else 1), ""
 
     def _after_9999(self, text: str, number: int, last: AtomLine | None) -> int:

@@ -8,6 +8,7 @@ import itertools
 import string
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -233,6 +234,9 @@ def test_a_chain_in_any_dialect(tmp_path: Path, d: dict):
     size = len(d["sequence"])
     assert structure.sequence == d["sequence"]
     assert structure.residue_numbers == tuple(str(d["first"] + i) for i in range(size))
+    counted = max(d["first"] + size - 10_000, 0) if d["numbers"] == "stars" else 0
+    said = f"{counted} residue number(s) are stars; they are counted on"
+    assert (said in structure.notes) == (counted > 0)
     assert structure.resolved.all()
     expected = np.array([[ATOMS[name] for name in ("N", "CA", "C", "O")]] * size)
     expected[:, :, 0] += 3.8 * np.arange(size)[:, None]
@@ -243,6 +247,21 @@ def test_a_chain_in_any_dialect(tmp_path: Path, d: dict):
     away = np.linalg.norm(beta[:, None] - beta[None], axis=2)
     near = (away < 8) & ~np.eye(size, dtype=bool)
     np.testing.assert_array_equal(structure.contacts(), near)
+
+
+@pytest.mark.parametrize("numbers", ["column 27", "longer", "hybrid-36", "hexadecimal"])
+def test_gaps_across_9999(read, numbers: str):
+    d = BASE | {"around": False, "numbers": numbers, "serials": "column 6", "chain": ""}
+    before = write(d | {"sequence": "AW", "first": 9_998})[:-1]
+    after = write(d | {"sequence": "CK", "first": 10_002})
+    after = [f"{x[:-48]}{float(x[-48:-40]) + 15:8.3f}{x[-40:]}" for x in after[:-1]]
+    if numbers == "hexadecimal":  # 2712 after 9999 is decimal as well as hexadecimal
+        after = [x.replace(" 2712 ", " 271a ").replace(" 2713 ", " 271b ") for x in after]
+        assert read([*before, *after]).residue_numbers[-1] == "10011"
+        return
+    structure = read([*before, *after])
+    assert structure.sequence == "AWXXCK"
+    assert structure.residue_numbers == ("9998", "9999", "", "", "10002", "10003")
 
 
 @pytest.mark.parametrize(
@@ -266,8 +285,9 @@ def test_the_writer_against_other_readers(tmp_path: Path, change: dict, reader: 
         found = [(r.name, str(r.seqid), [a.pos.tolist() for a in r]) for r in chain]
         assert chain.name == mine.chain
     else:
-        bio = next(PDBParser(QUIET=True).get_structure("x", path).get_chains())
-        found = [(r.resname, str(r.id[1]), [a.coord.tolist() for a in r]) for r in bio]
+        bio: Any = PDBParser(QUIET=True).get_structure("x", path)
+        residues = next(bio.get_chains())
+        found = [(r.resname, str(r.id[1]), [a.coord.tolist() for a in r]) for r in residues]
     assert "".join(LETTERS[name] for name, _, _ in found) == mine.sequence
     assert tuple(number for _, number, _ in found) == mine.residue_numbers
     for i, (_, _, atoms) in enumerate(found):
@@ -320,6 +340,14 @@ def test_chains_without_names_have_numbers(read):
     only = lines[: lines.index("TER")]
     assert read(only).id == "x"
     assert read(only, "1").sequence == read(only, "").sequence == "MKTAY"
+
+
+def test_numbers_of_chains_without_names_are_nobody_elses(read):
+    lines = [*chain_lines("AWC", chain=" "), "TER", *unlike(chain=" "), "TER"]
+    lines += chain_lines("MMM", chain="1", shift=60)
+    assert read(lines, "1").sequence == "MMM"
+    assert read(lines, "1~2").sequence == "AWC"
+    assert read(lines, "2").sequence == "KEDA"
 
 
 def segmented(lines: list[str], segment: str) -> list[str]:
@@ -384,6 +412,7 @@ def test_a_copy_has_the_full_sequence_of_its_name(read):
     # another protein has not
     lines = [*seqres(names), *chain_lines("AWC", 3), "TER", *unlike(first=3)]
     assert [read(lines, chain).sequence for chain in ("A", "A~2")] == ["GGAWCGG", "KEDA"]
+    assert len(read(lines, "A~2").notes) == 1  # that TER divides, not that SEQRES does not fit
 
 
 def test_dna_after_a_protein_without_names(read):
@@ -664,3 +693,13 @@ def same(one: Structure, two: Structure) -> bool:
     np.testing.assert_array_equal(one.backbone, two.backbone)
     np.testing.assert_array_equal(one.cb, two.cb)
     return one.sequence == two.sequence and one.residue_numbers == two.residue_numbers
+
+
+@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS])
+def test_names_of_protonation_states(read, table: dict[str, list[str]]):
+    pairs = [(letter, name) for letter, names in table.items() for name in names]
+    lines = []
+    for i, (_, name) in enumerate(pairs, 1):
+        for x in residue_lines(i, name[:3], chain=" "):
+            lines.append(f"{x[:17]}{name:<4}{x[21:]}")
+    assert read(lines).sequence == "".join(letter for letter, _ in pairs)
