@@ -52,16 +52,8 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
         coordinates, number, occupancy or alternate location.
     """
     name = str(path)
-    try:
-        blocks = read_blocks(lines)
-    except ValueError as error:
-        raise InputError(
-            f"{name!r} is a damaged mmCIF file ({shorten(str(error))}); download it again"
-        ) from None
-    tables = [(block, t) for block, t in blocks if any(t[k] for k in t if k.startswith(ATOMS))]
-    if not tables:
-        raise InputError(f"{name!r} has no atoms; download it again, or check what wrote it")
-    block, table = tables[0]
+    blocks = _blocks_with_atoms(lines, name)
+    block, table = blocks[0]
     sites = _atom_sites(table, name)
     models = [as_number(text) for text in _column(sites, "1", "pdbx_pdb_model_num")]
     numbers = [1 if number is None else number for number in models]
@@ -83,10 +75,10 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     chains = {chain.id.strip(): chain for chain in builder.model}
     if not any(len(chain) for chain in chains.values()):
         raise InputError(f"{name!r} has no atoms; download it again, or check what wrote it")
-    if len(tables) > 1:
+    if len(blocks) > 1:
         for chain in chains:
             placed.notes.setdefault(chain, []).append(
-                f"{len(tables)} data blocks of the file have atoms; the first is read, "
+                f"{len(blocks)} data blocks of the file have atoms; the first is read, "
                 f"{shorten(block)!r}"
             )
     return StructureFile(
@@ -104,6 +96,20 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
         notes=placed.notes,
         also={name: chain for name, chain in placed.also.items() if name not in chains},
     )
+
+
+def _blocks_with_atoms(lines: Sequence[str], name: str) -> list[tuple[str, Block]]:
+    """Return the data blocks that have a table of atoms; at least one."""
+    try:
+        blocks = read_blocks(lines)
+    except ValueError as error:
+        raise InputError(
+            f"{name!r} is a damaged mmCIF file ({shorten(str(error))}); download it again"
+        ) from None
+    found = [(block, t) for block, t in blocks if any(t[k] for k in t if k.startswith(ATOMS))]
+    if not found:
+        raise InputError(f"{name!r} has no atoms; download it again, or check what wrote it")
+    return found
 
 
 def _atom_sites(table: Block, name: str) -> Block:

@@ -448,7 +448,7 @@ def test_the_text_is_read_as_gemmi_reads_it(blocks: list, comment: str):
         tags = [
             tag
             for item in block
-            for tag in (item.loop.tags if item.loop else list(item.pair or [])[:1])
+            for tag in (item.loop.tags if item.loop else [item.pair[0]])  # type: ignore[index]
         ]
         assert list(items) == [tag.lower() for tag in tags]
         for tag in tags:
