@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
-from esmkit.encoder.names import HeadChoice, choose_heads
-from esmkit.errors import OptionError
-from esmkit.sequences.proteins import Protein, clean_proteins
+from esmkit.encoder.names import HeadChoice, Heads, choose_heads
+from esmkit.errors import InputError
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
+from esmkit.sequences.proteins import Protein
 
 if TYPE_CHECKING:
     import pandas
@@ -143,10 +144,10 @@ def reduced(
 
 def summarize(
     model: "Encoder",
-    proteins: Iterable[str | Protein],
+    proteins: OneProtein | ManyProteins,
     *,
     reduce: Sequence[Reduction] = ("entropy", "distance", "special", "offsets"),
-    heads: Sequence[str] | None = None,
+    heads: Heads | None = None,
     **options: Any,
 ) -> "pandas.DataFrame":
     """Reduce the attention of proteins to a table, never keeping a map.
@@ -154,11 +155,12 @@ def summarize(
     Parameters
     ----------
     model : Encoder
-    proteins : iterable of str or Protein
+    proteins : one protein, or many
+        As :meth:`esmkit.Esm2.attention` takes them.
     reduce : sequence of {'entropy', 'distance', 'special', 'offsets'}
         Defined at the top of this module.
-    heads : sequence of str, optional
-        Names such as ``L5H4``; by default all.
+    heads : str, pair of int, or sequence of these, optional
+        Names such as ``L5H4``, or pairs such as ``(5, 4)``; by default all.
     **options
         ``layers``, ``long``, ``on_invalid`` and ``batch_tokens`` of
         :class:`esmkit.attention.options.AttentionOptions`.
@@ -171,16 +173,17 @@ def summarize(
     """
     import pandas
 
-    if isinstance(proteins, str):
-        raise OptionError("proteins is a list of sequences, not one: put it in brackets")
     chosen = AttentionOptions(
-        heads=tuple(heads) if heads is not None else None, reduce=tuple(reduce), **options
+        heads=heads,  # type: ignore[arg-type] - whichever way, they become names
+        reduce=reduce,  # type: ignore[arg-type]
+        **options,
     )
     choice = choose_heads(chosen.heads, chosen.layers, of_layers=model.layers, of_heads=model.heads)
+    _, stream = one_or_many(proteins, on_invalid=chosen.on_invalid)
     kept: dict[int, Protein] = {}
 
     def numbered() -> Iterator[tuple[int, Protein]]:
-        for number, protein in enumerate(clean_proteins(proteins, on_invalid=chosen.on_invalid)):
+        for number, protein in enumerate(stream):
             kept[number] = protein
             yield number, protein
 
@@ -189,6 +192,8 @@ def summarize(
         for batch in reduced(model, numbered(), choice, chosen)
         for number, values in batch
     ]
+    if not tables:
+        raise InputError("there is no protein whose attention could be reduced")
     return pandas.concat(tables, ignore_index=True)
 
 

@@ -1,7 +1,6 @@
 """Contact heads: which attention heads count how much in a contact map."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.encoder.names import HeadChoice, choose_heads, head_name
+from esmkit.encoder.names import HeadChoice, Heads, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
 
@@ -95,7 +94,7 @@ class ContactHead:
         return cls(choice, weights[used], bias, "regression", source, provenance or {})
 
     @classmethod
-    def mean_of(cls, model: "Encoder", heads: Sequence[str]) -> "ContactHead":
+    def mean_of(cls, model: "Encoder", heads: Heads) -> "ContactHead":
         """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``."""
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)

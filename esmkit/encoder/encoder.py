@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from esmkit.encoder.checkpoints.parts import (
 )
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forward import forward
-from esmkit.encoder.names import resolve_layers
+from esmkit.encoder.names import Layers, resolve_layers
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Pack, pack
 from esmkit.encoder.process import tune_process
@@ -176,7 +176,7 @@ class Encoder:
         """Return the modules of the network under esmkit's names, as they are now."""
         return parts_of(self.network)
 
-    def resolve_layers(self, layers: Sequence[int] | Literal["all"]) -> list[int]:
+    def resolve_layers(self, layers: Layers) -> list[int]:
         """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
 
         Raises
@@ -263,7 +263,7 @@ class Encoder:
     def hidden_states(
         self,
         tokens: Sequence[NDArray[np.int64]],
-        layers: Sequence[int] | Literal["all"] = (-1,),
+        layers: Layers = (-1,),
     ) -> list[NDArray[np.float32]]:
         """Return hidden states of token sequences, ``<mask>`` and specials included.
 
@@ -271,7 +271,7 @@ class Encoder:
         ----------
         tokens : sequence of B int64 arrays, shape (T_b,)
             From :func:`esmkit.sequences.encode`.
-        layers : sequence of int, or 'all'
+        layers : int, sequence of int, or 'all'
             L numbers from 0..N, or negatives.
 
         Returns

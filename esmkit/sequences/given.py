@@ -1,0 +1,482 @@
+"""What was given: one protein or many, each with its name, in whatever form a person has them.
+
+This is the one place that decides it, for every function that takes proteins. Nothing is read as a
+list of proteins merely because it iterates: a table iterates over the names of its columns, a
+``dict`` over its keys, a sequence of Biopython over its residues.
+
+========================================  ======================================================
+One protein                               text of residues, :class:`Protein`, Biopython's ``Seq``,
+                                          ``MutableSeq`` and ``SeqRecord``, a structure, a tuple
+                                          (ID, sequence)
+FASTA files                               a ``Path``, text with a dot or a slash in it, a list of
+                                          these
+Many proteins, with their IDs             a ``dict`` from ID to sequence; a table, by the names of
+                                          its columns (:mod:`esmkit.sequences.tables`); a ``Series``
+                                          with its index; (ID, sequence) pairs
+Many proteins, with or without            a list, tuple, generator or array of one axis of any of
+                                          the first
+========================================  ======================================================
+
+A protein without a name is called ``sequence_1``, ``sequence_2``, ... by its place.
+"""
+
+import itertools
+import os
+import stat
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    Set,
+    ValuesView,
+)
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from esmkit.arguments import what_is
+from esmkit.errors import InputError
+from esmkit.sequences.many import ProteinStream
+from esmkit.sequences.proteins import (
+    ALLOWED_LETTERS,
+    OnInvalid,
+    Protein,
+    clean_proteins,
+    read_fasta,
+)
+from esmkit.sequences.tables import (
+    ID_COLUMNS,
+    SEQUENCE_COLUMNS,
+    column_of_values,
+    is_a,
+    is_missing,
+    name_of,
+    named_rows,
+    normalised,
+)
+from esmkit.text import open_text, shorten
+
+__all__ = ["ManyProteins", "OneProtein", "one_or_many", "one_protein", "only_result"]
+
+_Result = TypeVar("_Result")
+
+
+class _BioSeq(Protocol):
+    """Biopython's ``Seq`` and ``MutableSeq``, for a type checker."""
+
+    def reverse_complement(self, *, inplace: bool = ...) -> Any: ...
+    def translate(self) -> Any: ...
+
+
+class _BioRecord(Protocol):
+    """Biopython's ``SeqRecord``, for a type checker."""
+
+    seq: Any
+    id: Any
+    description: Any
+
+
+OneProtein: TypeAlias = str | Protein | _BioSeq | _BioRecord
+"""What is one protein."""
+
+ManyProteins: TypeAlias = os.PathLike[str] | Iterable[Any]
+"""What is many proteins."""
+
+REMEDY = (
+    "give a sequence, a Protein, the path of a FASTA file, a dict from ID to sequence, a table with "
+    "a column 'sequence', (ID, sequence) pairs, or a list of sequences"
+)
+
+_LONGEST_NAME = 20
+"""A text of so many amino acid letters and nothing else is a sequence, and no ID."""
+
+_FASTA_ENDINGS = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep", ".gz", ".txt", ".a3m", ".afa")
+
+_SEQUENCES = (
+    "Bio.Seq._SeqAbstractBaseClass",
+    "Bio.Seq.Seq",
+    "Bio.Seq.MutableSeq",
+    "biotite.sequence.ProteinSequence",
+)
+"""Classes whose ``str`` is the residues."""
+
+
+def one_or_many(
+    proteins: OneProtein | ManyProteins, *, on_invalid: OnInvalid = "error"
+) -> tuple[bool, ProteinStream]:
+    """Tell one protein from many, and apply the input rules to what was given.
+
+    What is not proteins is refused here: in lists, tables and dicts all of it, of an iterator the
+    first. A file is opened and its first records are read.
+
+    Parameters
+    ----------
+    proteins : see the top of this module
+    on_invalid : {'error', 'replace', 'skip'}
+        As in :func:`read_fasta`.
+
+    Returns
+    -------
+    single : bool
+        Whether it is one.
+    stream : ProteinStream
+        The proteins, read as they are asked for.
+
+    Raises
+    ------
+    InputError
+        If it is nothing that holds proteins; the message says what to give instead.
+
+    Examples
+    --------
+    >>> single, stream = one_or_many("mkt")
+    >>> single, [protein.sequence for protein in stream]
+    (True, ['MKT'])
+    >>> single, stream = one_or_many({"WT": "MKT", "M1A": "AKT"})
+    >>> single, [(protein.id, protein.sequence) for protein in stream]
+    (False, [('WT', 'MKT'), ('M1A', 'AKT')])
+    """
+    proteins = _looked_into(proteins)
+    paths = _paths(proteins)
+    if paths is not None:
+        return False, _from_files(paths, on_invalid)
+    one = _one(proteins) if _is_one(proteins) else _lone_pair(proteins)
+    if one is not None:
+        return True, ProteinStream(clean_proteins([one], on_invalid=on_invalid), 1)
+    items = _many(proteins)
+    count = None
+    if isinstance(items, list):
+        count = None if on_invalid == "skip" else len(items)
+    stream = ProteinStream(clean_proteins(items, on_invalid=on_invalid), count)
+    stream.read_ahead(1)
+    return False, stream.checked()
+
+
+def one_protein(given: Any, purpose: str) -> Protein:
+    """Return the protein, if exactly one was given.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more.
+    """
+    _, stream = one_or_many(given)
+    stream.read_ahead(2)
+    found = list(itertools.islice(stream, 2))
+    if len(found) == 1:
+        return found[0]
+    number = "none" if not found else "several" if stream.count is None else f"{stream.count:,}"
+    raise InputError(f"{purpose}, and {number} are given; give a sequence or a Protein")
+
+
+def only_result(results: Iterable[_Result], purpose: str) -> _Result:
+    """Return the result for a single protein.
+
+    Parameters
+    ----------
+    results : iterable
+        One result, or none.
+    purpose : str
+        What the protein was for, such as ``embed``.
+
+    Raises
+    ------
+    InputError
+        If ``on_invalid='skip'`` has left the protein out.
+    """
+    for result in results:
+        return result
+    raise InputError(
+        f"the sequence was left out by on_invalid='skip'; nothing is left to {purpose}"
+    )
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def _looked_into(given: Any) -> Any:
+    """Return paths that an iterator gives, such as that of ``glob``, as a list; else what is given."""
+    if not isinstance(given, Iterator) or hasattr(given, "read") or _is_of_text(given):
+        return given
+    for first in given:
+        rest = itertools.chain([first], given)
+        return list(rest) if isinstance(first, os.PathLike) else rest
+    return []
+
+
+def _paths(given: Any) -> list[str | Path] | None:
+    """Return the paths that were given, one or a list of them; None for anything else."""
+    if isinstance(given, os.PathLike):
+        return [_path(given)]
+    if isinstance(given, str):
+        is_path = any(mark in given for mark in "./\\") and not _is_fasta_text(given)
+        return [given] if is_path else None
+    if isinstance(given, list | tuple) and given and all(map(_is_path, given)):
+        return [_path(path) for path in given]
+    return None
+
+
+def _path(path: Any) -> str | Path:
+    text = os.fspath(path)
+    return path if isinstance(path, str | Path) else Path(os.fsdecode(text))
+
+
+def _is_path(item: Any) -> bool:
+    """Return whether an item of a list is a path; a dot alone may be a gap."""
+    if isinstance(item, os.PathLike):
+        return True
+    return (
+        isinstance(item, str)
+        and not _is_fasta_text(item)
+        and (item.lower().endswith(_FASTA_ENDINGS) or "/" in item or "\\" in item)
+    )
+
+
+def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinStream:
+    for path in paths:
+        try:
+            mode = Path(path).stat().st_mode
+        except (OSError, ValueError):
+            mode = stat.S_IFREG  # to be opened, which says what is wrong with it
+        if str(path) == "-" or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            continue  # what is read from a pipe is gone
+        try:
+            with open_text(path):
+                pass
+        except InputError as error:
+            letters = set(str(path)) - {".", "-", "*"}
+            if str(error).startswith("there is no file") and letters <= ALLOWED_LETTERS:
+                raise InputError(
+                    f"there is no file {str(path)!r}; check the path, or if this is an aligned "
+                    "sequence, remove its gaps"
+                ) from None
+            raise
+    stream = ProteinStream(read_fasta(paths, on_invalid=on_invalid), None)
+    stream.read_ahead(2)  # whether it is one record, the result can say then
+    return stream.checked()
+
+
+# ------------------------------------------------------------------------------------ one
+
+
+def _is_one(item: Any) -> bool:
+    return (
+        isinstance(item, str | Protein)
+        or is_a(item, *_SEQUENCES, "Bio.SeqRecord.SeqRecord")
+        or isinstance(getattr(item, "protein", None), Protein)  # esmkit.Structure
+    )
+
+
+def _one(item: Any, where: str = "the protein", name: str | None = None) -> Protein | str:
+    """Return one protein, its letters not yet checked; text alone if it has no name.
+
+    Parameters
+    ----------
+    item : anything
+    where : str
+        What to call it in an error.
+    name : str, optional
+        Its ID, if that is given beside it.
+    """
+    if isinstance(item, str):
+        if _is_fasta_text(item):
+            raise InputError(
+                f"{where} is text that begins with '>', as FASTA does; write it to a file and give "
+                "its path, or give (ID, sequence) pairs"
+            )
+        text = str(item)
+        return text if name is None else Protein(name, "".join(text.split()), name)
+    if isinstance(item, Protein):
+        found = name or name_of(item.id, f"the ID of {where}")
+        header = item.header if isinstance(item.header, str) and name in (None, item.id) else ""
+        return Protein(found, _letters(item.sequence, where), header or found)
+    if is_a(item, *_SEQUENCES):
+        text = _letters(item, where)
+        return text if name is None else Protein(name, text, name)
+    if is_a(item, "Bio.SeqRecord.SeqRecord"):
+        return _of_record(item, where, name)
+    inner = getattr(item, "protein", None)
+    if isinstance(inner, Protein):
+        return _one(inner, where, name)
+    raise InputError(f"{where} is {what_is(item)}; {_hint(item)}")
+
+
+def _of_record(record: Any, where: str, name: str | None) -> Protein | str:
+    text = _letters(record.seq, where)
+    found = name
+    if found is None and isinstance(record.id, str) and record.id.strip():
+        found = None if record.id == "<unknown id>" else record.id
+    if found is None:
+        return text
+    words = record.description if isinstance(record.description, str) else ""
+    if words in ("", "<unknown description>") or found != record.id:
+        words = found
+    elif words.split(maxsplit=1)[0] != found:
+        words = f"{found} {words}"
+    return Protein(found, text, words)
+
+
+def _letters(sequence: Any, where: str) -> str:
+    """Return the letters of a sequence without white space."""
+    if not isinstance(sequence, str) and not is_a(sequence, *_SEQUENCES):
+        raise InputError(
+            f"the sequence of {where} is {what_is(sequence)}; a sequence is text of residues"
+        )
+    try:
+        return "".join(str(sequence).split())
+    except Exception as error:  # Biopython's UndefinedSequenceError, a ValueError of a length alone
+        raise InputError(f"the sequence of {where} is not known ({error})") from None
+
+
+def _is_fasta_text(text: str) -> bool:
+    return text.lstrip().startswith(">")
+
+
+# ------------------------------------------------------------------------------------ pairs
+
+
+def _lone_pair(given: Any) -> Protein | str | None:
+    """Return the protein of an (ID, sequence) tuple; None if it is no such tuple.
+
+    The first is an ID if it has a character that no sequence has. Two texts of letters may be two
+    sequences: they are, if the first is longer than any ID; otherwise nobody can tell.
+    """
+    if not isinstance(given, tuple) or len(given) != 2 or not _is_one(given[1]):
+        return None
+    first = given[0]
+    if not isinstance(first, str):
+        return None if _is_one(first) or isinstance(first, tuple) else _pair(given, "the tuple")
+    if not all(letter.isalpha() or letter in "-.* \t\n" for letter in first):
+        return _pair(given, "the tuple")
+    if len(first) < _LONGEST_NAME:
+        raise InputError(
+            f"a tuple of two, such as ({shorten(first, 20)!r}, ...), may be an ID with its sequence "
+            "or two sequences; write [(ID, sequence)] for the one, [first, second] for the other"
+        )
+    return None
+
+
+def _pair(pair: tuple[Any, Any], where: str) -> Protein | str:
+    """Return the protein of an (ID, sequence) pair."""
+    first, second = pair
+    if not _is_one(second):
+        raise InputError(
+            f"{where} is a pair whose second is {what_is(second)}; a pair is (ID, sequence)"
+        )
+    name = name_of(first, f"the first of {where}")
+    if len(name) >= _LONGEST_NAME and set(name.upper()) <= ALLOWED_LETTERS:
+        raise InputError(
+            f"{where} is a pair of two sequences ({shorten(name, 20)!r} and another); a pair is "
+            "(ID, sequence), so give all sequences in one list"
+        )
+    return _one(second, where, name)
+
+
+# ------------------------------------------------------------------------------------ many
+
+
+def _many(given: Any) -> Iterable[Protein | str]:
+    """Return the proteins of something that holds many: a list, or of an iterator an iterator."""
+    rows = named_rows(given)
+    if rows is not None:
+        return [_value(value, where, name) for where, name, value in rows]
+    if isinstance(given, Mapping):
+        return _of_mapping(given)
+    if is_a(given, "Bio.Align.MultipleSeqAlignment"):
+        given = list(given)
+    values = column_of_values(given)
+    if values is not None:
+        given = values
+    if isinstance(given, Set | KeysView) and not isinstance(given, ItemsView):
+        raise InputError(f"{_a(given)}; {_hint(given)}")
+    is_list = isinstance(given, Sequence | ItemsView | ValuesView)
+    if isinstance(given, bytes | bytearray | memoryview | range):
+        is_list = False
+    if is_list and not hasattr(given, "read"):
+        return [_item(item, number) for number, item in enumerate(given, 1)]
+    if isinstance(given, Iterator) and not hasattr(given, "read") and not _is_of_text(given):
+        return _begun(_item(item, number) for number, item in enumerate(given, 1))
+    raise InputError(f"{_a(given)}; {_hint(given)}")
+
+
+def _item(item: Any, number: int) -> Protein | str:
+    where = f"item {number:,}"
+    if isinstance(item, tuple):
+        if len(item) != 2:
+            raise InputError(
+                f"{where} is a {type(item).__name__} of {len(item)}; give (ID, sequence) pairs, or "
+                "sequences"
+            )
+        return _pair(item, where)
+    if _is_path(item):
+        raise InputError(
+            f"{where} is a path ({shorten(str(item), 40)!r}), and others are not; give a list of "
+            "paths alone"
+        )
+    return _one(item, where)
+
+
+def _value(value: Any, where: str, name: str | None) -> Protein | str:
+    """Return the protein of a value beside its ID, which nothing nested is."""
+    if not _is_one(value):
+        what = "missing" if is_missing(value) else what_is(value)
+        raise InputError(f"{where} is {what}; a sequence belongs there")
+    if _is_path(value):
+        raise InputError(f"{where} is a path ({shorten(str(value), 40)!r}), and no sequence")
+    return _one(value, where, name)
+
+
+def _of_mapping(given: Mapping[Any, Any]) -> Iterable[Protein | str]:
+    names = {normalised(key) for key in given if isinstance(key, str)} if len(given) < 99 else set()
+    if names & set(SEQUENCE_COLUMNS) and names & set(ID_COLUMNS):
+        raise InputError(
+            f"the {type(given).__name__} has columns for keys ({', '.join(map(repr, given))}), not "
+            "IDs; give pairs, such as zip(table['id'], table['sequence']), or for one record "
+            "(row['id'], row['sequence'])"
+        )
+    found = (
+        _value(value, f"the value of {what_is(key)}", name_of(key, "a key"))
+        for key, value in given.items()
+    )
+    return list(found) if isinstance(given, dict) else _begun(found)
+
+
+def _begun(items: Iterator[Protein | str]) -> Iterable[Protein | str]:
+    """Return the same items after looking at the first."""
+    for first in items:
+        return itertools.chain([first], items)
+    return []
+
+
+def _is_of_text(given: Any) -> bool:
+    """Return whether an iterator goes over the letters of a text, or the keys of a dict."""
+    kind = type(given).__name__
+    return kind.startswith(("str_", "dict_key", "bytes_", "range_", "set_"))
+
+
+# ------------------------------------------------------------------------------------ refusals
+
+
+def _a(given: Any) -> str:
+    return f"cannot take {what_is(given)} for proteins"
+
+
+def _hint(given: Any) -> str:
+    """Return what to give in place of something that is refused."""
+    if isinstance(given, KeysView):
+        return "the keys of a dict are IDs: give the dict itself"
+    if isinstance(given, Set):
+        return "a set has no order: give a list, such as sorted(...)"
+    if isinstance(given, bytes | bytearray):
+        return "give text, such as value.decode()"
+    if hasattr(given, "read"):
+        name = getattr(given, "name", None)
+        which = f", {name!r}" if isinstance(name, str) else ""
+        return f"give the path of the file{which}, not the open file"
+    if isinstance(given, Mapping):
+        return "give (ID, sequence) pairs, such as (row['id'], row['sequence'])"
+    if isinstance(given, list):
+        return "give one flat list of sequences, or (ID, sequence) tuples"
+    return REMEDY
