@@ -14,6 +14,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "ResumeError",
+    "UnknownIdError",
     "VerificationError",
 ]
 
@@ -24,6 +25,17 @@ class EsmkitError(Exception):
 
 class InputError(EsmkitError, ValueError):
     """A sequence, a FASTA file or a token id that esmkit cannot use as it is."""
+
+
+class UnknownIdError(EsmkitError, KeyError):
+    """An ID that no record has, or that may mean several.
+
+    ``str()`` of a :class:`KeyError` is the repr of what it was given; of this one it is the
+    sentence.
+    """
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class OptionError(EsmkitError, ValueError):

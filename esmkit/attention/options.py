@@ -35,7 +35,7 @@ class AttentionOptions:
         Sequences over 1,022 residues: overlapping windows, where overlaps are averaged and pairs
         never seen together are NaN; one pass beyond the training length; the first 1,022 residues;
         or an error.
-    on_invalid : {'error', 'replace', 'skip'}
+    on_invalid : {'error', 'replace', 'skip', 'degap'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
         Most tokens in one forward pass; on a CPU at most 1,024; a longer sequence is a

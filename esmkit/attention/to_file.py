@@ -1,6 +1,6 @@
 """The attention task on disk: FASTA files to one file of maps, or of numbers in their place."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def attention_file(
     output: str | Path,
     options: AttentionOptions = AttentionOptions(),  # noqa: B008 - frozen
     *,
+    ids: Iterable[str] | None = None,
     max_bytes: int = MAX_MAP_BYTES,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
@@ -59,6 +60,8 @@ def attention_file(
     output : str or Path
         Ends in .h5; with ``options.reduce`` in .csv or .parquet, or is ``-`` for CSV.
     options : AttentionOptions
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     max_bytes : int
         Refuse maps that would take more than this, before compression, unless ``run.force`` is set.
     run : Run
@@ -66,7 +69,8 @@ def attention_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     suffix = Path(output).suffix.lower()
@@ -91,6 +95,7 @@ def attention_file(
         task,
         sources,
         output,
+        ids=ids,
         with_sidecar=bool(options.reduce) and to_csv,
         run=run,
     )

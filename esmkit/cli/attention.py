@@ -13,6 +13,7 @@ from esmkit.cli.options import (
     batch_tokens_option,
     default_output,
     heads_option,
+    id_option,
     long_option,
     make_say,
     model_options,
@@ -76,6 +77,7 @@ NO_PLOT = "\0no plot"
 )
 @long_option
 @on_invalid_option
+@id_option
 @batch_tokens_option(2048)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
@@ -93,6 +95,7 @@ def command(
     max_bytes: str,
     long: str,
     on_invalid: str,
+    ids: tuple[str, ...],
     batch_tokens: int,
     force: bool,
     restart: bool,
@@ -134,6 +137,8 @@ def command(
         raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
     drawn_only = len(sources) == 1 and sources[0].endswith(".h5")
     if drawn_only:
+        if ids:
+            raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
         target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
     else:
         suffix = ".attention.csv" if reduce else ".attention.h5"
@@ -180,6 +185,7 @@ def command(
                 sources,
                 target,
                 options,
+                ids=ids or None,
                 max_bytes=parse_bytes(max_bytes),
                 run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
             )

@@ -13,6 +13,7 @@ from esmkit.cli.options import (
     ModelChoice,
     batch_tokens_option,
     default_output,
+    id_option,
     long_option,
     make_say,
     model_options,
@@ -188,6 +189,7 @@ def command() -> None:
 )
 @long_option
 @on_invalid_option
+@id_option
 @batch_tokens_option(2048)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
@@ -208,6 +210,7 @@ def predict(
     max_bytes: str,
     long: str,
     on_invalid: str,
+    ids: tuple[str, ...],
     batch_tokens: int,
     force: bool,
     restart: bool,
@@ -256,6 +259,7 @@ def predict(
             folder=folder,
             kind=plot_format,
             on_invalid=on_invalid,  # type: ignore[arg-type]
+            ids=ids or None,
             long=long,
             batch_tokens=batch_tokens,
             min_separation=min_separation,

@@ -10,6 +10,7 @@ from esmkit.cli.options import (
     ModelChoice,
     batch_tokens_option,
     default_output,
+    id_option,
     layer_list,
     long_option,
     model_options,
@@ -54,6 +55,7 @@ __all__ = ["command"]
 )
 @long_option
 @on_invalid_option
+@id_option
 @click.option(
     "--format",
     "file_format",
@@ -73,6 +75,7 @@ def command(
     layers: tuple[int, ...],
     long: str,
     on_invalid: str,
+    ids: tuple[str, ...],
     file_format: str | None,
     batch_tokens: int,
     force: bool,
@@ -104,6 +107,11 @@ def command(
     from esmkit.embeddings.options import EmbedOptions
 
     given = EmbedOptions(layers, per, pool, long, on_invalid, batch_tokens)  # type: ignore[arg-type]
+    if ids and (ray["engine"] == "ray" or ray["check"] is not None or ray["merge"] is not None):
+        raise click.UsageError(
+            "--id is for --engine local, without --check or --merge; leave it out, or put these "
+            "records in a FASTA file of their own"
+        )
     if read_dataset(ray, fasta, output, file_format, force=force, quiet=quiet):
         return
     run = run_of(force=force, restart=restart, quiet=quiet)
@@ -140,6 +148,7 @@ def command(
             fasta,
             target,
             given,
+            ids=ids or None,
             file_format=file_format,
             run=run,
         )

@@ -9,6 +9,7 @@ from esmkit.cli.options import (
     ModelChoice,
     attention_layers_option,
     heads_option,
+    id_option,
     long_option,
     make_say,
     model_options,
@@ -37,6 +38,7 @@ __all__ = ["command"]
 @attention_layers_option
 @long_option
 @on_invalid_option
+@id_option
 @click.option(
     "--max-bytes",
     default="60MB",
@@ -54,6 +56,7 @@ def command(
     layers: tuple[int, ...],
     long: str,
     on_invalid: str,
+    ids: tuple[str, ...],
     max_bytes: str,
     force: bool,
     model: ModelChoice,
@@ -98,6 +101,7 @@ def command(
         layers=layers,
         long=long,  # type: ignore[arg-type]
         on_invalid=on_invalid,  # type: ignore[arg-type]
+        ids=ids or None,
         max_bytes=parse_bytes(max_bytes),
         run=run_of(force=force, quiet=quiet),
     )

@@ -25,6 +25,7 @@ __all__ = [
     "command_line",
     "default_output",
     "heads_option",
+    "id_option",
     "layer_list",
     "long_option",
     "make_say",
@@ -143,10 +144,18 @@ long_option = click.option(
 
 on_invalid_option = click.option(
     "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
+    type=click.Choice(["error", "replace", "skip", "degap"]),
     default="error",
     show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out and list it.",
+    help="Unknown letters: stop, write X, or leave the record out and list it; degap removes gaps.",
+)
+
+id_option = click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    metavar="ID",
+    help="Take this record only, such as P69905 for sp|P69905|HBA_HUMAN; may be given several times.",
 )
 
 heads_option = click.option(

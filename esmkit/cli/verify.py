@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from esmkit.cli.options import PATH, ModelChoice, make_say, model_options
+from esmkit.cli.options import (
+    PATH,
+    ModelChoice,
+    id_option,
+    make_say,
+    model_options,
+    on_invalid_option,
+)
 from esmkit.text import visible_lines
 
 __all__ = ["command"]
@@ -14,18 +21,14 @@ __all__ = ["command"]
 @click.command("verify", short_help="Compare esmkit with Hugging Face and the reference.")
 @click.argument("fasta", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "replace", "skip"]),
-    default="error",
-    show_default=True,
-    help="Unknown letters: stop, write X, or leave the record out.",
-)
+@on_invalid_option
+@id_option
 @model_options
 def command(
     fasta: str | None,
     as_json: bool,
     on_invalid: str,
+    ids: tuple[str, ...],
     model: ModelChoice,
     quiet: bool,
 ) -> None:
@@ -40,6 +43,7 @@ def command(
       esmkit verify mine.fasta --model facebook/esm2_t12_35M_UR50D --json
     """
     from esmkit.data import demo_fasta
+    from esmkit.errors import InputError
     from esmkit.sequences.proteins import read_fasta
     from esmkit.sequences.report import InputReport
     from esmkit.sequences.windows import MAX_RESIDUES
@@ -47,7 +51,10 @@ def command(
     say = make_say(quiet)
     report = InputReport()
     rule: Any = on_invalid
-    proteins = list(read_fasta(fasta or demo_fasta(), on_invalid=rule, report=report))
+    source = fasta or demo_fasta()
+    proteins = list(read_fasta(source, on_invalid=rule, ids=ids or None, report=report))
+    if not proteins:
+        raise InputError(report.nothing_left())
     report.truncated = sum(len(protein) > MAX_RESIDUES for protein in proteins)
     if fasta is None:
         say(f"no FASTA given: using the {len(proteins)} demo proteins")

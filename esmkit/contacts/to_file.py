@@ -1,6 +1,6 @@
 """The contacts task on disk: FASTA files to one file of contact maps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +69,7 @@ def contacts_file(
     *,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
+    ids: Iterable[str] | None = None,
     batch_tokens: int = 2_048,
     min_separation: int = 6,
     min_probability: float | None = None,
@@ -95,6 +96,8 @@ def contacts_file(
         checkpoint's own.
     long, on_invalid, batch_tokens
         As in :class:`esmkit.attention.options.AttentionOptions`.
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     min_separation, min_probability
         Pairs closer, or less likely, are left out of tsv and rr.
     max_bytes : int
@@ -108,7 +111,8 @@ def contacts_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
@@ -129,7 +133,7 @@ def contacts_file(
         watch=watch,
     )
     with_sidecar = kind in TEXT_FORMATS and Path(output) != STDOUT
-    run_to_file(task, sources, output, with_sidecar=with_sidecar, run=run)
+    run_to_file(task, sources, output, ids=ids, with_sidecar=with_sidecar, run=run)
 
 
 def _format_of(output: str | Path, asked: str | None) -> str:

@@ -280,6 +280,7 @@ def predict_to_files(
     folder: Path | None,
     kind: str,
     on_invalid: OnInvalid,
+    ids: Sequence[str] | None = None,
     long: Any,
     run: Run,
     **options: Any,
@@ -302,7 +303,7 @@ def predict_to_files(
         Folder for figures; without it nothing is drawn.
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
-    on_invalid, long, run, **options
+    on_invalid, ids, long, run, **options
         As in :func:`esmkit.contacts.contacts_file`.
 
     Returns
@@ -338,7 +339,7 @@ def predict_to_files(
         # The run before was stopped when it had done with them, or did not need them all
         from esmkit.contacts.prediction import contacts
 
-        proteins = read_fasta(list(sources), on_invalid=on_invalid)
+        proteins = read_fasta(list(sources), on_invalid=on_invalid, ids=ids)
         head = head_once(model())
         wanted = (protein for protein in proteins if kept.wants(protein.id))
         return (contacts(model(), protein, head=head, long=long) for protein in wanted)
@@ -368,6 +369,7 @@ def predict_to_files(
             target,
             head_once,
             on_invalid=on_invalid,
+            ids=ids,
             long=long,
             watch=watch,
             run=dataclasses.replace(run, then=finish),

@@ -32,7 +32,7 @@ class EmbedOptions:
     long : {'window', 'whole', 'truncate', 'error'}
         Sequences over 1,022 residues: overlapping windows whose overlaps are averaged; one pass
         beyond the training length; the first 1,022 residues; or an error.
-    on_invalid : {'error', 'replace', 'skip'}
+    on_invalid : {'error', 'replace', 'skip', 'degap'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
         Most tokens in one forward pass. On a CPU at most 1,024 tokens per pass; a longer sequence

@@ -1,6 +1,6 @@
 """The embed task on disk: FASTA files to one embedding file, in shards that survive a kill."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def embed_file(
     output: str | Path,
     options: EmbedOptions = EmbedOptions(),  # noqa: B008 - frozen
     *,
+    ids: Iterable[str] | None = None,
     file_format: str | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
@@ -49,6 +50,8 @@ def embed_file(
     output : str or Path
         The file to write; ``-`` is standard output, for CSV.
     options : EmbedOptions
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     file_format : {'h5', 'parquet', 'npz', 'csv'}, optional
         Output format, by default what the name of the output ends in: one dataset or array per
         protein, or a table with one row per protein (or residue) and layer. Always float32.
@@ -57,7 +60,8 @@ def embed_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     file_format = choose_format(output, file_format)
@@ -69,6 +73,7 @@ def embed_file(
         EmbedTask(model, options, file_format),
         sources,
         output,
+        ids=ids,
         with_sidecar=file_format == "csv",
         run=run,
     )

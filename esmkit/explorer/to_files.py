@@ -11,6 +11,7 @@ from esmkit.files.names import FileNames, check_folder, file_name
 from esmkit.files.run_options import Run
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
+from esmkit.sequences.report import InputReport
 from esmkit.structure import Structure, read_structure, split_chain
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def explore_to_files(
     *,
     structure: str | None = None,
     on_invalid: OnInvalid = "error",
+    ids: Sequence[str] | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
     **options: Any,
 ) -> list[Path]:
@@ -45,8 +47,10 @@ def explore_to_files(
         ``STEM.explorer`` in the current folder.
     structure : str, optional
         FILE or FILE:CHAIN, of one of the proteins.
-    on_invalid : {'error', 'replace', 'skip'}
-        What to do with a letter that is no amino acid.
+    on_invalid : {'error', 'replace', 'skip', 'degap'}
+        What to do with a letter that is no amino acid; see :func:`esmkit.read_fasta`.
+    ids : sequence of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     run : Run
         ``force`` overwrites, and makes more than 20 pages; ``restart`` changes nothing, for there
         is no unfinished work to go on with.
@@ -75,7 +79,7 @@ def explore_to_files(
     truth = None
     if structure is not None:
         truth = read_structure(*split_chain(structure))
-    proteins = list(read_fasta(list(sources), on_invalid=on_invalid)) if sources else []
+    proteins = _read(sources, on_invalid, ids, run) if sources else []
     if not sources and truth is not None:
         proteins = [truth.protein]
     if not proteins:
@@ -102,6 +106,19 @@ def explore_to_files(
         run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     run.then()
     return list(targets.values())
+
+
+def _read(
+    sources: Sequence[str], on_invalid: OnInvalid, ids: Sequence[str] | None, run: Run
+) -> list[Protein]:
+    """Read the proteins, and say what was done to them."""
+    report = InputReport()
+    proteins = list(read_fasta(list(sources), on_invalid=on_invalid, ids=ids, report=report))
+    if not proteins:
+        raise InputError(report.nothing_left())
+    for line in report.lines()[1:]:
+        run.say(line)
+    return proteins
 
 
 def _which(structure: Structure, proteins: Sequence[Protein]) -> str:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -115,6 +115,7 @@ def run_to_file(
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
+    ids: Iterable[str] | None = None,
     with_sidecar: bool = False,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
@@ -127,6 +128,8 @@ def run_to_file(
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         The file to write; ``-`` is standard output.
+    ids : iterable of str, optional
+        Take these records only; see :func:`esmkit.read_fasta`.
     with_sidecar : bool
         Write the provenance to a file beside the output, which has no place for it.
     run : Run
@@ -134,7 +137,8 @@ def run_to_file(
 
     Raises
     ------
-    InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
+    InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
+    NonFiniteError
         One sentence with the remedy. What was computed before is kept.
     """
     sources = [sources] if isinstance(sources, str | Path) else sources
@@ -148,7 +152,7 @@ def run_to_file(
         _refuse_to_overwrite_input(output, sources)
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         index = InputIndex.build(
-            sources, on_invalid=task.on_invalid, scratch=Path(scratch), look=task.look
+            sources, on_invalid=task.on_invalid, scratch=Path(scratch), ids=ids, look=task.look
         )
         _apply_long_policy(index, task.long)
         for line in index.report.lines():
@@ -239,11 +243,17 @@ def _identity(task: Task, index: InputIndex) -> dict[str, Any]:
         device=model.device.type,
         settings={
             "input": [file["sha256"] for file in index.files],
+            **_asked_for(index),
             **task.options(),
             "long": task.long,
             "on-invalid": task.on_invalid,
         },
     )
+
+
+def _asked_for(index: InputIndex) -> dict[str, Any]:
+    """Return which records were asked for, if not all of them, in an order that means nothing."""
+    return {} if index.ids is None else {"id": sorted(index.ids)}
 
 
 def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -> dict[str, Any]:
@@ -253,7 +263,7 @@ def _provenance(task: Task, index: InputIndex, work: WorkFolder, command: str) -
         task.name,
         checkpoint=model.checkpoint.to_dict(),
         shape={"layers": model.layers, "heads": model.heads, "width": model.width},
-        settings={**task.options(), "long": task.long},
+        settings={**_asked_for(index), **task.options(), "long": task.long},
         dtype=str(model.dtype).removeprefix("torch."),
         device=model.device.type,
         compiled=work.compiled(model.compiled),

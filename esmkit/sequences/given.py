@@ -44,7 +44,6 @@ from esmkit.sequences.proteins import (
     OnInvalid,
     Protein,
     clean_proteins,
-    read_fasta,
 )
 from esmkit.sequences.tables import (
     ID_COLUMNS,
@@ -114,8 +113,8 @@ def one_or_many(
     Parameters
     ----------
     proteins : see the top of this module
-    on_invalid : {'error', 'replace', 'skip'}
-        As in :func:`read_fasta`.
+    on_invalid : {'error', 'replace', 'skip', 'degap'}
+        As in :func:`esmkit.read_fasta`.
 
     Returns
     -------
@@ -184,12 +183,12 @@ def only_result(results: Iterable[_Result], purpose: str) -> _Result:
     Raises
     ------
     InputError
-        If ``on_invalid='skip'`` has left the protein out.
+        If ``on_invalid="skip"`` has left the protein out.
     """
     for result in results:
         return result
     raise InputError(
-        f"the sequence was left out by on_invalid='skip'; nothing is left to {purpose}"
+        f'the sequence was left out by `on_invalid="skip"`; nothing is left to {purpose}'
     )
 
 
@@ -253,7 +252,7 @@ def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinSt
                     "sequence, remove its gaps"
                 ) from None
             raise
-    stream = ProteinStream(read_fasta(paths, on_invalid=on_invalid), None)
+    stream = ProteinStream(read_named(((path, "") for path in paths), on_invalid, None, None))
     stream.read_ahead(2)  # whether it is one record, the result can say then
     return stream.checked()
 

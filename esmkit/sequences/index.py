@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError, OutputError
-from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
+from esmkit.sequences.picking import checked_ids
+from esmkit.sequences.proteins import OnInvalid, Protein, read_named
 from esmkit.sequences.report import InputReport
 
 __all__ = ["InputIndex"]
@@ -48,6 +49,8 @@ class InputIndex:
         The rule under which the input was read.
     digests : numpy.ndarray of S16, shape (records,)
         BLAKE2 digest of each sequence.
+    ids : tuple of str, optional
+        IDs of the records that were asked for.
     """
 
     paths: tuple[Path, ...]
@@ -58,6 +61,7 @@ class InputIndex:
     lengths: NDArray[np.int64]
     on_invalid: OnInvalid
     digests: NDArray[np.bytes_]
+    ids: tuple[str, ...] | None = None
 
     @classmethod
     def build(
@@ -66,6 +70,7 @@ class InputIndex:
         *,
         on_invalid: OnInvalid = "error",
         scratch: Path,
+        ids: Iterable[str] | None = None,
         look: Callable[[Protein], None] = lambda protein: None,
     ) -> "InputIndex":
         """Read and validate every record.
@@ -75,10 +80,12 @@ class InputIndex:
         sources : sequence of str or Path
             FASTA files; ``-`` is standard input. What can be read only once, standard input and
             pipes such as ``<(zcat seqs.gz)``, is copied into ``scratch``.
-        on_invalid : {'error', 'replace', 'skip'}
+        on_invalid : {'error', 'replace', 'skip', 'degap'}
             See :func:`esmkit.sequences.proteins.read_fasta`.
         scratch : Path
             An existing folder for these copies.
+        ids : iterable of str, optional
+            Take these records only; see :func:`esmkit.sequences.proteins.read_fasta`.
         look : callable
             Called with each protein as it goes by, for what would read the input again otherwise.
 
@@ -86,6 +93,8 @@ class InputIndex:
         ------
         InputError
             For the first file or record that is not acceptable, or if none is left.
+        UnknownIdError
+            If no record has one of ``ids``, or several have it.
         """
         if not sources:
             raise InputError("no FASTA file given; name one, or - for standard input")
@@ -94,10 +103,11 @@ class InputIndex:
         paths = tuple(_rereadable(source, scratch) for source in sources)
         names = ["standard input" if str(s) == "-" else str(s) for s in sources]
         report = InputReport()
+        ids = None if ids is None else checked_ids(ids)
         digests = bytearray()
         lengths = array("q")
         try:
-            for protein in read_fasta(paths, on_invalid=on_invalid, report=report):
+            for protein in read_named(zip(paths, names, strict=True), on_invalid, ids, report):
                 look(protein)
                 digests += _digest(protein)
                 lengths.append(len(protein))
@@ -107,10 +117,7 @@ class InputIndex:
                 text = text.replace(str(path), name)  # a copy goes by the name of its original
             raise InputError(text) from None
         if not lengths:
-            raise InputError(
-                f"no protein is left of {report.records:,} record(s), all were skipped; "
-                "--on-invalid replace writes X for unknown letters instead"
-            )
+            raise InputError(report.nothing_left())
         keys = np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         by_first = np.argsort(first)  # number distinct sequences in the order they first appear
@@ -130,6 +137,7 @@ class InputIndex:
             np.frombuffer(lengths, np.int64),
             on_invalid,
             keys,
+            ids,
         )
 
     @property
@@ -151,7 +159,9 @@ class InputIndex:
             If the files are no longer what they were in the first pass.
         """
         count = 0
-        for count, protein in enumerate(read_fasta(self.paths, on_invalid=self.on_invalid), 1):
+        paths = [(path, "") for path in self.paths]
+        again = read_named(paths, self.on_invalid, self.ids, InputReport())
+        for count, protein in enumerate(again, 1):
             if count > len(self.digests) or _digest(protein) != self._digest_of(count - 1):
                 break
             yield int(self.unique_of[count - 1]), protein

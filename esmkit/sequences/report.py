@@ -28,6 +28,18 @@ class InputReport:
     longest: int = 0
     case_folded: int = 0
     stops_removed: int = 0
+    gaps_removed: int = 0
+    records_with_gaps: int = 0
+    gaps_removed_in: list[str] = field(default_factory=list)
+    aligned: int = 0
+    blanks_inside: int = 0
+    blanks_inside_in: list[str] = field(default_factory=list)
+    missing_values: int = 0
+    missing_values_in: list[str] = field(default_factory=list)
+    like_text: int = 0
+    like_text_in: list[str] = field(default_factory=list)
+    rare_letters: int = 0
+    rare_letters_in: list[str] = field(default_factory=list)
     like_nucleic_acid: int = 0
     nucleic_acid_in: list[str] = field(default_factory=list)
     headers_cut: int = 0
@@ -42,6 +54,7 @@ class InputReport:
     duplicate_sequences: int = 0
     truncated: int = 0
     windowed: int = 0
+    not_asked_for: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON-ready values, leaving out what did not happen."""
@@ -58,10 +71,42 @@ class InputReport:
                 self.replaced_in,
             ),
             (
+                self.records_with_gaps,
+                f"record(s) from which {self.gaps_removed:,} gap(s) were removed",
+                self.gaps_removed_in,
+            ),
+            (
+                self.aligned,
+                "record(s) have one length with their gaps, as in an alignment, and ESM-2 reads "
+                "unaligned sequences",
+                [],
+            ),
+            (
+                self.missing_values,
+                "sequence(s) that are a word for a missing value; leave such rows out",
+                self.missing_values_in,
+            ),
+            (
+                self.like_text,
+                "sequence(s) that read like English text; check that they are sequences",
+                self.like_text_in,
+            ),
+            (
+                self.rare_letters,
+                "sequence(s) of which over a tenth is B, J, O, U, X or Z, letters for residues that "
+                "are rare or not known",
+                self.rare_letters_in,
+            ),
+            (
                 self.like_nucleic_acid,
                 "sequence(s) of A, C, G, T, U and N alone, like DNA or RNA; ESM-2 reads proteins, so "
                 "translate them first",
                 self.nucleic_acid_in,
+            ),
+            (
+                self.blanks_inside,
+                "sequence(s) with blanks inside their lines, removed",
+                self.blanks_inside_in,
             ),
             (self.truncated, "sequence(s) cut to the first 1,022 residues", []),
             (self.duplicate_ids, "repeated ID(s), renamed", self.renamed),
@@ -71,6 +116,7 @@ class InputReport:
             (self.headers_cut, f"header(s) cut to {MAX_HEADER_BYTES:,} bytes", []),
             (self.headers_not_utf8, f"header(s) not in UTF-8, odd bytes read as {ODD_BYTE!r}", []),
             (self.windowed, "sequence(s) over 1,022 residues, read in overlapping windows", []),
+            (self.not_asked_for, "other record(s) of the input not asked for", []),
         ]
         text = [
             f"{self.records:,} record(s) read, {self.proteins:,} protein(s) kept, "
@@ -82,6 +128,15 @@ class InputReport:
                 more = f"; and {count - 3:,} more" if count > 3 else ""
                 text.append(f"{count:,} {what}" + (f": {shown}{more}" if shown else ""))
         return text
+
+    def nothing_left(self) -> str:
+        """Return why no protein is left, with the reason of the first record left out."""
+        why = f"; the first: {self.skipped_records[0]}" if self.skipped_records else ""
+        return (
+            f"no protein is left of {self.records:,} record(s), all were skipped{why}; "
+            '`on_invalid="replace"` writes X for unknown letters, and `on_invalid="degap"` removes '
+            "gaps"
+        )
 
 
 def note(names: list[str], text: str) -> None:

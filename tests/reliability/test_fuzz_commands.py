@@ -142,7 +142,7 @@ OUTPUTS += [
 FOLDERS = ["new", "folder", "full", "good.fasta", "", ".", "no/such", "y" * 300]
 FORMATS = ["h5", "csv", "npz", "parquet", "tsv", "rr", "png", "svg", "pdf", "html", "gif", "", "H5"]
 LONG = ["window", "whole", "truncate", "error", "WINDOW", "", "cut"]
-RULES = ["error", "replace", "skip", "", "drop"]
+RULES = ["error", "replace", "skip", "degap", "", "drop"]
 
 COMMON = {
     "--device": [
@@ -163,6 +163,7 @@ COMMON = {
 FILES = {
     "--long": LONG,
     "--on-invalid": RULES,
+    "--id": ["P1", "P60137", "", *WORDS],
     "--batch-tokens": NUMBERS,
     "--force": None,
     "--restart": None,
@@ -181,8 +182,8 @@ OPTIONS: dict[str, dict[str, list[str] | None]] = {
     "contacts": {**FILES, **CONTACTS, "-o": OUTPUTS, "--format": FORMATS, "--structure": STRUCTURES, "--min-separation": NUMBERS, "--min-probability": NUMBERS, "--max-bytes": BYTES},
     "contacts evaluate": {**CHAINS, **CONTACTS, "--each-head": None, "-o": OUTPUTS, "--force": None},
     "contacts fit": {**CHAINS, "--chains": NUMBERS, "--seed": NUMBERS, "--inverse-penalty": NUMBERS, "-o": OUTPUTS, "--force": None},
-    "explore": {**CHOICE, "-o": OUTPUTS, "--structure": STRUCTURES, "--profile": FOLDERS, "--long": LONG, "--on-invalid": RULES, "--force": None},
-    "verify": {"--json": None, "--on-invalid": RULES},
+    "explore": {**CHOICE, "-o": OUTPUTS, "--structure": STRUCTURES, "--profile": FOLDERS, "--long": LONG, "--on-invalid": RULES, "--id": WORDS, "--force": None},
+    "verify": {"--json": None, "--on-invalid": RULES, "--id": WORDS},
     "heads": {"--structures": ["folder", "none", "good.pdb", ""], "--annotations": ["none.tsv", "good.fasta", "folder", ""], "-o": FOLDERS, "--resamples": NUMBERS, "--seed": NUMBERS, "--plot-format": FORMATS, "--force": None},
     "weights list": {}, "weights check": {}, "weights path": {}, "weights fetch": {"--wheel": ["good.fasta", "none.whl", ""], "--force": None},
 }  # fmt: skip

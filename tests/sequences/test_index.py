@@ -220,8 +220,9 @@ def test_nothing_left(tmp_path: Path):
     path = write_list(tmp_path / "in.fasta", ["J", "MJ"])
     with pytest.raises(
         InputError,
-        match=r"^no protein is left of 2 record\(s\), all were skipped; --on-invalid replace "
-        r"writes X for unknown letters instead$",
+        match=r"^no protein is left of 2 record\(s\), all were skipped; the first: sequence 'P0', "
+        r"residue 1: 'J' is not an amino acid esmkit knows; `on_invalid=\"replace\"` writes X for "
+        r'unknown letters, and `on_invalid="degap"` removes gaps$',
     ):
         InputIndex.build([path], on_invalid="skip", scratch=tmp_path)
 

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from esmkit.data import demo_fasta
 from esmkit.errors import EsmkitError, InputError, OptionError
 from esmkit.sequences.given import one_or_many, only_result
+from esmkit.sequences.ids import id_in
+from esmkit.sequences.letters import GAPS
 from esmkit.sequences.proteins import (
     ALLOWED_LETTERS,
     AMINO_ACIDS,
@@ -36,7 +38,9 @@ from esmkit.sequences.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputRepo
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta
 
-REMEDY = "; use X, or --on-invalid replace to write X, or --on-invalid skip to leave the record out"
+SKIP = 'or `on_invalid="skip"` to leave the record out'
+REMEDY = f'; use X, or `on_invalid="replace"` to write X, {SKIP}'
+DEGAP = f'; remove the gaps, or `on_invalid="degap"` removes them, {SKIP}'
 
 
 def read_bytes(
@@ -191,24 +195,31 @@ def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("data", "shown"),
+    ("data", "shown", "remedy"),
     [
-        (b"MKTVRQ\n>A\nMK\n", "'MKTVRQ'"),
-        (b"; comment\n>A\nMK\n", "'; comment'"),
-        (b"ID   P69905\n" * 100, "'ID   P69905'"),
-        (b"@read/1 of a FASTQ file with a long name\nMK\n", "'@read/1 of a FASTQ file with …'"),
-        (b"\x7fELF\x02\x01\x01" + bytes(range(256)) * 400, None),
-        (bytes(100_000), None),
+        (b"MKTVRQ\n>A\nMK\n", "'MKTVRQ'", "write a line such as '>protein_1' before it"),
+        (b"; comment\n>A\nMK\n", "'; comment'", "remove the lines that begin with ';'"),
+        (b"ID   P69905\n" * 100, "'ID   P69905'", "'embl', "),
+        (
+            b"@read/1 of a FASTQ file with a long name\nMK\n",
+            "'@read/1 of a FASTQ file with …'",
+            "FASTQ",
+        ),
+        (b"  >A\nMK\n", "'>A'", "remove the blanks before the '>'"),
+        (b"\x7fELF\x02\x01\x01" + bytes(range(256)) * 400, None, None),
+        (bytes(100_000), None, None),
     ],
-    ids=["bare", "comment", "uniprot", "fastq", "elf", "zeros"],
+    ids=["bare", "comment", "uniprot", "fastq", "indented", "elf", "zeros"],
 )
-def test_not_fasta(tmp_path: Path, data: bytes, shown: str | None):
+def test_not_fasta(tmp_path: Path, data: bytes, shown: str | None, remedy: str | None):
     text = error_of(tmp_path / "in", data)
     assert text.startswith("'FILE' is not FASTA: it begins with ")
-    assert text.endswith(" where a line that begins with '>' should stand")
-    assert len(text) < 300
+    assert " where a line that begins with '>' should stand" in text
+    assert text.endswith("should stand") == (remedy is None)
+    assert len(text) < 500
     if shown:
         assert f"begins with {shown} where" in text
+    assert remedy is None or remedy in text
 
 
 def zip_bytes() -> bytes:
@@ -285,12 +296,6 @@ def test_a_disk_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("MKJL", "residue 3: 'J' is not an amino acid esmkit knows"),
         ("mkjl", "residue 3: 'j' is not an amino acid esmkit knows"),
-        ("M1KJ", "residue 2: '1' is not an amino acid esmkit knows (and 1 more such letters)"),
-        ("MK-L", "residue 3: '-' is a gap, and ESM-2 reads unaligned sequences"),
-        (
-            ".MK.",
-            "residue 1: '.' is a gap, and ESM-2 reads unaligned sequences (and 1 more such letters)",
-        ),
         ("MK*L*", "residue 3: '*' is a stop inside the sequence"),
         ("MK**", "residue 3: '*' is a stop inside the sequence"),
         ("**", "residue 1: '*' is a stop inside the sequence"),
@@ -298,8 +303,6 @@ def test_a_disk_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("MKé", "residue 3: 'é' is not an amino acid esmkit knows"),
         ("ＭK", "residue 1: 'Ｍ' is not an amino acid esmkit knows"),  # noqa: RUF001
         ("МKT", "residue 1: 'М' is not an amino acid esmkit knows"),  # noqa: RUF001 - Cyrillic
-        ("MK\x00L", r"residue 3: '\x00' is not an amino acid esmkit knows"),
-        ("MK\tL", r"residue 3: '\t' is not an amino acid esmkit knows"),
         ("A" * 1_500 + "J", "residue 1,501: 'J' is not an amino acid esmkit knows"),
     ],
 )
@@ -308,18 +311,84 @@ def test_letters_without_a_token(tmp_path: Path, sequence: str, message: str):
     assert text == f"sequence 'P1', {message}{REMEDY}"
 
 
-@pytest.mark.parametrize("record", [">P1\n", ">P1\n\n", ">P1\n*\n", ">P1\n  \n"])
+HINTS = [
+    ("MK-L", f"residue 3: '-' is a gap, and ESM-2 reads unaligned sequences{DEGAP}"),
+    (
+        ".MK~",
+        "residue 1: '.' is a gap, and ESM-2 reads unaligned sequences (and 1 more such letters)"
+        + DEGAP,
+    ),
+    ("MK\u2013L", f"residue 3: '\u2013' is a gap, and ESM-2 reads unaligned sequences{DEGAP}"),
+    (
+        "M1KJ",
+        "residue 2: '1' is not an amino acid esmkit knows (is it a numbered listing?) (and 1 more "
+        f"such letters); remove the numbers, {SKIP}",
+    ),
+    (
+        "MK\x00L",
+        r"residue 3: '\x00' is not an amino acid esmkit knows (it is a zero byte); check that the "
+        f"file is text, {SKIP}",
+    ),
+    (
+        "MK\tL",
+        rf"residue 3: '\t' is not an amino acid esmkit knows (it is a blank); remove it, {SKIP}",
+    ),
+    (
+        "MK\u200bL",
+        r"residue 3: '\u200b' is not an amino acid esmkit knows (it cannot be seen); remove it, and "
+        f"check that the file is text, {SKIP}",
+    ),
+    *(
+        (
+            f"MK{sign}LV",
+            f"residue 3: '{sign}' is not an amino acid esmkit knows (does it join chains, as in "
+            "ColabFold's and ESMFold's input? ESM-2 reads one chain at a time); give each chain a "
+            f"record of its own, {SKIP}",
+        )
+        for sign in ":/|"
+    ),
+    (
+        "MK(SEP)L",
+        "residue 3: '(' is not an amino acid esmkit knows (is it a modified residue, written out?) "
+        f"(and 1 more such letters); write the letter of its parent, or X, {SKIP}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sequence", "message"), HINTS)
+def test_signs_are_named_with_what_to_do(tmp_path: Path, sequence: str, message: str):
+    text = error_of(tmp_path / "in", f">P1 x\n{sequence}\n".encode())
+    assert text == f"sequence 'P1', {message}"
+
+
+@pytest.mark.parametrize(
+    "sign", [*"0123456789:/|,;()[]<>{}=+@#&$%^!\\\"'_", "\t", "\0", "\u200b", "\u00a0"]
+)
+@pytest.mark.parametrize("rule", ["replace", "degap"])
+def test_no_x_stands_for_a_sign(sign: str, rule: OnInvalid):
+    """X for ':' would join two chains, and X for a digit make a residue of a number."""
+    with pytest.raises(InputError, match=r"residue 4: .* is not an amino acid esmkit knows"):
+        clean_sequence(f"MKT{sign}MKT", on_invalid=rule)
+
+
+def test_x_stands_for_letters_stops_gaps_and_unknown_residues():
+    assert clean_sequence("MJ*-.~?\u00dfK", on_invalid="replace") == ("MXXXXXXXK", [*range(1, 8)])
+
+
+@pytest.mark.parametrize("record", [">P1\n", ">P1\n\n", ">P1\n*\n", ">P1\n  \n", ">P1\n-.~\n--*\n"])
 def test_empty_record(tmp_path: Path, record: str):
+    gaps = " (it has gaps alone)" * ("-" in record)
     for data in (record + ">B\nMK\n", ">B\nMK\n" + record):  # at the start and at the end
         assert error_of(tmp_path / "in", data.encode()) == (
-            "sequence 'P1' is empty; remove the record, or --on-invalid skip leaves it out"
+            f"sequence 'P1' is empty{gaps}; remove the record, or `on_invalid=\"skip\"` leaves it out"
         )
 
 
 def test_header_without_an_id(tmp_path: Path):
     for header in (b">", b">   ", b">\t"):
         assert error_of(tmp_path / "in", b">A\nMK\n" + header + b"\nMK\n") == (
-            "record 2 of 'FILE' has no ID after '>'; give it a name, such as '>protein_2'"
+            "record 2 of 'FILE' has no ID after '>'; give it a name, such as '>protein_2', or "
+            '`on_invalid="skip"` leaves the record out'
         )
 
 
@@ -331,15 +400,15 @@ def test_ids_may_be_long_but_not_absurd(tmp_path: Path):
     for name in ("x" * (MAX_ID_BYTES + 1), "é" * (MAX_ID_BYTES // 2) + "x"):
         assert error_of(tmp_path / "in", f">{name} rest\nMK\n".encode()) == (
             f"record 1 of 'FILE' has an ID of 4,097 bytes ('{name[:29]}…'); put a space after the "
-            "name, so that the rest is a description"
+            'name, so that the rest is a description, or `on_invalid="skip"` leaves the record out'
         )
 
 
-@pytest.mark.parametrize("name", ["P\x01", "P\x1b[31m", "P\x7f", "P\u200b1", "P\u202e1"])
+@pytest.mark.parametrize("name", ["P\x02", "P\x1b[31m", "P\x7f", "P\u200b1", "P\u202e1"])
 def test_invisible_characters_in_an_id(tmp_path: Path, name: str):
     assert error_of(tmp_path / "in", f">{name} rest\nMK\n".encode()) == (
         f"record 1 of 'FILE' has an ID with an invisible character ({name!r}); rename the record, "
-        "or check that the file is text"
+        'or check that the file is text, or `on_invalid="skip"` leaves the record out'
     )
 
 
@@ -348,7 +417,7 @@ def test_zero_byte_in_a_header(tmp_path: Path, header: bytes):
     text = error_of(tmp_path / "in", b">" + header + b"\nMK\n")
     assert re.fullmatch(
         r"record 1 of 'FILE' has a zero byte in its header \('P1(\\x00)?'\); check that the file "
-        r"is text",
+        r'is text, or `on_invalid="skip"` leaves the record out',
         text,
     )
 
@@ -375,7 +444,7 @@ def test_long_names_are_shortened_in_messages():
 def test_unknown_rule(tmp_path: Path):
     path = write_fasta(tmp_path / "in", {"A": "MK"})
     with pytest.raises(
-        OptionError, match=r"^on_invalid is 'error', 'replace' or 'skip', not 'drop'$"
+        OptionError, match=r"^on_invalid is 'error', 'replace', 'skip' or 'degap', not 'drop'$"
     ):
         list(read_fasta(path, on_invalid="drop"))  # type: ignore[arg-type]
 
@@ -413,7 +482,8 @@ def test_skip_leaves_records_out_and_lists_them(tmp_path: Path):
     assert report.skipped_records == [
         "sequence 'A', residue 3: 'J' is not an amino acid esmkit knows",
         "sequence 'C' is empty",
-        "sequence 'sp;D', residue 3: ';' is not an amino acid esmkit knows",
+        "sequence 'sp;D', residue 3: ';' is not an amino acid esmkit knows (are these several "
+        "sequences?)",
     ]
     assert report.lines()[1].startswith("3 record(s) left out: sequence 'A', residue 3")
 
@@ -519,7 +589,7 @@ def test_clean_input_leaves_one_line(tmp_path: Path):
 
 
 def test_letters_without_case_are_not_reported_as_folded(tmp_path: Path):
-    _, report = read_bytes(tmp_path, ">A\nMKß\n>B\n--\n".encode(), "replace")
+    _, report = read_bytes(tmp_path, ">A\nMKß\n>B\nMK--\n".encode(), "replace")
     assert report.case_folded == 0
 
 
@@ -562,11 +632,11 @@ def read_any(folder: Path, data: bytes, on_invalid: OnInvalid) -> None:
     for protein in found:
         assert protein.sequence
         assert set(protein.sequence) <= ALLOWED_LETTERS
-        assert protein.id == protein.header.split()[0] or "~" in protein.id
+        assert protein.id == id_in(protein.header) or "~" in protein.id
         assert "\0" not in protein.header
 
 
-rules = st.sampled_from(["error", "replace", "skip"])
+rules = st.sampled_from(["error", "replace", "skip", "degap"])
 
 
 @given(text=st.text(), begin=st.sampled_from(["", ">", ">A\n", "\n>A b\nMK"]), rule=rules)
@@ -601,6 +671,8 @@ def test_clean_sequence_of_any_text(sequence: str, rule: OnInvalid):
     except InputError:
         return
     assert set(cleaned) <= ALLOWED_LETTERS
+    if rule == "degap":
+        sequence = "".join(letter for letter in sequence if letter not in GAPS)
     assert len(cleaned) == len(sequence.removesuffix("*"))
     assert all(cleaned[i] == "X" for i in replaced)
     assert all(a < b for a, b in pairwise(replaced))
@@ -618,7 +690,8 @@ def test_written_proteins_read_back(tmp_path_factory, records: dict[str, str], w
     text = "".join(f">{name}\n{wrapped(s, width)}\n" for name, s in records.items())
     found, report = read_bytes(tmp_path_factory.getbasetemp(), text.encode())
     assert {p.id: p.sequence for p in found} == records
-    assert len(report.lines()) == 1
+    odd = report.rare_letters + report.missing_values + report.like_text
+    assert bool(odd) == (len(report.lines()) > 1)
 
 
 @pytest.mark.parametrize(
@@ -647,7 +720,7 @@ def test_the_only_result_or_why_there_is_none():
     assert single
     with pytest.raises(
         InputError,
-        match=r"^the sequence was left out by on_invalid='skip'; nothing is left to draw$",
+        match=r'^the sequence was left out by `on_invalid="skip"`; nothing is left to draw$',
     ):
         only_result(stream, "draw")
     assert only_result(iter([3]), "draw") == 3

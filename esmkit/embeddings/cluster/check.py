@@ -27,6 +27,7 @@ from esmkit.embeddings.cluster.ranges import ranges_of_stream
 from esmkit.embeddings.cluster.storage import Folder, absolute, open_input, size_of
 from esmkit.errors import InputError, OutputError
 from esmkit.files.run_options import Run
+from esmkit.sequences.ids import id_in
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.text import shorten
@@ -193,7 +194,7 @@ def _compare(
     count = 0
     remedy = "delete that part and give the same embed command again"
     for count, protein in enumerate(wanted, 1):
-        identity = protein.header.split(maxsplit=1)[0]
+        identity = id_in(protein.header)
         record = (identity, protein.header, sequence_hash(protein.sequence), len(protein))
         part, found = next(rows, ("", None))
         if found is None:

@@ -28,6 +28,7 @@ from esmkit.embeddings.writers import vector_table
 from esmkit.errors import OutputError, ResumeError
 from esmkit.files.provenance import PROVENANCE
 from esmkit.files.tables import ParquetTable, import_pyarrow
+from esmkit.sequences.ids import id_in
 from esmkit.sequences.proteins import Protein
 
 __all__ = [
@@ -206,7 +207,7 @@ def part_bytes(
     vectors = [np.empty((0, width), np.float32)]
     for (record, protein), value in zip(proteins, values, strict=True):
         stacked = value if len(layers) > 1 else value[None]  # (L, D) or (L, R, D)
-        facts = (protein.header.split(maxsplit=1)[0], protein.header, len(protein))
+        facts = (id_in(protein.header), protein.header, len(protein))
         place = (sequence_hash(protein.sequence), part.file, part.range, record)
         for layer, of_layer in zip(layers, stacked, strict=True):
             of_layer = np.atleast_2d(of_layer)

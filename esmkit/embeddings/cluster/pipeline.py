@@ -329,7 +329,7 @@ def _finish(
     if failures or missing:
         raise InputError(failures.sentence(missing, len(plan.held)))
     if not report.proteins:
-        raise InputError(f"no protein is left of {report.records:,} record(s)")
+        raise InputError(report.nothing_left())
     files = [
         {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "ranges": file.ranges}
         for file in plan.manifest.inputs

@@ -24,7 +24,7 @@ from esmkit.embeddings.cluster.ranges import digest_of, ranges_of_stream, read_r
 from esmkit.embeddings.cluster.storage import Folder, open_input
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import EsmkitError, InputError
-from esmkit.sequences.proteins import Protein, read_fasta
+from esmkit.sequences.proteins import Protein, read_named
 from esmkit.sequences.report import InputReport
 from esmkit.sequences.windows import MAX_RESIDUES, cut_into_pieces
 from esmkit.text import Say
@@ -212,7 +212,8 @@ class Embedder:
         start = self._begin(file, number)
         try:
             report = InputReport()
-            proteins = read_records(row["data"], row["name"], settings.options, report)
+            name = f"{row['name']}, range {number}" if number else row["name"]
+            proteins = read_records(row["data"], name, settings.options, report)
             values = embed_records(model, [p for _, p in proteins], settings, report)
             part = Part(
                 settings.run,
@@ -225,7 +226,7 @@ class Embedder:
                 {
                     k: v
                     for k, v in report.to_dict().items()
-                    if k not in ("duplicate_ids", "renamed")
+                    if k not in ("duplicate_ids", "renamed", "aligned")
                 },
             )
             data = part_bytes(
@@ -303,13 +304,10 @@ def read_records(
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         path = Path(scratch) / "range.fasta"
         path.write_bytes(data)
-        try:
-            proteins = []
-            for protein in read_fasta(path, on_invalid=options.on_invalid, report=report):
-                cut_into_pieces(protein, options.long)  # refuses what is too long
-                proteins.append((report.records, protein))
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), name)) from None
+        proteins = []
+        for protein in read_named([(path, name)], options.on_invalid, None, report):
+            cut_into_pieces(protein, options.long)  # refuses what is too long
+            proteins.append((report.records, protein))
     long = sum(len(protein) > MAX_RESIDUES for _, protein in proteins)
     if options.long == "window":
         report.windowed = long
