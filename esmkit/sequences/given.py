@@ -44,6 +44,7 @@ from esmkit.sequences.proteins import (
     OnInvalid,
     Protein,
     clean_proteins,
+    read_named,
 )
 from esmkit.sequences.tables import (
     ID_COLUMNS,
