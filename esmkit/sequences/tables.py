@@ -170,16 +170,23 @@ def _rows(
 
 def _where(index: Any, column: str) -> Any:
     """Return a function that names a row, counted from 1, and its label if it has one."""
+    plain = index is None or _is_plain(index)
 
     def where(row: int) -> str:
-        label = "" if index is None or _is_plain(index) else f" (index {index[row]!r})"
+        label = "" if plain else f" (index {index[row]!r})"
         return f"row {row + 1:,}{label}{column}"
 
     return where
 
 
 def _is_plain(index: Any) -> bool:
-    return is_a(index, "pandas.RangeIndex")
+    """Return whether an index only counts: 0, 1, 2, ...
+
+    One that counts otherwise is what a filter has left, and its numbers say which rows those are.
+    """
+    if getattr(index.dtype, "kind", "") != "i":
+        return len(index) == 0
+    return index[0] == 0 and list(index) == list(range(len(index))) if len(index) else True
 
 
 def _index_names(index: Any, rows: int) -> list[Any] | None:
