@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import AttentionOptions
 from esmkit.encoder import packing
@@ -222,6 +223,7 @@ def attention(
     batch_tokens: int = 2_048,
     progress: bool = False,
 ) -> Results[AttentionMaps]: ...
+@checked
 def attention(
     model: Encoder,
     proteins: OneProtein | ManyProteins,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from esmkit.arguments import items_of, what_is
+from esmkit.arguments import check_fields, items_of, what_is
 from esmkit.encoder.names import head_names, layer_numbers
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid
@@ -63,6 +63,7 @@ class AttentionOptions:
             if not isinstance(name, str) or name not in REDUCTIONS:
                 raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {what_is(name)}")
         object.__setattr__(self, "reduce", (self.reduce,) if reduce is None else tuple(reduce))
+        check_fields(self)
 
 
 MAX_OFFSET = 32

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
 from esmkit.encoder.names import HeadChoice, Heads, choose_heads
@@ -119,6 +120,7 @@ def reduced(
     weights: dict[int, int] = {}
     places = {head: place for place, head in enumerate(choice.heads)}
 
+    @checked
     def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
         return reduce_maps(maps, options.reduce).double().cpu().numpy()
 
@@ -142,6 +144,7 @@ def reduced(
         yield [(n, (sums.pop(n) / weights.pop(n)).astype(np.float32)) for n in done]
 
 
+@checked
 def summarize(
     model: "Encoder",
     proteins: OneProtein | ManyProteins,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.hdf5 import AttentionWriter, CompressedMaps, decode_block
 from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
@@ -34,6 +35,7 @@ MAX_MAP_BYTES = 10 * 10**9
 """Largest output, before compression, that is written without ``--force``."""
 
 
+@checked
 def attention_file(
     model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],

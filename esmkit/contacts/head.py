@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.encoder.names import HeadChoice, Heads, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
@@ -70,6 +71,7 @@ class ContactHead:
         )
 
     @classmethod
+    @checked
     def regression(
         cls,
         model: "Encoder",
@@ -129,12 +131,14 @@ class ContactHead:
             "provenance": self.provenance,
         }
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the head as JSON."""
         with disk_errors(path):
             write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, model: "Encoder") -> "ContactHead":
         """Read a head that :meth:`save` wrote.
 

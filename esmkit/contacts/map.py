@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.arguments import as_array, what_is, whole_number
+from esmkit.arguments import as_array, checked, what_is, whole_number
 from esmkit.contacts.scores import ranked_pairs, score_map
 from esmkit.errors import OptionError
 from esmkit.structure.alignment import match
@@ -63,6 +63,7 @@ class ContactMap:
         windows = f", read in {self.windows} windows" if self.windows > 1 else ""
         return f"ContactMap({self.id}: {len(self)} residues, {self.source}{windows})"
 
+    @checked
     def to_frame(
         self, *, min_separation: int = MIN_SEPARATION, min_probability: float | None = None
     ) -> "pandas.DataFrame":
@@ -104,6 +105,7 @@ class ContactMap:
             }
         )
 
+    @checked
     def top(
         self, count: int | None = None, *, min_separation: int = MIN_SEPARATION
     ) -> "pandas.DataFrame":

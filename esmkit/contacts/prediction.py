@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.correction import CorrectedSum, correct
@@ -115,6 +116,7 @@ def contacts(
     batch_tokens: int = 2_048,
     progress: bool = False,
 ) -> Results[ContactMap]: ...
+@checked
 def contacts(
     model: "Encoder",
     proteins: OneProtein | ManyProteins,

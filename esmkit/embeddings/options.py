@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from esmkit.arguments import check_fields
 from esmkit.encoder.names import layer_numbers
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import Long, check_choices
@@ -60,3 +61,4 @@ class EmbedOptions:
         layers = layer_numbers(self.layers)
         object.__setattr__(self, "layers", "all" if layers == "all" else tuple(layers))
         check_choices(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
+        check_fields(self)

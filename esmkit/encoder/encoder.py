@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import EsmModel
 
+from esmkit.arguments import checked
 from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.encoder.checkpoints.network import load_network
 from esmkit.encoder.checkpoints.parts import (
@@ -97,6 +98,7 @@ class Encoder:
         )
 
     @classmethod
+    @checked
     def load(
         cls,
         model: str | Path = "auto",

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit._version import __version__
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
@@ -44,6 +45,7 @@ NEVER_SEEN = 65_535
 """Code of a contact probability that is not known."""
 
 
+@checked
 def explore(
     model: Encoder,
     protein: OneProtein,

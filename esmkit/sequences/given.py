@@ -39,6 +39,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from esmkit.arguments import what_is
 from esmkit.errors import InputError
 from esmkit.sequences.many import ProteinStream
+from esmkit.sequences.one import is_fasta_text, is_one, is_path, lone_pair, one_of, pair_of, refusal
 from esmkit.sequences.proteins import (
     ALLOWED_LETTERS,
     OnInvalid,
@@ -84,24 +85,6 @@ OneProtein: TypeAlias = str | Protein | _BioSeq | _BioRecord
 ManyProteins: TypeAlias = os.PathLike[str] | Iterable[Any]
 """What is many proteins."""
 
-REMEDY = (
-    "give a sequence, a Protein, the path of a FASTA file, a dict from ID to sequence, a table with "
-    "a column 'sequence', (ID, sequence) pairs, or a list of sequences"
-)
-
-_LONGEST_NAME = 20
-"""A text of so many amino acid letters and nothing else is a sequence, and no ID."""
-
-_FASTA_ENDINGS = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep", ".gz", ".txt", ".a3m", ".afa")
-
-_SEQUENCES = (
-    "Bio.Seq._SeqAbstractBaseClass",
-    "Bio.Seq.Seq",
-    "Bio.Seq.MutableSeq",
-    "biotite.sequence.ProteinSequence",
-)
-"""Classes whose ``str`` is the residues."""
-
 
 def one_or_many(
     proteins: OneProtein | ManyProteins, *, on_invalid: OnInvalid = "error"
@@ -142,7 +125,7 @@ def one_or_many(
     paths = _paths(proteins)
     if paths is not None:
         return False, _from_files(paths, on_invalid)
-    one = _one(proteins) if _is_one(proteins) else _lone_pair(proteins)
+    one = one_of(proteins) if is_one(proteins) else lone_pair(proteins)
     if one is not None:
         return True, ProteinStream(clean_proteins([one], on_invalid=on_invalid), 1)
     items = _many(proteins)
@@ -211,9 +194,9 @@ def _paths(given: Any) -> list[str | Path] | None:
     if isinstance(given, os.PathLike):
         return [_path(given)]
     if isinstance(given, str):
-        is_path = any(mark in given for mark in "./\\") and not _is_fasta_text(given)
-        return [given] if is_path else None
-    if isinstance(given, list | tuple) and given and all(map(_is_path, given)):
+        names_file = any(mark in given for mark in "./\\") and not is_fasta_text(given)
+        return [given] if names_file else None
+    if isinstance(given, list | tuple) and given and all(map(is_path, given)):
         return [_path(path) for path in given]
     return None
 
@@ -221,17 +204,6 @@ def _paths(given: Any) -> list[str | Path] | None:
 def _path(path: Any) -> str | Path:
     text = os.fspath(path)
     return path if isinstance(path, str | Path) else Path(os.fsdecode(text))
-
-
-def _is_path(item: Any) -> bool:
-    """Return whether an item of a list is a path; a dot alone may be a gap."""
-    if isinstance(item, os.PathLike):
-        return True
-    return (
-        isinstance(item, str)
-        and not _is_fasta_text(item)
-        and (item.lower().endswith(_FASTA_ENDINGS) or "/" in item or "\\" in item)
-    )
 
 
 def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinStream:
@@ -258,122 +230,6 @@ def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinSt
     return stream.checked()
 
 
-# ------------------------------------------------------------------------------------ one
-
-
-def _is_one(item: Any) -> bool:
-    return (
-        isinstance(item, str | Protein)
-        or is_a(item, *_SEQUENCES, "Bio.SeqRecord.SeqRecord")
-        or isinstance(getattr(item, "protein", None), Protein)  # esmkit.Structure
-    )
-
-
-def _one(item: Any, where: str = "the protein", name: str | None = None) -> Protein | str:
-    """Return one protein, its letters not yet checked; text alone if it has no name.
-
-    Parameters
-    ----------
-    item : anything
-    where : str
-        What to call it in an error.
-    name : str, optional
-        Its ID, if that is given beside it.
-    """
-    if isinstance(item, str):
-        if _is_fasta_text(item):
-            raise InputError(
-                f"{where} is text that begins with '>', as FASTA does; write it to a file and give "
-                "its path, or give (ID, sequence) pairs"
-            )
-        text = str(item)
-        return text if name is None else Protein(name, "".join(text.split()), name)
-    if isinstance(item, Protein):
-        found = name or name_of(item.id, f"the ID of {where}")
-        header = item.header if isinstance(item.header, str) and name in (None, item.id) else ""
-        return Protein(found, _letters(item.sequence, where), header or found)
-    if is_a(item, *_SEQUENCES):
-        text = _letters(item, where)
-        return text if name is None else Protein(name, text, name)
-    if is_a(item, "Bio.SeqRecord.SeqRecord"):
-        return _of_record(item, where, name)
-    inner = getattr(item, "protein", None)
-    if isinstance(inner, Protein):
-        return _one(inner, where, name)
-    raise InputError(f"{where} is {what_is(item)}; {_hint(item)}")
-
-
-def _of_record(record: Any, where: str, name: str | None) -> Protein | str:
-    text = _letters(record.seq, where)
-    found = name
-    if found is None and isinstance(record.id, str) and record.id.strip():
-        found = None if record.id == "<unknown id>" else record.id
-    if found is None:
-        return text
-    words = record.description if isinstance(record.description, str) else ""
-    if words in ("", "<unknown description>") or found != record.id:
-        words = found
-    elif words.split(maxsplit=1)[0] != found:
-        words = f"{found} {words}"
-    return Protein(found, text, words)
-
-
-def _letters(sequence: Any, where: str) -> str:
-    """Return the letters of a sequence without white space."""
-    if not isinstance(sequence, str) and not is_a(sequence, *_SEQUENCES):
-        raise InputError(
-            f"the sequence of {where} is {what_is(sequence)}; a sequence is text of residues"
-        )
-    try:
-        return "".join(str(sequence).split())
-    except Exception as error:  # Biopython's UndefinedSequenceError, a ValueError of a length alone
-        raise InputError(f"the sequence of {where} is not known ({error})") from None
-
-
-def _is_fasta_text(text: str) -> bool:
-    return text.lstrip().startswith(">")
-
-
-# ------------------------------------------------------------------------------------ pairs
-
-
-def _lone_pair(given: Any) -> Protein | str | None:
-    """Return the protein of an (ID, sequence) tuple; None if it is no such tuple.
-
-    The first is an ID if it has a character that no sequence has. Two texts of letters may be two
-    sequences: they are, if the first is longer than any ID; otherwise nobody can tell.
-    """
-    if not isinstance(given, tuple) or len(given) != 2 or not _is_one(given[1]):
-        return None
-    first = given[0]
-    if not isinstance(first, str):
-        return None if _is_one(first) or isinstance(first, tuple) else _pair(given, "the tuple")
-    if not all(letter.isalpha() or letter in "-.* \t\n" for letter in first):
-        return _pair(given, "the tuple")
-    if len(first) < _LONGEST_NAME:
-        raise InputError(
-            f"a tuple of two, such as ({shorten(first, 20)!r}, ...), may be an ID with its sequence "
-            "or two sequences; write [(ID, sequence)] for the one, [first, second] for the other"
-        )
-    return None
-
-
-def _pair(pair: tuple[Any, Any], where: str) -> Protein | str:
-    """Return the protein of an (ID, sequence) pair."""
-    first, second = pair
-    if not _is_one(second):
-        raise InputError(
-            f"{where} is a pair whose second is {what_is(second)}; a pair is (ID, sequence)"
-        )
-    name = name_of(first, f"the first of {where}")
-    if len(name) >= _LONGEST_NAME and set(name.upper()) <= ALLOWED_LETTERS:
-        raise InputError(
-            f"{where} is a pair of two sequences ({shorten(name, 20)!r} and another); a pair is "
-            "(ID, sequence), so give all sequences in one list"
-        )
-    return _one(second, where, name)
-
-
 # ------------------------------------------------------------------------------------ many
 
 
@@ -390,7 +246,7 @@ def _many(given: Any) -> Iterable[Protein | str]:
     if values is not None:
         given = values
     if isinstance(given, Set | KeysView) and not isinstance(given, ItemsView):
-        raise InputError(f"{_a(given)}; {_hint(given)}")
+        raise refusal(given)
     is_list = isinstance(given, Sequence | ItemsView | ValuesView)
     if isinstance(given, bytes | bytearray | memoryview | range):
         is_list = False
@@ -398,7 +254,7 @@ def _many(given: Any) -> Iterable[Protein | str]:
         return [_item(item, number) for number, item in enumerate(given, 1)]
     if isinstance(given, Iterator) and not hasattr(given, "read") and not _is_of_text(given):
         return _begun(_item(item, number) for number, item in enumerate(given, 1))
-    raise InputError(f"{_a(given)}; {_hint(given)}")
+    raise refusal(given)
 
 
 def _item(item: Any, number: int) -> Protein | str:
@@ -409,23 +265,23 @@ def _item(item: Any, number: int) -> Protein | str:
                 f"{where} is a {type(item).__name__} of {len(item)}; give (ID, sequence) pairs, or "
                 "sequences"
             )
-        return _pair(item, where)
-    if _is_path(item):
+        return pair_of(item, where)
+    if is_path(item):
         raise InputError(
             f"{where} is a path ({shorten(str(item), 40)!r}), and others are not; give a list of "
             "paths alone"
         )
-    return _one(item, where)
+    return one_of(item, where)
 
 
 def _value(value: Any, where: str, name: str | None) -> Protein | str:
     """Return the protein of a value beside its ID, which nothing nested is."""
-    if not _is_one(value):
+    if not is_one(value):
         what = "missing" if is_missing(value) else what_is(value)
         raise InputError(f"{where} is {what}; a sequence belongs there")
-    if _is_path(value):
+    if is_path(value):
         raise InputError(f"{where} is a path ({shorten(str(value), 40)!r}), and no sequence")
-    return _one(value, where, name)
+    return one_of(value, where, name)
 
 
 def _of_mapping(given: Mapping[Any, Any]) -> Iterable[Protein | str]:
@@ -454,29 +310,3 @@ def _is_of_text(given: Any) -> bool:
     """Return whether an iterator goes over the letters of a text, or the keys of a dict."""
     kind = type(given).__name__
     return kind.startswith(("str_", "dict_key", "bytes_", "range_", "set_"))
-
-
-# ------------------------------------------------------------------------------------ refusals
-
-
-def _a(given: Any) -> str:
-    return f"cannot take {what_is(given)} for proteins"
-
-
-def _hint(given: Any) -> str:
-    """Return what to give in place of something that is refused."""
-    if isinstance(given, KeysView):
-        return "the keys of a dict are IDs: give the dict itself"
-    if isinstance(given, Set):
-        return "a set has no order: give a list, such as sorted(...)"
-    if isinstance(given, bytes | bytearray):
-        return "give text, such as value.decode()"
-    if hasattr(given, "read"):
-        name = getattr(given, "name", None)
-        which = f", {name!r}" if isinstance(name, str) else ""
-        return f"give the path of the file{which}, not the open file"
-    if isinstance(given, Mapping):
-        return "give (ID, sequence) pairs, such as (row['id'], row['sequence'])"
-    if isinstance(given, list):
-        return "give one flat list of sequences, or (ID, sequence) tuples"
-    return REMEDY

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.fasta import Record, fasta_records
 from esmkit.sequences.headers import MAX_ID_BYTES, check_id, record_id
@@ -66,6 +67,7 @@ class Protein:
         return len(self.sequence)
 
 
+@checked
 def read_fasta(
     paths: str | Path | Iterable[str | Path],
     *,

@@ -88,7 +88,9 @@ def test_one_sequence_a_path_or_many(tiny: Esm2, tmp_path: Path):
     with pytest.raises(InputError, match="residue 3: 'J' is not an amino acid esmkit knows"):
         tiny.contacts("ACJ")
     assert tiny.contacts("ACJ", on_invalid="replace").sequence == "ACX"
-    with pytest.raises(InputError, match="was left out by on_invalid='skip'; nothing is left to p"):
+    with pytest.raises(
+        InputError, match='was left out by `on_invalid="skip"`; nothing is left to p'
+    ):
         tiny.contacts("ACJ", on_invalid="skip")
     with pytest.raises(OptionError, match="long is 'window' or"):
         tiny.contacts("ACD", long="sometimes")  # type: ignore[call-overload]
