@@ -158,14 +158,23 @@ def _hints(owner: Any) -> dict[str, Any]:
     if names is None:
         names = vars(inspect.getmodule(owner))
     for name, hint in getattr(owner, "__annotations__", {}).items():
-        if isinstance(hint, str):
-            try:
-                hint = eval(hint, dict(names))
-            except NameError:
-                continue
-        found[name] = hint
-    found.pop("return", None)
+        if name != "return":
+            found[name] = _read_hint(hint, dict(names)) if isinstance(hint, str) else hint
     return found
+
+
+def _read_hint(text: str, names: dict[str, Any]) -> Any:
+    """Return an annotation that is written as text; names that are imported for types are stood for.
+
+    Importing what they mean would load PyTorch for an error.
+    """
+    while True:
+        try:
+            return eval(text, names)
+        except NameError as error:
+            names[error.name] = type(error.name, (), {"__module__": "esmkit"})
+        except AttributeError:  # of a module, such as pandas.DataFrame
+            return Any
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -214,8 +223,11 @@ def _fits_generic(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
     if issubclass(origin, Iterable):
         if isinstance(value, str | bytes | Mapping) or getattr(value, "shape", None) == ():
             return False
-        if isinstance(value, list | tuple) and inner:
-            return all(_fits(item, inner[0]) for item in value) or len(inner) > 2
+        if origin is list and not isinstance(value, list):
+            return False
+        if isinstance(value, list | tuple | np.ndarray) and inner:
+            mixed = origin is tuple and ... not in inner
+            return mixed or all(_fits(item, inner[0]) for item in value)
         return isinstance(value, Iterable)
     return not issubclass(origin, os.PathLike) or isinstance(value, str | os.PathLike)
 

@@ -29,7 +29,7 @@ from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
 from esmkit.encoder.names import HeadChoice, Heads, choose_heads
-from esmkit.errors import InputError
+from esmkit.errors import InputError, OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
 from esmkit.sequences.proteins import Protein
 
@@ -182,6 +182,8 @@ def summarize(
         **options,
     )
     choice = choose_heads(chosen.heads, chosen.layers, of_layers=model.layers, of_heads=model.heads)
+    if not chosen.reduce:
+        raise OptionError(f"reduce is one or more of {', '.join(_REDUCTIONS)}")
     _, stream = one_or_many(proteins, on_invalid=chosen.on_invalid)
     kept: dict[int, Protein] = {}
 

@@ -153,14 +153,16 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         if isinstance(self.model, Encoder):
             beside = {"device": "auto", "dtype": "float32", "compiled": None}
             for name, default in beside.items():
-                if getattr(self, name) != default:
+                value = getattr(self, name)
+                if not isinstance(value, type(default)) or value != default:
                     raise OptionError(
-                        f"the model is loaded already, so {name}={getattr(self, name)!r} has no "
+                        f"the model is loaded already, so {name}={what_is(value)} has no "
                         "effect; give it to esmkit.load"
                     )
             return self.model
         wanted = (self.model, self.device, self.dtype, self.compiled)
-        if getattr(self, "_model_key", None) != wanted:
+        known = all(isinstance(one, str | Path | bool | None) for one in wanted)
+        if not known or getattr(self, "_model_key", None) != wanted:  # load says what is wrong
             self._model = Encoder.load(self.model, self.device, self.dtype, compiled=self.compiled)
             self._model_key = wanted
         return self._model

@@ -182,7 +182,7 @@ def test_bad_sequences_in_memory(tiny: Esm2):
     assert tiny.embed("MKJ", on_invalid="replace").sequence == "MKX"
     with pytest.raises(InputError, match='was left out by `on_invalid="skip"`'):
         tiny.embed("MKJ", on_invalid="skip")
-    with pytest.raises(InputError, match="item 2 is a int; give sequences or Protein records"):
+    with pytest.raises(InputError, match="item 2 is 5; give a sequence, a Protein"):
         list(tiny.embed(["MK", 5]))  # type: ignore[list-item]
 
 
