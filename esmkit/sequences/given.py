@@ -39,7 +39,16 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from esmkit.arguments import what_is
 from esmkit.errors import InputError
 from esmkit.sequences.many import ProteinStream
-from esmkit.sequences.one import is_fasta_text, is_one, is_path, lone_pair, one_of, pair_of, refusal
+from esmkit.sequences.one import (
+    is_fasta_text,
+    is_one,
+    is_path,
+    is_sparse,
+    lone_pair,
+    one_of,
+    pair_of,
+    refusal,
+)
 from esmkit.sequences.proteins import (
     ALLOWED_LETTERS,
     OnInvalid,
@@ -235,6 +244,8 @@ def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinSt
 
 def _many(given: Any) -> Iterable[Protein | str]:
     """Return the proteins of something that holds many: a list, or of an iterator an iterator."""
+    if is_sparse(given):  # one kind of them is a dict as well
+        raise refusal(given)
     rows = named_rows(given)
     if rows is not None:
         return [_value(value, where, name) for where, name, value in rows]

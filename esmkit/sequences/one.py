@@ -10,7 +10,16 @@ from esmkit.sequences.proteins import ALLOWED_LETTERS, Protein
 from esmkit.sequences.tables import is_a, name_of
 from esmkit.text import shorten
 
-__all__ = ["is_fasta_text", "is_one", "is_path", "lone_pair", "one_of", "pair_of", "refusal"]
+__all__ = [
+    "is_fasta_text",
+    "is_one",
+    "is_path",
+    "is_sparse",
+    "lone_pair",
+    "one_of",
+    "pair_of",
+    "refusal",
+]
 
 REMEDY = (
     "give a sequence, a Protein, the path of a FASTA file, a dict from ID to sequence, a table with "
@@ -112,6 +121,11 @@ def _letters(sequence: Any, where: str) -> str:
         raise InputError(f"the sequence of {where} is not known ({error})") from None
 
 
+def is_sparse(given: Any) -> bool:
+    """Return whether something is a sparse matrix of SciPy's."""
+    return is_a(given, "scipy.sparse.spmatrix", "scipy.sparse.sparray")
+
+
 def is_fasta_text(text: str) -> bool:
     """Return whether a text is that of a FASTA file rather than a sequence."""
     return text.lstrip().startswith(">")
@@ -159,8 +173,7 @@ def pair_of(pair: tuple[Any, Any], where: str) -> Protein | str:
 
 def refusal(given: Any) -> InputError:
     """Return the error for what holds no proteins: what arrived, and what to give instead."""
-    sparse = is_a(given, "scipy.sparse.spmatrix", "scipy.sparse.sparray")
-    what = what_is(given).replace("a ", "a sparse ", 1) if sparse else what_is(given)
+    what = what_is(given).replace("a ", "a sparse ", 1) if is_sparse(given) else what_is(given)
     return InputError(f"cannot take {what} for proteins; {_hint(given)}")
 
 
