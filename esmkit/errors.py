@@ -20,7 +20,19 @@ __all__ = [
 
 
 class EsmkitError(Exception):
-    """Base of all errors that carry a remedy for the person at the keyboard."""
+    """Base of all errors that carry a remedy for the person at the keyboard.
+
+    Examples
+    --------
+    >>> InputError("sequence 'P1' is empty; remove the record").reason
+    "sequence 'P1' is empty"
+    """
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the remedy after the last semicolon."""
+        text = str(self)
+        return text.rpartition("; ")[0] or text
 
 
 class InputError(EsmkitError, ValueError):

@@ -188,7 +188,7 @@ class AttentionMaps:
         if self.windows > 1:
             raise OptionError(
                 f"{self.id!r} was read in {self.windows} windows, and rollout needs every pair; "
-                "use --long whole"
+                'compute its maps with `long="whole"`'
             )
         flow = np.eye(len(self.sequence))
         for layer in range(self.choice.of_layers):
@@ -201,7 +201,7 @@ class AttentionMaps:
         if len(there) < self.choice.of_heads:
             raise OptionError(
                 f"layer {layer} is here with {len(there)} of its {self.choice.of_heads} heads; "
-                "layer means and rollout need all of them, so leave --heads out"
+                "layer means and rollout need all of them, so leave `heads` out"
             )
 
     def plot(

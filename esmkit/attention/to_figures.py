@@ -106,7 +106,7 @@ def attention_figures(
                     f"head {name} is not in {str(path)!r}, which holds {len(found.heads)} head(s), "
                     f"{found.heads[0]} to {found.heads[-1]}"
                 )
-        check_folder(folder, force=force)
+        check_folder(folder, "folder", force=force, forced="force=True")
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)

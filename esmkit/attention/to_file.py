@@ -90,7 +90,7 @@ def attention_file(
         if suffix != ".h5":
             raise OptionError(
                 f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for "
-                "a table with --reduce"
+                "a table with `reduce`"
             )
         task = MapsTask(model, options, max_bytes=None if run.force else max_bytes)
     run_to_file(
@@ -199,8 +199,9 @@ class MapsTask(_AttentionTask):
             longest = int(residues.max())
             raise OptionError(
                 f"{readable_bytes(size)} of attention maps (longest protein {longest:,} residues) "
-                f"are over --max-bytes {readable_bytes(self._max_bytes)}; choose --heads or "
-                "--layers, ask for numbers in their place with --reduce, or say --force"
+                f"are over `max_bytes`, {readable_bytes(self._max_bytes)}; choose fewer `heads` or "
+                "`layers`, ask for numbers in their place with `reduce`, or give "
+                "`run=Run(force=True)`"
             )
         units = [self._units(int(length)) for length in residues[index.first_of]]
         self._first = np.concatenate([[0], np.cumsum(units, dtype=np.int64)])

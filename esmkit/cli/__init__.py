@@ -15,6 +15,7 @@ import click
 
 from esmkit._version import __version__
 from esmkit.cli.stopping import stoppable
+from esmkit.cli.words import in_command_words, in_its_words
 
 __all__ = ["cli", "main"]
 
@@ -39,7 +40,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        return importlib.import_module(f"esmkit.cli.{cmd_name}").command
+        return in_its_words(importlib.import_module(f"esmkit.cli.{cmd_name}").command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -101,4 +102,4 @@ def _run() -> None:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     from esmkit.text import visible_lines
 
-    click.echo(f"esmkit: warning: {visible_lines(str(message))}", err=True)
+    click.echo(f"esmkit: warning: {visible_lines(in_command_words(str(message)))}", err=True)

@@ -162,7 +162,7 @@ def command(
     else:
         going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
         if plot != NO_PLOT:
-            check_folder(folder, force=force or going_on)
+            check_folder(folder, "folder", force=force or going_on)
 
         def finish() -> None:
             if output != "-":

@@ -23,6 +23,7 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
+from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def predict(
             run=run_of(force=force, restart=restart, quiet=quiet),
         )
     if text:
-        click.echo(visible_lines(text), err=output == "-")
+        click.echo(visible_lines(in_command_words(text)), err=output == "-")
 
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
@@ -317,7 +318,7 @@ def evaluate(
         force=force,
         progress=not quiet,
     )
-    click.echo(visible_lines(text))
+    click.echo(visible_lines(in_command_words(text)))
 
 
 @command.command("fit", short_help="Fit a contact head to structures.")
@@ -377,4 +378,4 @@ def fit(
         progress=not quiet,
     )
     say(f"wrote {output}")
-    click.echo(visible_lines(text))
+    click.echo(visible_lines(in_command_words(text)))

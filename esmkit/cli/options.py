@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from esmkit.cli.words import in_command_words
 from esmkit.files.run_options import Run
 from esmkit.text import silent, visible
 
@@ -108,7 +109,8 @@ def make_say(quiet: bool) -> Callable[[str], None]:
     """Return what reports a sentence on standard error, or nothing at all."""
     if quiet:
         return silent
-    return lambda text: click.echo(f"esmkit: {visible(text)}", err=True)
+    context = click.get_current_context(silent=True)  # other threads than this one have none
+    return lambda text: click.echo(f"esmkit: {visible(in_command_words(text, context))}", err=True)
 
 
 def layer_list(

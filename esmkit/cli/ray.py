@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from esmkit.cli.options import PATH, run_of
+from esmkit.cli.words import in_command_words
 from esmkit.errors import OptionError
 from esmkit.text import parse_bytes
 
@@ -101,7 +102,9 @@ def read_dataset(
         from esmkit.embeddings.cluster import check_dataset
 
         # The result is what was asked for, so it goes to standard output
-        run = replace(run_of(force=force, quiet=quiet), say=click.echo)
+        run = replace(
+            run_of(force=force, quiet=quiet), say=lambda text: click.echo(in_command_words(text))
+        )
         check_dataset(ray["check"], fasta, run=run)
         return True
     if ray["merge"] is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import make_say
+from esmkit.cli.words import in_command_words
 from esmkit.text import visible
 
 __all__ = ["command"]
@@ -103,7 +104,7 @@ def check_weights(name: str | None) -> None:
         try:
             click.echo(f"{known}: good, SHA-256 {check(folder, known).sha256}")
         except CheckpointError as error:
-            click.echo(visible(f"{known}: BAD, {error}"))
+            click.echo(visible(in_command_words(f"{known}: BAD, {error}")))
             failed.append(known)
     if failed:
         raise CheckpointError(f"{len(failed)} checkpoint(s) are not what they should be, see above")

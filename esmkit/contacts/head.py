@@ -62,8 +62,8 @@ class ContactHead:
         """
         if not model.has_contact_head:
             raise CheckpointError(
-                f"{model.checkpoint.name} has no contact head; fit one with `esmkit contacts fit` "
-                "and use it with --head-weights, or take single heads with --method heads"
+                f"{model.checkpoint.name} has no contact head; fit one with `esmkit.contacts.fit` "
+                "and use it with `head`, or take single heads with `esmkit.ContactHead.mean_of`"
             )
         weights, bias = model.contact_regression()
         return cls.regression(

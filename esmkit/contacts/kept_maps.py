@@ -127,7 +127,7 @@ class KeptMaps:
                     triangle = np.load(file, allow_pickle=False)
                 except (ValueError, EOFError):
                     raise OutputError(
-                        f"{str(self.path)!r} is damaged; delete it, then run the same command again"
+                        f"{str(self.path)!r} is damaged; delete it, then run the same again"
                     ) from None
                 if self.wants(facts["id"]):
                     yield ContactMap(probability=square(triangle), **facts)

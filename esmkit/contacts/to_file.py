@@ -152,7 +152,7 @@ def _format_of(output: str | Path, asked: str | None) -> str:
         if asked is not None and asked not in TEXT_FORMATS:
             raise OptionError(
                 f"standard output takes {' or '.join(TEXT_FORMATS)}, not {asked}; name a file "
-                f"with -o, such as contacts.{asked}"
+                f"with `output`, such as contacts.{asked}"
             )
         return asked or "tsv"
     suffix = Path(output).suffix.removeprefix(".").lower()
@@ -216,7 +216,8 @@ class ContactsTask(Task):
         say(f"contacts by {self.head.source}")
         if self._format == "rr" and self.head.method != "regression":
             raise OptionError(
-                "RR is for probabilities, and single heads give scores; use --format tsv, npz or h5"
+                "RR is for probabilities, and single heads give scores; use the format tsv, npz "
+                "or h5"
             )
         residues = index.lengths.astype(np.float64)
         if self.long == "truncate":
@@ -229,9 +230,9 @@ class ContactsTask(Task):
         if self._max_bytes is not None and size > self._max_bytes:
             raise OptionError(
                 f"about {readable_bytes(size)} of contacts (longest protein "
-                f"{int(residues.max()):,} residues) are over --max-bytes "
-                f"{readable_bytes(self._max_bytes)}; split the input, or say --force"
-                + (" with --min-probability" if self._format in TEXT_FORMATS else "")
+                f"{int(residues.max()):,} residues) are over `max_bytes`, "
+                f"{readable_bytes(self._max_bytes)}; split the input, or give `run=Run(force=True)`"
+                + (" with `min_probability`" if self._format in TEXT_FORMATS else "")
             )
 
     def options(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def sources_or_structures(
         yield tuple(fasta)
         return
     if not structures:
-        raise OptionError("give a FASTA file, - for standard input, or a --structure")
+        raise OptionError("give a FASTA file, - for standard input, or a `structure`")
     with tempfile.TemporaryDirectory(prefix="esmkit-") as folder:
         name = file_name(structures[0].id if len(structures) == 1 else "structures")
         path = Path(folder) / f"{name}.fasta"
@@ -154,9 +154,9 @@ def evaluate_to_files(
     str
         The table to print.
     """
-    for path in (output, plot):
+    for path, named in ((output, "output"), (plot, "plot")):
         if path is not None:
-            check_output(path, force=force)
+            check_output(path, force=force, named=named, forced="force=True")
     chains = structures()
 
     from esmkit import plots
@@ -208,7 +208,7 @@ def fit_to_file(
     """
     import numpy as np
 
-    check_output(output, force=force)
+    check_output(output, force=force, forced="force=True")
     found = structures()
     if chains is not None and chains > len(found):
         raise OptionError(
@@ -236,7 +236,7 @@ def fit_to_file(
         if loaded.has_contact_head:
             lines += ["", evaluate(loaded, rest).to_text()]
     else:
-        lines += ["no chain is left to score it on; --chains fits to some and scores on the rest"]
+        lines += ["no chain is left to score it on; `chains` fits to some and scores on the rest"]
     return "\n".join(lines)
 
 
@@ -324,7 +324,7 @@ def predict_to_files(
     if scores is not None:
         check_output(scores, force=run.force or going_on)
     if folder is not None:
-        check_folder(folder, force=run.force or going_on)
+        check_folder(folder, "folder", force=run.force or going_on)
     made: list[ContactHead] = []
     text = ""
 

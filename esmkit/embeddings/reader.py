@@ -61,8 +61,8 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         if not self.path.is_file():
             if (self.path / "_manifest.json").is_file():
                 raise OutputError(
-                    f"the dataset {str(path)!r} is not complete; give the `esmkit embed --engine "
-                    "ray` that makes it again"
+                    f"the dataset {str(path)!r} is not complete; run the embedding that makes it to "
+                    "its end"
                 )
             raise OutputError(f"there is no file {str(path)!r}; check the path")
         kind = self.path.suffix.removeprefix(".").lower()
@@ -128,7 +128,7 @@ class EmbeddingFile(Mapping[str, NDArray[np.float32]]):
         self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors)
 
     def _open_dataset(self) -> None:
-        """Read a folder of `esmkit embed --engine ray`: its parts are in input order by name."""
+        """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
         arrow, parquet = import_pyarrow()
         self.provenance = json.loads((self.path / DATASET_PROVENANCE).read_text(encoding="utf-8"))
         tables = [parquet.read_table(part) for part in sorted(self.path.glob("part-*.parquet"))]

@@ -70,7 +70,9 @@ def embed_file(
     if file_format == "parquet":
         import_pyarrow()
     if Path(output) == STDOUT and file_format != "csv":
-        raise OptionError("only CSV goes to standard output: add --format csv, or name a file")
+        raise OptionError(
+            'only CSV goes to standard output: ask for `file_format="csv"`, or name a file'
+        )
     run_to_file(
         EmbedTask(model, options, file_format),
         sources,
@@ -100,7 +102,7 @@ def choose_format(output: str | Path, asked: str | None) -> str:
     if suffix in EMBEDDING_FORMATS and asked not in (None, suffix):
         raise OptionError(
             f"{str(output)!r} ends in .{suffix}, but the format is to be {asked}; give a name that "
-            f"ends in .{asked}, or leave --format out"
+            f"ends in .{asked}, or leave `file_format` out"
         )
     if str(output) == str(STDOUT):
         return asked or "csv"

@@ -29,7 +29,18 @@ from esmkit.encoder.checkpoints.fetch import cache_folder, sha256_of_file
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.errors import OptionError
 
-__all__ = ["Attend", "compile_attention", "is_compiled_unasked", "why_not_compiled"]
+__all__ = [
+    "LEAVE_OUT",
+    "Attend",
+    "CompileError",
+    "cannot_compile",
+    "compile_attention",
+    "is_compiled_unasked",
+    "why_not_compiled",
+]
+
+LEAVE_OUT = "leave `compiled` out"
+"""The remedy that always helps."""
 
 SOURCE = Path(__file__).with_name("attention.c")
 
@@ -48,6 +59,25 @@ Attend = Callable[
 ]
 """Takes query, key, value (H, T, K), where sequences begin and the last ends, the scale of the scores,
 and rotary positions if query and key are not turned by them yet; returns (T, H, K)."""
+
+
+class CompileError(OptionError):
+    """Attention that cannot be compiled here, or was compiled to something else.
+
+    Attributes
+    ----------
+    fault : str
+        What is wrong, without the remedies.
+    """
+
+    fault = ""
+
+
+def cannot_compile(reason: str, remedy: str) -> CompileError:
+    """Return the error for those who have asked for compiled attention."""
+    error = CompileError(f"`compiled=True`: {reason}; {remedy}")
+    error.fault = reason
+    return error
 
 
 @cache
@@ -69,10 +99,8 @@ def compile_attention() -> Attend:
         compiler = shlex.split(os.environ.get("CC") or "cc")
         library = cache_folder("compiled")
     except (ValueError, RuntimeError) as error:  # a quote without its other; a user without a home
-        raise OptionError(
-            f"--compile: {error}; mend the environment variables CC and ESMKIT_CACHE, or leave "
-            "--compile out"
-        ) from None
+        remedy = f"mend the environment variables CC and ESMKIT_CACHE, or {LEAVE_OUT}"
+        raise cannot_compile(str(error), remedy) from None
     flags = [*FLAGS, *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])]
     # What the compiler takes this CPU and itself for: a cache may be shared by unlike machines
     macros = _run([*compiler, *flags, "-dM", "-E", str(SOURCE)])
@@ -84,9 +112,9 @@ def compile_attention() -> Attend:
     attend = _load(library)
     error = _difference(attend)
     if not error <= LARGEST_ERROR:
-        raise OptionError(
-            f"the attention that {compiler[0]} compiled differs from PyTorch's by {error:.1e}; leave "
-            "--compile out, or choose another compiler with the environment variable CC"
+        raise cannot_compile(
+            f"the attention that {compiler[0]} compiled differs from PyTorch's by {error:.1e}",
+            f"{LEAVE_OUT}, or choose another compiler with the environment variable CC",
         )
     return attend
 
@@ -105,34 +133,30 @@ def why_not_compiled() -> str | None:
     """Compile the attention unasked, once in a process, and say why that failed, if it did."""
     try:
         compile_attention()
-    except OptionError as error:
-        # Up to the remedies, which are for those who have asked for it
-        return str(error).removeprefix("--compile").lstrip(": ").partition("; ")[0]
+    except CompileError as error:
+        return error.fault  # the remedies are for those who have asked for it
     return None
 
 
 def _run(command: list[str]) -> bytes:
     """Run the compiler and return what it prints."""
     remedy = "install a C compiler with OpenMP (gcc), name it in the environment variable CC, or "
-    remedy += "leave --compile out"
+    remedy += LEAVE_OUT
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        raise OptionError(
-            f"--compile: {command[0]!r} did not come back in {PATIENCE:g} seconds; {remedy}"
-        ) from None
+        reason = f"{command[0]!r} did not come back in {PATIENCE:g} seconds"
+        raise cannot_compile(reason, remedy) from None
     except OSError as error:
-        raise OptionError(
-            f"--compile cannot run {command[0]!r} ({error.strerror}); {remedy}"
-        ) from None
+        raise cannot_compile(f"cannot run {command[0]!r} ({error.strerror})", remedy) from None
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         said = next(
             (line for line in lines if "error" in line), lines[-1] if lines else "no message"
         )
-        raise OptionError(f"--compile: {command[0]!r} failed: {said.strip()}; {remedy}") from None
+        raise cannot_compile(f"{command[0]!r} failed: {said.strip()}", remedy) from None
     return done.stdout
 
 
@@ -143,16 +167,16 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from None
     if not _is_private(folder):
-        raise OptionError(
-            f"--compile runs what is in {str(folder)!r}, which another user owns or can write to; "
-            "set ESMKIT_CACHE to a folder of your own, or leave --compile out"
+        raise cannot_compile(
+            f"it runs what is in {str(folder)!r}, which another user owns or can write to",
+            f"set ESMKIT_CACHE to a folder of your own, or {LEAVE_OUT}",
         )
 
 
-def _unwritable(folder: Path, error: OSError) -> OptionError:
-    return OptionError(
-        f"--compile cannot write to {str(folder)!r} ({error.strerror}); make room, set ESMKIT_CACHE "
-        "to a folder that can be written, or leave --compile out"
+def _unwritable(folder: Path, error: OSError) -> CompileError:
+    return cannot_compile(
+        f"cannot write to {str(folder)!r} ({error.strerror})",
+        f"make room, set ESMKIT_CACHE to a folder that can be written, or {LEAVE_OUT}",
     )
 
 
@@ -207,9 +231,9 @@ def _try(library: Path, compiler: str) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or b""
         lines = said.decode(errors="replace").strip().splitlines()
-        raise OptionError(
-            f"--compile: what {compiler!r} compiled does not run ({lines[-1] if lines else error}); "
-            "name another compiler in the environment variable CC, or leave --compile out"
+        raise cannot_compile(
+            f"what {compiler!r} compiled does not run ({lines[-1] if lines else error})",
+            f"name another compiler in the environment variable CC, or {LEAVE_OUT}",
         ) from None
 
 
@@ -238,9 +262,10 @@ def _load(library: Path) -> Attend:
         function = ctypes.CDLL(str(library)).esmkit_attention
     # No OpenMP at run time, a folder that nothing is run from, or no function of that name
     except (OSError, AttributeError) as error:
-        raise OptionError(
-            f"--compile cannot load what it compiled ({error}); name another compiler in the environment "
-            "variable CC, set ESMKIT_CACHE to a folder that programs run from, or leave --compile out"
+        raise cannot_compile(
+            f"cannot load what it compiled ({error})",
+            "name another compiler in the environment variable CC, set ESMKIT_CACHE to a folder that "
+            f"programs run from, or {LEAVE_OUT}",
         ) from None
     function.restype = ctypes.c_int
     pointer, whole = ctypes.c_void_p, ctypes.c_int

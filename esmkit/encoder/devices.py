@@ -37,7 +37,7 @@ def choose_device(device: str) -> "torch.device":
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(chosen.type, False):
-        raise OptionError(f"PyTorch sees no {device!r} device here; use --device cpu, or auto")
+        raise OptionError(f'PyTorch sees no {device!r} device here; use `device="cpu"`, or auto')
     return chosen
 
 
@@ -72,5 +72,5 @@ def refuse_to_compile(device: str, dtype: str) -> None:
     if not can_be_compiled(device, dtype):
         raise OptionError(
             f"attention is compiled for float32 on a CPU, not for {dtype} on {device}; leave "
-            "--compile out, or give --device cpu"
+            '`compiled` out, or give `device="cpu"`'
         )

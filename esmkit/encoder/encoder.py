@@ -236,8 +236,9 @@ class Encoder:
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
                 raise
             raise OptionError(
-                f"{pack.ids.shape[1]:,} tokens do not fit into the memory of {self.device}; use "
-                "fewer with --batch-tokens, --long window for long chains, or --device cpu"
+                f"{pack.ids.shape[1]:,} tokens do not fit into the memory of {self.device}; allow "
+                'fewer with `batch_tokens`, or read long chains with `long="window"`, or load the '
+                'model with `device="cpu"`'
             ) from None
         chosen = torch.stack([states[layer] for layer in layers])  # (L, T, D)
         if not bool(torch.isfinite(chosen).all()):
@@ -259,8 +260,8 @@ class Encoder:
     def non_finite_remedy(self) -> str:
         """What to do about NaN or infinity, in words."""
         if self.dtype != torch.float32:
-            return "load the model with dtype float32 (--dtype float32)"
-        return "check the checkpoint (esmkit weights check)"
+            return 'load the model with `dtype="float32"`'
+        return "check the checkpoint (`esmkit weights check`)"
 
     def hidden_states(
         self,

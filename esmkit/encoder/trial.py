@@ -12,13 +12,19 @@ import torch
 from torch import nn
 
 from esmkit.encoder.checkpoints.parts import LayerParts, Parts
-from esmkit.encoder.compiled import compile_attention, is_compiled_unasked, why_not_compiled
+from esmkit.encoder.compiled import (
+    LEAVE_OUT,
+    CompileError,
+    cannot_compile,
+    compile_attention,
+    is_compiled_unasked,
+    why_not_compiled,
+)
 from esmkit.encoder.devices import can_be_compiled
 from esmkit.encoder.onednn import FastOperations
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
-from esmkit.errors import OptionError
 from esmkit.text import Say
 
 __all__ = ["choose_operations", "fault_of_attention", "fault_of_products"]
@@ -68,13 +74,13 @@ def choose_operations(
         if reason is not None:
             say(
                 f"attention is PyTorch's, not compiled for this CPU: {reason}; all works, more "
-                "slowly (--compile says what to do about it, --no-compile silences this)"
+                "slowly (`compiled=True` says what to do about it, `compiled=False` silences this)"
             )
     elif compiled:
         compile_attention()  # with what to do where it cannot be
         reason = fault_of_attention(parts)
         if reason is not None:
-            raise OptionError(f"--compile: {reason}; leave --compile out")
+            raise cannot_compile(reason, LEAVE_OUT)
     reason = fault_of_products(parts)
     if reason is not None:
         say(f"products are PyTorch's, not oneDNN's: {reason}; all works, more slowly")
@@ -114,8 +120,8 @@ def _fault(
             given = give()
             pairs = zip(compare(fast, given), compare(Operations(), given), strict=True)
             differences = [_difference(found, wanted) for found, wanted in pairs]
-    except OptionError as error:  # no compiler, for one; up to the remedies
-        return str(error).removeprefix("--compile").lstrip(": ").partition("; ")[0]
+    except CompileError as error:  # no compiler, for one
+        return error.fault
     except Exception as error:  # whatever an operator of another version may raise
         text = str(error).strip().splitlines()
         return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

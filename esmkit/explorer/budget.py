@@ -85,14 +85,14 @@ def plan_heads(
         raise OptionError(
             f"a page with {count} head(s) of {protein.id!r} takes "
             f"{(rest + count * per_head) / 1e6:,.0f} MB and at most {max_bytes / 1e6:,.0f} MB are "
-            "allowed; name fewer with --heads, or allow more with --max-bytes"
+            "allowed; name fewer with `heads`, or allow more with `max_bytes`"
         )
     kept = _best(model, protein, choice, fits, labels)
     pairs = "those that the profile calls a kind of pair, and " if labels else ""
     notes.append(
         f"This page shows {fits} of {count} heads, {pairs}those that are focused and reach far on "
         f"the first {min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
-        f"{max_bytes / 1e6:,.0f} MB; others can be named with --heads."
+        f"{max_bytes / 1e6:,.0f} MB; others can be asked for by name."
     )
     return PagePlan(kept, False, notes)
 

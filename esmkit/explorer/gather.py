@@ -14,7 +14,7 @@ from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Heads, Layers, choose_heads, head_name
-from esmkit.errors import OptionError
+from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
@@ -22,6 +22,7 @@ from esmkit.explorer.page import Explorer
 from esmkit.explorer.structure import Truth, truth_of
 from esmkit.explorer.trace import Trace, run_trace
 from esmkit.sequences.given import OneProtein, one_protein
+from esmkit.sequences.letters import RecordError
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import Long, cut_into_pieces
 from esmkit.structure import Structure
@@ -160,13 +161,17 @@ def _notes(
 
 def _one_protein(protein: OneProtein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
     """Return the protein as it is read, truncated if that was asked for, and its windows."""
-    one = one_protein(protein, "a page is about one protein")
+    try:
+        one = one_protein(protein, "a page is about one protein")
+    except RecordError as error:  # its remedies are those of functions that take many proteins
+        remedy = "give another sequence, with X for residues that are not known"
+        raise InputError(f"{error.reason}; {remedy}") from None
     pieces = cut_into_pieces(one, long)
     one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
     if len(one) > MAX_RESIDUES_SHOWN:
         raise OptionError(
             f"{one.id!r} has {len(one):,} residues and a page shows at most "
-            f"{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use --long truncate"
+            f'{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use `long="truncate"`'
         )
     return one, pieces
 

@@ -95,7 +95,7 @@ class Explorer:
         path = Path(path)
         if path.suffix.lower() not in (".html", ".htm"):
             raise OptionError(f"a page is an HTML file; end the name {str(path)!r} in .html")
-        check_output(path, force=force)
+        check_output(path, force=force, named="path", forced="force=True")
         with disk_errors(path):
             write_durably(path, self.to_html().encode())
         return path

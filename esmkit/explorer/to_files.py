@@ -76,6 +76,8 @@ def explore_to_files(
     from tqdm import tqdm
 
     need_bokeh()
+    if ids is not None and not sources:
+        raise OptionError("`ids` picks records out of FASTA files; give one, or leave `ids` out")
     truth = None
     if structure is not None:
         truth = read_structure(*split_chain(structure))
@@ -83,11 +85,11 @@ def explore_to_files(
     if not sources and truth is not None:
         proteins = [truth.protein]
     if not proteins:
-        raise InputError("no protein is left to show; give a FASTA file, or a --structure")
+        raise InputError("no protein is left to show; give a FASTA file, or a `structure`")
     if len(proteins) > MOST_PAGES and not run.force:
         raise OptionError(
             f"{len(proteins):,} proteins make as many pages of some megabytes; give a FASTA file "
-            f"with at most {MOST_PAGES}, or --force"
+            f"with at most {MOST_PAGES}, or `run=Run(force=True)`"
         )
     beside = {} if truth is None else {_which(truth, proteins): truth}
     targets = _targets(proteins, sources, output, force=run.force)
@@ -162,10 +164,10 @@ def _targets(
     folder = output or Path(f"{stem}.explorer")
     if folder.suffix.lower() in (".html", ".htm"):
         raise OptionError(
-            f"{len(proteins)} proteins make as many pages; -o names a folder for them, not "
-            f"{str(folder)!r}"
+            f"{len(proteins)} proteins make as many pages; `output` names a folder for them, "
+            f"not {str(folder)!r}"
         )
-    check_folder(folder, force=force)
+    check_folder(folder, "output", force=force)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     name_of = FileNames()

@@ -22,8 +22,18 @@ __all__ = [
 ]
 
 
-def check_output(output: Path, *, force: bool) -> None:
+def check_output(
+    output: Path, *, force: bool, named: str = "output", forced: str = "run=Run(force=True)"
+) -> None:
     """Make sure, before anything is computed, that the output may and can be written.
+
+    Parameters
+    ----------
+    output : Path
+    force : bool
+        Whether it may be overwritten.
+    named, forced : str
+        The arguments that name the output and allow that, as the caller's caller writes them.
 
     Raises
     ------
@@ -34,19 +44,24 @@ def check_output(output: Path, *, force: bool) -> None:
         exists, is_folder = output.exists(), output.is_dir()
     except OSError as error:
         raise OutputError(
-            f"{str(output)[:60]!r} cannot be a file name ({error.strerror}); give another with -o"
+            f"{str(output)[:60]!r} cannot be a file name ({error.strerror}); give another with `{named}`"
         ) from None
     if is_folder:
-        raise OutputError(f"{str(output)!r} is a folder; give a file name with -o")
+        raise OutputError(f"{str(output)!r} is a folder; give a file name with `{named}`")
     if exists and not force:
         raise OutputError(
-            f"{str(output)!r} exists already; --force overwrites it, or -o names another file"
+            f"{str(output)!r} exists already; `{forced}` overwrites it, or `{named}` names "
+            "another file"
         )
     parent = output.resolve().parent
     if not parent.is_dir():
-        raise OutputError(f"there is no folder {str(parent)!r}; make it, or choose another with -o")
+        raise OutputError(
+            f"there is no folder {str(parent)!r}; make it, or choose another with `{named}`"
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {str(parent)!r} cannot be written; choose another with -o")
+        raise OutputError(
+            f"the folder {str(parent)!r} cannot be written; choose another with `{named}`"
+        )
 
 
 @contextlib.contextmanager
@@ -59,7 +74,7 @@ def disk_errors(where: Path | str) -> Iterator[None]:
     except OSError as error:
         raise OutputError(
             f"cannot write to {str(where)!r} ({error.strerror or error}); what was computed "
-            "before is kept: make room or mend the cause, then run the same command again"
+            "before is kept: make room or mend the cause, then run the same again"
         ) from error
 
 

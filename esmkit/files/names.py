@@ -62,8 +62,18 @@ class FileNames:
         return safe
 
 
-def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
-    """Make sure, before anything is computed, that files can go into a folder, named by an option.
+def check_folder(
+    folder: Path, named: str, *, force: bool, forced: str = "run=Run(force=True)"
+) -> None:
+    """Make sure, before anything is computed, that files can go into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    named : str
+        The argument that names the folder, and
+    force, forced : bool, str
+        whether files may go among others, and the argument that would say so.
 
     Raises
     ------
@@ -71,22 +81,22 @@ def check_folder(folder: Path, *, force: bool, option: str = "--plot") -> None:
         If it is a file, holds something and ``force`` is not set, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{str(folder)!r} is a file; name a folder with {option}")
+        raise OutputError(f"{str(folder)!r} is a file; name a folder with `{named}`")
     there = folder.absolute()
     while not there.exists():
         there = there.parent  # mkdir will make the rest
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(
             f"the folder {str(folder)!r} cannot be written (see {str(there)!r}); choose another "
-            f"with {option}"
+            f"with `{named}`"
         )
     with disk_errors(folder):
         if folder.is_dir():
             taken = any(not is_unfinished(path) for path in folder.iterdir())
             if taken and not force:
                 raise OutputError(
-                    f"the folder {str(folder)!r} is not empty; --force writes into it all "
-                    f"the same, or {option} names another"
+                    f"the folder {str(folder)!r} is not empty; `{forced}` writes into it all "
+                    f"the same, or `{named}` names another"
                 )
 
 

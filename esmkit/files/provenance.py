@@ -18,6 +18,9 @@ __all__ = ["PROVENANCE", "change", "provenance_sidecar", "run_identity", "run_pr
 PROVENANCE = "provenance"
 """Name under which HDF5 attributes and Parquet metadata hold the provenance, as JSON."""
 
+_OF_COMMANDS = {"range-size": "range_bytes", "plot-format": "kind"}
+"""Entries that commands call otherwise than Python does, by more than a hyphen."""
+
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
 
@@ -27,7 +30,11 @@ def change(name: str, before: Any, now: Any) -> str:
 
     >>> change("layers", [2], [0])
     'layers was [2], now [0]'
+    >>> change("on-invalid", "error", "skip")
+    '`on_invalid` was "error", now "skip"'
     """
+    if "-" in name:  # an option of several words, kept under the name that commands give it
+        name = f"`{_OF_COMMANDS.get(name, name.replace('-', '_'))}`"
     lists = isinstance(before, list) and isinstance(now, list) and len(before + now) > 2
     if lists and len(_text(before + now)) > MAX_SHOWN:
         gone = [value for value in before if value not in now]

@@ -219,8 +219,7 @@ class _Shard(AbstractContextManager["_Shard"]):
 
     def _damaged(self) -> OutputError:
         return OutputError(
-            f"{str(self._path)!r} is damaged; run the same command again, and that part is "
-            "computed anew"
+            f"{str(self._path)!r} is damaged; run the same again, and that part is computed anew"
         )
 
     def close(self) -> None:

@@ -320,6 +320,6 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError:
         raise MissingDependencyError(
             "Parquet files need pyarrow; install it with `pip install 'esmkit[parquet]'`, or use "
-            "--format h5"
+            "another format"
         ) from None
     return pyarrow, pyarrow.parquet

@@ -199,22 +199,23 @@ def _said_of_output(output: Path, work: WorkFolder, sequences: int) -> Iterator[
         if output == STDOUT:
             raise OutputError(
                 f"cannot write to standard output ({what}); nothing is kept of it: mend the cause "
-                "and run the same command again, or name a file with -o"
+                "and run the same again, or name a file with `output`"
             ) from cause
         raise OutputError(
             f"cannot write {str(output)!r} ({what}); all {sequences:,} sequences are computed and "
-            f"kept in {str(work.folder)!r}: make room or mend the cause, then run the same command "
-            "again"
+            f"kept in {str(work.folder)!r}: make room or mend the cause, then run the same again"
         ) from cause
 
 
 def _refuse_to_overwrite_input(output: Path, sources: Sequence[str | Path]) -> None:
-    """Refuse an output that is an input, which even --force must not overwrite."""
+    """Refuse an output that is an input, which even ``force`` must not overwrite."""
     for source in sources:
         path = Path(source)
         for target in (output, provenance_sidecar(output)):
             if target.exists() and path.exists() and target.samefile(path):
-                raise OutputError(f"{str(target)!r} is the input itself; give another with -o")
+                raise OutputError(
+                    f"{str(target)!r} is the input itself; name another file with `output`"
+                )
 
 
 def _sidecar(output: Path, provenance: dict[str, Any]) -> tuple[Path, bytes]:

@@ -92,7 +92,7 @@ class WorkFolder:
         if foreign:
             raise ResumeError(
                 f"{str(self.folder)!r} holds files that are not esmkit's, such as "
-                f"{foreign[0].name!r}; move them away, or give another output with -o"
+                f"{foreign[0].name!r}; move them away, or give the output another name"
             )
         self._take_back()
         for path in self.folder.iterdir():
@@ -113,7 +113,7 @@ class WorkFolder:
             what = "; ".join(change(k, before.get(k), now.get(k)) for k in changed)
             raise ResumeError(
                 f"{str(self.folder)!r} holds unfinished work of another kind ({what}); run it to "
-                "the end as it was begun, or --restart to throw it away"
+                "the end as it was begun, or throw it away with `run=Run(restart=True)`"
             )
         self._take_back()
         for leftover in [*self.folder.glob("*.tmp"), self.folder / FINISHING]:
@@ -210,8 +210,9 @@ class WorkFolder:
             self._announce(file_identity(temporary))
             if self.output.exists() and not self._force:
                 raise OutputError(
-                    f"{str(self.output)!r} has appeared meanwhile; the same command with --force "
-                    "overwrites it with the finished work, or move it away and run it again"
+                    f"{str(self.output)!r} has appeared meanwhile; the same again with "
+                    "`run=Run(force=True)` puts the finished work in its place, or move it away and run "
+                    "the same again"
                 )
             if sidecar is not None:
                 write_durably(*sidecar)
@@ -250,8 +251,8 @@ class WorkFolder:
             self._announce({name.as_posix(): file_identity(staged / name) for name in names})
             if not self._force and self.output.is_dir() and any(self.output.iterdir()):
                 raise OutputError(
-                    f"files have appeared in {str(self.output)!r} meanwhile; the same command with "
-                    "--force writes among them, or move them away and run it again"
+                    f"files have appeared in {str(self.output)!r} meanwhile; the same again with "
+                    "`run=Run(force=True)` writes among them, or move them away and run the same again"
                 )
             try:
                 staged.rename(self.output)
@@ -384,7 +385,7 @@ def _take_lock(output: Path) -> IO[bytes]:
         handle.close()
         raise ResumeError(
             f"another process is writing {str(output)!r} just now; wait for it, or give "
-            "another file with -o"
+            "the output another name"
         ) from None
     return handle
 

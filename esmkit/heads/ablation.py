@@ -35,7 +35,7 @@ from esmkit.encoder.stream import MapStream, Sink
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.resume import ABLATION, Keeper
 from esmkit.sequences.tokens import SPECIALS, encode
-from esmkit.sequences.windows import cut_into_pieces
+from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
@@ -180,7 +180,11 @@ def _check_structures(structures: Iterable["Structure"]) -> "list[Structure]":
     if not chains:
         raise InputError("there is no structure to ablate heads on; give at least one chain")
     for chain in chains:
-        cut_into_pieces(chain.protein, "error")  # windows would ablate different means
+        if len(chain) > MAX_RESIDUES:  # windows would ablate different means
+            raise InputError(
+                f"structure {chain.id!r} has {len(chain):,} residues, and heads are ablated on at "
+                f"most {MAX_RESIDUES:,}, in one pass; leave it out"
+            )
         if chain.id in seen:
             raise InputError(f"structure {chain.id!r} comes twice; give each chain once")
         seen.add(chain.id)

@@ -84,7 +84,7 @@ def profile_to_folder(
         One sentence with the remedy. What was measured before is kept.
     """
     going_on = run.force or was_finishing(folder)
-    check_folder(folder, force=going_on, option="-o")
+    check_folder(folder, "folder", force=going_on)
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)
@@ -101,7 +101,7 @@ def profile_to_folder(
     work = WorkFolder(folder, identity, restart=run.restart, force=run.force)
     try:
         if not run.force:
-            check_folder(folder, force=False, option="-o")
+            check_folder(folder, "folder", force=False)
         if work.damaged:
             run.say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
         with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
@@ -210,7 +210,7 @@ def _write(
         what = (isinstance(cause, OSError) and cause.strerror) or cause or error
         raise OutputError(
             f"cannot write the files of {str(work.output)!r} ({what}); all is measured and kept in "
-            f"{str(work.folder)!r}: make room or mend the cause, then run the same command again"
+            f"{str(work.folder)!r}: make room or mend the cause, then run the same again"
         ) from error
 
 

@@ -25,6 +25,10 @@ _TEXT_KEPT = 500
 """Characters of a line with blanks that are kept as they are, to see whether they are words."""
 
 
+_LIKE_A_MARK = ("\uff1e", "\ufe65", "&gt;")
+"""What word processors with wide letters, and web pages, make of ``>``."""
+
+
 class Record(NamedTuple):
     """One record as it stands in a file, or as it was given in memory.
 
@@ -119,7 +123,7 @@ def _records(part: str, handle: IO[str], name: str, line: int) -> Iterator[Recor
         letters: list[str] = []
         size, begins_line, text = 0, True, ""
         while part := read(_LINE_PART):
-            if ">" in part:
+            if ">" in part or (begins_line and part.startswith(_LIKE_A_MARK)):
                 if begins_line and part[0] == ">":
                     break
                 raise _line_end_missing(part, header, f"{name!r}, line {line:,}, record {number:,}")
@@ -147,6 +151,11 @@ def _line_end_missing(part: str, header: str, where: str) -> InputError:
     before, after = (visible(side.strip()) for side in (before, after))
     shown = f"{'…' * (len(before) > 12)}{before[-12:]}>{shorten(after, 12)}"
     where += f" ({shorten(id_in(header))!r})"
+    if ">" not in part:
+        return InputError(
+            f"{where}: a line begins with {shorten(visible(part.strip()), 20)!r} where '>' is meant; "
+            "write '>' in its place"
+        )
     if "\0" in header:
         return InputError(
             f"{where} has a zero byte in its header; check that the file is text, and save it as "

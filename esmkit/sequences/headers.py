@@ -96,4 +96,4 @@ def check_id(name: str, where: str) -> str:
 
 
 def _error(reason: str, remedy: str) -> RecordError:
-    return RecordError(f"{reason}; {remedy}, or {_SKIP}", reason)
+    return RecordError(f"{reason}; {remedy}, or {_SKIP}")

@@ -169,8 +169,7 @@ class InputIndex:
             if count == len(self.digests):
                 return
         raise InputError(
-            "the input changed while it was being read; leave the file alone and run the command "
-            "again"
+            "the input changed while it was being read; leave the file alone and run the same again"
         )
 
     def _digest_of(self, record: int) -> bytes:

@@ -63,7 +63,9 @@ _SIGNS = {
     ),
     "<": ("is it a token such as <mask>?", "give residues alone, with X for one that is unknown"),
     "\0": ("it is a zero byte", "check that the file is text"),
-    **dict.fromkeys(",;", ("are these several sequences?", "give each a record of its own")),
+    **dict.fromkeys(
+        ",;", ("are these several sequences, or is it a comment?", "give each a record of its own")
+    ),
     **dict.fromkeys(
         "()[]{}",
         ("is it a modified residue, written out?", "write the letter of its parent, or X"),
@@ -73,18 +75,12 @@ _SIGNS = {
 """What a sign inside a sequence most likely is, and what to do."""
 
 
+_MISSING_VALUES = frozenset(("n/a", "#n/a", "<na>", "#na"))
+"""What tables write where there is nothing, in small letters, if it is no word of letters alone."""
+
+
 class RecordError(InputError):
-    """One record that esmkit cannot use as it is, while those beside it may be good.
-
-    Attributes
-    ----------
-    reason : str
-        The message without its remedy, for the list of what was left out.
-    """
-
-    def __init__(self, text: str, reason: str = "") -> None:
-        super().__init__(text)
-        self.reason = reason or text
+    """One record that esmkit cannot use as it is, while those beside it may be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +202,16 @@ def _has_an_x(letter: str) -> bool:
 
 
 def _error(reason: str, remedy: str) -> RecordError:
-    return RecordError(f"{reason}; {remedy}", reason)
+    return RecordError(f"{reason}; {remedy}")
 
 
 def _wrong_letter(name: str, sequence: str, wrong: set[str], stop: bool) -> RecordError:
     """Return the error for the first of the wrong letters, with its place in the text as it came."""
+    if sequence.lower() in _MISSING_VALUES:
+        return _error(
+            f"{name} is {sequence!r}, a word for a missing value",
+            f"remove the record, or {_LEAVE_OUT}",
+        )
     last = sequence.rindex("*") if stop else -1
     places = [i for i, c in enumerate(sequence) if _upper_ascii(c) in wrong and i != last]
     letter = sequence[places[0]]

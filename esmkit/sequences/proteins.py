@@ -234,6 +234,7 @@ def _tell(
     raw = record.sequence
     if cleaned.replaced:
         report.letters_replaced += len(cleaned.replaced)
+        report.gaps_replaced += sum(raw[i] in GAPS for i in cleaned.replaced)
         report.records_with_replacements += 1
         letters = "".join(sorted({raw[i] for i in cleaned.replaced}))
         note(

@@ -21,7 +21,7 @@ NUCLEOTIDES = "ACGTUN"
 SHORTEST_NUCLEIC_ACID = 30
 """Residues; shorter peptides may well be of nothing but Ala, Cys, Gly, Thr and Asn."""
 
-MISSING_VALUES = frozenset(("nan", "none", "null", "na", "n/a", "nil", "nat", "missing"))
+MISSING_VALUES = frozenset(("nan", "none", "null", "na", "nil", "nat", "missing"))
 """What tables write where there is nothing, in small letters (``pandas.read_csv``, ``na_values``)."""
 
 RARE_LETTERS = "BJOUXZ"

@@ -45,6 +45,7 @@ class InputReport:
     headers_cut: int = 0
     headers_not_utf8: int = 0
     letters_replaced: int = 0
+    gaps_replaced: int = 0
     records_with_replacements: int = 0
     replaced_in: list[str] = field(default_factory=list)
     skipped: int = 0
@@ -69,6 +70,11 @@ class InputReport:
                 self.records_with_replacements,
                 f"record(s) in which {self.letters_replaced:,} letter(s) were replaced by X",
                 self.replaced_in,
+            ),
+            (
+                self.gaps_replaced,
+                'gap(s) among these letters; `on_invalid="degap"` removes them instead',
+                [],
             ),
             (
                 self.records_with_gaps,

@@ -85,8 +85,8 @@ def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:
     if long == "error" and len(protein) > MAX_RESIDUES:
         raise InputError(
             f"sequence {protein.id!r} has {len(protein):,} residues and the model was trained on "
-            f"{MAX_RESIDUES:,}; --long window reads it in overlapping windows, --long whole at "
-            "once, --long truncate only its beginning"
+            f'{MAX_RESIDUES:,}; `long="window"` reads it in overlapping windows, '
+            '`long="whole"` at once, `long="truncate"` only its beginning'
         )
     return [(0, min(len(protein), MAX_RESIDUES) if long == "truncate" else len(protein))]
 

@@ -153,8 +153,8 @@ def test_size_is_said_and_refused_before_anything_runs(
     monkeypatch.setattr(Esm2, "forward", None)
     with pytest.raises(
         OptionError,
-        match=r"^149\.9 kB of attention maps \(longest protein 61 residues\) are over --max-bytes "
-        r"149\.8 kB; choose --heads or --layers, ask for numbers in their place with --reduce, or ",
+        match=r"^149\.9 kB of attention maps \(longest protein 61 residues\) are over `max_bytes`, "
+        r"149\.8 kB; choose fewer `heads` or `layers`, ask for numbers in their place with `reduce`, ",
     ):
         attention_file(
             tiny, fasta, tmp_path / "o.h5", max_bytes=size - 100, run=Run(say=said.append)

@@ -48,7 +48,7 @@ def test_one_sequence_a_path_or_many(tiny: Esm2, tmp_path):
     assert list(attention(tiny, [])) == []
     with pytest.raises(InputError, match="residue 3: 'J' is not an amino acid esmkit knows"):
         tiny.attention("ACJ")
-    with pytest.raises(InputError, match='was left out by `on_invalid="skip"`; nothing is left'):
+    with pytest.raises(InputError, match=r"was left out by `on_invalid=.skip.`; nothing is left"):
         tiny.attention("ACJ", on_invalid="skip")
     with pytest.raises(OptionError, match="long is 'window' or"):
         tiny.attention("ACD", long="sometimes")  # type: ignore[call-overload]

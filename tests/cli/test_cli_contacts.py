@@ -391,7 +391,10 @@ def test_a_checkpoint_without_a_contact_head(
     monkeypatch.setattr("esmkit.esm2.load", headless)
     for arguments in (["seqs.fasta"], ["evaluate", "--structures", "chains"]):
         message = fails(run("contacts", *arguments, "-m", tiny_folder, cwd=tmp_path))
-        assert "tiny-esm2 has no contact head; fit one with `esmkit contacts fit`" in message
+        assert message.endswith(
+            "tiny-esm2 has no contact head; fit one with `esmkit contacts fit` and use it with "
+            "--head-weights, or take single heads with --heads"
+        )
     assert not list(tmp_path.glob("*.tsv*"))
     fit_some = ["contacts", "fit", "--structures", "chains", "--chains", "2"]
     done = run(*fit_some, "-m", tiny_folder, cwd=tmp_path)

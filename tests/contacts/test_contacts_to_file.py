@@ -187,7 +187,7 @@ def test_single_heads_are_no_probabilities(tiny: Esm2, fasta: Path, tmp_path: Pa
     monkeypatch.setattr(Esm2, "forward", None)
     with pytest.raises(
         OptionError,
-        match=r"^RR is for probabilities, and single heads give scores; use --format tsv, npz or h",
+        match=r"^RR is for probabilities, and single heads give scores; use the format tsv, npz or h",
     ):
         contacts_file(tiny, fasta, tmp_path / "o.rr", by_heads)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta"]
@@ -242,12 +242,12 @@ def test_size_is_refused_before_anything_runs(tiny: Esm2, fasta: Path, tmp_path,
     assert squares == 33_964
     monkeypatch.setattr(Esm2, "forward", None)
     message = (
-        r"^about 34\.0 kB of contacts \(longest protein 61 residues\) are over --max-bytes "
-        r"34\.0 kB; split the input, or say --force"
+        r"^about 34\.0 kB of contacts \(longest protein 61 residues\) are over `max_bytes`, "
+        r"34\.0 kB; split the input, or give `run=Run\(force=True\)`"
     )
     with pytest.raises(OptionError, match=message + "$"):
         contacts_file(tiny, fasta, tmp_path / "o.h5", max_bytes=squares - 1)
-    with pytest.raises(OptionError, match=r"say --force with --min-probability$"):
+    with pytest.raises(OptionError, match=r"give `run=Run\(force=True\)` with `min_probability`$"):
         contacts_file(tiny, fasta, tmp_path / "o.tsv", max_bytes=1000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.fasta"]
     monkeypatch.undo()

@@ -89,7 +89,7 @@ def test_one_sequence_a_path_or_many(tiny: Esm2, tmp_path: Path):
         tiny.contacts("ACJ")
     assert tiny.contacts("ACJ", on_invalid="replace").sequence == "ACX"
     with pytest.raises(
-        InputError, match='was left out by `on_invalid="skip"`; nothing is left to p'
+        InputError, match=r"was left out by `on_invalid=.skip.`; nothing is left to p"
     ):
         tiny.contacts("ACJ", on_invalid="skip")
     with pytest.raises(OptionError, match="long is 'window' or"):
@@ -203,8 +203,8 @@ def test_a_checkpoint_without_a_contact_head(tiny_folder: Path, tiny: Esm2, tmp_
     model = load(folder, "cpu")
     with pytest.raises(
         CheckpointError,
-        match=r"^headless has no contact head; fit one with `esmkit contacts fit` and use it with "
-        r"--head-weights, or take single heads with --method heads$",
+        match=r"^headless has no contact head; fit one with `esmkit\.contacts\.fit` and use it "
+        r"with `head`, or take single heads with `esmkit\.ContactHead\.mean_of`$",
     ):
         model.contacts("ACDEF")
     np.testing.assert_array_equal(

@@ -290,7 +290,7 @@ def test_a_truncated_part_is_made_anew(engine: InProcess, fasta: Path):
 def test_another_run_in_the_folder_is_refused(engine: InProcess, fasta: Path, tmp_path: Path):
     engine([fasta], stop_after=1)
     with pytest.raises(
-        ResumeError, match=r"layers was \[2\], now \[0\].*another folder.*--restart"
+        ResumeError, match=r"layers was \[2\], now \[0\].*another folder.*`run=Run\(restart=True\)`"
     ):
         engine([fasta], EmbedOptions(layers=(0,)))
     with pytest.raises(ResumeError, match=r"range-size was 200, now 300"):
@@ -360,7 +360,7 @@ def test_skip_may_follow_error_and_computes_what_is_missing(engine: InProcess, f
     assert part_name(*again[0]) not in held
     said: list[str] = []
     check_dataset(engine.output, run=Run(say=said.append))
-    assert "10 record(s) in the input, 1 left out by --on-invalid skip, 9 protein(s)" in said[0]
+    assert '10 record(s) in the input, 1 left out by `on_invalid="skip"`, 9 protein(s)' in said[0]
     assert list(esmkit.read(engine.output)) == [f"P{i}" for i in range(10) if i != 4]
 
 
@@ -594,20 +594,20 @@ def test_workers_fit_the_cluster(tmp_path: Path):
     ray = fake_ray(CPU=4.0, memory=2.5 * each)
     assert plan_workers(ray, Workers(), "auto", tmp_path) == WorkerPool(2, 1, 0.0, "cpu")
     with pytest.raises(
-        OptionError, match=r"3 worker\(s\) need about 2.1 GiB .*use --num-workers 2"
+        OptionError, match=r"3 worker\(s\) need about 2.1 GiB .*use `workers=Workers\(number=2\)`"
     ):
         plan_workers(ray, Workers(number=3), "auto", tmp_path)
     with pytest.raises(
-        OptionError, match=r"2 worker\(s\) need 6 of processors.* has 4; use --num-w"
+        OptionError, match=r"2 worker\(s\) need 6 of processors.* has 4; use `workers=Workers\(nu"
     ):
         plan_workers(ray, Workers(number=2, cpus=3), "auto", tmp_path)
     with pytest.raises(OptionError, match=r"need 1 of GPUs, and the cluster has 0"):
         plan_workers(ray, Workers(), "cuda", tmp_path)
     with pytest.raises(OptionError, match="auto, cpu or cuda, not 'mps'"):
         plan_workers(ray, Workers(), "mps", tmp_path)
-    with pytest.raises(OptionError, match="--device cpu for none"):
+    with pytest.raises(OptionError, match='`device="cpu"` for none'):
         plan_workers(ray, Workers(gpus=1.0), "cpu", tmp_path)
-    with pytest.raises(OptionError, match="give --gpus-per-worker 1"):
+    with pytest.raises(OptionError, match=r"give `workers=Workers\(gpus=1\)`"):
         plan_workers(ray, Workers(gpus=0.0), "cuda", tmp_path)
     rich = fake_ray(CPU=8.0, GPU=2.0, memory=100.0 * each)
     assert plan_workers(rich, Workers(), "auto", tmp_path) == WorkerPool(2, 1, 1.0, "cuda")

@@ -215,7 +215,7 @@ def test_object_store(fasta: Path, tiny_folder: Path, tiny: Esm2, tmp_path: Path
 @pytest.mark.usefixtures("cluster")
 def test_what_the_cluster_has_not(fasta: Path, tiny_folder: Path, tmp_path: Path):
     with pytest.raises(
-        OptionError, match=r"3 worker\(s\) need 3 of processors.*use --num-workers 2"
+        OptionError, match=r"3 worker\(s\) need 3 of processors.*use `workers=Workers\(number=2\)`"
     ):
         embed_dataset(fasta, tmp_path / "o", model=tiny_folder, workers=Workers(number=3))
     with pytest.raises(OptionError, match=r"there is no layer 9"):

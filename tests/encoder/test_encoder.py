@@ -76,7 +76,9 @@ def test_dtype_and_device_that_do_not_exist(tiny_folder):
         load(tiny_folder, dtype="int8")
     with pytest.raises(OptionError, match="device is auto, cpu, cuda or mps, not 'toaster'"):
         load(tiny_folder, "toaster")
-    with pytest.raises(OptionError, match=r"PyTorch sees no 'cuda:99' device here; use --device"):
+    with pytest.raises(
+        OptionError, match=r"PyTorch sees no 'cuda:99' device here; use `device=.cpu.`, or auto"
+    ):
         load(tiny_folder, "cuda:99")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
 
@@ -98,7 +100,9 @@ def test_too_little_memory_says_what_to_do(tiny: Esm2, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("esmkit.encoder.encoder.forward", full)
-    with pytest.raises(OptionError, match=r"7 tokens do not fit into the memory of cpu; use fewer"):
+    with pytest.raises(
+        OptionError, match=r"7 tokens do not fit into the memory of cpu; allow fewer"
+    ):
         tiny.hidden_states([encode("MKTVR")])
 
 

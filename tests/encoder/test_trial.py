@@ -163,7 +163,9 @@ def test_a_fault_of_the_compiled_attention_ends_in_pytorchs(
     )
     for ours, right in zip(model.hidden_states(IDS), wanted, strict=True):
         assert_close(ours, right)
-    with pytest.raises(OptionError, match=r"--compile: the numbers differ .* leave --compile out"):
+    with pytest.raises(
+        OptionError, match=r"`compiled=True`: the numbers differ .* leave `compiled` out"
+    ):
         load(tiny_folder, "cpu", compiled=True)
 
 

@@ -97,7 +97,7 @@ def test_damaged_shard_is_found_and_dropped(output: Path, open_work, damage: str
     if damage == "flip":
         data[-5] ^= 1
     path.write_bytes({"flip": bytes(data), "truncate": bytes(data[:-7]), "empty": b""}[damage])
-    with pytest.raises(OutputError, match="is damaged; run the same command again"):
+    with pytest.raises(OutputError, match="is damaged; run the same again"):
         read_shard(path)
     again = open_work(output, PRINT)
     assert list(again.shard_of) == [2]
@@ -111,7 +111,7 @@ def test_other_work_is_not_mixed_in(output: Path, open_work):
     with pytest.raises(
         ResumeError,
         match=r"unfinished work of another kind \(layers was \[6\], now \[3\]\); run it to the end "
-        r"as it was begun, or --restart to throw it away",
+        r"as it was begun, or throw it away with `run=Run\(restart=True\)`",
     ):
         open_work(output, {**PRINT, "layers": [3]})
     assert open_work(output, PRINT).shard_of == {}
@@ -193,7 +193,9 @@ def test_an_output_that_appeared_meanwhile_is_left_alone(output: Path, open_work
     work = open_work(output, PRINT)
     work.temporary().write_bytes(b"whole")
     output.write_text("precious")
-    with pytest.raises(OutputError, match="has appeared meanwhile; the same command with --force"):
+    with pytest.raises(
+        OutputError, match=r"has appeared meanwhile; the same again with `run=Run\(force=True\)`"
+    ):
         work.finish()
     assert output.read_text() == "precious"
 
@@ -209,19 +211,22 @@ def test_somebody_else_s_output_is_not_taken_for_ours(output: Path, open_work, m
 
 
 def test_outputs_that_cannot_be(tmp_path: Path):
-    with pytest.raises(OutputError, match="is a folder; give a file name with -o"):
+    with pytest.raises(OutputError, match="is a folder; give a file name with `output`"):
         check_output(tmp_path, force=True)
     with pytest.raises(OutputError, match=r"there is no folder .*missing"):
         check_output(tmp_path / "missing" / "x.h5", force=False)
     (tmp_path / "x.h5").touch()
-    with pytest.raises(OutputError, match="exists already; --force overwrites it, or -o names"):
+    with pytest.raises(
+        OutputError,
+        match=r"exists already; `run=Run\(force=True\)` overwrites it, or `output` names",
+    ):
         check_output(tmp_path / "x.h5", force=False)
     check_output(tmp_path / "x.h5", force=True)
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(disk.os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(OutputError, match="cannot be written; choose another with -o"):
+    with pytest.raises(OutputError, match="cannot be written; choose another with `output`"):
         check_output(tmp_path / "x.h5", force=False)
 
 
@@ -277,7 +282,7 @@ def test_reader_finds_a_flipped_bit_in_what_it_reads(output: Path, open_work):
     path.write_bytes(data)
     with ShardReader(work.shard_of) as reader:
         np.testing.assert_array_equal(reader[0], arrays(0)[0])
-        with pytest.raises(OutputError, match="is damaged; run the same command again"):
+        with pytest.raises(OutputError, match="is damaged; run the same again"):
             reader[1]
 
 

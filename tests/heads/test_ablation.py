@@ -309,7 +309,9 @@ def test_errors_say_what_to_do(tiny: Esm2, chains):
     with pytest.raises(InputError, match="structure '1ubi_A' comes twice; give each chain once"):
         ablate(tiny, [chains[0], chains[0]])
     long = dataclasses.replace(chains[0], id="long", sequence="A" * 1_023)
-    with pytest.raises(InputError, match="'long' has 1,023 residues and the model was trained on"):
+    with pytest.raises(
+        InputError, match="'long' has 1,023 residues, and heads are ablated on at most"
+    ):
         ablate(tiny, [long])
     for modes in ("half", [], ["zero", "zero"]):
         with pytest.raises(OptionError, match="modes are 'zero', 'mean' or both, each once, not"):

@@ -103,7 +103,7 @@ def test_without_pyarrow_the_summary_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_a_folder_with_something_in_it_needs_force(tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is not empty; --force writes into it all the same"):
+    with pytest.raises(OutputError, match="is not empty; `force=True` writes into it all the same"):
         write_report(made_profile(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     write_report(made_profile(), tmp_path, force=True)

@@ -95,7 +95,7 @@ def test_a_quota_in_the_final_writing(name, run, small_shards, tiny_folder, fold
     assert "cannot write " in message
     assert repr(output.name) in message
     assert f"kept in '{output.name}.work'" in message
-    assert message.endswith("make room or mend the cause, then run the same command again")
+    assert message.endswith("make room or mend the cause, then run the same again")
     assert not output.exists()
     assert not list(folder.glob("*.work/*.tmp"))
     assert list(folder.glob("*.work/*.safetensors"))
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full(name, run, small_shards, tiny_folder, folder, tmp_p
         message = fails(run(*words, "-q", cwd=disk))
         assert "No space left on device" in message
         assert "kept" in message
-        assert message.endswith("make room or mend the cause, then run the same command again")
+        assert message.endswith("make room or mend the cause, then run the same again")
         assert earlier.read_text() == "earlier"
         message = fails(run(*words, "-q", cwd=disk))  # still full: the same, nothing worse
         assert "No space left on device" in message

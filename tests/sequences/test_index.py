@@ -148,7 +148,7 @@ def test_errors_name_standard_input_not_its_copy(tmp_path, monkeypatch: pytest.M
 THREE = ["MKTVRQ", "GGGG", "WWWWW"]
 
 CHANGED = (
-    r"^the input changed while it was being read; leave the file alone and run the command again$"
+    r"^the input changed while it was being read; leave the file alone and run the same again$"
 )
 
 

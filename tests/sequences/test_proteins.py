@@ -483,7 +483,7 @@ def test_skip_leaves_records_out_and_lists_them(tmp_path: Path):
         "sequence 'A', residue 3: 'J' is not an amino acid esmkit knows",
         "sequence 'C' is empty",
         "sequence 'sp;D', residue 3: ';' is not an amino acid esmkit knows (are these several "
-        "sequences?)",
+        "sequences, or is it a comment?)",
     ]
     assert report.lines()[1].startswith("3 record(s) left out: sequence 'A', residue 3")
 

@@ -99,9 +99,9 @@ def check_dataset(
     if PROVENANCE_FILE not in names:
         raise OutputError(
             f"{folder.url!r} has every row but no {PROVENANCE_FILE}: its run was stopped just "
-            "before the end; give the same embed command once more"
+            "before the end; run the same embedding once more"
         )
-    left_out = f", {report.skipped:,} left out by --on-invalid skip" if report.skipped else ""
+    left_out = f', {report.skipped:,} left out by `on_invalid="skip"`' if report.skipped else ""
     run.say(
         f"complete: {records:,} record(s) in the input{left_out}, {proteins:,} protein(s) in "
         f"{sum(f.ranges or 0 for f in manifest.inputs):,} part(s), each exactly once and in order"
@@ -128,8 +128,8 @@ def _check_names(folder: Folder, manifest: Manifest, names: list[str]) -> None:
     unknown = [file.name for file in manifest.inputs if file.ranges is None]
     if unknown:
         raise OutputError(
-            f"{folder.url!r} is not complete: {unknown[0]!r} was not read to its end; give the "
-            "same embed command again"
+            f"{folder.url!r} is not complete: {unknown[0]!r} was not read to its end; run the "
+            "same embedding again"
         )
     wanted = {
         part_name(number, k)
@@ -139,7 +139,7 @@ def _check_names(folder: Folder, manifest: Manifest, names: list[str]) -> None:
     if missing := sorted(wanted - found):
         raise OutputError(
             f"{folder.url!r} is not complete: {len(missing):,} of {len(wanted):,} part(s) are "
-            f"missing, such as {missing[0]}; give the same embed command again"
+            f"missing, such as {missing[0]}; run the same embedding again"
         )
     if foreign := sorted(found - wanted):
         raise OutputError(
@@ -192,7 +192,7 @@ def _compare(
 ) -> int:
     """Go through input and dataset side by side; return how many proteins there are."""
     count = 0
-    remedy = "delete that part and give the same embed command again"
+    remedy = "delete that part and run the same embedding again"
     for count, protein in enumerate(wanted, 1):
         identity = id_in(protein.header)
         record = (identity, protein.header, sequence_hash(protein.sequence), len(protein))

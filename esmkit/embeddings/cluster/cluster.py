@@ -50,7 +50,7 @@ class Workers:
         Processors of each worker, and threads of PyTorch.
     gpus : float, optional
         GPUs of each worker; a part such as 0.5 lets two share one. By default one with
-        ``--device cuda``, or if the cluster has any.
+        the device ``cuda``, or if the cluster has any.
     """
 
     address: str | None = None
@@ -95,8 +95,8 @@ def import_ray() -> Any:
             import ray.data
     except ImportError as error:
         raise MissingDependencyError(
-            f"--engine ray needs Ray Data ({error}); install it with `pip install 'esmkit[ray]'`, "
-            "or use --engine local"
+            f"a cluster needs Ray Data ({error}); install it with `pip install 'esmkit[ray]'`, or "
+            "embed without a cluster"
         ) from None
     return ray
 
@@ -158,7 +158,8 @@ def _start(ray: Any, workers: Workers) -> None:
     if number * workers.cpus > here:
         raise OptionError(
             f"{number} worker(s) of {workers.cpus} processor(s) need {number * workers.cpus}, and "
-            f"this machine has {here}; give fewer with --num-workers or --cpus-per-worker"
+            f"this machine has {here}; ask for a smaller "
+            "`number` or fewer `cpus`"
         )
     with _silent():
         ray.init(
@@ -182,7 +183,7 @@ def _processors() -> int:
 def _join(ray: Any, address: str) -> None:
     wrong = OptionError(
         f"no Ray cluster answers at {address!r}; give the HOST:PORT that `ray start --head` "
-        "prints (port 6379), or auto on a machine of the cluster, or leave --address out to start "
+        "prints (port 6379), or auto on a machine of the cluster, or leave `address` out to start "
         "one here"
     )
     if address != "auto":
@@ -265,17 +266,17 @@ def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Work
         If the device is none that Ray knows, or processors, GPUs or memory do not suffice.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"with --engine ray, --device is auto, cpu or cuda, not {device!r}")
+        raise OptionError(f"on a cluster `device` is auto, cpu or cuda, not {device!r}")
     has = ray.cluster_resources()
     gpus = workers.gpus
     if gpus is None:
         gpus = 1.0 if device == "cuda" or (device == "auto" and has.get("GPU", 0) >= 1) else 0.0
     if gpus and device == "cpu":
-        raise OptionError(
-            "--gpus-per-worker asks for GPUs and --device cpu for none; leave one out"
-        )
+        raise OptionError('`gpus` asks for GPUs and `device="cpu"` for none; leave one out')
     if device == "cuda" and not gpus:
-        raise OptionError("--device cuda needs a GPU for each worker; give --gpus-per-worker 1")
+        raise OptionError(
+            '`device="cuda"` needs a GPU for each worker; give `workers=Workers(gpus=1)`'
+        )
     needed = worker_bytes(sum(p.stat().st_size for p in weights.iterdir() if p.is_file()))
     room = {
         "processors": (has.get("CPU", 0) / workers.cpus, f"{has.get('CPU', 0):g}"),
@@ -293,7 +294,7 @@ def plan_workers(ray: Any, workers: Workers, device: str, weights: Path) -> Work
     for what, (count, there) in room.items():
         if count < number:
             remedy = (
-                f"--num-workers {most}" if most else "fewer --cpus-per-worker, or more machines"
+                f"`workers=Workers(number={most})`" if most else "fewer `cpus`, or more machines"
             )
             raise OptionError(
                 f"{number} worker(s) need {asked[what]} of {what}, and the cluster has {there}; "

@@ -159,7 +159,7 @@ def read_manifest(folder: Folder) -> Manifest | None:
         return Manifest(inputs=inputs, **found)
     except (ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"{folder.url}/{MANIFEST} is damaged ({error}); --restart begins anew"
+            f"{folder.url}/{MANIFEST} is damaged ({error}); embed anew with `run=Run(restart=True)`"
         ) from None
 
 
@@ -275,7 +275,7 @@ class _damage:
         if isinstance(error, BROKEN):
             raise OutputError(
                 f"{self._folder.url}/{self._name} is damaged ({str(error).splitlines()[0]}); "
-                "delete it and run the embed command again, which makes it anew"
+                "delete it and run the same embedding again, which makes it anew"
             ) from None
 
 
@@ -298,8 +298,8 @@ def held_parts(folder: Folder, run: str) -> dict[tuple[int, int], Part]:
                 continue
             if part.run != run:
                 raise ResumeError(
-                    f"{folder.url}/{name} belongs to another run; move it away, give another "
-                    "folder with -o, or --restart to begin anew"
+                    f"{folder.url}/{name} belongs to another run; move it away, or give another "
+                    "folder with `output`, or begin anew with `run=Run(restart=True)`"
                 )
             held[place] = part
     return held

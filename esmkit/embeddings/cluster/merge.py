@@ -57,7 +57,9 @@ def merge_dataset(
     kind = choose_format(output, file_format)
     target = Path(output)
     if target == STDOUT:
-        raise OptionError("--merge writes a file; name one with -o")
+        raise OptionError(
+            "a dataset is merged into a file, not to standard output; name one with `output`"
+        )
     check_output(target, force=run.force)
     if kind == "csv":
         check_output(provenance_sidecar(target), force=run.force)
@@ -65,7 +67,7 @@ def merge_dataset(
     names = folder.names()
     if PROVENANCE_FILE not in names:
         raise OutputError(
-            f"{folder.url!r} is not a complete dataset; finish the embed command that makes it"
+            f"{folder.url!r} is not a complete dataset; run the embedding that makes it to its end"
         )
     provenance = {**json.loads(folder.read(PROVENANCE_FILE)), "format": kind}
     _check_count(folder, names, provenance)
@@ -107,8 +109,8 @@ def _check_count(folder: Folder, names: list[str], provenance: dict[str, Any]) -
     wanted = sum(file["ranges"] for file in provenance["inputs"])
     if found != wanted:
         raise OutputError(
-            f"{folder.url!r} has {found:,} part(s) where there were {wanted:,}; give the embed "
-            "command that made it again"
+            f"{folder.url!r} has {found:,} part(s) where there were {wanted:,}; run the "
+            "embedding that made it again"
         )
 
 

@@ -140,8 +140,8 @@ def _check_sources(sources: Sequence[str | Path]) -> list[str]:
         raise InputError("no FASTA file given; name at least one")
     if any(str(source) == "-" for source in sources):
         raise OptionError(
-            "--engine ray reads files that all workers can open, not standard input; write the "
-            "records to a file"
+            "a cluster reads files that all workers can open, not standard input; write the records "
+            "to a file"
         )
     return [absolute(source) for source in sources]
 

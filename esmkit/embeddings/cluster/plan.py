@@ -19,7 +19,7 @@ from esmkit.embeddings.cluster.dataset import (
 )
 from esmkit.embeddings.cluster.ranges import count_ranges
 from esmkit.embeddings.cluster.storage import Folder
-from esmkit.errors import OutputError, ResumeError
+from esmkit.errors import EsmkitError, OutputError, ResumeError
 from esmkit.files.provenance import change
 from esmkit.files.run_options import Run
 from esmkit.text import Say
@@ -82,7 +82,9 @@ class Failures:
     def save(self, folder: Folder) -> None:
         """Write them to their place, or take an old list away."""
         if self.found:
-            folder.write(ERRORS, (json.dumps(self.found, indent=2) + "\n").encode())
+            # What to do about it depends on who asks, and when: the list gives reasons alone
+            listed = [{**f, "error": EsmkitError(f["error"]).reason} for f in self.found]
+            folder.write(ERRORS, (json.dumps(listed, indent=2) + "\n").encode())
         else:
             folder.remove(ERRORS)
 
@@ -103,8 +105,8 @@ class Failures:
         what = shown + more or f"{missing:,} range(s) gave no answer"
         return (
             f"{held:,} range(s) are finished and {max(missing, len(self.found)):,} are not: {what}. "
-            "Mend the input, or choose another --on-invalid, and give the same command again: only "
-            "what is missing is computed"
+            "Mend the input, or choose another `on_invalid`, and run the same again: only what is "
+            "missing is computed"
         )
 
 
@@ -274,8 +276,8 @@ def _empty(folder: Folder, names: list[str]) -> None:
     foreign = [name for name in names if name not in ours]
     if foreign:
         raise OutputError(
-            f"{folder.url!r} holds files that are not esmkit's, such as {foreign[0]!r}; give an "
-            "empty folder, or a new one, with -o"
+            f"{folder.url!r} holds files that are not esmkit's, such as {foreign[0]!r}; name an "
+            "empty folder, or a new one, with `output`"
         )
     for name in ours:
         folder.remove(name)
@@ -300,7 +302,7 @@ def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool)
         what = "; ".join(change(k, old.get(k), new.get(k)) for k in differs)
         raise ResumeError(
             f"{folder.url!r} holds a dataset of another kind ({what}); give another folder with "
-            "-o, or --restart to throw it away"
+            "`output`, or throw it away with `run=Run(restart=True)`"
         )
     changed = {
         number
@@ -310,6 +312,7 @@ def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool)
     for number in sorted(changed - Failures.files(folder)):
         raise ResumeError(
             f"the input {now.inputs[number].name!r} is not what it was when {folder.url!r} was "
-            "begun (another SHA-256); give the same file, another folder with -o, or --restart"
+            "begun (another SHA-256); give the same file, or another folder with "
+            "`output`, or begin anew with `run=Run(restart=True)`"
         )
     return changed

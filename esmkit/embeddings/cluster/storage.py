@@ -123,7 +123,7 @@ class Folder:
         """Return the names of the files in it, sorted; none if there is no such folder."""
         with self._errors("read"):
             if self.is_local and Path(self._path).exists() and not Path(self._path).is_dir():
-                raise OutputError(f"{self.url!r} is a file; give a folder with -o")
+                raise OutputError(f"{self.url!r} is a file; give a folder")
             self._files.invalidate_cache()
             try:
                 found = self._files.ls(self._path, detail=False)
@@ -192,7 +192,7 @@ class Folder:
             why = getattr(error, "strerror", None) or error
             raise OutputError(
                 f"cannot {what} {self.url!r} ({why}); finished ranges are kept: mend the cause, "
-                "then run the same command again"
+                "then run the same again"
             ) from error
 
 

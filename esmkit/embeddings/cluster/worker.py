@@ -256,7 +256,7 @@ class Embedder:
                 self._folder.remove(attempt_name(file, number, k))
             raise InputError(
                 f"{MOST_STARTS} workers in turn died while embedding it, most likely for want of "
-                "memory; use fewer --batch-tokens, fewer workers, or --long window"
+                'memory; use a smaller `batch_tokens`, or fewer workers, or `long="window"`'
             )
         self._folder.write(attempt_name(file, number, start), b"begun\n")
         return start
@@ -279,7 +279,7 @@ def _load(settings: Settings, say: Say) -> "Encoder":
         raise CheckpointError(
             f"a worker found other weights for {settings.model!r} (SHA-256 "
             f"{model.checkpoint.sha256[:12]}…) than the driver ({settings.sha256[:12]}…); give "
-            "--model a folder that all machines share"
+            "`model` a folder that all machines share"
         )
     return model
 

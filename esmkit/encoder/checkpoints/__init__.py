@@ -179,7 +179,7 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
     raise CheckpointError(
         f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it, and the "
         "Hub does not answer; connect to the network once, or copy the model here and give its "
-        "folder with --model"
+        "folder with `model`"
     )
 
 
@@ -207,6 +207,8 @@ def _from_folder(
         revision = folder.name
     else:
         revision = known.revision if isinstance(known, OfficialCheckpoint) else None
+    if digest == OFFLINE.sha256:
+        note = OFFLINE.note  # in the words of today, whenever the folder was made
     return Checkpoint(
         name, source, revision, digest, official is not None, folder, note or _note(provenance)
     )

