@@ -93,7 +93,7 @@ def test_tables_and_arrays(tiny: Esm2):
     np.testing.assert_array_equal(several.to_frame().loc[("P9", 2)].to_numpy(), means[2])
     pairs = tiny.contacts(SEQUENCES).to_frame()
     expected = tiny.contacts(SEQUENCES["P9"]).to_frame()
-    found = pairs[pairs["id"] == "P9"].drop(columns="id").reset_index(drop=True)
+    found: Any = pairs[pairs["id"] == "P9"].drop(columns="id").reset_index(drop=True)
     pd.testing.assert_frame_equal(found, expected, atol=1e-5)
     strongest = tiny.attention(SEQUENCES).to_frame()
     assert list(dict.fromkeys(strongest["id"])) == list(SEQUENCES)

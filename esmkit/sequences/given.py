@@ -88,7 +88,14 @@ class _BioRecord(Protocol):
     description: Any
 
 
-OneProtein: TypeAlias = str | Protein | _BioSeq | _BioRecord
+class _HasProtein(Protocol):
+    """A structure, for a type checker."""
+
+    @property
+    def protein(self) -> Protein: ...
+
+
+OneProtein: TypeAlias = str | Protein | _BioSeq | _BioRecord | _HasProtein
 """What is one protein."""
 
 ManyProteins: TypeAlias = os.PathLike[str] | Iterable[Any]

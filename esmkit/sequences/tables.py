@@ -173,7 +173,7 @@ def _where(index: Any, column: str) -> Any:
     plain = index is None or _is_plain(index)
 
     def where(row: int) -> str:
-        label = "" if plain else f" (index {index[row]!r})"
+        label = "" if plain or index is None else f" (index {index[row]!r})"
         return f"row {row + 1:,}{label}{column}"
 
     return where
