@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 
+from esmkit.arguments import checked
 from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
@@ -14,6 +15,7 @@ from esmkit.files.provenance import PROVENANCE
 __all__ = ["read"]
 
 
+@checked
 def read(path: str | Path) -> Any:
     """Open what esmkit wrote: embeddings, contact maps or attention maps, whatever the file's name.
 

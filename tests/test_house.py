@@ -15,6 +15,7 @@ PACKAGE = Path(esmkit.__file__).parent
 ORDER = [
     {"_version", "_lazy", "errors"},
     {"text"},
+    {"arguments"},
     {"sequences"},
     {"encoder", "structure"},
     {"reference", "files", "data"},

@@ -6,23 +6,28 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import AttentionOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
-from esmkit.encoder.names import HeadChoice, choose_heads
+from esmkit.encoder.names import HeadChoice, Heads, Layers, choose_heads
 from esmkit.encoder.stream import Prepare
 from esmkit.errors import NonFiniteError
-from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
+from esmkit.sequences.many import Results
+from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Assembly", "Piece", "attention", "compute"]
 
@@ -197,54 +202,64 @@ class Assembly:
 @overload
 def attention(
     model: Encoder,
-    proteins: str | Protein,
+    proteins: OneProtein,
     *,
-    heads: Sequence[str] | str | None = None,
-    layers: Sequence[int] | int | Literal["all"] = "all",
+    heads: Heads | None = None,
+    layers: Layers = "all",
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
+    progress: bool = False,
 ) -> AttentionMaps: ...
 @overload
 def attention(
     model: Encoder,
-    proteins: Path | Iterable[str | Protein],
+    proteins: ManyProteins,
     *,
-    heads: Sequence[str] | str | None = None,
-    layers: Sequence[int] | int | Literal["all"] = "all",
+    heads: Heads | None = None,
+    layers: Layers = "all",
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
-) -> Iterator[AttentionMaps]: ...
+    progress: bool = False,
+) -> Results[AttentionMaps]: ...
+@checked
 def attention(
     model: Encoder,
-    proteins: str | Path | Protein | Iterable[str | Protein],
+    proteins: OneProtein | ManyProteins,
     *,
-    heads: Sequence[str] | str | None = None,
-    layers: Sequence[int] | int | Literal["all"] = "all",
+    heads: Heads | None = None,
+    layers: Layers = "all",
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
-) -> AttentionMaps | Iterator[AttentionMaps]:
+    progress: bool = False,
+) -> AttentionMaps | Results[AttentionMaps]:
     """Extract the attention maps of one protein, or stream those of many.
 
     Parameters
     ----------
     model : Encoder
-    proteins : str, Path, Protein or iterable of str or Protein
-        A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
-        a slash in it) or an iterable gives an iterator.
-    heads : str or sequence of str, optional
-        Names such as ``L5H4``, or ``L5`` for a whole layer; by default all heads of ``layers``.
+    proteins : one protein, or many
+        One: a sequence, a Protein, Biopython's Seq or SeqRecord, an (ID, sequence) tuple. Many: a
+        FASTA path (a ``Path``, or text with a dot or a slash in it), a dict from ID to sequence, a
+        table with a column ``sequence``, a Series, (ID, sequence) pairs, or a list, array or
+        generator of what is one. See :mod:`esmkit.sequences.given`.
+    heads : str, pair of int, or sequence of these, optional
+        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default all heads of ``layers``.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long, on_invalid, batch_tokens
         As in :class:`esmkit.attention.options.AttentionOptions`.
+    progress : bool
+        With many, show a progress bar on standard error.
 
     Returns
     -------
-    AttentionMaps or iterator of AttentionMaps
-        In input order. A result takes n x R x R x 4 bytes: 460 MB for 120 heads and 1,000 residues.
+    AttentionMaps or Results
+        Of many the results in input order, each computed when it is asked for; see
+        :class:`esmkit.sequences.many.Results`. A result takes n x R x R x 4 bytes: 460 MB for 120
+        heads and 1,000 residues.
 
     Raises
     ------
@@ -259,14 +274,25 @@ def attention(
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     choice = choose_heads(
-        [heads] if isinstance(heads, str) else heads,
-        [layers] if isinstance(layers, int) else layers,
+        *(heads, layers),
         of_layers=model.layers,
         of_heads=model.heads,
     )
     single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _assembled(model, stream, choice, long=long, batch_tokens=batch_tokens)
-    return only_result(results, "read") if single else results
+    if single:
+        return only_result(results, "read")
+    return Results(results, stream, AttentionMaps, "attention", frame=_frame, progress=progress)
+
+
+def _frame(found: Sequence[AttentionMaps]) -> "pandas.DataFrame":
+    """Return the tables of proteins under each other, with their IDs before."""
+    import pandas
+
+    tables = [one.top() for one in found]
+    for one, table in zip(found, tables, strict=True):
+        table.insert(0, "id", one.id)
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
 
 
 def _assembled(

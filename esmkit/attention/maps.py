@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.encoder.names import _LAYER_NAME, HeadChoice, parse_head
+from esmkit.arguments import as_array, what_is, whole_number
+from esmkit.encoder.names import _LAYER_NAME, HeadChoice, head_name, parse_head
 from esmkit.errors import OptionError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ __all__ = ["AttentionMaps"]
 class AttentionMaps:
     """Attention maps of one protein, residues only.
 
-    Indexing with a name gives one map: ``maps["L5H4"]`` is float32 (R, R), ``[query, key]``, and
-    ``maps["L5"]`` the maps (h, R, R) of a layer's heads. Row i holds the weights that residue i
+    Indexing with a name gives one map: ``maps["L5H4"]``, or ``maps[5, 4]``, is float32 (R, R),
+    ``[query, key]``, and ``maps["L5"]`` the maps (h, R, R) of a layer's heads; ``np.asarray(maps)``
+    is all of them. Row i holds the weights that residue i
     gives to every residue; with the mass it gives to BOS and EOS they sum to 1. For a protein read
     in windows, pairs that were never in one window are NaN, overlaps are averaged, and rows need
     not sum to 1.
@@ -67,23 +69,26 @@ class AttentionMaps:
     def __iter__(self) -> Iterator[str]:
         return iter(self.heads)
 
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        layer_only = _LAYER_NAME.fullmatch(name)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return ``maps``, an array of its own each time."""
+        if copy is False:
+            raise ValueError("the maps are gathered into a new array: copy=False cannot be had")
+        return as_array(self.maps, dtype)
+
+    def __getitem__(self, name: str | tuple[int, int]) -> NDArray[np.float32]:
+        layer_only = _LAYER_NAME.fullmatch(name) if isinstance(name, str) else None
         if layer_only is None:
             return self.get(self._place(name))
-        places = [
-            place
-            for place, (layer, _) in enumerate(self.choice.heads)
-            if layer == int(layer_only[1])
-        ]
+        number = int(layer_only[1])
+        places = [place for place, (layer, _) in enumerate(self.choice.heads) if layer == number]
         if not places:
             raise OptionError(f"no head of {name} is here; there are {self._there()}")
         return np.stack([self.get(place) for place in places])
 
-    def _place(self, name: str) -> int:
+    def _place(self, name: str | tuple[int, int]) -> int:
         head = parse_head(name)
         if head not in self.choice.heads:
-            raise OptionError(f"head {name} is not here; there are {self._there()}")
+            raise OptionError(f"head {head_name(*head)} is not here; there are {self._there()}")
         return self.choice.place(*head)
 
     def _there(self) -> str:
@@ -98,7 +103,11 @@ class AttentionMaps:
         )
 
     def top(
-        self, count: int = 20, *, head: str | None = None, min_separation: int = 0
+        self,
+        count: int = 20,
+        *,
+        head: str | tuple[int, int] | None = None,
+        min_separation: int = 0,
     ) -> "pandas.DataFrame":
         """Return the strongest pairs.
 
@@ -106,7 +115,7 @@ class AttentionMaps:
         ----------
         count : int
             How many rows.
-        head : str, optional
+        head : str or pair of int, optional
             The only head to look at; by default all that are here.
         min_separation : int
             Leave out pairs closer than this along the sequence; 6 leaves out neighbours and turns.
@@ -120,8 +129,10 @@ class AttentionMaps:
         """
         import pandas
 
-        if count < 1:
-            raise OptionError(f"count is at least 1, not {count}")
+        for option, given, least in (("count", count, 1), ("min_separation", min_separation, 0)):
+            number = whole_number(given)
+            if number is None or number < least:
+                raise OptionError(f"{option} is at least {least}, not {what_is(given)}")
         residues = len(self.sequence)
         far = np.abs(np.subtract.outer(np.arange(residues), np.arange(residues))) >= min_separation
         rows: list[tuple[float, int, int, int]] = []
@@ -148,6 +159,8 @@ class AttentionMaps:
 
     def layer_mean(self, layer: int) -> NDArray[np.float32]:
         """Return the mean map of a layer's heads: float32, (R, R)."""
+        if whole_number(layer) is None:
+            raise OptionError(f"a layer is a whole number, not {what_is(layer)}")
         self._need_whole(layer)
         places = [place for place, (of, _) in enumerate(self.choice.heads) if of == layer]
         total = np.zeros((len(self.sequence), len(self.sequence)), np.float32)
@@ -191,7 +204,9 @@ class AttentionMaps:
                 "layer means and rollout need all of them, so leave `heads` out"
             )
 
-    def plot(self, head: str | None = None, *, path: Any = None, **options: Any) -> "Figure":
+    def plot(
+        self, head: str | tuple[int, int] | None = None, *, path: Any = None, **options: Any
+    ) -> "Figure":
         """Draw the grid of all heads, or one head large.
 
         See :func:`esmkit.plots.attention_grid` and :func:`esmkit.plots.attention_head`; arcs,
@@ -200,8 +215,8 @@ class AttentionMaps:
 
         Parameters
         ----------
-        head : str, optional
-            Such as ``L5H4``; by default the grid, or the head if only one is here.
+        head : str or pair of int, optional
+            Such as ``L5H4`` or ``(5, 4)``; by default the grid, or the head if only one is here.
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension, 300 dpi.
         """
@@ -211,7 +226,7 @@ class AttentionMaps:
             head = self.heads[0]
         if head is None:
             return plots.attention_grid(self, path=path, **options)
-        return plots.attention_head(self, head, path=path, **options)
+        return plots.attention_head(self, head_name(*parse_head(head)), path=path, **options)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from esmkit.arguments import check_fields, items_of, what_is
+from esmkit.encoder.names import head_names, layer_numbers
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import Long, check_choices
@@ -49,12 +51,19 @@ class AttentionOptions:
     batch_tokens: int = 2_048
 
     def __post_init__(self) -> None:
+        layers = layer_numbers(self.layers)
+        object.__setattr__(self, "layers", "all" if layers == "all" else tuple(layers))
+        if self.heads is not None:
+            object.__setattr__(self, "heads", head_names(self.heads))
         check_choices(self, {"long": Long, "on_invalid": OnInvalid})
-        if self.dtype not in ("float16", "float32"):
-            raise OptionError(f"dtype is 'float16' or 'float32', not {self.dtype!r}")
-        for name in self.reduce:
-            if name not in REDUCTIONS:
-                raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {name!r}")
+        if not isinstance(self.dtype, str) or self.dtype not in ("float16", "float32"):
+            raise OptionError(f"dtype is 'float16' or 'float32', not {what_is(self.dtype)}")
+        reduce = items_of(self.reduce)
+        for name in [self.reduce] if reduce is None else reduce:
+            if not isinstance(name, str) or name not in REDUCTIONS:
+                raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {what_is(name)}")
+        object.__setattr__(self, "reduce", (self.reduce,) if reduce is None else tuple(reduce))
+        check_fields(self)
 
 
 MAX_OFFSET = 32

@@ -25,11 +25,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
-from esmkit.encoder.names import HeadChoice, choose_heads
-from esmkit.errors import OptionError
-from esmkit.sequences.proteins import Protein, clean_proteins
+from esmkit.encoder.names import HeadChoice, Heads, choose_heads
+from esmkit.errors import InputError, OptionError
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
+from esmkit.sequences.proteins import Protein
 
 if TYPE_CHECKING:
     import pandas
@@ -118,6 +120,7 @@ def reduced(
     weights: dict[int, int] = {}
     places = {head: place for place, head in enumerate(choice.heads)}
 
+    @checked
     def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
         return reduce_maps(maps, options.reduce).double().cpu().numpy()
 
@@ -141,12 +144,13 @@ def reduced(
         yield [(n, (sums.pop(n) / weights.pop(n)).astype(np.float32)) for n in done]
 
 
+@checked
 def summarize(
     model: "Encoder",
-    proteins: Iterable[str | Protein],
+    proteins: OneProtein | ManyProteins,
     *,
     reduce: Sequence[Reduction] = ("entropy", "distance", "special", "offsets"),
-    heads: Sequence[str] | None = None,
+    heads: Heads | None = None,
     **options: Any,
 ) -> "pandas.DataFrame":
     """Reduce the attention of proteins to a table, never keeping a map.
@@ -154,11 +158,12 @@ def summarize(
     Parameters
     ----------
     model : Encoder
-    proteins : iterable of str or Protein
+    proteins : one protein, or many
+        As :meth:`esmkit.Esm2.attention` takes them.
     reduce : sequence of {'entropy', 'distance', 'special', 'offsets'}
         Defined at the top of this module.
-    heads : sequence of str, optional
-        Names such as ``L5H4``; by default all.
+    heads : str, pair of int, or sequence of these, optional
+        Names such as ``L5H4``, or pairs such as ``(5, 4)``; by default all.
     **options
         ``layers``, ``long``, ``on_invalid`` and ``batch_tokens`` of
         :class:`esmkit.attention.options.AttentionOptions`.
@@ -171,16 +176,19 @@ def summarize(
     """
     import pandas
 
-    if isinstance(proteins, str):
-        raise OptionError("proteins is a list of sequences, not one: put it in brackets")
     chosen = AttentionOptions(
-        heads=tuple(heads) if heads is not None else None, reduce=tuple(reduce), **options
+        heads=heads,  # type: ignore[arg-type] - whichever way, they become names
+        reduce=reduce,  # type: ignore[arg-type]
+        **options,
     )
     choice = choose_heads(chosen.heads, chosen.layers, of_layers=model.layers, of_heads=model.heads)
+    if not chosen.reduce:
+        raise OptionError(f"reduce is one or more of {', '.join(_REDUCTIONS)}")
+    _, stream = one_or_many(proteins, on_invalid=chosen.on_invalid)
     kept: dict[int, Protein] = {}
 
     def numbered() -> Iterator[tuple[int, Protein]]:
-        for number, protein in enumerate(clean_proteins(proteins, on_invalid=chosen.on_invalid)):
+        for number, protein in enumerate(stream):
             kept[number] = protein
             yield number, protein
 
@@ -189,6 +197,8 @@ def summarize(
         for batch in reduced(model, numbered(), choice, chosen)
         for number, values in batch
     ]
+    if not tables:
+        raise InputError("there is no protein whose attention could be reduced")
     return pandas.concat(tables, ignore_index=True)
 
 

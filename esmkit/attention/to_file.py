@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.hdf5 import AttentionWriter, CompressedMaps, decode_block
 from esmkit.attention.options import AttentionOptions, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
@@ -39,6 +40,7 @@ TABLE_FORMATS = ("csv", "tsv", "parquet")
 """Formats of reductions."""
 
 
+@checked
 def attention_file(
     model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esmkit.arguments import checked
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.prediction import contacts, corrected_maps
 from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
@@ -90,6 +91,7 @@ def _span(name: str) -> str:
     return f"({least}-{most})" if most is not None else f"({least}+)"
 
 
+@checked
 def evaluate(
     model: "Encoder",
     structures: Iterable["Structure"],
@@ -149,6 +151,7 @@ def _published(model: "Encoder") -> float | None:
     return PUBLISHED.get(repo.removeprefix("facebook/"))
 
 
+@checked
 def rank_heads(
     model: "Encoder",
     structures: Iterable["Structure"],
@@ -215,6 +218,7 @@ def _precisions(maps: np.ndarray, structure: "Structure", name: str) -> tuple[np
     return np.stack(columns, axis=1), float(true.mean())
 
 
+@checked
 def best_heads(
     table: "pandas.DataFrame", count: int, *, measure: str = "P@L/2", of_range: str = "long"
 ) -> list[str]:

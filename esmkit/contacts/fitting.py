@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esmkit._version import __version__
+from esmkit.arguments import checked
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import MIN_SEPARATION
 from esmkit.contacts.prediction import corrected_maps
@@ -25,6 +26,7 @@ MAX_ITERATIONS = 1_000
 """Weak penalties need more than scikit-learn's 100; a fit that converged earlier is the same."""
 
 
+@checked
 def fit(
     model: "Encoder",
     structures: Iterable["Structure"],

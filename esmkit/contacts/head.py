@@ -1,7 +1,6 @@
 """Contact heads: which attention heads count how much in a contact map."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.encoder.names import HeadChoice, choose_heads, head_name
+from esmkit.arguments import checked
+from esmkit.encoder.names import HeadChoice, Heads, choose_heads, head_name
 from esmkit.errors import CheckpointError, OptionError
 from esmkit.files.disk import disk_errors, write_durably
 
@@ -71,6 +71,7 @@ class ContactHead:
         )
 
     @classmethod
+    @checked
     def regression(
         cls,
         model: "Encoder",
@@ -95,7 +96,7 @@ class ContactHead:
         return cls(choice, weights[used], bias, "regression", source, provenance or {})
 
     @classmethod
-    def mean_of(cls, model: "Encoder", heads: Sequence[str]) -> "ContactHead":
+    def mean_of(cls, model: "Encoder", heads: Heads) -> "ContactHead":
         """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``."""
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)
@@ -130,12 +131,14 @@ class ContactHead:
             "provenance": self.provenance,
         }
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the head as JSON."""
         with disk_errors(path):
             write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, model: "Encoder") -> "ContactHead":
         """Read a head that :meth:`save` wrote.
 

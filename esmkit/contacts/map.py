@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import as_array, checked, what_is, whole_number
 from esmkit.contacts.scores import ranked_pairs, score_map
 from esmkit.errors import OptionError
 from esmkit.structure.alignment import match
+from esmkit.structure.given import GivenStructure, structure_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-    from esmkit.structure import Structure
 
 __all__ = ["MIN_SEPARATION", "ContactMap"]
 
@@ -55,10 +55,15 @@ class ContactMap:
     def __len__(self) -> int:
         return len(self.sequence)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return ``probability``."""
+        return as_array(self.probability, dtype, copy)
+
     def __repr__(self) -> str:
         windows = f", read in {self.windows} windows" if self.windows > 1 else ""
         return f"ContactMap({self.id}: {len(self)} residues, {self.source}{windows})"
 
+    @checked
     def to_frame(
         self, *, min_separation: int = MIN_SEPARATION, min_probability: float | None = None
     ) -> "pandas.DataFrame":
@@ -80,8 +85,9 @@ class ContactMap:
         """
         import pandas
 
-        if min_separation < 1:
-            raise OptionError(f"the least separation is at least 1, not {min_separation}")
+        separation = whole_number(min_separation)
+        if separation is None or separation < 1:
+            raise OptionError(f"the least separation is at least 1, not {what_is(min_separation)}")
         i, j = ranked_pairs(self.probability, least=min_separation)
         values = self.probability[i, j]
         if min_probability is not None:
@@ -99,6 +105,7 @@ class ContactMap:
             }
         )
 
+    @checked
     def top(
         self, count: int | None = None, *, min_separation: int = MIN_SEPARATION
     ) -> "pandas.DataFrame":
@@ -107,10 +114,14 @@ class ContactMap:
             len(self) if count is None else count
         )
 
-    def score(self, structure: "Structure") -> "pandas.DataFrame":
+    def score(self, structure: GivenStructure) -> "pandas.DataFrame":
         """Score the map on a structure of the protein.
 
         Sequence and structure are aligned first where they differ.
+
+        Parameters
+        ----------
+        structure : Structure, or path FILE or FILE:CHAIN
 
         Returns
         -------
@@ -126,7 +137,7 @@ class ContactMap:
         return score_map(values, true, resolved)
 
     def onto(
-        self, structure: "Structure"
+        self, structure: GivenStructure
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the map, true contacts and resolved residues on the residues of a structure.
 
@@ -136,6 +147,7 @@ class ContactMap:
             The map as float32 (S, S) with NaN for residues that the sequence lacks; contacts as
             bool (S, S); resolved as bool (S,), for the S residues of the structure's sequence.
         """
+        structure = structure_of(structure)
         matched = match(self.id, self.sequence, structure)
         size = len(structure)
         values = np.full((size, size), np.nan, np.float32)
@@ -144,7 +156,7 @@ class ContactMap:
         return values, structure.contacts(), structure.resolved
 
     def plot(
-        self, structure: "Structure | None" = None, *, path: Any = None, **options: Any
+        self, structure: GivenStructure | None = None, *, path: Any = None, **options: Any
     ) -> "Figure":
         """Draw the map, above the diagonal, with the true contacts of a structure below it.
 

@@ -1,23 +1,28 @@
 """Contact maps from streamed attention: no more than one running sum per protein is kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.correction import CorrectedSum, correct
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import ContactMap
+from esmkit.encoder.names import Heads
 from esmkit.errors import OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
+from esmkit.sequences.many import Results
+from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
 
 if TYPE_CHECKING:
+    import pandas
+
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["contacts", "corrected_maps", "predict"]
@@ -90,55 +95,64 @@ def predict(
 @overload
 def contacts(
     model: "Encoder",
-    proteins: str | Protein,
+    proteins: OneProtein,
     *,
     head: ContactHead | None = None,
-    heads: Sequence[str] | str | None = None,
+    heads: Heads | None = None,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
+    progress: bool = False,
 ) -> ContactMap: ...
 @overload
 def contacts(
     model: "Encoder",
-    proteins: Path | Iterable[str | Protein],
+    proteins: ManyProteins,
     *,
     head: ContactHead | None = None,
-    heads: Sequence[str] | str | None = None,
+    heads: Heads | None = None,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
-) -> Iterator[ContactMap]: ...
+    progress: bool = False,
+) -> Results[ContactMap]: ...
+@checked
 def contacts(
     model: "Encoder",
-    proteins: str | Path | Protein | Iterable[str | Protein],
+    proteins: OneProtein | ManyProteins,
     *,
     head: ContactHead | None = None,
-    heads: Sequence[str] | str | None = None,
+    heads: Heads | None = None,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 2_048,
-) -> ContactMap | Iterator[ContactMap]:
+    progress: bool = False,
+) -> ContactMap | Results[ContactMap]:
     """Predict the contacts of one protein, or stream those of many.
 
     Parameters
     ----------
     model : Encoder
-    proteins : str, Path, Protein or iterable of str or Protein
-        A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
-        a slash in it) or an iterable gives an iterator.
+    proteins : one protein, or many
+        One: a sequence, a Protein, Biopython's Seq or SeqRecord, an (ID, sequence) tuple. Many: a
+        FASTA path (a ``Path``, or text with a dot or a slash in it), a dict from ID to sequence, a
+        table with a column ``sequence``, a Series, (ID, sequence) pairs, or a list, array or
+        generator of what is one. See :mod:`esmkit.sequences.given`.
     head : ContactHead, optional
         By default the checkpoint's own.
-    heads : str or sequence of str, optional
-        Take the mean of the corrected maps of these heads instead, such as ``"L5H4"``.
+    heads : str, pair of int, or sequence of these, optional
+        Take the mean of the corrected maps of these heads instead, such as ``"L5H4"`` or ``(5, 4)``.
     long, on_invalid, batch_tokens
         As in :class:`esmkit.attention.options.AttentionOptions`; windows are averaged, and pairs that were
         never in one window are NaN.
+    progress : bool
+        With many, show a progress bar on standard error.
 
     Returns
     -------
-    ContactMap or iterator of ContactMap
-        In input order.
+    ContactMap or Results
+        Of many the results in input order, each computed when it is asked for; see
+        :class:`esmkit.sequences.many.Results`.
 
     Raises
     ------
@@ -157,11 +171,23 @@ def contacts(
     if head is not None and heads is not None:
         raise OptionError("give head or heads, not both")
     if heads is not None:
-        head = ContactHead.mean_of(model, [heads] if isinstance(heads, str) else heads)
+        head = ContactHead.mean_of(model, heads)
     chosen = ContactHead.of_checkpoint(model) if head is None else head
     single, stream = one_or_many(proteins, on_invalid=on_invalid)
     results = _results(model, stream, chosen, long=long, batch_tokens=batch_tokens)
-    return only_result(results, "predict") if single else results
+    if single:
+        return only_result(results, "predict")
+    return Results(results, stream, ContactMap, "contacts", frame=_frame, progress=progress)
+
+
+def _frame(found: Sequence[ContactMap]) -> "pandas.DataFrame":
+    """Return the tables of proteins under each other, with their IDs before."""
+    import pandas
+
+    tables = [one.to_frame() for one in found]
+    for one, table in zip(found, tables, strict=True):
+        table.insert(0, "id", one.id)
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
 
 
 def _results(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def ranked_pairs(
     return rows[order], columns[order]
 
 
+@checked
 def score_map(
     values: NDArray[np.floating[Any]],
     contacts: NDArray[np.bool_],
@@ -125,6 +127,7 @@ def score_map(
     return table.astype({"pairs": int, "contacts": int})
 
 
+@checked
 def bootstrap(
     values: Sequence[float] | NDArray[np.floating[Any]],
     *,
@@ -146,6 +149,7 @@ def bootstrap(
     return float(low), float(high)
 
 
+@checked
 def summarize_scores(
     tables: Mapping[str, "pandas.DataFrame"], *, seed: int = 0
 ) -> "pandas.DataFrame":
@@ -189,6 +193,7 @@ def summarize_scores(
     return pandas.DataFrame(rows).set_index(["range", "measure"])
 
 
+@checked
 def precision_curves(
     chains: Iterable[OnChain], *, up_to: int = 1, seed: int = 0
 ) -> "pandas.DataFrame":

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_file import MAX_MAP_BYTES
 from esmkit.contacts.kept_maps import square, upper_triangle
@@ -62,6 +63,7 @@ class Watch:
         """Finish, after the last map has been written or the next could not be."""
 
 
+@checked
 def contacts_file(
     model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],

@@ -4,22 +4,29 @@
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
+from esmkit.embeddings.embedding import Embedding
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
+from esmkit.encoder.names import Layers
 from esmkit.encoder.threads import side_by_side
-from esmkit.errors import OptionError
-from esmkit.sequences.proteins import OnInvalid, Protein, one_or_many, only_result
+from esmkit.errors import InputError
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
+from esmkit.sequences.many import Results
+from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces, tokens_of
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Embedding", "compute", "embed"]
 
@@ -31,71 +38,6 @@ LOOK_AHEAD_BYTES = 128 * 2**20
 more."""
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """Hidden states of one protein.
-
-    L layers were asked for; with one layer the leading axis is left out, as in the files.
-
-    Attributes
-    ----------
-    id, header, sequence : str
-        The protein. ``sequence`` is what was embedded (shorter than the input if truncated).
-    layers : tuple of int
-        Hidden state numbers, 0..N.
-    mean : numpy.ndarray of float32, shape (D,) or (L, D)
-        Mean over residues; BOS and EOS take no part.
-    bos : numpy.ndarray of float32, shape (D,) or (L, D)
-        The BOS token; over windows, its mean.
-    """
-
-    id: str
-    header: str
-    sequence: str
-    layers: tuple[int, ...]
-    mean: NDArray[np.float32]
-    bos: NDArray[np.float32]
-    kept_residues: NDArray[np.float32] | None = field(repr=False)
-
-    @property
-    def residues(self) -> NDArray[np.float32]:
-        """One vector per residue: float32, (R, D) or (L, R, D), row 0 the first residue.
-
-        Raises
-        ------
-        OptionError
-            If they were not kept.
-        """
-        if self.kept_residues is None:
-            raise OptionError(
-                f"the residues of {self.id!r} were not kept; embed with residues=True"
-            )
-        return self.kept_residues
-
-    def __repr__(self) -> str:
-        which = ", ".join(map(str, self.layers))
-        return (
-            f"Embedding({self.id}: {len(self.sequence)} residues, layer(s) {which}, "
-            f"width {self.mean.shape[-1]})"
-        )
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = {
-            "residues": f"{len(self.sequence):,}",
-            "layer(s)": ", ".join(map(str, self.layers)),
-            ".mean": f"float32 {self.mean.shape}",
-            ".bos": f"float32 {self.bos.shape}",
-            ".residues": "not kept"
-            if self.kept_residues is None
-            else f"float32 {self.residues.shape}",
-        }
-        body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
-        title = escape(self.header if self.header.startswith(self.id) else self.id)
-        return f"<table><caption>{title}</caption>{body}</table>"
-
-
 @dataclass(frozen=True, slots=True)
 class _Stretch:
     """A part of a protein that is read at once: all of it, or a window of a long one."""
@@ -104,7 +46,8 @@ class _Stretch:
     protein: Protein
     start: int
     stop: int
-    of: int  # how many pieces the protein is cut into
+    index: int  # which piece of the protein it is
+    of: int  # into how many the protein is cut
 
     @property
     def tokens(self) -> int:
@@ -127,13 +70,21 @@ class _Windows:
         self._residues = WindowMean((layers, residues, width), (-2,))
         self._bos = np.zeros((layers, width), np.float32)
         self._pieces: list[tuple[int, int]] = []
+        self._early: dict[int, tuple[_Stretch, _Read]] = {}  # pieces whose turn has not come
 
     def add(self, piece: _Stretch, read: _Read) -> bool:
-        """Take one piece; return whether it was the last that was missing."""
-        assert read.residues is not None  # those of pieces are kept
-        self._residues.add(piece.start, piece.stop, read.residues)
-        self._bos += read.bos
-        self._pieces.append((piece.start, piece.stop))
+        """Take one piece; return whether it was the last that was missing.
+
+        Sums are made in the order of the sequence, whichever piece is read first: the last bit of
+        a sum of three depends on the order.
+        """
+        self._early[piece.index] = (piece, read)
+        while len(self._pieces) in self._early:
+            piece, read = self._early.pop(len(self._pieces))
+            assert read.residues is not None  # those of pieces are kept
+            self._residues.add(piece.start, piece.stop, read.residues)
+            self._bos += read.bos
+            self._pieces.append((piece.start, piece.stop))
         return len(self._pieces) == piece.of
 
     def result(self) -> _Read:
@@ -189,6 +140,7 @@ def _passes(
     options: EmbedOptions,
     budget: int,
     missing: NDArray[np.bool_] | None,
+    first_first: bool,
 ) -> Iterator[list[_Stretch]]:
     """Cut a stream of proteins into passes; leave out those of which nothing is missing."""
     most = packing.most_tokens(options.batch_tokens, model.device)
@@ -197,8 +149,14 @@ def _passes(
         pieces = []
         for number, protein in window:
             cut = cut_into_pieces(protein, options.long)
-            pieces += [_Stretch(number, protein, start, stop, len(cut)) for start, stop in cut]
-        for batch in packing.batches_by_tokens([piece.tokens for piece in pieces], most):
+            pieces += [
+                _Stretch(number, protein, start, stop, index, len(cut))
+                for index, (start, stop) in enumerate(cut)
+            ]
+        batches = packing.batches_by_tokens([piece.tokens for piece in pieces], most)
+        if first_first:
+            batches.sort(key=min)  # the same passes, to the last bit: only when is another matter
+        for batch in batches:
             chosen = [pieces[i] for i in batch]
             if missing is None or any(missing[piece.number] for piece in chosen):
                 yield chosen
@@ -213,6 +171,7 @@ def compute(
     keep_residues: bool,
     missing: NDArray[np.bool_] | None = None,
     one_by_one: bool = False,
+    first_first: bool = False,
 ) -> Iterator[list[tuple[int, Embedding]]]:
     """Embed numbered proteins pass by pass, in the order in which passes are computed.
 
@@ -234,6 +193,9 @@ def compute(
         Results that are wanted, by number; a pass without any is not computed.
     one_by_one : bool
         Give each pass all threads, which is better for one or two.
+    first_first : bool
+        Compute the pass with the first protein first, and so on, so that results in input order
+        begin to come after the first pass; otherwise the longest proteins come first.
 
     Yields
     ------
@@ -252,7 +214,7 @@ def compute(
     def is_large(pieces: list[_Stretch]) -> bool:
         return pieces[0].tokens > packing.PASS_TOKENS
 
-    passes = _passes(model, items, options, budget, missing)
+    passes = _passes(model, items, options, budget, missing, first_first)
     with side_by_side(None if one_by_one else model.device) as run:
         for pieces, found in run(read, passes, alone=is_large):
             done = []
@@ -276,43 +238,49 @@ def compute(
 @overload
 def embed(
     model: Encoder,
-    proteins: str | Protein,
+    proteins: OneProtein,
     *,
-    layers: Sequence[int] | int | Literal["all"] = -1,
+    layers: Layers = -1,
     residues: bool = True,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 4_096,
+    progress: bool = False,
 ) -> Embedding: ...
 @overload
 def embed(
     model: Encoder,
-    proteins: Path | Iterable[str | Protein],
+    proteins: ManyProteins,
     *,
-    layers: Sequence[int] | int | Literal["all"] = -1,
+    layers: Layers = -1,
     residues: bool = True,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 4_096,
-) -> Iterator[Embedding]: ...
+    progress: bool = False,
+) -> Results[Embedding]: ...
+@checked
 def embed(
     model: Encoder,
-    proteins: str | Path | Protein | Iterable[str | Protein],
+    proteins: OneProtein | ManyProteins,
     *,
-    layers: Sequence[int] | int | Literal["all"] = -1,
+    layers: Layers = -1,
     residues: bool = True,
     long: Long = "window",
     on_invalid: OnInvalid = "error",
     batch_tokens: int = 4_096,
-) -> Embedding | Iterator[Embedding]:
+    progress: bool = False,
+) -> Embedding | Results[Embedding]:
     """Embed one protein, or stream many.
 
     Parameters
     ----------
     model : Encoder
-    proteins : str, Path, Protein or iterable of str or Protein
-        A sequence or a Protein gives one result; a FASTA path (a ``Path``, or text with a dot or
-        a slash in it) or an iterable gives an iterator.
+    proteins : one protein, or many
+        One: a sequence, a Protein, Biopython's Seq or SeqRecord, an (ID, sequence) tuple. Many: a
+        FASTA path (a ``Path``, or text with a dot or a slash in it), a dict from ID to sequence, a
+        table with a column ``sequence``, a Series, (ID, sequence) pairs, or a list, array or
+        generator of what is one. See :mod:`esmkit.sequences.given`.
     layers : int, sequence of int, or 'all'
         Hidden states 0 (token embedding) to N (last layer), or negatives.
     residues : bool
@@ -320,11 +288,14 @@ def embed(
     long, on_invalid, batch_tokens
         Rules for long sequences and unknown letters, and size of a pass; see
         :class:`EmbedOptions`.
+    progress : bool
+        With many, show a progress bar on standard error.
 
     Returns
     -------
-    Embedding or iterator of Embedding
-        Results in input order.
+    Embedding or Results
+        Of many the results in input order, each computed when it is asked for; with ``.ids``,
+        ``.to_frame()`` and ``.to_numpy()``. See :class:`esmkit.sequences.many.Results`.
 
     Raises
     ------
@@ -338,15 +309,44 @@ def embed(
     ((320,), (25, 320))
     """
     options = EmbedOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)
-    numbers = model.resolve_layers([layers] if isinstance(layers, int) else layers)
+    numbers = model.resolve_layers(layers)
     single, stream = one_or_many(proteins, on_invalid=on_invalid)
     batches = compute(
         *(model, enumerate(stream), numbers, options),
         keep_residues=residues,
         one_by_one=single,
+        first_first=True,
     )
     results = _in_order(batches)
-    return only_result(results, "embed") if single else results
+    if single:
+        return only_result(results, "embed")
+    return Results(
+        *(results, stream, Embedding, "embed"),
+        frame=_frame,
+        array=_means,
+        progress=progress,
+    )
+
+
+def _means(embeddings: Sequence[Embedding]) -> NDArray[np.float32]:
+    """Return the mean vectors of proteins: float32, (B, D) or (B, L, D)."""
+    if not embeddings:
+        raise InputError("there is no protein, and so no array of embeddings")
+    return np.stack([one.mean for one in embeddings])
+
+
+def _frame(embeddings: Sequence[Embedding]) -> "pandas.DataFrame":
+    """Return the mean vectors of proteins as a table; see :meth:`Results.to_frame`."""
+    import pandas
+
+    if not embeddings:
+        return pandas.DataFrame(index=pandas.Index([], name="id"))
+    ids, layers = [one.id for one in embeddings], embeddings[0].layers
+    index = pandas.Index(ids, name="id")
+    if len(layers) > 1:
+        index = pandas.MultiIndex.from_product([ids, layers], names=["id", "layer"])
+    means = _means(embeddings)
+    return pandas.DataFrame(means.reshape(-1, means.shape[-1]), index=index)
 
 
 def _in_order(batches: Iterable[list[tuple[int, Embedding]]]) -> Iterator[Embedding]:

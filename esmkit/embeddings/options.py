@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from esmkit.errors import OptionError
+from esmkit.arguments import check_fields
+from esmkit.encoder.names import layer_numbers
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import Long, check_choices
 
@@ -24,7 +25,7 @@ class EmbedOptions:
     Attributes
     ----------
     layers : tuple of int, or 'all'
-        Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
+        One number, or a list or an array, becomes a tuple. Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
     per : {'protein', 'residue'}
         One pooled vector, or one vector per residue.
     pool : {'mean', 'bos'}
@@ -57,8 +58,7 @@ class EmbedOptions:
     batch_tokens: int = 4_096
 
     def __post_init__(self) -> None:
-        if self.layers != "all" and not (
-            isinstance(self.layers, tuple) and all(isinstance(n, int) for n in self.layers)
-        ):
-            raise OptionError(f"layers is a tuple of numbers, or 'all', not {self.layers!r}")
+        layers = layer_numbers(self.layers)
+        object.__setattr__(self, "layers", "all" if layers == "all" else tuple(layers))
         check_choices(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
+        check_fields(self)

@@ -1,19 +1,20 @@
 """ESM-2 embeddings as a scikit-learn transformer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
-from esmkit.embeddings.embed import embed
+from esmkit.arguments import what_is, whole_number
+from esmkit.embeddings.embed import Embedding, embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError
-from esmkit.sequences.proteins import Protein
+from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
 
 __all__ = ["EsmEmbedder"]
 
@@ -22,12 +23,14 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     """Turn protein sequences into pooled ESM-2 embeddings.
 
     There is nothing to fit: the model is frozen. ``fit`` only loads it, and ``transform`` does so
-    if need be. Clones and pickles leave it out and load it again.
+    if need be. Clones and pickles leave it out and load it again; a loaded model that is given is
+    shared by clones, and pickles hold it.
 
     Parameters
     ----------
-    model : str or Path
-        See :func:`esmkit.load`.
+    model : str, Path or Esm2
+        A name or path as :func:`esmkit.load` takes it, or a model that is loaded; then ``device``,
+        ``dtype`` and ``compiled`` stay as they are by default.
     layer : int
         Hidden state 0..N, or negative from the end.
     pool : {'mean', 'bos'}
@@ -48,7 +51,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str | Path = "auto",
+        model: str | Path | Encoder = "auto",
         *,
         layer: int = -1,
         pool: str = "mean",
@@ -67,17 +70,20 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         self.dtype = dtype
         self.compiled = compiled
 
-    def fit(self, X: Iterable[str | Protein], y: Any = None) -> "EsmEmbedder":
+    def fit(self, X: OneProtein | ManyProteins, y: Any = None) -> "EsmEmbedder":
         """Load the model; nothing is learned from ``X``.
 
         Raises
         ------
         InputError
-            If ``X`` is one string or a table instead of a sequence of strings.
+            If ``X`` is nothing that holds proteins.
+        OptionError
+            If a loaded model is given and a device, dtype or ``compiled`` beside it.
         CheckpointError
             See :func:`esmkit.load`.
         """
-        _refuse_tables(X)
+        if not isinstance(X, Iterator):  # which would be used up, and transform looks as well
+            one_or_many(X, on_invalid="skip")
         self._loaded()
         return self
 
@@ -96,13 +102,14 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
         return tags
 
-    def transform(self, X: Iterable[str | Protein]) -> NDArray[np.float32]:
-        """Embed sequences.
+    def transform(self, X: OneProtein | ManyProteins) -> NDArray[np.float32]:
+        """Embed proteins.
 
         Parameters
         ----------
-        X : iterable of B str or Protein
-            A list, a one-dimensional array or a pandas Series.
+        X : B proteins
+            Whatever :meth:`esmkit.Esm2.embed` takes: a list, a one-dimensional array, a Series, a
+            table with a column ``sequence``, a dict, a FASTA path. One protein is one row.
 
         Returns
         -------
@@ -113,56 +120,61 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         Raises
         ------
         InputError
-            If ``X`` is one string or a table instead of a sequence of strings, or is empty, or a
-            sequence is not acceptable.
+            If ``X`` is nothing that holds proteins, or is empty, or a sequence is not acceptable.
         OptionError
             If a parameter has a value that it cannot have.
         """
-        _refuse_tables(X)
-        sequences = list(X)
-        if not sequences:
-            raise InputError("X is empty: 0 sequence(s); give at least one")
-        if self.pool not in ("mean", "bos"):
-            raise OptionError(f"pool is 'mean' or 'bos', not {self.pool!r}")
-        if self.on_invalid == "skip":
+        if not isinstance(self.pool, str) or self.pool not in ("mean", "bos"):
+            raise OptionError(f"pool is 'mean' or 'bos', not {what_is(self.pool)}")
+        if isinstance(self.on_invalid, str) and self.on_invalid == "skip":
             raise OptionError("a transformer returns a row per sequence: skip is not possible here")
-        results = embed(
+        if whole_number(self.layer) is None:
+            raise OptionError(f"layer is a whole number, not {what_is(self.layer)}")
+        found: Any = embed(
             self._loaded(),
-            sequences,
+            X,  # type: ignore[arg-type]
             layers=self.layer,
             residues=False,
             long=self.long,  # type: ignore[arg-type]
             on_invalid=self.on_invalid,  # type: ignore[arg-type]
         )
-        return np.stack([getattr(result, self.pool) for result in results])
+        rows = [
+            getattr(one, self.pool) for one in ([found] if isinstance(found, Embedding) else found)
+        ]
+        if not rows:
+            raise InputError("X is empty: 0 sequence(s); give at least one")
+        return np.stack(rows)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return ``esm2_0`` to ``esm2_<D-1>``."""
         return np.array([f"esm2_{i}" for i in range(self._loaded().width)], dtype=object)
 
     def _loaded(self) -> Encoder:
+        if isinstance(self.model, Encoder):
+            beside = {"device": "auto", "dtype": "float32", "compiled": None}
+            for name, default in beside.items():
+                value = getattr(self, name)
+                if not isinstance(value, type(default)) or value != default:
+                    raise OptionError(
+                        f"the model is loaded already, so {name}={what_is(value)} has no "
+                        "effect; give it to esmkit.load"
+                    )
+            return self.model
         wanted = (self.model, self.device, self.dtype, self.compiled)
-        if getattr(self, "_model_key", None) != wanted:
+        known = all(isinstance(one, str | Path | bool | None) for one in wanted)
+        if not known or getattr(self, "_model_key", None) != wanted:  # load says what is wrong
             self._model = Encoder.load(self.model, self.device, self.dtype, compiled=self.compiled)
             self._model_key = wanted
         return self._model
 
+    def __sklearn_clone__(self) -> "EsmEmbedder":
+        """Return a new embedder with the same parameters; a loaded model is shared, not copied."""
+        copied = type(self)(**self.get_params(deep=False))
+        for name in ("_sklearn_output_config", "_metadata_request"):  # as scikit-learn's clone does
+            if hasattr(self, name):
+                setattr(copied, name, deepcopy(getattr(self, name)))
+        return copied
+
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         return {k: v for k, v in state.items() if k not in ("_model", "_model_key")}
-
-
-def _refuse_tables(X: Any) -> None:
-    """Refuse what is not a sequence of sequences.
-
-    Iterating over a table or a dictionary gives the names of its columns, which are letters too:
-    ``sequence`` would be embedded as a protein of eight residues.
-    """
-    shape = tuple(getattr(X, "shape", (0,)))
-    kind = "sparse " if issparse(X) else ""
-    what = f"a {kind}{type(X).__name__}" + (f" of shape {shape}" if len(shape) != 1 else "")
-    if isinstance(X, str | Protein):
-        what = "one string" if isinstance(X, str) else "one Protein"
-    elif len(shape) == 1 and isinstance(X, Iterable) and not isinstance(X, bytes | Mapping):
-        return
-    raise InputError(f"X is {what}; give a list of sequences, or a column: table['sequence']")

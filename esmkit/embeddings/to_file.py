@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.files.disk import disk_errors
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedTask", "embed_file"]
 
 
+@checked
 def embed_file(
     model: "Encoder | Callable[[], Encoder]",
     sources: str | Path | Sequence[str | Path],

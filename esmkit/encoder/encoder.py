@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import EsmModel
 
+from esmkit.arguments import checked
 from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
 from esmkit.encoder.checkpoints.network import load_network
 from esmkit.encoder.checkpoints.parts import (
@@ -20,7 +21,7 @@ from esmkit.encoder.checkpoints.parts import (
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forks import expect_forks
 from esmkit.encoder.forward import forward
-from esmkit.encoder.names import resolve_layers
+from esmkit.encoder.names import Layers, resolve_layers
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Pack, pack
 from esmkit.encoder.pickling import travelling
@@ -104,6 +105,7 @@ class Encoder:
         )
 
     @classmethod
+    @checked
     def load(
         cls,
         model: str | Path = "auto",
@@ -202,7 +204,7 @@ class Encoder:
         """Return the modules of the network under esmkit's names, as they are now."""
         return parts_of(self.network)
 
-    def resolve_layers(self, layers: Sequence[int] | Literal["all"]) -> list[int]:
+    def resolve_layers(self, layers: Layers) -> list[int]:
         """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
 
         Raises
@@ -290,7 +292,7 @@ class Encoder:
     def hidden_states(
         self,
         tokens: Sequence[NDArray[np.int64]],
-        layers: Sequence[int] | Literal["all"] = (-1,),
+        layers: Layers = (-1,),
     ) -> list[NDArray[np.float32]]:
         """Return hidden states of token sequences, ``<mask>`` and specials included.
 
@@ -298,7 +300,7 @@ class Encoder:
         ----------
         tokens : sequence of B int64 arrays, shape (T_b,)
             From :func:`esmkit.sequences.encode`.
-        layers : sequence of int, or 'all'
+        layers : int, sequence of int, or 'all'
             L numbers from 0..N, or negatives.
 
         Returns

@@ -3,15 +3,35 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.arguments import items_of, what_is, whole_number
 from esmkit.errors import OptionError
 
-__all__ = ["HeadChoice", "choose_heads", "head_name", "parse_head", "resolve_layers"]
+__all__ = [
+    "HeadChoice",
+    "Heads",
+    "Layers",
+    "choose_heads",
+    "head_name",
+    "head_names",
+    "layer_numbers",
+    "parse_head",
+    "resolve_layers",
+]
 
 
 Head: TypeAlias = tuple[int, int]
 """(layer, head), both from 0."""
+
+Heads: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | NDArray[np.integer]
+"""What may be given for heads: names, (layer, head) pairs, or an array (n, 2) of these."""
+
+Layers: TypeAlias = int | np.integer | Sequence[int] | NDArray[np.integer] | Literal["all"]
+"""What may be given for layers: one number, several, or all."""
 
 _HEAD_NAME = re.compile(r"L(\d+)H(\d+)", re.IGNORECASE)
 _LAYER_NAME = re.compile(r"L(\d+)", re.IGNORECASE)
@@ -26,18 +46,99 @@ def head_name(layer: int, head: int) -> str:
     return f"L{layer}H{head}"
 
 
-def parse_head(name: str) -> Head:
-    """Return (layer, head) of a name such as ``L5H4``.
+def parse_head(name: Any) -> Head:
+    """Return (layer, head) of a name such as ``L5H4``, or of a pair of numbers.
 
     Raises
     ------
     OptionError
-        If it is not such a name.
+        If it is neither.
+
+    Examples
+    --------
+    >>> parse_head("L5H4"), parse_head((5, 4))
+    ((5, 4), (5, 4))
     """
-    match = _HEAD_NAME.fullmatch(name.strip())
-    if match is None:
-        raise OptionError(f"a head is named like L5H4 (layer 5, head 4, from 0), not {name!r}")
-    return int(match[1]), int(match[2])
+    match = _HEAD_NAME.fullmatch(name.strip()) if isinstance(name, str) else None
+    if match is not None:
+        return int(match[1]), int(match[2])
+    pair = _pair(name)
+    if pair is None:
+        raise OptionError(
+            "a head is named like L5H4 (layer 5, head 4, from 0) or is a pair (5, 4), not "
+            f"{what_is(name)}"
+        )
+    return pair
+
+
+def _pair(value: Any) -> Head | None:
+    """Return a (layer, head) pair of two whole numbers; of anything else, None."""
+    if not isinstance(value, tuple) and getattr(value, "shape", None) != (2,):
+        return None
+    numbers = [whole_number(number) for number in value]
+    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None or min(value) < 0:
+        return None
+    return numbers[0], numbers[1]
+
+
+def head_names(heads: Heads) -> tuple[str, ...]:
+    """Return heads by their names, whichever way they are given.
+
+    Raises
+    ------
+    OptionError
+        If one is neither a name nor a pair of numbers.
+
+    Examples
+    --------
+    >>> head_names([(5, 4), "L2"]), head_names((5, 4))
+    (('L5H4', 'L2'), ('L5H4',))
+    """
+    if isinstance(heads, str) or _pair(heads) is not None:
+        found = [heads]
+    else:
+        found = items_of(heads)
+        if found is None:
+            raise OptionError(
+                "heads are names such as 'L5H4' or pairs such as (5, 4), one or a list of them, "
+                f"not {what_is(heads)}"
+            )
+    return tuple(_name_of(one) for one in found)
+
+
+def _name_of(head: Any) -> str:
+    """Return the name of a head, or of a whole layer as it is given."""
+    if isinstance(head, str) and _LAYER_NAME.fullmatch(head.strip()):
+        return head.strip()
+    return head_name(*parse_head(head))
+
+
+def layer_numbers(layers: Layers) -> list[int] | Literal["all"]:
+    """Return layers as a list of ``int``, whichever way they are given.
+
+    Raises
+    ------
+    OptionError
+        If one is no whole number.
+
+    Examples
+    --------
+    >>> layer_numbers(-1), layer_numbers(np.array([0, 6])), layer_numbers("all")
+    ([-1], [0, 6], 'all')
+    """
+    if isinstance(layers, str) and layers == "all":
+        return "all"
+    one = whole_number(layers)
+    if one is not None:
+        return [one]
+    given = items_of(layers)
+    for number in [layers] if given is None else given:
+        if whole_number(number) is None:
+            raise OptionError(
+                "layers are whole numbers, one or a list of them, or 'all' (the last is -1), not "
+                f"{what_is(number)}"
+            )
+    return [int(number) for number in given or []]
 
 
 @dataclass(frozen=True)
@@ -78,8 +179,8 @@ class HeadChoice:
 
 
 def choose_heads(
-    heads: Sequence[str] | None,
-    layers: Sequence[int] | Literal["all"],
+    heads: Heads | None,
+    layers: Layers,
     *,
     of_layers: int,
     of_heads: int,
@@ -88,9 +189,10 @@ def choose_heads(
 
     Parameters
     ----------
-    heads : sequence of str, optional
-        Names such as ``L5H4``, or ``L5`` for every head of a layer; without them all of the layers.
-    layers : sequence of int, or 'all'
+    heads : str, pair of int, or sequence of these, optional
+        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for every head of a layer;
+        without them all of the layers.
+    layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end. Ignored when heads are named.
     of_layers, of_heads : int
         N and H of the model.
@@ -104,20 +206,21 @@ def choose_heads(
     every = [(layer, head) for layer in range(of_layers) for head in range(of_heads)]
     chosen: set[Head] = set()
     if heads is not None:
-        for name in heads:
-            layer_only = _LAYER_NAME.fullmatch(name.strip())
+        for name in head_names(heads):
+            layer_only = _LAYER_NAME.fullmatch(name)
             if layer_only:
                 found = [(layer, head) for layer, head in every if layer == int(layer_only[1])]
             else:
                 found = [head for head in every if head == parse_head(name)]
             if not found:
                 raise OptionError(
-                    f"there is no {name.strip()}: {there} ({head_name(0, 0)} to "
+                    f"there is no {name}: {there} ({head_name(0, 0)} to "
                     f"{head_name(of_layers - 1, of_heads - 1)})"
                 )
             chosen.update(found)
     else:
-        numbers = range(of_layers) if layers == "all" else layers
+        given = layer_numbers(layers)
+        numbers = range(of_layers) if given == "all" else given
         for asked in numbers:
             layer = asked + of_layers if asked < 0 else asked
             if not 0 <= layer < of_layers:
@@ -128,12 +231,12 @@ def choose_heads(
     return HeadChoice(tuple(sorted(chosen)), of_layers, of_heads)
 
 
-def resolve_layers(layers: Sequence[int] | Literal["all"], last: int, checkpoint: str) -> list[int]:
+def resolve_layers(layers: Layers, last: int, checkpoint: str) -> list[int]:
     """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
 
     Parameters
     ----------
-    layers : sequence of int, or 'all'
+    layers : int, sequence of int, or 'all'
     last : int
         N, the number of the last hidden state.
     checkpoint : str
@@ -145,15 +248,16 @@ def resolve_layers(layers: Sequence[int] | Literal["all"], last: int, checkpoint
         If a hidden state with that number does not exist, or one is asked for twice.
     """
     count = last + 1
-    if layers == "all":
+    given = layer_numbers(layers)
+    if given == "all":
         return list(range(count))
-    resolved = [layer + count if layer < 0 else layer for layer in layers]
-    for asked, layer in zip(layers, resolved, strict=True):
+    resolved = [layer + count if layer < 0 else layer for layer in given]
+    for asked, layer in zip(given, resolved, strict=True):
         if not 0 <= layer < count:
             raise OptionError(
                 f"there is no layer {asked}: {checkpoint} has hidden states 0 (token "
                 f"embedding) to {last} (last layer), or -1 to -{count} from the end"
             )
     if not resolved or len(set(resolved)) < len(resolved):
-        raise OptionError(f"give at least one layer and each only once, not {list(layers)}")
+        raise OptionError(f"give at least one layer and each only once, not {given}")
     return resolved

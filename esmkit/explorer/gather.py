@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from esmkit._version import __version__
+from esmkit.arguments import checked
 from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
-from esmkit.encoder.names import choose_heads, head_name
+from esmkit.encoder.names import Heads, Layers, choose_heads, head_name
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
@@ -20,9 +21,12 @@ from esmkit.explorer.labels import Labels, read_labels
 from esmkit.explorer.page import Explorer
 from esmkit.explorer.structure import Truth, truth_of
 from esmkit.explorer.trace import Trace, run_trace
-from esmkit.sequences.proteins import Protein, clean_proteins
+from esmkit.sequences.given import OneProtein, one_protein
+from esmkit.sequences.letters import RecordError
+from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import Long, cut_into_pieces
-from esmkit.structure import Structure, read_structure
+from esmkit.structure import Structure
+from esmkit.structure.given import GivenStructure, structure_of
 
 if TYPE_CHECKING:
     from esmkit.heads.result import HeadProfile
@@ -42,14 +46,15 @@ NEVER_SEEN = 65_535
 """Code of a contact probability that is not known."""
 
 
+@checked
 def explore(
     model: Encoder,
-    protein: str | Protein,
+    protein: OneProtein,
     *,
-    structure: "Structure | str | Path | None" = None,
+    structure: GivenStructure | None = None,
     profile: "HeadProfile | str | Path | None" = None,
-    heads: Sequence[str] | str | None = None,
-    layers: Sequence[int] | int | Literal["all"] = "all",
+    heads: Heads | None = None,
+    layers: Layers = "all",
     long: Long = "window",
     max_bytes: int = PAGE_BYTES,
     command: str = "",
@@ -63,15 +68,16 @@ def explore(
     Parameters
     ----------
     model : Encoder
-    protein : str or Protein
-        A sequence or a Protein, of at most 5,000 residues.
+    protein : str, Protein or what else is one protein
+        Of at most 5,000 residues; also Biopython's Seq or SeqRecord, an (ID, sequence) tuple, or a
+        FASTA file of one record. See :mod:`esmkit.sequences.given`.
     structure : Structure, or path FILE or FILE:CHAIN, optional
         Structure of the same protein: adds distances, true contacts, secondary structure, and scores.
     profile : HeadProfile or path, optional
         From :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote: names and
         colours the heads.
-    heads : str or sequence of str, optional
-        Names such as ``L5H4``, or ``L5`` for a whole layer; by default all heads of ``layers``, or
+    heads : str, pair of int, or sequence of these, optional
+        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default all heads of ``layers``, or
         as many as fit into ``max_bytes``, focused ones that reach far first.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
@@ -104,19 +110,16 @@ def explore(
 
     need_bokeh()
     one, pieces = _one_protein(protein, long)
-    if structure is not None and not isinstance(structure, Structure):
-        structure = read_structure(str(structure))
+    structure = None if structure is None else structure_of(structure)
     truth = truth_of(one, structure) if structure is not None else None
     labels = read_labels(profile, model) if profile is not None else None
-    named = [heads] if isinstance(heads, str) else heads
     choice = choose_heads(
-        named,
-        [layers] if isinstance(layers, int) else layers,
+        *(heads, layers),
         of_layers=model.layers,
         of_heads=model.heads,
     )
     plan = plan_heads(
-        model, one, pieces, choice, named=named is not None, max_bytes=max_bytes, labels=labels
+        model, one, pieces, choice, named=heads is not None, max_bytes=max_bytes, labels=labels
     )
     trace = run_trace(model, one.sequence, pieces, plan.choice, strips=plan.strips)
     check = compare(model, one, trace, long)
@@ -156,15 +159,11 @@ def _notes(
     return notes
 
 
-def _one_protein(protein: str | Protein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
+def _one_protein(protein: OneProtein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
     """Return the protein as it is read, truncated if that was asked for, and its windows."""
-    if not isinstance(protein, str | Protein):
-        raise InputError(
-            f"a page is about one protein: give a sequence or a Protein, not {type(protein).__name__}"
-        )
     try:
-        one = next(iter(clean_proteins([protein])))
-    except InputError as error:  # its remedies are those of functions that take many proteins
+        one = one_protein(protein, "a page is about one protein")
+    except RecordError as error:  # its remedies are those of functions that take many proteins
         remedy = "give another sequence, with X for residues that are not known"
         raise InputError(f"{error.reason}; {remedy}") from None
     pieces = cut_into_pieces(one, long)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from esmkit.arguments import check_fields
 from esmkit.text import Say, silent
 
 __all__ = ["Run"]
@@ -50,6 +51,9 @@ class Run:
     progress: bool = False
     say: Say = silent
     then: Callable[[], None] = _do_nothing
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __repr__(self) -> str:
         """Show what is not the default.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.attention.options import MAX_OFFSET, columns_of
 from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import InputError, OptionError
@@ -35,6 +36,7 @@ __all__ = ["profile"]
 Array = NDArray[np.float64]
 
 
+@checked
 def profile(
     model: "Encoder",
     structures: Iterable["Structure"],

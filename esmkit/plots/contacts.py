@@ -29,6 +29,7 @@ from esmkit.plots.figure import (
 )
 from esmkit.plots.protocols import Contacts
 from esmkit.plots.secondary import HELIX, STRAND, draw_secondary
+from esmkit.structure.given import GivenStructure, structure_of
 
 if TYPE_CHECKING:
     from esmkit.structure import Structure
@@ -112,7 +113,7 @@ def compare(
 
 def contact_map(
     contacts: Contacts,
-    structure: "Structure | None" = None,
+    structure: GivenStructure | None = None,
     *,
     path: str | Path | None = None,
 ) -> Figure:
@@ -133,7 +134,7 @@ def contact_map(
     Parameters
     ----------
     contacts : ContactMap
-    structure : Structure, optional
+    structure : Structure, or path FILE or FILE:CHAIN, optional
         Structure of the same protein; residues and their numbers are then those of its sequence.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
@@ -159,6 +160,7 @@ def contact_map(
     'ubiquitin · predicted contacts · 76 residues · made up'
     >>> figure.savefig("contacts.png")                       # doctest: +SKIP
     """
+    structure = None if structure is None else structure_of(structure)
     compared = None if structure is None else compare(*contacts.onto(structure))
     with house_style():
         strip = 0 if structure is None else STRIP + GAP

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError, VerificationError
 from esmkit.reference.implementations import Array, Implementations
@@ -194,6 +195,7 @@ class _Comparison:
         )
 
 
+@checked
 def verify(
     model: Encoder,
     proteins: Iterable[Protein],

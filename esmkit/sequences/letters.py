@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError
 from esmkit.text import shorten
 
@@ -104,6 +105,7 @@ class Cleaned:
     stop: bool = False
 
 
+@checked
 def clean_sequence(
     sequence: str, record: str = "", *, on_invalid: OnInvalid = "error"
 ) -> tuple[str, list[int]]:

@@ -9,8 +9,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import get_args
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.fasta import Record, fasta_records
 from esmkit.sequences.headers import MAX_ID_BYTES, check_id, record_id
@@ -39,13 +40,9 @@ __all__ = [
     "UniqueIds",
     "clean_proteins",
     "clean_sequence",
-    "one_or_many",
-    "only_result",
     "read_fasta",
     "read_named",
 ]
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,7 @@ class Protein:
         return len(self.sequence)
 
 
+@checked
 def read_fasta(
     paths: str | Path | Iterable[str | Path],
     *,
@@ -167,65 +165,6 @@ def clean_proteins(
                 )
 
     yield from _clean(records(), on_invalid, report, True)
-
-
-def one_or_many(
-    proteins: str | Path | Protein | Iterable[str | Protein], *, on_invalid: OnInvalid = "error"
-) -> tuple[bool, Iterator[Protein]]:
-    """Tell one sequence from many, and apply the input rules to what was given.
-
-    Parameters
-    ----------
-    proteins : str, Path, Protein or iterable of str or Protein
-        A sequence or a Protein is one. A ``Path``, text with a dot or a slash in it, which no
-        sequence has, and any other iterable are many.
-    on_invalid : {'error', 'replace', 'skip', 'degap'}
-        As in :func:`read_fasta`.
-
-    Returns
-    -------
-    single : bool
-        Whether it is one.
-    stream : iterator of Protein
-        The proteins, read as they are asked for.
-
-    Examples
-    --------
-    >>> single, stream = one_or_many("mkt")
-    >>> single, [protein.sequence for protein in stream]
-    (True, ['MKT'])
-    >>> one_or_many("seqs.fasta")[0]
-    False
-    """
-    if isinstance(proteins, Path) or (
-        isinstance(proteins, str) and any(mark in proteins for mark in "./\\")
-    ):
-        return False, read_named([(proteins, "")], on_invalid, None, None)
-    if isinstance(proteins, str | Protein):
-        return True, clean_proteins([proteins], on_invalid=on_invalid)
-    return False, clean_proteins(proteins, on_invalid=on_invalid)
-
-
-def only_result(results: Iterable[_Result], purpose: str) -> _Result:
-    """Return the result for a single protein.
-
-    Parameters
-    ----------
-    results : iterable
-        One result, or none.
-    purpose : str
-        What the protein was for, such as ``embed``.
-
-    Raises
-    ------
-    InputError
-        If ``on_invalid="skip"`` has left the protein out.
-    """
-    for result in results:
-        return result
-    raise InputError(
-        f'the sequence was left out by `on_invalid="skip"`; nothing is left to {purpose}'
-    )
 
 
 def _clean(

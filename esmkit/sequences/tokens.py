@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError
 
 __all__ = ["BOS", "EOS", "MASK", "PAD", "TOKENS", "UNKNOWN", "decode", "encode"]
@@ -39,6 +40,7 @@ for _id, _token in enumerate(TOKENS):
         _TABLE[ord(_token)] = _id
 
 
+@checked
 def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
     """Turn residues into token ids with BOS and EOS around them.
 

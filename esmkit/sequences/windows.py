@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import what_is, whole_number
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS
@@ -45,12 +46,17 @@ def check_choices(options: Any, choices: dict[str, Any]) -> None:
         Naming the option, its values and the one given.
     """
     for name, kind in choices.items():
-        if getattr(options, name) not in get_args(kind):
+        given = getattr(options, name)
+        if not isinstance(given, str) or given not in get_args(kind):
             raise OptionError(
-                f"{name} is {' or '.join(map(repr, get_args(kind)))}, not {getattr(options, name)!r}"
+                f"{name} is {' or '.join(map(repr, get_args(kind)))}, not {what_is(given)}"
             )
-    if options.batch_tokens < 1:
-        raise OptionError(f"batch_tokens is at least 1, not {options.batch_tokens}")
+    tokens = whole_number(options.batch_tokens)
+    if tokens is None:
+        raise OptionError(f"batch_tokens is a whole number, not {what_is(options.batch_tokens)}")
+    if tokens < 1:
+        raise OptionError(f"batch_tokens is at least 1, not {tokens}")
+    object.__setattr__(options, "batch_tokens", tokens)  # one of NumPy's is none in JSON
 
 
 def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:

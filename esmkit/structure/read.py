@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from esmkit.arguments import checked
 from esmkit.errors import InputError
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.files import read_file
@@ -56,6 +57,7 @@ def _exists(text: str) -> bool:
         return False
 
 
+@checked
 def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
     """List the chains of a structure file and what each of them is.
 
@@ -73,6 +75,7 @@ def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
     return [read_chain(found, chain)[0] for chain in found.chains]
 
 
+@checked
 def read_structure(
     path: str | Path, chain: str | None = None, *, model: int | None = None
 ) -> Structure:
@@ -126,6 +129,7 @@ def read_structure(
     return replace(structure, notes=(note, *structure.notes))
 
 
+@checked
 def read_structures(
     folder: str | Path,
     *,

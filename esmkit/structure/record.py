@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from esmkit.arguments import checked
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import Protein
 from esmkit.structure import secondary
@@ -111,6 +112,7 @@ class Structure:
 
         return _fixed(cdist(self.cb, self.cb).astype(np.float32))
 
+    @checked
     def contacts(self, cutoff: float = CONTACT_CUTOFF) -> np.ndarray:
         """Return which residues are in contact: Cβ-Cβ closer than a cutoff (Cα for glycine).
 

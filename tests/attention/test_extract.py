@@ -197,8 +197,8 @@ def test_windows_are_reduced_each_by_itself(tiny: Esm2):
 
 
 def test_summaries_say_what_they_take(tiny: Esm2):
-    with pytest.raises(OptionError, match="proteins is a list of sequences, not one"):
-        summarize(tiny, "ACDEF")
+    assert set(summarize(tiny, "ACDEF")["id"]) == {"sequence_1"}
+    assert list(summarize(tiny, {"P1": "ACDEF", "P2": "MKT"})["id"].unique()) == ["P1", "P2"]
     with pytest.raises(OptionError, match="reduce takes entropy, distance, special, offsets, not"):
         summarize(tiny, ["ACDEF"], reduce=("mean",))  # type: ignore[arg-type]
     with warnings.catch_warnings():

@@ -167,7 +167,7 @@ def test_exactly_the_training_length_is_not_long():
         ({"per": "atom"}, "per is 'protein' or 'residue', not 'atom'"),
         ({"pool": "max"}, "pool is 'mean' or 'bos', not 'max'"),
         ({"long": "cut"}, "long is 'window' or 'whole' or 'truncate' or 'error', not 'cut'"),
-        ({"on_invalid": "x"}, "on_invalid is 'error' or 'replace' or 'skip', not 'x'"),
+        ({"on_invalid": "x"}, "on_invalid is 'error' or 'replace' or 'skip' or 'degap', not 'x'"),
         ({"batch_tokens": 0}, "batch_tokens is at least 1, not 0"),
     ],
 )
@@ -182,7 +182,7 @@ def test_bad_sequences_in_memory(tiny: Esm2):
     assert tiny.embed("MKJ", on_invalid="replace").sequence == "MKX"
     with pytest.raises(InputError, match=r"was left out by `on_invalid=.skip.`"):
         tiny.embed("MKJ", on_invalid="skip")
-    with pytest.raises(InputError, match="item 2 is a int; give sequences or Protein records"):
+    with pytest.raises(InputError, match="item 2 is 5; give a sequence, a Protein"):
         list(tiny.embed(["MK", 5]))  # type: ignore[list-item]
 
 
@@ -224,8 +224,8 @@ class TestSklearn:
 
     def test_errors(self, tiny_folder):
         embedder = EsmEmbedder(str(tiny_folder))
-        with pytest.raises(InputError, match="X is one string; give a list of sequences"):
-            embedder.transform("MKT")
+        with pytest.raises(InputError, match="cannot take None for proteins"):
+            embedder.transform(None)
         with pytest.raises(OptionError, match="pool is 'mean' or 'bos', not 'max'"):
             EsmEmbedder(str(tiny_folder), pool="max").transform(["MKT"])
         with pytest.raises(OptionError, match="skip is not possible here"):

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from Bio.Seq import Seq
+from Bio.SeqRecord import SeqRecord
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import SkipTestWarning
@@ -190,26 +192,60 @@ def test_every_kind_of_input(kind: Any, embedder: Any, tiny: Esm2):
 
 
 @pytest.mark.parametrize(
-    ("X", "what"),
+    "form",
     [
-        ("MKT", "one string"),
-        (Protein("p", "MKT"), "one Protein"),
-        (b"MKT", "a bytes"),
-        (pd.DataFrame({"sequence": ["MKT"]}), r"a DataFrame of shape \(1, 1\)"),
-        (np.array([["MKT"], ["AAA"]]), r"a ndarray of shape \(2, 1\)"),
-        (np.array("MKT"), r"a ndarray of shape \(\)"),
-        (scipy.sparse.csr_array((2, 2)), r"a sparse csr_array of shape \(2, 2\)"),
-        ({"p": "MKT"}, "a dict"),
-        (None, "a NoneType"),
-        (7, "a int"),
+        lambda s: dict(zip("abcde", s, strict=True)),
+        lambda s: pd.DataFrame({"name": list("abcde"), "sequence": s}),
+        lambda s: [SeqRecord(Seq(q), id=f"p{i}") for i, q in enumerate(s)],
+        lambda s: zip("abcde", s, strict=True),
+    ],
+    ids=["dict", "table", "records", "pairs"],
+)
+def test_whatever_embed_takes(form: Any, embedder: Any):
+    expected = embedder.transform(SEQUENCES)
+    np.testing.assert_array_equal(embedder.fit_transform(form(SEQUENCES)), expected)
+
+
+@pytest.mark.parametrize(
+    "one", [str, Seq, lambda s: SeqRecord(Seq(s), id="a"), lambda s: ("a1", s)]
+)
+def test_one_protein_is_one_row(one: Any, embedder: Any, tiny: Esm2):
+    found = embedder.fit_transform(one(SEQUENCES[0]))
+    assert_close(found, tiny.embed(SEQUENCES[0]).mean[None])
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (b"MKT", r"cannot take a bytes for proteins; give text"),
+        (pd.DataFrame({"other": ["MKT"]}), "its columns are 'other'; rename one to 'sequence'"),
+        (np.array([["MKT"], ["AAA"]]), r"an ndarray of shape \(2, 1\) is no list of sequences"),
+        (np.array("MKT"), r"an ndarray of shape \(\) is no list of sequences"),
+        (scipy.sparse.csr_array((2, 2)), r"a sparse csr_array of shape \(2, 2\) for proteins"),
+        ({"p": ["MKT"]}, "the value of 'p' is a list"),
+        (None, "cannot take None for proteins"),
+        (7, "cannot take 7 for proteins"),
     ],
 )
-def test_what_is_not_a_sequence_of_sequences_is_refused(X: Any, what: str, embedder: Any):
-    """A table iterates over the names of its columns: SEQUENCE would be a fine protein."""
-    message = rf"^X is {what}; give a list of sequences, or a column: table\['sequence'\]$"
+def test_what_holds_no_proteins_is_refused(X: Any, message: str, embedder: Any):
     for method in (embedder.fit, embedder.transform):
         with pytest.raises(InputError, match=message):
             method(X)
+
+
+def test_a_loaded_model(tiny: Esm2, embedder: Any):
+    """It is shared by clones, and what would load another way is refused."""
+    ours: Any = EsmEmbedder(tiny).set_output(transform="pandas")
+    copied: Any = clone(ours)
+    assert copied.model is tiny
+    assert ours.get_params()["model"] is tiny
+    found = copied.fit_transform(pd.Series(SEQUENCES, index=list("abcde")))
+    assert list(found.index) == list("abcde")
+    np.testing.assert_array_equal(found.to_numpy(), EsmEmbedder(tiny).transform(SEQUENCES))
+    pipeline = make_pipeline(EsmEmbedder(tiny), LogisticRegression())
+    assert cross_val_score(pipeline, SEQUENCES * 2, [0, 1, 0, 1, 0] * 2, cv=2).shape == (2,)
+    with pytest.raises(OptionError, match="the model is loaded already, so dtype='float16' has no"):
+        EsmEmbedder(tiny, dtype="float16").fit(SEQUENCES)
 
 
 def test_empty_input_is_refused(embedder: Any):

@@ -339,8 +339,8 @@ def test_named_heads_are_never_left_out(shape_8m: Esm2):
 
 def test_too_long_is_refused(tiny: Esm2):
     with pytest.raises(OptionError, match="has 5,001 residues and a page shows at most 5,000"):
-        esmkit.explore(tiny, "A" * 5_001)
-    cut = esmkit.explore(tiny, "A" * 1_100, long="truncate", heads="L0H0")
+        esmkit.explore(tiny, "M" * 5_001)
+    cut = esmkit.explore(tiny, "M" * 1_100, long="truncate", heads="L0H0")
     assert len(cut.data["sequence"]) == 1_022
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from esmkit.data import demo_fasta
 from esmkit.errors import EsmkitError, InputError, OptionError
+from esmkit.sequences.given import one_or_many, only_result
 from esmkit.sequences.ids import id_in
 from esmkit.sequences.letters import GAPS
 from esmkit.sequences.proteins import (
@@ -31,8 +32,6 @@ from esmkit.sequences.proteins import (
     Protein,
     clean_proteins,
     clean_sequence,
-    one_or_many,
-    only_result,
     read_fasta,
 )
 from esmkit.sequences.report import LISTED_EXAMPLES, MAX_HEADER_BYTES, InputReport

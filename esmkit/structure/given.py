@@ -1,0 +1,42 @@
+"""A structure as it is given: a :class:`Structure`, or the path of its file."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from esmkit.arguments import what_is
+from esmkit.errors import InputError
+from esmkit.structure.read import read_structure
+from esmkit.structure.record import Structure
+
+__all__ = ["GivenStructure", "structure_of"]
+
+GivenStructure: TypeAlias = Structure | str | os.PathLike[str]
+"""What may be given for a structure: itself, or FILE or FILE:CHAIN."""
+
+
+def structure_of(given: Any) -> Structure:
+    """Return the structure that is given, read if it is a path.
+
+    Parameters
+    ----------
+    given : Structure, or path FILE or FILE:CHAIN
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the file cannot be read.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> structure_of(ubiquitin.path).id
+    '1ubi_A'
+    """
+    if isinstance(given, Structure):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return read_structure(os.fsdecode(Path(given)) if not isinstance(given, str) else given)
+    raise InputError(
+        f"a structure is a Structure or the path of a PDB or mmCIF file, not {what_is(given)}"
+    )
