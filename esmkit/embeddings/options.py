@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from esmkit.arguments import check_fields
+from esmkit.arguments import check_fields, items_of, what_is
 from esmkit.encoder.names import layer_numbers
+from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import Long, check_choices
 
@@ -25,7 +26,7 @@ class EmbedOptions:
     Attributes
     ----------
     layers : tuple of int, or 'all'
-        One number, or a list or an array, becomes a tuple. Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
+        A list or an array becomes a tuple. Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
     per : {'protein', 'residue'}
         One pooled vector, or one vector per residue.
     pool : {'mean', 'bos'}
@@ -58,6 +59,10 @@ class EmbedOptions:
     batch_tokens: int = 4_096
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.layers, str) and self.layers == "all") and not items_of(
+            self.layers
+        ):
+            raise OptionError(f"layers is a tuple of numbers, or 'all', not {what_is(self.layers)}")
         layers = layer_numbers(self.layers)
         object.__setattr__(self, "layers", "all" if layers == "all" else tuple(layers))
         check_choices(self, {"per": Per, "pool": Pool, "long": Long, "on_invalid": OnInvalid})
