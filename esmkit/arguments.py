@@ -172,7 +172,8 @@ def _read_hint(text: str, names: dict[str, Any]) -> Any:
         try:
             return eval(text, names)
         except NameError as error:
-            names[error.name] = type(error.name, (), {"__module__": "esmkit"})
+            name = str(error.name)
+            names[name] = type(name, (), {"__module__": "esmkit"})
         except AttributeError:  # of a module, such as pandas.DataFrame
             return Any
 
@@ -218,7 +219,7 @@ def _fits_generic(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
         return True
     if issubclass(origin, Mapping):
         return isinstance(value, Mapping)
-    if origin is Callable or issubclass(origin, Callable):
+    if origin is Callable:
         return callable(value)
     if issubclass(origin, Iterable):
         if isinstance(value, str | bytes | Mapping) or getattr(value, "shape", None) == ():
@@ -229,7 +230,7 @@ def _fits_generic(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
             mixed = origin is tuple and ... not in inner
             return mixed or all(_fits(item, inner[0]) for item in value)
         return isinstance(value, Iterable)
-    return not issubclass(origin, os.PathLike) or isinstance(value, str | os.PathLike)
+    return origin is not os.PathLike or isinstance(value, str | os.PathLike)
 
 
 def _words(hint: Any) -> str:

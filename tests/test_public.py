@@ -54,7 +54,7 @@ def test_methods_show_every_option(name: str):
     assert typing.get_origin(many["return"]) is Results
     assert typing.get_args(many["return"]) == (result,)
     assert {str, esmkit.Protein} < set(typing.get_args(single["proteins"]))
-    assert os.PathLike in map(typing.get_origin, typing.get_args(many["proteins"]))
+    assert os.PathLike in [typing.get_origin(one) for one in typing.get_args(many["proteins"])]
     for one in typing.get_overloads(method):  # what an editor shows is what is done
         assert options_of(inspect.signature(one)) == options
         hints, of_method = (typing.get_type_hints(f, localns=names) for f in (one, method))

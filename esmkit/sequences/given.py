@@ -234,11 +234,14 @@ def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinSt
             with open_text(path):
                 pass
         except InputError as error:
-            letters = set(str(path)) - {".", "-", "*"}
+            letters = set(str(path)) - {".", "-", "*", "/"}
             if str(error).startswith("there is no file") and letters <= ALLOWED_LETTERS:
+                if "/" in str(path):
+                    what = "these are the chains of a complex, give each as a sequence of its own"
+                else:
+                    what = "this is an aligned sequence, remove its gaps"
                 raise InputError(
-                    f"there is no file {str(path)!r}; check the path, or if this is an aligned "
-                    "sequence, remove its gaps"
+                    f"there is no file {str(path)!r}; check the path, or if {what}"
                 ) from None
             raise
     stream = ProteinStream(read_named(((path, "") for path in paths), on_invalid, None, None))

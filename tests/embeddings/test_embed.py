@@ -225,7 +225,7 @@ class TestSklearn:
     def test_errors(self, tiny_folder):
         embedder = EsmEmbedder(str(tiny_folder))
         with pytest.raises(InputError, match="cannot take None for proteins"):
-            embedder.transform(None)
+            embedder.transform(None)  # pyright: ignore[reportArgumentType]
         with pytest.raises(OptionError, match="pool is 'mean' or 'bos', not 'max'"):
             EsmEmbedder(str(tiny_folder), pool="max").transform(["MKT"])
         with pytest.raises(OptionError, match="skip is not possible here"):

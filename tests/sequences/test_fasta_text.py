@@ -15,10 +15,11 @@ from esmkit.embeddings.cluster.worker import read_records
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.errors import EsmkitError, InputError, OptionError, UnknownIdError
 from esmkit.sequences import OddSequenceWarning
+from esmkit.sequences.given import one_or_many
 from esmkit.sequences.ids import id_in
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.letters import AMINO_ACIDS, GAPS, OnInvalid, RecordError
-from esmkit.sequences.proteins import Protein, clean_proteins, one_or_many, read_fasta
+from esmkit.sequences.proteins import Protein, clean_proteins, read_fasta
 from esmkit.sequences.report import InputReport
 
 RULES: list[OnInvalid] = ["error", "replace", "skip", "degap"]
