@@ -4,8 +4,10 @@ The chain is written by a small writer below, which knows the dialects from what
 write; gemmi and Biopython's PDBParser read the dialects that they know as a check on the writer.
 """
 
+import gzip
 import itertools
 import string
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -670,6 +672,42 @@ def test_other_formats_are_named(tmp_path: Path, name: str):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=rf"is no structure file: it begins with .*{match}"):
         read_structure(tmp_path / name)
+
+
+BINARY = {
+    "x.bcif": (
+        b"\x83\xa7encoder\xabmol*/ciftools\xaadataBlocks",
+        "It is BinaryCIF; give the mmCIF",
+    ),
+    "x.mmtf": (b"\xde\x00'\xabmmtfVersion\xa50.2.0", "It is MMTF; give the mmCIF"),
+    "x.dcd": (b"T\0\0\0CORD\x01\0\0\0", "It is a trajectory"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_binary_formats_are_named(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]):
+    data, match = BINARY[name]
+    (tmp_path / name).write_bytes(pack(data))
+    with pytest.raises(InputError, match=match):
+        read_structure(tmp_path / name)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_archives_are_not_read_as_text(tmp_path: Path, pack: Callable[[bytes], bytes]):
+    (tmp_path / "x.pdb").write_text("\n".join(chain_lines("AWC")))
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "x.pdb")
+    packed = tmp_path / "x.pdb.gz"
+    packed.write_bytes(pack((tmp_path / "x.tar").read_bytes()))
+    with pytest.raises(InputError, match="is a tar archive; unpack it and name the PDB/mmCIF"):
+        read_structure(packed)
+    packed.write_bytes(gzip.compress(gzip.compress(b"x")))
+    with pytest.raises(InputError, match="is packed with gzip twice"):
+        read_structure(packed)
+    packed.write_bytes(gzip.compress(b"PK\x03\x04"))
+    with pytest.raises(InputError, match="is zip data"):
+        read_structure(packed)
 
 
 # Files that gemmi writes
