@@ -797,6 +797,18 @@ def test_ter_at_a_gap_of_a_named_chain(read):
         assert [read(lines, name).sequence for name in names] == ["AWC", "KGY"]
 
 
+def test_commands_say_what_was_decided_on_structures(tmp_path: Path):
+    from esmkit.cli.options import LISTED_NOTES, structures_of
+
+    lines = [*chain_lines("AWC"), "TER", *chain_lines("KGY", first=8)]
+    for i in range(LISTED_NOTES + 2):
+        (tmp_path / f"{i:02}.pdb").write_text("\n".join(lines))
+    said: list[str] = []
+    structures_of(str(tmp_path), said.append)
+    assert said[0] == "00_A: TER between residues 3 and 8 is taken for a gap of the chain"
+    assert said[LISTED_NOTES:] == ["and 2 more notes like these"]
+
+
 def test_a_chromophore_without_a_backbone_of_its_own_is_noted(read):
     atoms = dict(zip(("N1", "CA1", "C3", "O3"), ("N", "CA", "C", "O"), strict=True))
     places = {new: ATOMS[old] for new, old in atoms.items()}
