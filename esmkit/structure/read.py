@@ -89,7 +89,7 @@ def read_structure(
     Parameters
     ----------
     path : str or pathlib.Path
-        The file; a string may name the chain too, ``FILE:CHAIN``.
+        The file; it may name the chain too, ``FILE:CHAIN``.
     chain : str, optional
         The authors' name of the chain. Not needed if there is one protein chain only.
     model : int, optional
@@ -113,8 +113,8 @@ def read_structure(
     >>> read_structure(f"{path}:A").secondary_structure[:20]
     '-EEEEEETTS-EEEEE--TT'
     """
-    if isinstance(path, str) and chain is None:
-        path, chain = split_chain(path)
+    if chain is None:
+        path, chain = split_chain(str(path))
     found = read_file(path, model)
     if chain is None:
         chain = _only_protein(found)

@@ -733,7 +733,14 @@ def same(one: Structure, two: Structure) -> bool:
     return one.sequence == two.sequence and one.residue_numbers == two.residue_numbers
 
 
-@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS])
+FOLDX_AND_MORE = {
+    "H": ["H1S", "H2S", "H1D", "H2D", "H1E", "H2E"],  # FoldX; Amber's phosaa10
+    **{"S": ["S1P"], "T": ["T1P"], "Y": ["Y1P"], "G": ["GHP"]},
+    **{"D": ["AS4", "IAS"], "E": ["GL4", "FGA"]},  # Amber at constant pH; wwPDB
+}
+
+
+@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS, FOLDX_AND_MORE])
 def test_names_of_protonation_states(read, table: dict[str, list[str]]):
     pairs = [(letter, name) for letter, names in table.items() for name in names]
     lines = []
@@ -823,3 +830,19 @@ def test_a_chromophore_without_a_backbone_of_its_own_is_noted(read):
     ligand = [line[:30] + "  50.000" + line[38:] for line in lines]
     ligand = [new if "CRO" in new else old for new, old in zip(ligand, lines, strict=True)]
     assert not any("CRO" in note for note in read(ligand).notes)
+
+
+def test_structures_are_given_as_paths_of_any_kind(tmp_path: Path):
+    from esmkit.structure.given import structure_of
+
+    class OfBytes:
+        def __fspath__(self) -> bytes:
+            return f"{path}:B".encode()
+
+    path = tmp_path / "x.pdb"
+    path.write_text("\n".join([*chain_lines("AWC"), *chain_lines("KGY", chain="B")]))
+    for given_so in (f"{path}:B", Path(f"{path}:B"), OfBytes()):
+        assert structure_of(given_so).sequence == "KGY"
+    assert read_structure(Path(f"{path}:B")).sequence == "KGY"
+    with pytest.raises(InputError, match="not a Structure of gemmi; write it to a file"):
+        structure_of(gemmi.read_structure(str(path)))
