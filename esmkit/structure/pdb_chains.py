@@ -3,8 +3,8 @@
 A chain has a name of its own in column 22, as a rule. Programs of molecular dynamics leave it
 blank, give several proteins the same, or name the segment (columns 73-76) in its place, and end
 each protein with TER. So a chain here is a protein or nucleic acid that has one name and is not
-divided by TER, by another segment, or by numbers that begin anew. TER at a gap of a named chain,
-as pdb-tools and HADDOCK write it, does not divide.
+divided by TER, by another segment, or by numbers that begin anew. TER at a gap of a chain or
+segment with a name, as pdb-tools and HADDOCK write it, does not divide.
 """
 
 from dataclasses import dataclass, field
@@ -196,7 +196,7 @@ def divide(chain: str, atoms: list[AtomLine], full: list[str]) -> tuple[list[Par
         first = next((g for g in members if g.kind and not part.is_late(g)), None)
         if part.last is None or first is None or _goes_on(part, first, whole):
             pass
-        elif chain and _is_gap(part.last, first):
+        elif (chain or segment) and _is_gap(part.last, first):
             numbers = " and ".join(f"{n}{i.strip()}" for n, i in (part.last.place, first.place))
             part.notes.append(f"TER between residues {numbers} is taken for a gap of the chain")
         else:

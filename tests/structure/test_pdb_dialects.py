@@ -793,12 +793,14 @@ def test_ter_at_a_gap_of_a_named_chain(read):
     structure = read([*first, "TER", *second, "TER"])
     assert structure.sequence == "AWCXXXXKGY"
     assert "TER between residues 3 and 8" in " ".join(structure.notes)
+    blank = [line[:21] + " " + line[22:] for line in [*first, "TER".ljust(30), *second]]
+    assert read(segmented(blank, "PROA")).sequence == "AWCXXXXKGY"
     ended = [*first, atom_line("OXT", "CYS", "A", 3, (14.0, 0.0, 0.0))]
     for lines in (
         [*ended, "TER", *second],  # the chain does end there
         [*first, "TER", *chain_lines("KGY", first=8, shift=40.0)],  # too far for four residues
         [*first, "TER", *chain_lines("KGY", first=101)],  # too many for a loop
-        [line[:21] + " " + line[22:] for line in [*first, "TER".ljust(30), *second]],  # no name
+        blank,  # no name
     ):
         names = ["A", "A~2"] if lines[0][21] == "A" else ["1", "2"]
         assert [read(lines, name).sequence for name in names] == ["AWC", "KGY"]
