@@ -96,6 +96,9 @@ def readable_bytes(count: int) -> str:
 _MAGIC_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 """First bytes of UTF-16 text."""
 
+_MAGIC_OF_GZIP = b"\x1f\x8b"
+_TAR = slice(257, 262)  # where POSIX tar has its magic word
+
 _MAGIC_OF_OTHER_ARCHIVES = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -144,14 +147,16 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
         try:
             buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
             head = buffered.peek(8)
-            for magic, other in _MAGIC_OF_OTHER_ARCHIVES.items():
-                if head.startswith(magic):
-                    raise InputError(
-                        f"{name!r} is {other} data; give plain {kind} text or {kind} packed with gzip"
-                    )
+            _refuse_archives(head, name, kind)
             if head.startswith(_MAGIC_OF_UTF16):
                 raise InputError(f"{name!r} is UTF-16 text; save it again as UTF-8")
-            plain = gzip.GzipFile(fileobj=buffered) if head.startswith(b"\x1f\x8b") else buffered
+            plain = buffered
+            if head.startswith(_MAGIC_OF_GZIP):
+                plain = gzip.GzipFile(fileobj=buffered)
+                head = plain.peek(_TAR.stop)
+                _refuse_archives(head, name, kind)
+                if head.startswith(_MAGIC_OF_GZIP):
+                    raise InputError(f"{name!r} is packed with gzip twice; unpack it once")
             text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
             try:
                 yield text
@@ -164,6 +169,16 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
             ) from None
         except OSError as error:  # a disk or a network share that fails half-way
             raise InputError(f"cannot read {name!r}: {error.strerror or error}") from None
+
+
+def _refuse_archives(head: bytes, name: str, kind: str) -> None:
+    for magic, other in _MAGIC_OF_OTHER_ARCHIVES.items():
+        if head.startswith(magic):
+            raise InputError(
+                f"{name!r} is {other} data; give plain {kind} text or {kind} packed with gzip"
+            )
+    if head[_TAR] == b"ustar":  # its text would be read without the first line
+        raise InputError(f"{name!r} is a tar archive; unpack it and name the {kind} file in it")
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -39,6 +39,9 @@ __all__ = [
 PATH = click.Path(readable=False)
 """Text that a shell completes as a path. Whether it exists and can be read is checked later."""
 
+LISTED_NOTES = 20
+"""How many notes on structures are said; a folder may have thousands."""
+
 SEED = click.IntRange(0, 2**32 - 1)
 """Seed that NumPy and scikit-learn take."""
 
@@ -185,7 +188,7 @@ def batch_tokens_option(default: int) -> Callable[[Callable[..., Any]], Callable
 
 
 def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
-    """Return the chains of a folder, those left out listed, or TS50."""
+    """Return the chains of a folder, or TS50; what is left out or had to be decided is said."""
     from esmkit.data import ts50
     from esmkit.errors import InputError
     from esmkit.structure import read_structures
@@ -196,6 +199,11 @@ def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Struc
     found = list(read_structures(folder, report=left_out))
     for path, reason in left_out:
         say(f"left out: {path}: {reason}")
+    notes = [f"{structure.id}: {note}" for structure in found for note in structure.notes]
+    for note in notes[:LISTED_NOTES]:
+        say(note)
+    if len(notes) > LISTED_NOTES:
+        say(f"and {len(notes) - LISTED_NOTES:,} more notes like these")
     if not found:
         raise InputError(f"no protein chain in {folder!r} can be used; give PDB or mmCIF files")
     return found

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.contacts.to_files import read_chains
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
 from esmkit.files.disk import check_output, disk_errors, through_links
@@ -12,7 +13,7 @@ from esmkit.files.run_options import Run
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
-from esmkit.structure import Structure, read_structure, split_chain
+from esmkit.structure import Structure
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -80,7 +81,7 @@ def explore_to_files(
         raise OptionError("`ids` picks records out of FASTA files; give one, or leave `ids` out")
     truth = None
     if structure is not None:
-        truth = read_structure(*split_chain(structure))
+        (truth,) = read_chains([structure], run.say)
     proteins = _read(sources, on_invalid, ids, run) if sources else []
     if not sources and truth is not None:
         proteins = [truth.protein]

@@ -25,6 +25,13 @@ _STARTS = (
 )
 """First characters in lower case, and what to say of them."""
 
+_BINARY = (
+    ("encoder", "BinaryCIF; give the mmCIF file that belongs to it"),
+    ("mmtf", "MMTF; give the mmCIF file that belongs to it"),
+    ("cord", "a trajectory (DCD); write the frame that is wanted as PDB"),
+)
+"""Words at the beginning of binary files."""
+
 _IN_TEXT = (
     ("predicted_aligned_error", "the predicted aligned errors (PAE) of AlphaFold"),
     ('"pae"', "the predicted aligned errors (PAE) of AlphaFold"),
@@ -52,6 +59,9 @@ def what_it_is(lines: Sequence[str]) -> str:
     kept = [line for line in lines if line.strip()]
     first = kept[0].strip().lower() if kept else ""
     text = "\n".join(kept[:200])[:_FIRST_CHARACTERS].lower()
+    for word, what in _BINARY:
+        if word in text[:100] and ("\0" in text or "\ufffd" in text):
+            return what
     for start, what in _STARTS:
         if first.startswith(start):
             return what

@@ -1,7 +1,6 @@
 """A structure as it is given: a :class:`Structure`, or the path of its file."""
 
 import os
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from esmkit.arguments import what_is
@@ -36,7 +35,10 @@ def structure_of(given: Any) -> Structure:
     if isinstance(given, Structure):
         return given
     if isinstance(given, str | os.PathLike):
-        return read_structure(os.fsdecode(Path(given)) if not isinstance(given, str) else given)
+        return read_structure(os.fsdecode(given))
+    what = what_is(given)
+    if type(given).__name__ == "Structure":  # of Biopython or gemmi
+        what += f" of {type(given).__module__.partition('.')[0]}; write it to a file"
     raise InputError(
-        f"a structure is a Structure or the path of a PDB or mmCIF file, not {what_is(given)}"
+        f"a structure is a Structure of esmkit or the path of a PDB or mmCIF file, not {what}"
     )

@@ -26,6 +26,11 @@ _MORE_LETTERS = {
     **dict.fromkeys(("GLH", "GLUH", "GLUP"), "E"),
     **dict.fromkeys(("LYN", "LYP", "LSN", "LYSH"), "K"),
     **{"ARN": "R", "ARGN": "R", "TYM": "Y", "TYRU": "Y", "ASN1": "N", "PGLU": "Q"},
+    # Amber at constant pH and phosphorylated (phosaa10), FoldX
+    **{"AS4": "D", "GL4": "E", "S1P": "S", "T1P": "T", "Y1P": "Y", "H1S": "H", "H2S": "H"},
+    **dict.fromkeys(("H1D", "H2D", "H1E", "H2E"), "H"),
+    # One-letter codes of the wwPDB's chemical components
+    **{"IAS": "D", "FGA": "E", "GHP": "G"},
 }
 # wwPDB's canonical sequences have them with the letter of their mirror image (DSN is S in 1PFE).
 _MIRRORED = {

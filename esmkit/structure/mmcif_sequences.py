@@ -100,5 +100,8 @@ class Sequences:
             if names and set(names) == set(range(1, len(names) + 1)):
                 return [names[i] for i in sorted(names)]
         kind = dict(self._entities("type")).get(entity, "polypeptide")
-        code = self._codes.get(entity, "?") if "polypeptide" in kind.lower() else "?"
-        return [] if code in (".", "?") else self._spelled(code)
+        canonical = dict(self._entities("pdbx_seq_one_letter_code_can"))
+        known = [
+            c for codes in (self._codes, canonical) if (c := codes.get(entity, "?")) not in ".?"
+        ]
+        return self._spelled(known[0]) if known and "polypeptide" in kind.lower() else []

@@ -33,7 +33,12 @@ _FIRST_LINES = 100
 
 
 def standardized(lines: list[str], path: Path) -> list[str]:
-    """Return lines whose first word stands in columns 1-6, as PQR files do not need it."""
+    """Return lines whose first word stands in columns 1-6, which PQR files do not need.
+
+    In a file without atoms that word is put in capitals, as some programs write ``atom``.
+    """
+    if not any(map(is_atom_line, lines)):
+        lines = [line[:6].upper() + line[6:] for line in lines]
     if not _is_pqr(lines, path):
         return lines
     return [
@@ -104,7 +109,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
                 part.name += "~2"
             chains[part.name], again = _built(part)
             left_out |= {(part.name, *place) for place in again}
-            notes_of[part.name] = [*notes, note] if note else notes
+            notes_of[part.name] = [*notes, *filter(None, [note]), *part.notes]
             if full and _fits(part, parts[0]):
                 polymers[part.name] = full
     return StructureFile(

@@ -3,7 +3,8 @@
 A chain has a name of its own in column 22, as a rule. Programs of molecular dynamics leave it
 blank, give several proteins the same, or name the segment (columns 73-76) in its place, and end
 each protein with TER. So a chain here is a protein or nucleic acid that has one name and is not
-divided by TER, by another segment, or by numbers that begin anew.
+divided by TER, by another segment, or by numbers that begin anew. TER at a gap of a chain or
+segment with a name, as pdb-tools and HADDOCK write it, does not divide.
 """
 
 from dataclasses import dataclass, field
@@ -11,11 +12,16 @@ from itertools import groupby, pairwise
 
 from esmkit.structure.letters import is_known, nucleotides
 from esmkit.structure.pdb_lines import AtomLine
-from esmkit.structure.residues import BACKBONE, MAX_BONDED_ALPHAS, MAX_PEPTIDE_BOND
+from esmkit.structure.residues import BACKBONE, MAX_BONDED_ALPHAS, MAX_PEPTIDE_BOND, MAX_STEP
 
 __all__ = ["Group", "Part", "divide", "explain", "groups_of"]
 
 PROTEIN, NUCLEIC = "protein", "nucleic acid"
+
+MAX_LOOP = 50
+"""Residues; a longer jump of the numbers at TER is another protein more often than a gap."""
+
+_ENDS = frozenset(("OXT", "OT1", "OT2", "OC1", "OC2"))  # the last residue of a chain alone has them
 
 _DIVIDERS = {"ter": "TER", "segment": "the segment column", "numbers": "numbers that begin anew"}
 
@@ -74,16 +80,17 @@ class Group:
         """
         for mine, theirs in (("C", "N"), ("O3'", "P"), ("O3*", "P")):
             if mine in self.first and theirs in following.first:
-                return self._is_near(mine, following, theirs, MAX_PEPTIDE_BOND)
-        return self._is_near("CA", following, "CA", MAX_BONDED_ALPHAS)
+                return self.is_near(mine, following, theirs, MAX_PEPTIDE_BOND)
+        return self.is_near("CA", following, "CA", MAX_BONDED_ALPHAS)
 
     def is_neighbour(self, following: "Group") -> bool:
         """Tell whether a residue that has the same number is the next one of the chain."""
         if self.place != following.place or following.is_alternative:
             return False
-        return self._is_near("C", following, "N", MAX_PEPTIDE_BOND)
+        return self.is_near("C", following, "N", MAX_PEPTIDE_BOND)
 
-    def _is_near(self, mine: str, other: "Group", theirs: str, longest: float) -> bool:
+    def is_near(self, mine: str, other: "Group", theirs: str, longest: float) -> bool:
+        """Tell whether an atom is closer to one of another residue than a distance in Å."""
         a, b = self.first.get(mine), other.first.get(theirs)
         if a is None or b is None:
             return False
@@ -101,6 +108,7 @@ class Part:
     divided_by: str = ""
     last: Group | None = None
     places: dict[tuple[int, str], Group] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, group: Group) -> None:
         """Append a residue."""
@@ -186,7 +194,12 @@ def divide(chain: str, atoms: list[AtomLine], full: list[str]) -> tuple[list[Par
         members = list(run)
         part = parts[-1]
         first = next((g for g in members if g.kind and not part.is_late(g)), None)
-        if part.last is not None and first is not None and not _goes_on(part, first, whole):
+        if part.last is None or first is None or _goes_on(part, first, whole):
+            pass
+        elif (chain or segment) and _is_gap(part.last, first):
+            numbers = " and ".join(f"{n}{i.strip()}" for n, i in (part.last.place, first.place))
+            part.notes.append(f"TER between residues {numbers} is taken for a gap of the chain")
+        else:
             by = "segment" if segment != part.segment and _same_block(part, first) else "ter"
             parts.append(Part(chain, divided_by=by))
         for i, group in enumerate(members):
@@ -207,6 +220,16 @@ def _goes_on(part: Part, group: Group, whole: bool) -> bool:
         return True
     # The full sequence has room for both, and the numbers rise: a break, not an end.
     return whole and group.kind == part.kind and group.place > part.last.place
+
+
+def _is_gap(last: Group, group: Group) -> bool:
+    """Tell whether TER stands where a few residues are missing that can bridge the distance."""
+    missing = group.place[0] - last.place[0] - 1
+    if last.kind != PROTEIN or group.kind != PROTEIN or not 0 < missing <= MAX_LOOP:
+        return False
+    if last.atoms[0].segment != group.atoms[0].segment or not _ENDS.isdisjoint(last.first):
+        return False
+    return last.is_near("CA", group, "CA", MAX_STEP * (missing + 1) + 1.0)
 
 
 def _is_run(groups: list[Group]) -> bool:

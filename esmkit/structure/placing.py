@@ -7,15 +7,12 @@ import numpy as np
 
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import CAPS, letter_of, remarks
-from esmkit.structure.residues import Residue, distance, is_bonded
+from esmkit.structure.residues import MAX_STEP, Residue, distance, is_bonded
 
 __all__ = ["place"]
 
 MAX_GAP = 200
 """Residues; a longer jump in the numbering is a construct's renumbering more often than a loop."""
-
-MAX_STEP = 3.8
-"""Å between Cα of neighbours: n missing residues bridge (n + 1) steps and no more."""
 
 MIN_AGREEMENT = 0.9
 """Share of the observed residues that SEQRES has to explain; less is another chain's SEQRES."""

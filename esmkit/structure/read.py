@@ -89,7 +89,7 @@ def read_structure(
     Parameters
     ----------
     path : str or pathlib.Path
-        The file; a string may name the chain too, ``FILE:CHAIN``.
+        The file; it may name the chain too, ``FILE:CHAIN``.
     chain : str, optional
         The authors' name of the chain. Not needed if there is one protein chain only.
     model : int, optional
@@ -113,8 +113,8 @@ def read_structure(
     >>> read_structure(f"{path}:A").secondary_structure[:20]
     '-EEEEEETTS-EEEEE--TT'
     """
-    if isinstance(path, str) and chain is None:
-        path, chain = split_chain(path)
+    if chain is None:
+        path, chain = split_chain(str(path))
     found = read_file(path, model)
     if chain is None:
         chain = _only_protein(found)
@@ -231,7 +231,7 @@ def _only_protein(found: StructureFile) -> str:
 
 
 def _build(found: StructureFile, chain: str) -> Structure:
-    summary, residues, repeated = read_chain(found, chain)
+    summary, residues, more = read_chain(found, chain)
     what = f"chain {chain!r} of {str(found.path)!r}"
     if not residues:
         raise InputError(
@@ -239,9 +239,7 @@ def _build(found: StructureFile, chain: str) -> Structure:
             f"{_listed(found, 'protein') or 'none'}"
         )
     sequence, positions, found_notes = place(found, chain, residues)
-    notes = [*found.notes.get(chain, []), *found_notes]
-    if repeated:
-        notes.append(f"{repeated} residue(s) are given more than once; the first counts")
+    notes = [*found.notes.get(chain, []), *found_notes, *more]
     size = len(sequence)
     numbers = np.full(size, "", dtype=object)
     numbers[positions] = [residue.author_number for residue in residues]

@@ -1,6 +1,7 @@
 """Residues of Biopython: alternate locations chosen, kinds told apart, the polymer separated."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ MAX_PEPTIDE_BOND = 2.0
 
 MAX_BONDED_ALPHAS = 4.2
 """Å; Cα-Cα of bonded residues is 3.8 at most, with room for coordinates of low resolution."""
+
+MAX_STEP = 3.8
+"""Å between Cα of neighbours: n missing residues bridge (n + 1) steps and no more."""
 
 
 class Residue(NamedTuple):
@@ -66,8 +70,8 @@ class Chain:
         return f"{self.chain or 'blank'} ({self.kind}, {self.residues:,} {many})"
 
 
-def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], int]:
-    """Return what a chain is, the residues of its protein, and how many repeats were left out."""
+def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], list[str]]:
+    """Return what a chain is, the residues of its protein, and notes on what is not as usual."""
     residues = [
         _choose(group, found.labels) for group in _alternatives(found.chains[chain], found.labels)
     ]
@@ -76,12 +80,59 @@ def read_chain(found: StructureFile, chain: str) -> tuple[Chain, list[Residue], 
     if polymer and len(polymer) >= nucleic:
         repeated |= {(r[1], r[2].strip()) for r in found.left_out if r[0].strip() == chain}
         repeated &= {(r.number, r.insertion) for r in polymer}
-        return Chain(chain, "protein", len(polymer)), polymer, len(repeated)
+        notes = _within(residues, polymer) if chain not in found.polymers else []
+        if repeated:
+            notes.append(f"{len(repeated)} residue(s) are given more than once; the first counts")
+        ordered = _in_order(polymer)
+        if ordered is not polymer:
+            notes.append(
+                "residues stand where they are not bonded; they are put in the order of the numbers"
+            )
+        return Chain(chain, "protein", len(polymer)), ordered, notes
     if nucleic:
-        return Chain(chain, "nucleic acid", nucleic), [], 0
+        return Chain(chain, "nucleic acid", nucleic), [], []
     waters = sum(residue.name in WATERS for residue in residues)
     kind = "water" if 2 * waters > len(residues) else "ligand"
-    return Chain(chain, kind, len(residues)), [], 0
+    return Chain(chain, kind, len(residues)), [], []
+
+
+def _within(residues: list[Residue], polymer: list[Residue]) -> list[str]:
+    """Note what is bonded into the chain without being an amino acid, such as a chromophore."""
+    members = {id(residue) for residue in polymer}
+    last = max(i for i, residue in enumerate(residues) if id(residue) in members)
+    notes: list[str] = []
+    end = None
+    for residue in residues[:last]:
+        if id(residue) in members:
+            end = residue.atoms.get("C")
+        elif end is not None and residue.name not in WATERS:
+            gaps = [np.linalg.norm(np.subtract(end, atom)) for atom in residue.atoms.values()]
+            if min(gaps) < MAX_PEPTIDE_BOND:
+                notes.append(
+                    f"{residue.name} {residue.author_number} is bonded into the chain, but has no "
+                    "N, CA and C; it counts as missing"
+                )
+    return notes
+
+
+def _in_order(polymer: list[Residue]) -> list[Residue]:
+    """Put residues that a program appended to the chain where they are bonded.
+
+    What is bonded stays together. The order of the file is kept unless that of the numbers
+    has more bonds: a construct may be numbered in any way.
+    """
+    places = [(r.label or r.number, r.insertion) for r in polymer]
+    if all(one <= two for one, two in pairwise(places)):
+        return polymer
+    runs = [[polymer[0]]]
+    for one, two in pairwise(polymer):
+        if is_bonded(one, two):
+            runs[-1].append(two)
+        else:
+            runs.append([two])
+    runs.sort(key=lambda run: (run[0].label or run[0].number, run[0].insertion))
+    joints = sum(is_bonded(one[-1], two[0]) for one, two in pairwise(runs))
+    return [residue for run in runs for residue in run] if joints else polymer
 
 
 def _alternatives(chain: "BioChain", labels: list[int | None]) -> list[list["BioResidue"]]:
@@ -147,18 +198,23 @@ def _polymer(
 
     In mmCIF they have a position in the sequence. In PDB they are the amino acids of ATOM lines,
     and of HETATM lines those with N, CA and C that MODRES names, that stand before the last ATOM
-    residue, or that are bonded to a neighbour: a free amino acid is a ligand. Of residues with
-    one number and insertion code the first counts (a second copy of the chain is no part of it),
-    unless the two are bonded.
+    residue, or that are bonded to a neighbour, in the file or by number: a free amino acid is a
+    ligand. Of residues with one number and insertion code the first counts (a second copy of the
+    chain is no part of it), unless the two are bonded.
     """
     amino = [residue for residue in residues if _is_amino(residue)]
     kept = [residue for residue in amino if residue.label is not None]
     if not kept:
         last = max((i for i, r in enumerate(amino) if not r.hetero), default=-1)
+        numbered = {residue.number: [residue] for residue in reversed(amino)}
         for i, residue in enumerate(amino):
             if residue.hetero and not (i < last or residue.name in parents):
-                before = bool(kept) and is_bonded(kept[-1], residue)
-                if not before and (i + 1 == len(amino) or not is_bonded(residue, amino[i + 1])):
+                before = [*kept[-1:], *numbered.get(residue.number - 1, [])]
+                after = [*amino[i + 1 : i + 2], *numbered.get(residue.number + 1, [])]
+                if not (
+                    any(is_bonded(other, residue) for other in before)
+                    or any(is_bonded(residue, other) for other in after)
+                ):
                     continue
             kept.append(residue)
     chosen: list[Residue] = []

@@ -354,6 +354,14 @@ def test_the_sequence_in_letters(tmp_path: Path, canonical: str):
     assert structure.notes == (() if canonical else (note,))
 
 
+def test_the_canonical_sequence_counts_where_the_other_is_not_known(tmp_path: Path):
+    code = "_entity_poly.entity_id 1\n_entity_poly.pdbx_seq_one_letter_code ?\n"
+    code += "_entity_poly.pdbx_seq_one_letter_code_can GAKMW\n"
+    text = to_mmcif([*chain_lines("A", 2), *chain_lines("W", 5)], {"2": 2, "5": 5}, [])
+    text = text.replace("data_TEST\n", f"data_T\n{code}")
+    assert read(tmp_path / "x.cif", text).sequence == "GAKMW"
+
+
 def test_a_sequence_is_found_by_the_chain_where_atoms_have_no_entity(tmp_path: Path):
     text = to_mmcif(chain_lines("AW", 2), {}, ["MET", "ALA", "TRP"], leave_out=("label_entity_id",))
     strand = "data_T\n_entity_poly.entity_id 1\n_entity_poly.pdbx_strand_id B,A\n"

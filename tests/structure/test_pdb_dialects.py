@@ -4,8 +4,10 @@ The chain is written by a small writer below, which knows the dialects from what
 write; gemmi and Biopython's PDBParser read the dialects that they know as a check on the writer.
 """
 
+import gzip
 import itertools
 import string
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -672,6 +674,42 @@ def test_other_formats_are_named(tmp_path: Path, name: str):
         read_structure(tmp_path / name)
 
 
+BINARY = {
+    "x.bcif": (
+        b"\x83\xa7encoder\xabmol*/ciftools\xaadataBlocks",
+        "It is BinaryCIF; give the mmCIF",
+    ),
+    "x.mmtf": (b"\xde\x00'\xabmmtfVersion\xa50.2.0", "It is MMTF; give the mmCIF"),
+    "x.dcd": (b"T\0\0\0CORD\x01\0\0\0", "It is a trajectory"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_binary_formats_are_named(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]):
+    data, match = BINARY[name]
+    (tmp_path / name).write_bytes(pack(data))
+    with pytest.raises(InputError, match=match):
+        read_structure(tmp_path / name)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_archives_are_not_read_as_text(tmp_path: Path, pack: Callable[[bytes], bytes]):
+    (tmp_path / "x.pdb").write_text("\n".join(chain_lines("AWC")))
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "x.pdb")
+    packed = tmp_path / "x.pdb.gz"
+    packed.write_bytes(pack((tmp_path / "x.tar").read_bytes()))
+    with pytest.raises(InputError, match="is a tar archive; unpack it and name the PDB/mmCIF"):
+        read_structure(packed)
+    packed.write_bytes(gzip.compress(gzip.compress(b"x")))
+    with pytest.raises(InputError, match="is packed with gzip twice"):
+        read_structure(packed)
+    packed.write_bytes(gzip.compress(b"PK\x03\x04"))
+    with pytest.raises(InputError, match="is zip data"):
+        read_structure(packed)
+
+
 # Files that gemmi writes
 
 
@@ -695,7 +733,14 @@ def same(one: Structure, two: Structure) -> bool:
     return one.sequence == two.sequence and one.residue_numbers == two.residue_numbers
 
 
-@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS])
+FOLDX_AND_MORE = {
+    "H": ["H1S", "H2S", "H1D", "H2D", "H1E", "H2E"],  # FoldX; Amber's phosaa10
+    **{"S": ["S1P"], "T": ["T1P"], "Y": ["Y1P"], "G": ["GHP"]},
+    **{"D": ["AS4", "IAS"], "E": ["GL4", "FGA"]},  # Amber at constant pH; wwPDB
+}
+
+
+@pytest.mark.parametrize("table", [AMBER, CHARMM, GROMOS, FOLDX_AND_MORE])
 def test_names_of_protonation_states(read, table: dict[str, list[str]]):
     pairs = [(letter, name) for letter, names in table.items() for name in names]
     lines = []
@@ -703,3 +748,103 @@ def test_names_of_protonation_states(read, table: dict[str, list[str]]):
         for x in residue_lines(i, name[:3], chain=" "):
             lines.append(f"{x[:17]}{name:<4}{x[21:]}")
     assert read(lines).sequence == "".join(letter for letter, _ in pairs)
+
+
+@pytest.mark.parametrize("change", [str.lower, str.title])
+def test_records_in_either_case(read, change: Callable[[str], str]):
+    lines = ["MODEL        1", *chain_lines("AWCK"), "TER", "ENDMDL"]
+    lines = seqres([NAMES[c] for c in "AWCKG"]) + lines + ["MODEL        2", *chain_lines("AWCK")]
+    structure = read([change(line[:6]) + line[6:] for line in lines])
+    assert (structure.sequence, structure.chain, structure.notes) == ("AWCKG", "A", ())
+
+
+def late(record: str) -> list[str]:
+    """AWCKGY with its residues 1, 3 and 6 at the end of the chain, as record."""
+    residues = [
+        residue_lines(i, NAMES[c], record=record if i in (1, 3, 6) else "ATOM")
+        for i, c in enumerate("AWCKGY", 1)
+    ]
+    return [line for i in (1, 3, 4, 0, 2, 5) for line in residues[i]]
+
+
+@pytest.mark.parametrize("record", ["ATOM", "HETATM"])
+@pytest.mark.parametrize("head", [[], seqres([NAMES[c] for c in "AWCKGYA"])])
+def test_residues_appended_to_the_chain_stand_where_they_are_bonded(
+    read, record: str, head: list[str]
+):
+    structure = read(head + late(record))
+    assert structure.sequence == ("AWCKGYA" if head else "AWCKGY")
+    assert structure.residue_numbers[:6] == tuple("123456")
+    assert (np.diff(structure.ca[:6, 0]) > 3).all()
+    assert "order of the numbers" in " ".join(structure.notes)
+
+
+def test_the_order_of_the_file_counts_where_residues_are_bonded(read):
+    # As of fusions, the second part of which is numbered from 1001 on; and with nothing bonded
+    inserted = [*chain_lines("AW"), *residue_lines(1001, at=3), *residue_lines(3, "CYS", at=4)]
+    assert read(inserted).residue_numbers == ("1", "2", "1001", "3")
+    apart = [*chain_lines("AW"), *residue_lines(1001, at=9), *residue_lines(30, "CYS", at=30)]
+    assert [n for n in read(apart).residue_numbers if n] == ["1", "2", "1001", "30"]
+
+
+def test_ter_at_a_gap_of_a_named_chain(read):
+    # As pdb_tidy of pdb-tools writes it
+    first, second = chain_lines("AWC"), chain_lines("KGY", first=8)
+    structure = read([*first, "TER", *second, "TER"])
+    assert structure.sequence == "AWCXXXXKGY"
+    assert "TER between residues 3 and 8" in " ".join(structure.notes)
+    blank = [line[:21] + " " + line[22:] for line in [*first, "TER".ljust(30), *second]]
+    assert read(segmented(blank, "PROA")).sequence == "AWCXXXXKGY"
+    ended = [*first, atom_line("OXT", "CYS", "A", 3, (14.0, 0.0, 0.0))]
+    for lines in (
+        [*ended, "TER", *second],  # the chain does end there
+        [*first, "TER", *chain_lines("KGY", first=8, shift=40.0)],  # too far for four residues
+        [*first, "TER", *chain_lines("KGY", first=101)],  # too many for a loop
+        blank,  # no name
+    ):
+        names = ["A", "A~2"] if lines[0][21] == "A" else ["1", "2"]
+        assert [read(lines, name).sequence for name in names] == ["AWC", "KGY"]
+
+
+def test_commands_say_what_was_decided_on_structures(tmp_path: Path):
+    from esmkit.cli.options import LISTED_NOTES, structures_of
+
+    lines = [*chain_lines("AWC"), "TER", *chain_lines("KGY", first=8)]
+    for i in range(LISTED_NOTES + 2):
+        (tmp_path / f"{i:02}.pdb").write_text("\n".join(lines))
+    said: list[str] = []
+    structures_of(str(tmp_path), said.append)
+    assert said[0] == "00_A: TER between residues 3 and 8 is taken for a gap of the chain"
+    assert said[LISTED_NOTES:] == ["and 2 more notes like these"]
+
+
+def test_a_chromophore_without_a_backbone_of_its_own_is_noted(read):
+    atoms = dict(zip(("N1", "CA1", "C3", "O3"), ("N", "CA", "C", "O"), strict=True))
+    places = {new: ATOMS[old] for new, old in atoms.items()}
+    lines = [
+        atom_line(name, "CRO", "A", 3, (11.4 + x, y, z), record="HETATM")
+        for name, (x, y, z) in places.items()
+    ]
+    lines = [*chain_lines("AW"), *lines, *chain_lines("KG", first=4)]
+    structure = read(lines)
+    assert structure.sequence == "AWXKG"
+    assert "CRO 3 is bonded into the chain" in " ".join(structure.notes)
+    ligand = [line[:30] + "  50.000" + line[38:] for line in lines]
+    ligand = [new if "CRO" in new else old for new, old in zip(ligand, lines, strict=True)]
+    assert not any("CRO" in note for note in read(ligand).notes)
+
+
+def test_structures_are_given_as_paths_of_any_kind(tmp_path: Path):
+    from esmkit.structure.given import structure_of
+
+    class OfBytes:
+        def __fspath__(self) -> bytes:
+            return f"{path}:B".encode()
+
+    path = tmp_path / "x.pdb"
+    path.write_text("\n".join([*chain_lines("AWC"), *chain_lines("KGY", chain="B")]))
+    for given_so in (f"{path}:B", Path(f"{path}:B"), OfBytes()):
+        assert structure_of(given_so).sequence == "KGY"
+    assert read_structure(Path(f"{path}:B")).sequence == "KGY"
+    with pytest.raises(InputError, match="not a Structure of gemmi; write it to a file"):
+        structure_of(gemmi.read_structure(str(path)))
