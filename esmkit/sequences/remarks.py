@@ -5,9 +5,8 @@ All of these are letters that ESM-2 has tokens for, so nothing is refused; it is
 
 import math
 import re
-import warnings
 
-from esmkit.text import shorten, visible
+from esmkit.text import shorten, visible, warn_caller
 
 __all__ = ["REMARKS", "OddSequenceWarning", "remarks_on", "warn_of"]
 
@@ -210,4 +209,4 @@ def warn_of(kind: str, name: str) -> None:
         Name of the sequence.
     """
     text = f"sequence {shorten(visible(name))!r} {REMARKS[kind]}"
-    warnings.warn(text, OddSequenceWarning, stacklevel=3)
+    warn_caller(text, OddSequenceWarning)

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Custom:
         return iter([A, B])
 
 
-class Letters(collections.abc.Sequence[str]):
+class Letters(Sequence[str]):
     """A sequence of a library that is not known here, such as a record of an indexed FASTA file."""
 
     def __len__(self) -> int:
