@@ -44,8 +44,10 @@ ODD: dict[str, Any] = {
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
 
-def ready(tiny: Any, folder: Path) -> dict[str, Call]:
+@pytest.fixture(scope="module")
+def calls(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
     """Each function with arguments that it takes, from which one at a time is replaced."""
+    folder = tmp_path_factory.mktemp("calls")
     sequence = random_sequence(12, 1)
     fasta = write_fasta(folder / "in.fasta", {"a": sequence})
     structure = esmkit.data.demo_structure()
@@ -125,9 +127,10 @@ NAMES = [
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NAMES)
-def test_odd_values(name: str, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_odd_values(
+    name: str, calls: dict[str, Call], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
-    calls = ready(tiny, tmp_path)
     assert list(calls) == NAMES
     call, options = calls[name]
     wrong, refused = [], 0
