@@ -23,6 +23,11 @@ SHORTEST_NUCLEIC_ACID = 30
 MISSING_VALUES = frozenset(("nan", "none", "null", "na", "nil", "nat", "missing"))
 """What tables write where there is nothing, in small letters (``pandas.read_csv``, ``na_values``)."""
 
+HEADINGS = frozenset(
+    ["protein", "proteins", "peptide", "peptides", "sequence", "sequences", "proteinsequence"]
+)
+"""What stands over a column of sequences, in small letters: the first row of a table, or its columns."""
+
 RARE_LETTERS = "BJOUXZ"
 """Letters for residues that are ambiguous or unknown, selenocysteine and pyrrolysine."""
 
@@ -175,7 +180,7 @@ def remarks_on(sequence: str, text: str = "") -> list[str]:
         return ["like_nucleic_acid"]
     if _is_of_codes(upper):
         return ["three_letter_codes"]
-    if _reads_like_text(upper, rare, text):
+    if sequence.lower() in HEADINGS or _reads_like_text(upper, rare, text):
         return ["like_text"]
     return ["rare_letters"] * (rare >= FEWEST_RARE and rare > MOST_RARE * len(upper))
 

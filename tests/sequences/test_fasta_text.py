@@ -240,6 +240,8 @@ TEXT = {
         "not available",
         "no sequence was found",
         "UNKNOWN",
+        "Sequence",
+        "protein sequence",
         "Hypothetical protein of some organism",
     ],
     "three_letter_codes": ["MetLysThr", "MET LYS THR ALA TYR", "alavalglyser"],

@@ -284,6 +284,14 @@ def test_the_letters_of_one_sequence_are_told_of(make: Any):
         assert len(list(one_or_many(["M", "K", B])[1])) == 3
 
 
+def test_the_names_of_columns_are_told_of():
+    """Over a table that is iterated over, or as the first row of a file that has them."""
+    frame = FRAME[["ID", "Sequence"]]
+    for given in (list(frame), iter(frame), frame.columns, [("ID", "Sequence"), *NAMED]):
+        with pytest.warns(UserWarning, match="reads like English text"):
+            list(one_or_many(given)[1])
+
+
 def test_an_open_file_is_refused_by_its_name():
     with demo_fasta().open() as handle:
         with pytest.raises(InputError, match=r"give the path of the file, '.*demo\.fasta'"):
