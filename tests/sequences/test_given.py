@@ -287,9 +287,9 @@ def test_the_letters_of_one_sequence_are_told_of(make: Any):
 def test_the_names_of_columns_are_told_of():
     """Over a table that is iterated over, or as the first row of a file that has them."""
     frame = FRAME[["ID", "Sequence"]]
-    for given in (list(frame), iter(frame), frame.columns, [("ID", "Sequence"), *NAMED]):
+    for value in (list(frame), iter(frame), frame.columns, [("ID", "Sequence"), *NAMED]):
         with pytest.warns(UserWarning, match="reads like English text"):
-            list(one_or_many(given)[1])
+            list(one_or_many(value)[1])
 
 
 def test_an_open_file_is_refused_by_its_name():
