@@ -17,6 +17,7 @@ from esmkit.files.provenance import PROVENANCE
 from esmkit.files.tables import ParquetTable, TextTable, import_pyarrow
 from esmkit.sequences.ids import accession_of
 from esmkit.sequences.proteins import Protein
+from esmkit.text import visible
 
 __all__ = ["EMBEDDING_FORMATS", "open_writer", "vector_table"]
 
@@ -44,7 +45,8 @@ class _CsvWriter:
     """One row for each protein (or residue) and layer; columns e0, e1, ... hold the vector.
 
     Before them stand ``id``, ``accession``, ``header``, ``length``, ``layer``, and for residues
-    ``residue_number`` and ``residue``.
+    ``residue_number`` and ``residue``. Characters of a header that cannot be seen are written as
+    their numbers, tabs excepted: the table may go to a terminal.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class _CsvWriter:
     def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
         more = ("residue_number", "residue") if self._per == "residue" else ()
         for facts, vectors in _blocks(protein, values, self._layers, self._per):
+            facts["header"] = "\t".join(map(visible, protein.header.split("\t")))
             columns = [*facts, *more, *(f"e{i}" for i in range(vectors.shape[1]))]
             places = enumerate(protein.sequence, 1) if more else [()]
             rows = ((*facts.values(), *p, *v) for p, v in zip(places, vectors, strict=False))

@@ -448,9 +448,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counts["passes"] += 1
         return forward(*arguments, **options)
 
-    def one_read(path: Any) -> Any:
+    def one_read(*arguments: Any) -> Any:
         counts["reads"] += 1
-        return records(path)
+        return records(*arguments)
 
     monkeypatch.setattr(Encoder, "forward", one_pass)
     monkeypatch.setattr(proteins, "fasta_records", one_read)

@@ -418,3 +418,12 @@ def test_repr_names_file_and_checkpoint(tmp_path: Path):
     with esmkit.read(path) as found:
         assert isinstance(found, EmbeddingFile)
         assert repr(found) == "EmbeddingFile(x.h5: 1 proteins, tiny)"
+
+
+def test_csv_shows_what_a_terminal_would_obey():
+    """The table goes to standard output with ``-o -``; a header holds whatever a file holds."""
+    text = io.StringIO()
+    writer = open_writer("csv", text, {}, layers=[6], per="protein")
+    writer.add(Protein("P1", "MK", "P1\x01P2 a\tb\x1b[2Jc"), np.zeros(2, np.float32))
+    writer.close()
+    assert text.getvalue().split("\n")[1].split(",")[2] == "P1[U+0001]P2 a\tb[U+001B][2Jc"
