@@ -340,8 +340,8 @@ def test_a_bad_record_is_named_and_the_rest_finishes(engine: InProcess, fasta: P
     fasta.write_text(bad)
     with pytest.raises(
         InputError,
-        match=r"seqs.fasta, range 0: sequence 'P4', residue 3: 'J' is not an amino acid.*same "
-        "command again",
+        match=r"seqs.fasta, range 0: sequence 'P4', residue 3: 'J' is not an amino acid.*the "
+        "same again",
     ):
         engine([fasta])
     finished = len(list(Path(engine.output).glob("part-*")))
