@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         plots,
         reference,
         sequences,
+        sklearn,
         structure,
     )
     from esmkit.attention.hdf5 import AttentionFile
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.map import ContactMap
     from esmkit.contacts.to_file import contacts_file
-    from esmkit.embeddings import sklearn
     from esmkit.embeddings.embed import Embedding
     from esmkit.embeddings.options import EmbedOptions
     from esmkit.embeddings.reader import EmbeddingFile
@@ -163,7 +163,7 @@ __getattr__, __dir__ = lazy_names(
         "plots": "plots",
         "reference": "reference",
         "sequences": "sequences",
-        "sklearn": "embeddings.sklearn",
+        "sklearn": "sklearn",
         "structure": "structure",
     },
 )

@@ -27,7 +27,9 @@ __all__ = ["as_array", "check_fields", "checked", "items_of", "what_is", "whole_
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_SAY_MORE_THEMSELVES = {"proteins", "protein", "layers", "heads", "structure", "X", "y"}
+_SAY_MORE_THEMSELVES = {
+    *("proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask")
+}
 """Arguments that are checked where they are read, and refused with more to go by."""
 
 
@@ -127,7 +129,10 @@ def checked(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        bound = signature.bind(*arguments, **options)
+        try:
+            bound = signature.bind(*arguments, **options)
+        except TypeError as error:  # too many, too few, or of another name
+            raise TypeError(f"{function.__name__}() {error}") from None
         hints = _hints(function)
         for name, value in bound.arguments.items():
             kind = signature.parameters[name].kind
@@ -224,8 +229,8 @@ def _fits_generic(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
     if issubclass(origin, Iterable):
         if isinstance(value, str | bytes | Mapping) or getattr(value, "shape", None) == ():
             return False
-        if origin is list and not isinstance(value, list):
-            return False
+        if hasattr(value, "read") or (origin is list and not isinstance(value, list)):
+            return False  # a file iterates over its lines
         if isinstance(value, list | tuple | np.ndarray) and inner:
             mixed = origin is tuple and ... not in inner
             return mixed or all(_fits(item, inner[0]) for item in value)
@@ -251,7 +256,8 @@ def _words(hint: Any) -> str:
         return "a dict"
     if isinstance(origin, type) and issubclass(origin, Iterable):
         known = inner and inner[0] not in (Any, ...)
-        return f"a list of {_words(inner[0]).removeprefix('a ')}" if known else "a list"
+        each = _words(inner[0]).removeprefix("a ") if known else ""
+        return "a list" + f" of {each}{'s' * (each in ('path', 'whole number'))}" * bool(each)
     plain = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
     if hint in plain:
         return plain[hint]
@@ -259,4 +265,6 @@ def _words(hint: Any) -> str:
         return "a path"
     if origin is not None:
         return "a function" if issubclass(origin, Callable) else "a path"
-    return f"a {hint.__name__}" if isinstance(hint, type) else str(hint)
+    name = hint.__name__ if isinstance(hint, type) else ""
+    article = "an" if name[:1] in "AEIO" else "a"
+    return f"{article} {name}" if isinstance(hint, type) else str(hint)

@@ -6,6 +6,7 @@ import io
 import math
 import sys
 import unicodedata
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "silent",
     "visible",
     "visible_lines",
+    "warn_caller",
 ]
 
 
@@ -201,6 +203,23 @@ def signed(value: float, digits: int) -> str:
     """
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text
+
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called into esmkit, however deep inside esmkit this is said.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

@@ -1,5 +1,6 @@
 """Odd values for every argument of the public functions: a result, or one sentence of esmkit's."""
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import esmkit
 from esmkit.arguments import as_array, checked, what_is, whole_number
 from esmkit.attention.summaries import summarize
+from esmkit.data import demo_fasta
 from esmkit.errors import EsmkitError, InputError, OptionError
 from esmkit.sequences import clean_sequence, encode
 from oracles.checkpoints import random_sequence
@@ -42,8 +44,10 @@ ODD: dict[str, Any] = {
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
 
-def ready(tiny: Any, folder: Path) -> dict[str, Call]:
+@pytest.fixture(scope="module")
+def calls(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
     """Each function with arguments that it takes, from which one at a time is replaced."""
+    folder = tmp_path_factory.mktemp("calls")
     sequence = random_sequence(12, 1)
     fasta = write_fasta(folder / "in.fasta", {"a": sequence})
     structure = esmkit.data.demo_structure()
@@ -123,9 +127,10 @@ NAMES = [
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NAMES)
-def test_odd_values(name: str, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_odd_values(
+    name: str, calls: dict[str, Call], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
-    calls = ready(tiny, tmp_path)
     assert list(calls) == NAMES
     call, options = calls[name]
     wrong, refused = [], 0
@@ -265,6 +270,36 @@ def test_checked_shows_what_it_wraps():
             scale(**{"count": 1, "names": [], **options})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="missing a required argument: 'count'"):
         scale(names=[])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"scale\(\) got an unexpected keyword argument 'factors'"):
+        scale(1, factors=2, names=[])  # type: ignore[call-arg]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert as_array(np.ones(2)) is not None
+
+
+def test_files_are_looked_for_at_the_call(tmp_path: Path):
+    for call in (esmkit.read_fasta, lambda path: esmkit.read_fasta([demo_fasta(), path])):
+        with pytest.raises(InputError, match=r"there is no file 'nothing\.fasta'"):
+            call("nothing.fasta")
+        with pytest.raises(InputError, match="is a folder"):
+            call(tmp_path)
+    for ids, what in ((7, "7"), ({"a": 1}, "a dict"), (b"P1", "a bytes")):
+        with pytest.raises(OptionError, match=f"^`ids` is a list of IDs, not {what}$"):
+            esmkit.read_fasta(demo_fasta(), ids=ids)  # type: ignore[arg-type]
+    with demo_fasta().open() as handle, pytest.raises(OptionError, match="a list of paths, not a"):
+        esmkit.read_fasta(handle)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"^model of explore is an Encoder, not 'MKT'$"):
+        esmkit.explore("MKT", "MKT")  # type: ignore[arg-type]
+
+
+def test_the_transformer_has_a_module_of_its_name():
+    module = importlib.import_module("esmkit.sklearn")
+    assert module.EsmEmbedder is esmkit.EsmEmbedder
+    assert esmkit.sklearn is module
+
+
+def test_a_count_below_none_is_refused(tiny: Any):
+    contacts = tiny.contacts(random_sequence(12, 1))
+    assert contacts.top(0).empty
+    with pytest.raises(OptionError, match=r"^count is at least 0, not -1$"):
+        contacts.top(-1)

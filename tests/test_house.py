@@ -23,7 +23,7 @@ ORDER = [
     {"attention", "embeddings"},
     {"contacts"},
     {"heads"},
-    {"explorer", "esm2", "results"},
+    {"explorer", "esm2", "results", "sklearn"},
     {"cli"},
     {"__main__"},
 ]

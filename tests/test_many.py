@@ -1,5 +1,7 @@
 """Results of many: lazy, in order, never silently nothing; the first soon; what they say of themselves."""
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +55,7 @@ def test_a_second_time_is_refused_or_the_same(task: Callable[..., Any], tiny: Es
     results = task(tiny, SEQUENCES)
     assert len(list(results)) == 4
     for again in (list, Results.to_frame):
-        with pytest.raises(InputError, match=r"results have been given.* and they are not kept"):
+        with pytest.raises(InputError, match=r"results have been given.* and none is kept"):
             again(results)
     kept = task(tiny, SEQUENCES)
     frame = kept.to_frame()
@@ -133,6 +135,22 @@ def test_what_they_say(tiny: Esm2, tmp_path: Path):
 
 
 @every_task
+def test_looking_for_an_id_computes_nothing(
+    task: Callable[..., Any], tiny: Esm2, passes: list[int]
+):
+    results = task(tiny, SEQUENCES)
+    assert "P9" in results
+    assert "P10" not in results
+    assert passes == []
+    with pytest.raises(OptionError, match="by their IDs, not by 3"):
+        _ = 3 in results
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"cannot be copied or pickled.*take list\(results\)"):
+            make(results)
+    assert len(list(results)) == 4
+
+
+@every_task
 def test_an_error_is_heard_again(task: Callable[..., Any], tiny: Esm2):
     results = task(tiny, ["MKT", "MKJ", "MV"], batch_tokens=1)
     with pytest.raises(InputError, match="'sequence_2', residue 3: 'J'"):
@@ -163,8 +181,10 @@ def test_the_first_comes_after_the_first_passes(
     results = tiny.embed(sequences)
     next(results)
     early = len(passes)
+    list(results)  # no pass of these is counted with the next
+    passes.clear()
     found = [*tiny.embed(sequences)]
-    every = len(passes) - early
+    every = len(passes)
     assert early <= every / 5
     compute = of_embed.compute
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from esmkit.cli import ray as ray_options
 from esmkit.errors import OptionError
+from esmkit.sequences.given import one_or_many
 from esmkit.text import parse_bytes
 
 
@@ -51,3 +52,9 @@ def test_the_ray_engine_reads_sizes_as_all_commands_do(text: str):
         p for p in ray_options.ray_options(click.Command("embed")).params if p.name == "range_size"
     )
     assert option.process_value(click.Context(click.Command("embed")), text) == parse_bytes(text)
+
+
+def test_a_warning_points_to_the_caller_of_esmkit():
+    with pytest.warns(UserWarning, match="is of one letter") as caught:
+        list(one_or_many(list("MKT"))[1])
+    assert caught[0].filename == __file__

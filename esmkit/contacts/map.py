@@ -110,6 +110,8 @@ class ContactMap:
         self, count: int | None = None, *, min_separation: int = MIN_SEPARATION
     ) -> "pandas.DataFrame":
         """Return the likeliest contacts, by default as many as there are residues."""
+        if count is not None and count < 0:
+            raise OptionError(f"count is at least 0, not {count}")
         return self.to_frame(min_separation=min_separation).head(
             len(self) if count is None else count
         )

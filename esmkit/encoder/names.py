@@ -64,9 +64,10 @@ def parse_head(name: Any) -> Head:
         return int(match[1]), int(match[2])
     pair = _pair(name)
     if pair is None:
+        # Text may come from a command, which takes no pairs
+        pairs = "" if isinstance(name, str) else " or is a pair (5, 4)"
         raise OptionError(
-            "a head is named like L5H4 (layer 5, head 4, from 0) or is a pair (5, 4), not "
-            f"{what_is(name)}"
+            f"a head is named like L5H4 (layer 5, head 4, from 0){pairs}, not {what_is(name)}"
         )
     return pair
 

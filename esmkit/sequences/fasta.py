@@ -4,6 +4,8 @@ However large a file or a line is, no more than one record is held, and of a rec
 the longest protein could have: a packed file of a megabyte may unfold to any number of gigabytes.
 """
 
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -15,7 +17,7 @@ from esmkit.sequences.letters import LONGEST_PROTEIN
 from esmkit.sequences.report import MAX_HEADER_BYTES
 from esmkit.text import open_text, shorten, visible
 
-__all__ = ["Record", "fasta_records", "stem_of"]
+__all__ = ["Record", "check_there", "fasta_records", "stem_of"]
 
 _LINE_PART = 2**16
 """Characters; longer lines are read in parts."""
@@ -27,6 +29,10 @@ _TEXT_KEPT = 500
 
 _LIKE_A_MARK = ("\uff1e", "\ufe65", "&gt;")
 """What word processors with wide letters, and web pages, make of ``>``."""
+
+
+_TOKEN = re.compile(r"</?\w+>")
+"""``<mask>`` or ``<NA>``: a word in brackets, whose ``>`` begins no record; its letters are refused."""
 
 
 class Record(NamedTuple):
@@ -58,6 +64,23 @@ class Record(NamedTuple):
     line: int = 0
     text: str = ""
     name: str = ""
+
+
+def check_there(path: str | Path) -> None:
+    """Open a file that can be opened twice, for the error if it cannot be opened at all.
+
+    Raises
+    ------
+    InputError
+        See :func:`esmkit.text.open_text`.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        mode = stat.S_IFREG  # to be opened, which says what is wrong with it
+    if str(path) != "-" and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        with open_text(path):  # what is read from a pipe would be gone
+            pass
 
 
 def fasta_records(path: str | Path, name: str = "") -> Iterator[Record]:
@@ -123,10 +146,14 @@ def _records(part: str, handle: IO[str], name: str, line: int) -> Iterator[Recor
         letters: list[str] = []
         size, begins_line, text = 0, True, ""
         while part := read(_LINE_PART):
-            if ">" in part or (begins_line and part.startswith(_LIKE_A_MARK)):
+            like_a_mark = begins_line and part.startswith(_LIKE_A_MARK)
+            if ">" in part or like_a_mark:
                 if begins_line and part[0] == ">":
                     break
-                raise _line_end_missing(part, header, f"{name!r}, line {line:,}, record {number:,}")
+                if like_a_mark or ">" in _TOKEN.sub("", part):
+                    raise _line_end_missing(
+                        part, header, f"{name!r}, line {line:,}, record {number:,}"
+                    )
             begins_line = part[-1] == "\n"
             line += begins_line
             if size > LONGEST_PROTEIN:

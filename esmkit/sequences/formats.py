@@ -32,7 +32,10 @@ _OTHERS = (
         "XML",
         "download the entries as FASTA, or write their sequences to a FASTA file",
     ),
-    (r"\s*<(?:!DOCTYPE|html|head|body)", "a web page", "download the FASTA file it leads to"),
+    (r"\s*<(?:!DOCTYPE|html|head|body|pre)", "a web page", "download the FASTA file it leads to"),
+    (r"\s*(?:&gt;|\uff1e|\ufe65)", "FASTA with another sign for '>'", "write '>' in its place"),
+    (r"\{\\rtf", "a document of a word processor", "save it as plain text"),
+    (r"#", "a comment", "remove the lines that begin with '#'"),
     (r"\s*[{[]", "JSON", "write its sequences to a FASTA file, or download FASTA instead"),
     (
         r"@\S*",

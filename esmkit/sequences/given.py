@@ -22,7 +22,7 @@ A protein without a name is called ``sequence_1``, ``sequence_2``, ... by its pl
 
 import itertools
 import os
-import stat
+from collections import UserList, deque
 from collections.abc import (
     ItemsView,
     Iterable,
@@ -38,6 +38,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from esmkit.arguments import what_is
 from esmkit.errors import InputError
+from esmkit.sequences.fasta import check_there
 from esmkit.sequences.many import ProteinStream
 from esmkit.sequences.one import (
     is_fasta_text,
@@ -66,11 +67,14 @@ from esmkit.sequences.tables import (
     named_rows,
     normalised,
 )
-from esmkit.text import open_text, shorten
+from esmkit.text import shorten
 
 __all__ = ["ManyProteins", "OneProtein", "one_or_many", "one_protein", "only_result"]
 
 _Result = TypeVar("_Result")
+
+_LISTS = (list, tuple, deque, UserList, ItemsView, ValuesView)
+"""Lists, which are no sequence of residues of somebody's own class."""
 
 
 class _BioSeq(Protocol):
@@ -201,7 +205,7 @@ def _looked_into(given: Any) -> Any:
         return given
     for first in given:
         rest = itertools.chain([first], given)
-        return list(rest) if isinstance(first, os.PathLike) else rest
+        return list(rest) if is_path(first) else rest
     return []
 
 
@@ -225,14 +229,7 @@ def _path(path: Any) -> str | Path:
 def _from_files(paths: Sequence[str | Path], on_invalid: OnInvalid) -> ProteinStream:
     for path in paths:
         try:
-            mode = Path(path).stat().st_mode
-        except (OSError, ValueError):
-            mode = stat.S_IFREG  # to be opened, which says what is wrong with it
-        if str(path) == "-" or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            continue  # what is read from a pipe is gone
-        try:
-            with open_text(path):
-                pass
+            check_there(path)
         except InputError as error:
             letters = set(str(path)) - {".", "-", "*", "/"}
             if str(error).startswith("there is no file") and letters <= ALLOWED_LETTERS:
@@ -272,10 +269,18 @@ def _many(given: Any) -> Iterable[Protein | str]:
     if isinstance(given, bytes | bytearray | memoryview | range):
         is_list = False
     if is_list and not hasattr(given, "read"):
-        return [_item(item, number) for number, item in enumerate(given, 1)]
+        items = [_item(item, number) for number, item in enumerate(given, 1)]
+        if len(items) > 1 and not isinstance(given, _LISTS) and _is_of_letters(items):
+            raise refusal(given)  # a sequence of a library that is not known here
+        return items
     if isinstance(given, Iterator) and not hasattr(given, "read") and not _is_of_text(given):
         return _begun(_item(item, number) for number, item in enumerate(given, 1))
     raise refusal(given)
+
+
+def _is_of_letters(items: list[Protein | str]) -> bool:
+    """Return whether each item is a letter, as in one sequence that is iterated over."""
+    return all(isinstance(item, str) and len(item) == 1 for item in items)
 
 
 def _item(item: Any, number: int) -> Protein | str:
@@ -289,8 +294,8 @@ def _item(item: Any, number: int) -> Protein | str:
         return pair_of(item, where)
     if is_path(item):
         raise InputError(
-            f"{where} is a path ({shorten(str(item), 40)!r}), and others are not; give a list of "
-            "paths alone"
+            f"{where} is a path ({shorten(str(item), 40)!r}) where a sequence belongs; give a list "
+            "of paths alone, or of sequences alone"
         )
     return one_of(item, where)
 
@@ -330,4 +335,5 @@ def _begun(items: Iterator[Protein | str]) -> Iterable[Protein | str]:
 def _is_of_text(given: Any) -> bool:
     """Return whether an iterator goes over the letters of a text, or the keys of a dict."""
     kind = type(given).__name__
-    return kind.startswith(("str_", "dict_key", "bytes_", "range_", "set_"))
+    begins = ("str_", "dict_key", "dict_reversekey", "bytes_", "range_", "set_")
+    return kind.startswith(begins)

@@ -232,7 +232,7 @@ def _what_it_is(letter: str) -> tuple[str, str]:
         return what, remedy
     if letter.isdigit():
         hint = "is it a numbered listing?", "remove the numbers"
-    elif letter.isspace():
+    elif letter.isspace() and letter not in "\x1c\x1d\x1e\x1f":
         hint = "it is a blank", "remove it"
     elif unicodedata.category(letter)[0] == "C" and letter not in _SIGNS:
         hint = "it cannot be seen", "remove it, and check that the file is text"

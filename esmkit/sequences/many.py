@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import what_is
 from esmkit.errors import EsmkitError, InputError, OptionError
 from esmkit.sequences.proteins import Protein
 
@@ -148,7 +149,8 @@ class Results(Iterator[Result], Generic[Result]):
         if self._kept is not None:
             return iter(self._kept)
         if self._ended and self._given:
-            self._refuse_again(f"all {self._given:,} results have been given")
+            every = f"all {self._given:,} results have" if self._given > 1 else "the result has"
+            self._refuse_again(f"{every} been given")
         return self
 
     def __next__(self) -> Result:
@@ -184,7 +186,7 @@ class Results(Iterator[Result], Generic[Result]):
 
     def _refuse_again(self, what: str) -> NoReturn:
         raise InputError(
-            f"{what} and they are not kept; call {self._task} again, and keep them with "
+            f"{what} and none is kept; call {self._task} again, and keep them with "
             "results = list(...)"
         )
 
@@ -215,7 +217,8 @@ class Results(Iterator[Result], Generic[Result]):
         """Return all results, computed now and kept."""
         if self._kept is None:
             if self._given:
-                self._refuse_again(f"{self._given:,} results have been given already")
+                some = "one result has" if self._given == 1 else f"{self._given:,} results have"
+                self._refuse_again(f"{some} been given already")
             kept = list(self)
             self._kept, self._source = kept, iter(kept)
             self._ended, self._progress = False, False
@@ -256,7 +259,7 @@ class Results(Iterator[Result], Generic[Result]):
         """
         if self._array is None:
             raise OptionError(
-                f"a {self._kind.__name__} is residues by residues, and proteins have different "
+                f"each {self._kind.__name__} is residues by residues, and proteins have different "
                 "numbers of them, so there is no one array: take [np.asarray(one) for one in "
                 "results]"
             )
@@ -278,6 +281,18 @@ class Results(Iterator[Result], Generic[Result]):
 
     def __bool__(self) -> bool:
         return True
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether there is a result of this ID; nothing is computed, or used up."""
+        if isinstance(item, str):
+            return item in self.ids
+        raise OptionError(f"results are looked up by their IDs, not by {what_is(item)}")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"results of {self._task} cannot be copied or pickled, because they are computed when "
+            "they are asked for; take list(results)"
+        )
 
     def __getitem__(self, place: Any) -> NoReturn:
         raise OptionError(

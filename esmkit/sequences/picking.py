@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from esmkit.arguments import items_of, what_is
 from esmkit.errors import OptionError
 from esmkit.sequences.fasta import Record
 from esmkit.sequences.headers import record_id
@@ -25,10 +26,13 @@ def checked_ids(ids: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(ids, str):
         raise OptionError(f"`ids` is a list of IDs, not text; give [{ids!r}]")
-    ids = tuple(dict.fromkeys(ids))
-    for one in ids:
+    given = items_of(ids)
+    if given is None:
+        raise OptionError(f"`ids` is a list of IDs, not {what_is(ids)}")
+    for one in given:
         if not isinstance(one, str) or not one.strip():
-            raise OptionError(f"an ID is text that is not empty, not {one!r}")
+            raise OptionError(f"an ID is text that is not empty, not {what_is(one)}")
+    ids = tuple(dict.fromkeys(given))
     if not ids:
         raise OptionError("`ids` is empty; give at least one ID, or leave `ids` out")
     return ids

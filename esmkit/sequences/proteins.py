@@ -6,6 +6,7 @@ error that names record, position and letter, unless the caller chose to replace
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import get_args
 
 from esmkit.arguments import checked
 from esmkit.errors import InputError, OptionError
-from esmkit.sequences.fasta import Record, fasta_records
+from esmkit.sequences.fasta import Record, check_there, fasta_records
 from esmkit.sequences.headers import MAX_ID_BYTES, check_id, record_id
 from esmkit.sequences.ids import UniqueIds
 from esmkit.sequences.letters import (
@@ -27,7 +28,7 @@ from esmkit.sequences.letters import (
     clean_sequence,
 )
 from esmkit.sequences.picking import checked_ids, picked
-from esmkit.sequences.remarks import remarks_on, warn_of
+from esmkit.sequences.remarks import FEWEST_SINGLE, remarks_on, warn_of
 from esmkit.sequences.report import MAX_HEADER_BYTES, ODD_BYTE, InputReport, note
 from esmkit.text import shorten, visible
 
@@ -112,10 +113,12 @@ def read_fasta(
     >>> [p.id for p in read_fasta(esmkit.data.demo_fasta(), ids=["P60137"])]
     ['P60137']
     """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    named = ((path, "") for path in paths)
-    yield from read_named(named, on_invalid, ids, report if report is not None else InputReport())
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in paths:  # at the call, not at the first next()
+        check_there(path)
+    ids = None if ids is None else checked_ids(ids)
+    named = [(path, "") for path in paths]
+    return read_named(named, on_invalid, ids, report if report is not None else InputReport())
 
 
 def read_named(
@@ -153,11 +156,15 @@ def clean_proteins(
     """
 
     def records() -> Iterator[Record]:
+        single = 0
         for number, item in enumerate(proteins, 1):
             if isinstance(item, Protein):
                 yield Record(item.header or item.id, item.sequence, item.id)
             elif isinstance(item, str):
                 name = f"sequence_{number}"
+                single += len(item) == 1
+                if report is None and single == number == FEWEST_SINGLE:
+                    warn_of("single_letters", name)
                 yield Record(name, "".join(item.split()), name, text=item)
             else:
                 raise InputError(

@@ -5,9 +5,8 @@ All of these are letters that ESM-2 has tokens for, so nothing is refused; it is
 
 import math
 import re
-import warnings
 
-from esmkit.text import shorten, visible
+from esmkit.text import shorten, visible, warn_caller
 
 __all__ = ["REMARKS", "OddSequenceWarning", "remarks_on", "warn_of"]
 
@@ -24,6 +23,11 @@ SHORTEST_NUCLEIC_ACID = 30
 MISSING_VALUES = frozenset(("nan", "none", "null", "na", "nil", "nat", "missing"))
 """What tables write where there is nothing, in small letters (``pandas.read_csv``, ``na_values``)."""
 
+HEADINGS = frozenset(
+    ["protein", "proteins", "peptide", "peptides", "sequence", "sequences", "proteinsequence"]
+)
+"""What stands over a column of sequences, in small letters: the first row of a table, or its columns."""
+
 RARE_LETTERS = "BJOUXZ"
 """Letters for residues that are ambiguous or unknown, selenocysteine and pyrrolysine."""
 
@@ -33,6 +37,37 @@ the share of each among all residues to 0.00 %."""
 
 FEWEST_RARE = 3
 """So many of them at least: a short peptide may well have an X at each end."""
+
+FEWEST_SINGLE = 3
+"""So many sequences of one letter, before any other, are most likely the letters of one."""
+
+THREE_LETTER_CODES = frozenset(
+    [
+        "ALA",
+        "ARG",
+        "ASN",
+        "ASP",
+        "CYS",
+        "GLN",
+        "GLU",
+        "GLY",
+        "HIS",
+        "ILE",
+        "LEU",
+        "LYS",
+        "MET",
+        "PHE",
+        "PRO",
+        "SER",
+        "THR",
+        "TRP",
+        "TYR",
+        "VAL",
+    ]
+)
+
+FEWEST_CODES = 3
+"""Of so many codes and nothing else no protein is by chance: 20 of 8,000 triplets are codes."""
 
 _WORDS = frozenset(
     [
@@ -103,12 +138,16 @@ LEAST_EVIDENCE = 4.0
 REMARKS = {
     "missing_values": "is a word for a missing value; leave such rows out",
     "like_text": "reads like English text; check that it is a sequence",
+    "three_letter_codes": "is of three-letter codes such as MetLysThr, read as three residues each; "
+    "write one letter for each, for example with Bio.SeqUtils.seq1",
     "rare_letters": "is over a tenth B, J, O, U, X or Z, letters for residues that are rare or not "
     "known; check that it is a sequence",
     "like_nucleic_acid": "is of A, C, G, T, U and N alone, like DNA or RNA; ESM-2 reads proteins, so "
     "translate it first",
+    "single_letters": "is of one letter, as are those before it; if these are the residues of one "
+    "protein, join them: ''.join(...)",
 }
-"""What is said of a sequence of each kind; the report's fields have the same names."""
+"""What is said of a sequence of each kind; the report's fields have the names of all but the last."""
 
 
 def remarks_on(sequence: str, text: str = "") -> list[str]:
@@ -139,9 +178,18 @@ def remarks_on(sequence: str, text: str = "") -> list[str]:
         return ["missing_values"]
     if len(upper) >= SHORTEST_NUCLEIC_ACID and not upper.strip(NUCLEOTIDES):
         return ["like_nucleic_acid"]
-    if _reads_like_text(upper, rare, text):
+    if _is_of_codes(upper):
+        return ["three_letter_codes"]
+    if sequence.lower() in HEADINGS or _reads_like_text(upper, rare, text):
         return ["like_text"]
     return ["rare_letters"] * (rare >= FEWEST_RARE and rare > MOST_RARE * len(upper))
+
+
+def _is_of_codes(upper: str) -> bool:
+    """Return whether a sequence is of three-letter codes, and nothing else."""
+    if len(upper) % 3 or len(upper) < 3 * FEWEST_CODES:
+        return False
+    return all(upper[i : i + 3] in THREE_LETTER_CODES for i in range(0, len(upper), 3))
 
 
 def _reads_like_text(upper: str, rare: int, text: str) -> bool:
@@ -166,4 +214,4 @@ def warn_of(kind: str, name: str) -> None:
         Name of the sequence.
     """
     text = f"sequence {shorten(visible(name))!r} {REMARKS[kind]}"
-    warnings.warn(text, OddSequenceWarning, stacklevel=3)
+    warn_caller(text, OddSequenceWarning)

@@ -38,6 +38,8 @@ class InputReport:
     missing_values_in: list[str] = field(default_factory=list)
     like_text: int = 0
     like_text_in: list[str] = field(default_factory=list)
+    three_letter_codes: int = 0
+    three_letter_codes_in: list[str] = field(default_factory=list)
     rare_letters: int = 0
     rare_letters_in: list[str] = field(default_factory=list)
     like_nucleic_acid: int = 0
@@ -96,6 +98,12 @@ class InputReport:
                 self.like_text,
                 "sequence(s) that read like English text; check that they are sequences",
                 self.like_text_in,
+            ),
+            (
+                self.three_letter_codes,
+                "sequence(s) of three-letter codes such as MetLysThr, read as three residues each; "
+                "write one letter for each",
+                self.three_letter_codes_in,
             ),
             (
                 self.rare_letters,

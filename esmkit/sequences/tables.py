@@ -173,10 +173,15 @@ def _where(index: Any, column: str) -> Any:
     plain = index is None or _is_plain(index)
 
     def where(row: int) -> str:
-        label = "" if plain or index is None else f" (index {index[row]!r})"
+        label = "" if plain or index is None else f" (index {_shown(index[row])})"
         return f"row {row + 1:,}{label}{column}"
 
     return where
+
+
+def _shown(label: Any) -> str:
+    """Return a label as Python writes it; NumPy's scalars without their class."""
+    return repr(label.item() if is_a(label, "numpy.generic") else label)
 
 
 def _is_plain(index: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.arguments import checked
+from esmkit.arguments import checked, items_of, what_is, whole_number
 from esmkit.errors import InputError
 
 __all__ = ["BOS", "EOS", "MASK", "PAD", "TOKENS", "UNKNOWN", "decode", "encode"]
@@ -80,9 +80,13 @@ def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
             f"residue {position:,}: {sequence[position - 1]!r} has no token in ESM-2; use one of "
             "the 20 amino acids or X (esmkit.sequences.clean_sequence folds case and checks)"
         )
-    for index in mask:
-        if isinstance(index, bool | np.bool_):  # True would pass for index 1
+    masked = items_of(mask)
+    for given in [mask] if masked is None else masked:
+        if isinstance(given, bool | np.bool_):  # True would pass for index 1
             raise InputError("mask takes residue indices; of booleans give numpy.flatnonzero(mask)")
+        index = whole_number(given)
+        if masked is None or index is None:
+            raise InputError(f"mask takes residue indices, a list of them, not {what_is(given)}")
         if not 0 <= index < len(sequence):
             raise InputError(
                 f"cannot mask residue index {index}: the sequence has indices 0 to "

@@ -101,6 +101,19 @@ def test_a_mark_that_is_none(tmp_path: Path, rule: OnInvalid, mark: str):
         read(tmp_path, f">P1\nMKT\n{mark}P2 x\nMKT\n", rule)
 
 
+@pytest.mark.parametrize("text", ["<NA>", "MK<mask>T", "<cls>MKT<eos>", "MKT\n</pre>"])
+def test_a_word_in_brackets_is_of_its_record(tmp_path: Path, text: str):
+    """Its ``>`` begins no record: the record is refused for its letters, and can be left out."""
+    whole = f">P1\n{text}\n>P2\nMKT\n"
+    for rule in ("error", "replace", "degap"):
+        with pytest.raises(RecordError, match=r"is it a token|word for a missing value"):
+            read(tmp_path, whole, rule)  # type: ignore[arg-type]
+    found, report = read(tmp_path, whole, "skip")
+    assert ([p.id for p in found], report.skipped) == (["P2"], 1)
+    with pytest.raises(InputError, match="a line end is missing before '>'"):
+        read(tmp_path, f">P1\n{text}>P2\nMKT\n", "skip")
+
+
 def test_a_mark_inside_a_header_is_text(tmp_path: Path):
     found, _ = read(tmp_path, ">P1 5'->3' >x\nMKT\n")
     assert found == [Protein("P1", "MKT", "P1 5'->3' >x")]
@@ -227,8 +240,11 @@ TEXT = {
         "not available",
         "no sequence was found",
         "UNKNOWN",
+        "Sequence",
+        "protein sequence",
         "Hypothetical protein of some organism",
     ],
+    "three_letter_codes": ["MetLysThr", "MET LYS THR ALA TYR", "alavalglyser"],
     "rare_letters": ["MKXXXXXXAY", "BZBZBZMKTAYIAKQRMKTAYIAKQR"],
     "like_nucleic_acid": ["ATGGCCATTGTAATGGGCCGCTGAAAGGGTGCC", "augguuccagguccauuguaaugggccgcu"],
 }

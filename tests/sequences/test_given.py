@@ -4,6 +4,8 @@ import collections
 import contextlib
 import itertools
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,16 @@ class Custom:
 
     def __iter__(self) -> Any:
         return iter([A, B])
+
+
+class Letters(Sequence[str]):
+    """A sequence of a library that is not known here, such as a record of an indexed FASTA file."""
+
+    def __len__(self) -> int:
+        return len(A)
+
+    def __getitem__(self, place: Any) -> str:
+        return A[place]
 
 
 class Located(os.PathLike):
@@ -138,7 +150,9 @@ def test_many(name: str):
     assert taken(value) == (False, expected)
 
 
-@pytest.mark.parametrize("kind", ["Path", "text", "PathLike", "list", "tuple", "glob"])
+@pytest.mark.parametrize(
+    "kind", ["Path", "text", "PathLike", "list", "tuple", "glob", "map", "texts that are made"]
+)
 def test_paths(tmp_path: Path, kind: str):
     path = write_fasta(tmp_path / "two.fasta", {"P1 words": A, "P2": B})
     value = {
@@ -148,6 +162,8 @@ def test_paths(tmp_path: Path, kind: str):
         "list": [path],
         "tuple": (str(path),),
         "glob": tmp_path.glob("*.fasta"),
+        "map": map(str, tmp_path.glob("*.fasta")),
+        "texts that are made": (str(path) for path in tmp_path.iterdir()),
     }[kind]
     assert taken(value) == (False, NAMED)
 
@@ -185,6 +201,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "letters": (iter(A), "cannot take a str_ascii_iterator"),
     "keys": (iter({"WT": A}), "cannot take a dict_keyiterator"),
     "custom": (Custom(), "cannot take a Custom"),
+    "a sequence of letters": (Letters(), "cannot take a Letters"),
+    "keys backwards": (reversed({"WT": A}), "cannot take a dict_reversekeyiterator"),
     "type": (str, "cannot take a type"),
     "array of no axis": (np.array(A), r"an ndarray of shape \(\) is no list"),
     "array of two axes": (np.array([[A, B]]), r"an ndarray of shape \(1, 2\) is no list"),
@@ -233,7 +251,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no file": ("nothing.fasta", "there is no file 'nothing.fasta'; check the path$"),
     "no file in a list": ([demo_fasta(), "nothing.fasta"], "there is no file 'nothing.fasta'"),
     "gaps": ("MK..TV", "if this is an aligned sequence, remove its gaps"),
-    "path among sequences": ([A, "x.fasta"], "item 2 is a path"),
+    "path among sequences": ([A, "x.fasta"], "item 2 is a path .* where a sequence belongs"),
     "folder": (Path(__file__).parent, "is a folder; name the FASTA files in it"),
     "no FASTA": (Path(__file__), "is not FASTA"),
 }
@@ -245,6 +263,33 @@ def test_refused_at_the_call(name: str):
     with pytest.raises(InputError, match=message) as caught:
         one_or_many(value)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_of_rows_are_written_as_they_are():
+    for label, shown in ((1.5, r"1\.5"), (True, "True"), (np.int64(7), "7")):
+        series = pd.Series([A, None], index=pd.Index(["x", label], dtype=object))
+        with pytest.raises(InputError, match=rf"row 2 \(index {shown}\) is missing"):
+            one_or_many(series)
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, iter, pd.Series])
+def test_the_letters_of_one_sequence_are_told_of(make: Any):
+    """They may be many peptides of one residue, so they are not refused."""
+    given = make(list(A))
+    with pytest.warns(UserWarning, match="'sequence_3' is of one letter.*join them") as caught:
+        assert [p.sequence for p in one_or_many(given)[1]] == list(A)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(one_or_many(["M", "K", B])[1])) == 3
+
+
+def test_the_names_of_columns_are_told_of():
+    """Over a table that is iterated over, or as the first row of a file that has them."""
+    frame = FRAME[["ID", "Sequence"]]
+    for value in (list(frame), iter(frame), frame.columns, [("ID", "Sequence"), *NAMED]):
+        with pytest.warns(UserWarning, match="reads like English text"):
+            list(one_or_many(value)[1])
 
 
 def test_an_open_file_is_refused_by_its_name():

@@ -1,7 +1,6 @@
 """Where weights come from, what identifies them, and whether they are what they claim to be."""
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from esmkit.encoder.checkpoints.known import (
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
-from esmkit.text import Say, silent
+from esmkit.text import Say, silent, warn_caller
 
 __all__ = [
     "Checkpoint",
@@ -244,7 +243,7 @@ def check(folder: Path, name: str) -> Checkpoint:
 def warn_if_not_original(checkpoint: Checkpoint) -> None:
     """Warn, once for each call, that weights with a note are not the original ESM-2."""
     if checkpoint.note:
-        warnings.warn(checkpoint.note, OfflineCheckpointWarning, stacklevel=3)
+        warn_caller(checkpoint.note, OfflineCheckpointWarning)
 
 
 @dataclass(frozen=True)
