@@ -244,7 +244,8 @@ def check(folder: Path, name: str) -> Checkpoint:
 def warn_if_not_original(checkpoint: Checkpoint) -> None:
     """Warn, once for each call, that weights with a note are not the original ESM-2."""
     if checkpoint.note:
-        warnings.warn(checkpoint.note, OfflineCheckpointWarning, stacklevel=3)
+        # This function, `load`, what checks its arguments, and then the caller
+        warnings.warn(checkpoint.note, OfflineCheckpointWarning, stacklevel=4)
 
 
 @dataclass(frozen=True)
