@@ -66,6 +66,7 @@ def main() -> NoReturn:
     """Run the command: exit 0, 1 (an error, in one sentence), 2 (usage), 130 or 143 (stopped)."""
     mend_streams()
     warnings.showwarning = _show_warning
+    _show_all_warnings()
     # What a notebook, whose shell commands inherit it, or the user draws with: commands write files
     os.environ["MPLBACKEND"] = "agg"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its settings do not matter here
@@ -74,11 +75,24 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _show_all_warnings() -> None:
+    """Show warnings that the environment makes errors, for tests of the user's own for one."""
+    if any(option.startswith("e") for option in sys.warnoptions):
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+
+
 def _run() -> None:
-    from esmkit.errors import EsmkitError
+    from esmkit.errors import EsmkitError, MissingDependencyError
     from esmkit.text import shorten, visible, visible_lines
 
     try:
+        if sys.flags.optimize > 1:
+            raise MissingDependencyError(
+                "transformers does not load without its docstrings, which PYTHONOPTIMIZE=2 and "
+                "python -OO leave out; run the command without them"
+            )
         with refused_by_stdout():
             cli.main(prog_name="esmkit", standalone_mode=False)
     except click.exceptions.Exit as stop:

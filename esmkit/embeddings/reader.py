@@ -175,8 +175,10 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self.provenance = self._beside()
         if not self.provenance:  # from standard output; the columns still say what the rows are
             per = "residue" if "residue_number" in table else "protein"
-            layers = [int(layer) for layer in table["layer"].unique()]
-            self.provenance = {"per": per, "layers": layers}
+            self.provenance = {"per": per}
+            if "layer" in table:  # which others leave out
+                layers = [int(layer) for layer in table["layer"].unique()]
+                self.provenance["layers"] = layers
         self._use_table(table.iloc[:, :first], table.iloc[:, first:].to_numpy(np.float32))
 
     def _beside(self) -> dict[str, Any]:

@@ -153,6 +153,7 @@ class Encoder:
         """
         chosen_dtype = choose_dtype(dtype)
         chosen = choose_device(device)
+        expect_forks(chosen)  # reading weights computes already
         if compiled:
             refuse_to_compile(chosen.type, dtype)
         checkpoint = resolve(model, say=say)

@@ -1,5 +1,6 @@
 """The proteins that were given as a stream, and what comes of many of them: one result each."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
@@ -132,6 +133,7 @@ class Results(Iterator[Result], Generic[Result]):
         self._progress = progress
         self._bar: Any = None
         self._given = 0
+        self._process: int | None = None
         self._ended = False
         self._error: EsmkitError | None = None
         self._kept: list[Result] | None = None
@@ -156,6 +158,8 @@ class Results(Iterator[Result], Generic[Result]):
     def __next__(self) -> Result:
         if self._error is not None:
             raise self._error
+        if self._process != os.getpid():
+            self._begin_here()
         try:
             result = next(self._source)
         except StopIteration:
@@ -171,6 +175,21 @@ class Results(Iterator[Result], Generic[Result]):
         if self._progress:
             self._show()
         return result
+
+    def _begin_here(self) -> None:
+        """Refuse to go on in a fork of the process that began: its threads are not here."""
+        if self._process is not None and self._kept is None:
+            raise InputError(
+                f"the results of {self._task} were begun in another process, and go on in that one "
+                f"only; call {self._task} in this one, or give it list(results)"
+            )
+        self._process = os.getpid()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise OptionError(
+            f"the results of {self._task} are computed as they are asked for, in this process, and "
+            "cannot be copied or sent to another; send list(results)"
+        )
 
     def close(self) -> None:
         """Stop computing, and let go of what is held for it."""

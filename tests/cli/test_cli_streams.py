@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+
+from esmkit.cli import _show_all_warnings
 
 SCRIPT = "import sys; from esmkit.cli import main; sys.argv = ['esmkit', *sys.argv[1:]]; main()"
 
@@ -63,6 +66,16 @@ def test_with_all_streams_closed_a_file_is_written_whole(shell, tmp_path: Path):
     assert shell(line.format("open", "")).returncode == 0
     assert shell(line.format("closed", "<&- >&- 2>&-")).returncode == 0
     assert (tmp_path / "closed.csv").read_bytes() == (tmp_path / "open.csv").read_bytes()
+
+
+def test_warnings_are_not_errors_of_a_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "warnoptions", ["error"])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("error")
+        _show_all_warnings()
+        warnings.warn("shown", UserWarning, stacklevel=1)
+        warnings.warn("not for users", DeprecationWarning, stacklevel=1)
+    assert [str(one.message) for one in shown] == ["shown"]
 
 
 def test_a_poor_environment_harms_nothing(shell, tmp_path: Path):

@@ -475,3 +475,11 @@ def test_a_data_loader_with_workers(tmp_path: Path, start: str):
     loader = DataLoader(data, batch_size=2, num_workers=1, multiprocessing_context=start)
     together = np.concatenate([batch.numpy() for batch in loader])
     np.testing.assert_array_equal(together, np.stack(list(values.values())))
+
+
+def test_a_table_without_the_column_of_layers(tmp_path: Path):
+    path = tmp_path / "mine.csv"
+    path.write_text("id,e0,e1\nP1,1,2\nP2,3,4\n")
+    with EmbeddingFile(path) as found:
+        np.testing.assert_array_equal(found["P2"], [3, 4])
+        assert found.to_frame(facts=False).shape == (2, 2)

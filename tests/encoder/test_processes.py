@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +48,7 @@ FORKS = """
 
     fork = multiprocessing.get_context("fork")
     chains = sys.argv[2].split(",")
-    models = [esmkit.load(sys.argv[1], compiled=compiled) for compiled in (False, None)]
-
-    def work(number):
-        signal.alarm(20)  # a child that hangs ends
-        for model in models:
-            model.attention(chains[0])
-        return [model.embed(chains[number], layers="all").mean.tobytes() for model in models]
+    models = []
 
     def in_child(function):
         reading, writing = os.pipe()
@@ -69,12 +64,35 @@ FORKS = """
         os.waitpid(child, 0)
         return found
 
+    def load_here():
+        signal.alarm(20)
+        here = esmkit.load(sys.argv[1], compiled=False)
+        return here.embed(chains[1], layers="all").mean.tobytes()
+
+    # PyTorch's threads, without esmkit: a child that loads a model is not told of the fork
+    torch.ones(1 << 20).add_(1)
+    loaded_there = in_child(load_here)
+    models += [esmkit.load(sys.argv[1], compiled=compiled) for compiled in (False, None)]
+
+    def work(number):
+        signal.alarm(20)  # a child that hangs ends
+        for model in models:
+            model.attention(chains[0])
+        return [model.embed(chains[number], layers="all").mean.tobytes() for model in models]
+
     def own_fork():
         return [in_child(lambda: b"".join(work(number))) for number in range(3)]
 
     def own_fork_with_more_threads():
         torch.set_num_threads(2)
         return b"".join(work(1))
+
+    def refused(function):
+        signal.alarm(20)
+        try:
+            function()
+        except esmkit.errors.InputError as error:
+            return str(error).encode()
 
     def in_thread(function):
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
@@ -92,7 +110,7 @@ FORKS = """
     assert torch.get_num_threads() == 2
 
     joined = [b"".join(each) for each in wanted]
-    assert unused == joined[1]
+    assert unused == joined[1] and loaded_there == wanted[1][0]
     with fork.Pool(2) as pool:
         assert pool.map_async(work, range(3)).get(60) == wanted
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as pool:
@@ -110,6 +128,11 @@ FORKS = """
     assert in_child(lambda: in_thread(own_fork_with_more_threads)) == joined[1]
     for given in models[0].embed(chains):  # in the middle of a stream
         assert in_child(lambda: b"".join(work(2))) == joined[2]
+    begun = models[0].embed(chains)
+    next(begun)
+    # whose threads are not in a child
+    assert b"begun in another process" in in_child(lambda: refused(lambda: next(begun)))
+    assert len(list(begun)) == 2
     assert torch.get_num_threads() == 2 and work(2) == wanted[2]
     print("all equal")
 """
@@ -120,9 +143,9 @@ def test_forked_processes_give_the_same_numbers(tiny_folder: Path, tmp_path: Pat
     """In a child PyTorch's and the compiled attention's threads are gone, and are not waited for."""
     done = run_script(tmp_path, FORKS, tiny_folder, ",".join(CHAINS))
     assert done.stdout == "all equal\n", done.stderr
-    # For all children together it is said once what they compute with
-    assert done.stderr.count("computes with one thread") == 1
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    # For all children of a model together it is said once what they compute with
+    assert done.stderr.count("computes with one thread") == 2
+    assert len(done.stderr.splitlines()) == 2, done.stderr
 
 
 SPAWN = """
@@ -277,6 +300,12 @@ def test_a_device_that_does_not_survive_a_fork(tiny: Esm2, monkeypatch: pytest.M
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_results_that_are_not_computed_do_not_travel(tiny: Esm2, copied: Callable[..., object]):
+    with pytest.raises(OptionError, match=r"results of embed .* send list\(results\)"):
+        copied(tiny.embed(CHAINS))
 
 
 def test_results_pickle(tiny: Esm2):
