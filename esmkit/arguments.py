@@ -6,6 +6,7 @@ generous where Python is: NumPy's numbers are numbers, a list passes for a tuple
 an object of a class of somebody's own for one of esmkit's.
 """
 
+import builtins
 import functools
 import inspect
 import operator
@@ -27,9 +28,9 @@ __all__ = ["as_array", "check_fields", "checked", "items_of", "what_is", "whole_
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_SAY_MORE_THEMSELVES = {
-    *("proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask")
-}
+_SAY_MORE_THEMSELVES = frozenset(
+    ["proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask", "up_to"]
+)
 """Arguments that are checked where they are read, and refused with more to go by."""
 
 
@@ -155,32 +156,34 @@ def _refuse(name: str, owner: str, hint: Any, value: Any) -> None:
         raise OptionError(f"{name} of {owner} is {_words(hint)}, not {what_is(value)}")
 
 
+class _Elsewhere(type):
+    """Class of what stands for names that are imported for type checkers alone."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Any  # of a module, such as pandas.DataFrame
+
+
+class _Names(dict[str, Any]):
+    """Names of annotations: importing what is not there would load PyTorch for an error."""
+
+    def __init__(self, there: Mapping[str, Any]) -> None:
+        self._there = there
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._there or hasattr(builtins, name):
+            raise KeyError(name)  # it is looked for there next
+        return _Elsewhere(name, (), {"__module__": "esmkit"})
+
+
 @functools.cache
 def _hints(owner: Any) -> dict[str, Any]:
-    """Return annotations by name; those of names that are imported for types alone are left out."""
-    found: dict[str, Any] = {}
-    names = getattr(inspect.unwrap(owner), "__globals__", None)
-    if names is None:
-        names = vars(inspect.getmodule(owner))
-    for name, hint in getattr(owner, "__annotations__", {}).items():
-        if name != "return":
-            found[name] = _read_hint(hint, dict(names)) if isinstance(hint, str) else hint
-    return found
-
-
-def _read_hint(text: str, names: dict[str, Any]) -> Any:
-    """Return an annotation that is written as text; names that are imported for types are stood for.
-
-    Importing what they mean would load PyTorch for an error.
-    """
-    while True:
-        try:
-            return eval(text, names)
-        except NameError as error:
-            name = str(error.name)
-            names[name] = type(name, (), {"__module__": "esmkit"})
-        except AttributeError:  # of a module, such as pandas.DataFrame
-            return Any
+    """Return annotations by name."""
+    function = inspect.unwrap(owner)
+    there = getattr(function, "__globals__", None) or vars(inspect.getmodule(owner))
+    found = typing.get_type_hints(function, localns=_Names(there))
+    return {name: hint for name, hint in found.items() if name != "return"}
 
 
 def _fits(value: Any, hint: Any) -> bool:

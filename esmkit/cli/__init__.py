@@ -4,6 +4,7 @@ Subcommands are imported when they run, so that ``esmkit --help`` loads neither 
 Biopython. A new command is a module here with a ``command`` in it, and a line in ``_COMMANDS``.
 """
 
+import contextlib
 import errno
 import importlib
 import io
@@ -11,6 +12,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import NoReturn
 
 import click
@@ -67,10 +69,8 @@ def main() -> NoReturn:
     mend_streams()
     warnings.showwarning = _show_warning
     _show_all_warnings()
-    # What a notebook, whose shell commands inherit it, or the user draws with: commands write files
-    os.environ["MPLBACKEND"] = "agg"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its settings do not matter here
-    with stoppable():
+    with stoppable(), _drawing_to_files():
         _run()
     sys.exit(0)
 
@@ -81,6 +81,20 @@ def _show_all_warnings() -> None:
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
+
+
+@contextlib.contextmanager
+def _drawing_to_files() -> Iterator[None]:
+    """Draw with no backend of the user's, or of a notebook, whose shell commands inherit it."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
 
 
 def _run() -> None:
