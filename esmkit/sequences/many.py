@@ -307,12 +307,6 @@ class Results(Iterator[Result], Generic[Result]):
             return item in self.ids
         raise OptionError(f"results are looked up by their IDs, not by {what_is(item)}")
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"results of {self._task} cannot be copied or pickled, because they are computed when "
-            "they are asked for; take list(results)"
-        )
-
     def __getitem__(self, place: Any) -> NoReturn:
         raise OptionError(
             f"results come one after the other and have no places, such as {place!r}; take "
