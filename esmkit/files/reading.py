@@ -129,7 +129,7 @@ class ProteinFile(Mapping[str, Found]):
         return self._keys[found]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what the file holds of a protein, or ``default`` if no ID or several are meant."""
+        """Return what the file holds of a protein, or ``default`` if the name does not mean one."""
         if name not in self:  # unlike `self[name]`, it looks for no near ones
             return default
         return self[name]

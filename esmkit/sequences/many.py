@@ -86,7 +86,7 @@ class Results(Iterator[Result], Generic[Result]):
 
     Made by :meth:`esmkit.Esm2.embed`, :meth:`~esmkit.Esm2.attention` and
     :meth:`~esmkit.Esm2.contacts` when they are given many proteins. Like a generator, it is gone
-    through once and keeps nothing, so that a whole proteome fits: ``for one in results``,
+    through once and keeps only the IDs, so that a whole proteome fits: ``for one in results``,
     ``next(results)``, ``list(results)``. :meth:`to_frame` and :meth:`to_numpy` gather all of them,
     and keep them.
 
@@ -225,7 +225,10 @@ class Results(Iterator[Result], Generic[Result]):
 
     @property
     def ids(self) -> list[str]:
-        """IDs of all proteins, in order. The input is read for it; nothing is computed."""
+        """IDs of all proteins, in order.
+
+        The input is read to its end for it, and its proteins are held; nothing is computed.
+        """
         self._stream.read_ahead()
         if self._stream.count is None or len(self._stream.ids) < self._stream.count:
             for _ in self._stream:  # raises what stands in the way

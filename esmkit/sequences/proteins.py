@@ -175,12 +175,12 @@ def clean_proteins(
 
 
 def _clean(
-    records: Iterable[Record | tuple[str, str, str]],
+    records: Iterable[Record],
     on_invalid: OnInvalid,
     report: InputReport | None,
     third_is_id: bool = False,
 ) -> Iterator[Protein]:
-    """Apply the input rules to records, or to (header, sequence, source or ID) triples.
+    """Apply the input rules to records; those in memory have their ID as their source.
 
     Without a report, what is odd about a sequence is a warning, once for each kind.
     """
@@ -192,8 +192,7 @@ def _clean(
     unique = UniqueIds()
     sizes: set[int] = set()
     gapped = False
-    for given in records:
-        record = given if isinstance(given, Record) else Record(*given)
+    for record in records:
         report.records += 1
         if len(sizes) < 2:
             sizes.add(len(record.sequence))

@@ -328,3 +328,13 @@ def test_errors_pickle_with_all_that_they_say(name: str):
         assert found.args == arguments
         assert str(found) == str(error)
         assert found.__notes__ == ["and more"]
+
+
+def test_a_program_that_ignores_its_children_can_try_one(monkeypatch: pytest.MonkeyPatch):
+    def gone(*_: int) -> tuple[int, int]:
+        raise ChildProcessError  # what waitpid says where SIGCHLD is ignored
+
+    monkeypatch.setattr(forks.torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(forks.os, "fork", lambda: 1)
+    monkeypatch.setattr(forks.os, "waitpid", gone)
+    assert forks._can_share()
