@@ -150,6 +150,13 @@ def test_looking_for_an_id_computes_nothing(
     assert len(list(results)) == 4
 
 
+def test_ids_of_what_cannot_be_read_take_no_protein_away(tiny: Esm2):
+    results = tiny.attention(["MKT", "MKJ", "MV"], batch_tokens=1)
+    with pytest.raises(InputError, match="'sequence_2', residue 3: 'J'"):
+        _ = results.ids
+    assert next(results._stream).id == "sequence_1"
+
+
 @every_task
 def test_an_error_is_heard_again(task: Callable[..., Any], tiny: Esm2):
     results = task(tiny, ["MKT", "MKJ", "MV"], batch_tokens=1)
