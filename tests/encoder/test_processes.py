@@ -283,7 +283,7 @@ def test_fast_operations_are_tried_again_in_another_process(
 def test_a_device_that_is_not_there(tiny_folder: Path):
     model = load(tiny_folder, "cpu")
     model.device = torch.device("cuda:7")
-    with pytest.raises(OptionError, match="PyTorch sees no 'cuda:7' device here"):
+    with pytest.raises(OptionError, match=r"no 'cuda:7' device here, and the pickled.*device=.cpu"):
         pickle.loads(pickle.dumps(model))
 
 
