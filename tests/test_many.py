@@ -145,9 +145,16 @@ def test_looking_for_an_id_computes_nothing(
     with pytest.raises(OptionError, match="by their IDs, not by 3"):
         _ = 3 in results
     for make in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match=r"cannot be copied or pickled.*take list\(results\)"):
+        with pytest.raises(OptionError, match=r"cannot be copied or sent.*send list\(results\)"):
             make(results)
     assert len(list(results)) == 4
+
+
+def test_ids_of_what_cannot_be_read_take_no_protein_away(tiny: Esm2):
+    results = tiny.attention(["MKT", "MKJ", "MV"], batch_tokens=1)
+    with pytest.raises(InputError, match="'sequence_2', residue 3: 'J'"):
+        _ = results.ids
+    assert next(results._stream).id == "sequence_1"
 
 
 @every_task

@@ -246,7 +246,8 @@ def attention(
         table with a column ``sequence``, a Series, (ID, sequence) pairs, or a list, array or
         generator of what is one. See :mod:`esmkit.sequences.given`.
     heads : str, pair of int, or sequence of these, optional
-        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default all heads of ``layers``.
+        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default
+        all heads of ``layers``.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long, on_invalid, batch_tokens

@@ -24,10 +24,9 @@ class AttentionMaps:
 
     Indexing with a name gives one map: ``maps["L5H4"]``, or ``maps[5, 4]``, is float32 (R, R),
     ``[query, key]``, and ``maps["L5"]`` the maps (h, R, R) of a layer's heads; ``np.asarray(maps)``
-    is all of them. Row i holds the weights that residue i
-    gives to every residue; with the mass it gives to BOS and EOS they sum to 1. For a protein read
-    in windows, pairs that were never in one window are NaN, overlaps are averaged, and rows need
-    not sum to 1.
+    is all of them. Row i holds the weights that residue i gives to every residue; with the mass it
+    gives to BOS and EOS they sum to 1. For a protein read in windows, pairs that were never in one
+    window are NaN, overlaps are averaged, and rows need not sum to 1.
 
     Attributes
     ----------

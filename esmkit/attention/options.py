@@ -24,7 +24,8 @@ class AttentionOptions:
     Attributes
     ----------
     heads : tuple of str, optional
-        Names such as ``L5H4``, or ``L5`` for a whole layer; without them ``layers`` count.
+        Names such as ``L5H4``, or ``L5`` for a whole layer; pairs such as ``(5, 4)`` become names.
+        Without them ``layers`` count.
     layers : tuple of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     dtype : {'float16', 'float32'}

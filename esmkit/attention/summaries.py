@@ -120,7 +120,6 @@ def reduced(
     weights: dict[int, int] = {}
     places = {head: place for place, head in enumerate(choice.heads)}
 
-    @checked
     def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
         return reduce_maps(maps, options.reduce).double().cpu().numpy()
 

@@ -56,7 +56,7 @@ def attention_file(
 
     Maps go to HDF5: one group per protein in input order with ``attention`` (layers, heads, R, R)
     or, for chosen heads, (n, R, R), and ``bos`` and ``eos`` without the last axis. With
-    ``options.reduce`` a table goes to CSV or Parquet instead, a row for each protein and head; see
+    ``options.reduce`` a table goes to CSV, TSV or Parquet instead, a row for each protein and head; see
     :mod:`esmkit.attention.summaries`. A run that is stopped goes on where it was.
 
     Parameters
@@ -68,7 +68,7 @@ def attention_file(
     output : str or Path
         The file to write, through a link if it is one: HDF5 (``.h5``, ``.hdf5``); with
         ``options.reduce`` a table (``.csv``, ``.tsv``, ``.parquet``), or ``-`` or another stream,
-        for CSV.
+        which gets CSV unless ``file_format`` is ``tsv``.
     options : AttentionOptions
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.

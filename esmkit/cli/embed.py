@@ -61,7 +61,7 @@ __all__ = ["command"]
     "--format",
     "file_format",
     type=click.Choice(["h5", "parquet", "npz", "csv"]),
-    help="Output format, whatever its name ends in. [default: what it ends in; h5 without -o]",
+    help="Output format, whatever the output is called. [default: by its name; h5 without -o]",
 )
 @batch_tokens_option(4096)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")

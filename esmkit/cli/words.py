@@ -125,7 +125,7 @@ def _arguments(code: str) -> Iterator[tuple[str, Any]]:
         return
     try:
         call = ast.parse(f"f({code})", mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError):  # ValueError: a zero byte, in Python 3.11
         return
     yield from _parts(call) if isinstance(call, ast.Call) else ()
 
@@ -137,7 +137,7 @@ def _parts(call: ast.Call) -> Iterator[tuple[str, Any]]:
             continue
         try:
             value = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError):  # TypeError: such as a list as a key
             value = ...
         yield keyword.arg or "", value
 

@@ -141,7 +141,8 @@ def contacts(
     head : ContactHead, optional
         By default the checkpoint's own.
     heads : str, pair of int, or sequence of these, optional
-        Take the mean of the corrected maps of these heads instead, such as ``"L5H4"`` or ``(5, 4)``.
+        Take the mean of the corrected maps of these heads instead, such as ``"L5H4"`` or
+        ``(5, 4)``.
     long, on_invalid, batch_tokens
         As in :class:`esmkit.attention.options.AttentionOptions`; windows are averaged, and pairs that were
         never in one window are NaN.

@@ -26,7 +26,8 @@ class EmbedOptions:
     Attributes
     ----------
     layers : tuple of int, or 'all'
-        A list or an array becomes a tuple. Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm.
+        Hidden states 0..N, or negatives from the end; -1 is the last layer after the final norm. A
+        number, a list or an array becomes a tuple.
     per : {'protein', 'residue'}
         One pooled vector, or one vector per residue.
     pool : {'mean', 'bos'}

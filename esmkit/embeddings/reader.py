@@ -225,9 +225,9 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         """Gather the rows of each protein: facts in ``table``, values in ``vectors``."""
         if "layer" not in table:  # not esmkit's
             table = table.assign(layer=-1)
-        arrays = {}
+        arrays, of_row = {}, table["layer"].to_numpy()
         for name, rows in table.groupby("id", sort=False).indices.items():
-            layers = table["layer"].to_numpy()[rows]
+            layers = of_row[rows]
             stacked = [vectors[rows[layers == layer]] for layer in dict.fromkeys(layers)]
             if "residue_number" not in table:
                 stacked = [of_layer[0] for of_layer in stacked]

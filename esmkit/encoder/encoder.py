@@ -183,7 +183,13 @@ class Encoder:
         number is the same to the last bit.
         """
         self.__dict__.update(state)
-        self.device = choose_device(str(self.device))
+        try:
+            self.device = choose_device(str(self.device))
+        except OptionError as error:  # whose remedy is that of `load`
+            raise OptionError(
+                f"{error.reason}, and the pickled model was on one; load a model here with "
+                '`esmkit.load`, or pickle one that was loaded with `device="cpu"`'
+            ) from None
         expect_forks(self.device)
         if self._tune and self.device.type == "cpu":
             tune_process()

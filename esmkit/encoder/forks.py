@@ -120,15 +120,20 @@ def _can_share() -> bool:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks while there are threads
         child = os.fork()
     if not child:
-        torch.ones(SHARED).add_(1)
-        os._exit(0)
+        try:
+            torch.ones(SHARED).add_(1)
+        finally:
+            os._exit(0)  # whatever happens, the copy does not go on with the program
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        while time.monotonic() < end:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return True
+            time.sleep(0.002)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except ChildProcessError:  # it has ended, and the program ignores SIGCHLD
+        return time.monotonic() < end
     return False
 
 

@@ -77,8 +77,9 @@ def explore(
         From :func:`esmkit.heads.profile`, or the folder that ``esmkit heads`` wrote: names and
         colours the heads.
     heads : str, pair of int, or sequence of these, optional
-        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default all heads of ``layers``, or
-        as many as fit into ``max_bytes``, focused ones that reach far first.
+        Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default
+        all heads of ``layers``, or as many as fit into ``max_bytes``, focused ones that reach far
+        first.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}

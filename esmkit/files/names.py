@@ -73,9 +73,11 @@ def check_folder(
     ----------
     folder : Path
     named : str
-        The argument that names the folder, and
-    force, forced : bool, str
-        whether files may go among others, and the argument that would say so.
+        Argument that names the folder, for the message.
+    force : bool
+        Whether files may be written among others.
+    forced : str
+        Argument that allows that, for the message.
 
     Raises
     ------

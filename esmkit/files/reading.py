@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from esmkit.errors import ClosedFileError, OutputError
-from esmkit.sequences.ids import matching, names_in, unknown_id
+from esmkit.sequences.ids import by_name, matching, unknown_id
 
 __all__ = ["ProteinFile", "file_state"]
 
@@ -107,11 +107,7 @@ class ProteinFile(Mapping[str, Found]):
 
     def _candidates(self, name: str) -> list[str]:
         if self._meant is None:
-            meant: dict[str, list[str]] = {}
-            for known in self._keys:
-                for form in names_in(known):
-                    meant.setdefault(form, []).append(known)
-            self._meant = meant
+            self._meant = by_name(self._keys)
         return matching(self._meant.get(name, ()), name)
 
     def __getitem__(self, name: str) -> Found:
@@ -133,7 +129,7 @@ class ProteinFile(Mapping[str, Found]):
         return self._keys[found]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what the file holds of a protein, or ``default`` if no ID or several are meant."""
+        """Return what the file holds of a protein, or ``default`` if the name does not mean one."""
         if name not in self:  # unlike `self[name]`, it looks for no near ones
             return default
         return self[name]

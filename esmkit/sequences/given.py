@@ -111,8 +111,8 @@ def one_or_many(
 ) -> tuple[bool, ProteinStream]:
     """Tell one protein from many, and apply the input rules to what was given.
 
-    What is not proteins is refused here: in lists, tables and dicts all of it, of an iterator the
-    first. A file is opened and its first records are read.
+    What is no protein is refused here: every item of a list, table or dict is looked at, and the
+    first item of an iterator. A file is opened and its first records are read.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from esmkit.text import shorten, visible
 __all__ = [
     "UniqueIds",
     "accession_of",
+    "by_name",
     "find",
     "id_in",
     "matching",
@@ -188,6 +189,32 @@ def matching(names: Iterable[str], wanted: str) -> list[str]:
                 if wanted in of_level:
                     level.append(name)
     return next((list(dict.fromkeys(level)) for level in found if level), [])
+
+
+def by_name(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the IDs that each other name may mean, so that many names are looked up quickly.
+
+    Parameters
+    ----------
+    names : iterable of str
+        IDs, or whole headers.
+
+    Returns
+    -------
+    dict of list of str
+        Candidates for :func:`matching`. An ID itself is no key: it means itself.
+
+    Examples
+    --------
+    >>> by_name(["sp|P69905|HBA_HUMAN", "1UBI"])
+    {'P69905': ['sp|P69905|HBA_HUMAN'], 'HBA_HUMAN': ['sp|P69905|HBA_HUMAN']}
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        for form in names_in(name):
+            if form != name:
+                found.setdefault(form, []).append(name)
+    return found
 
 
 def find(names: Iterable[str], wanted: str) -> str:

@@ -7,10 +7,10 @@ as X, because it says that the text is no plain sequence: a number, two chains, 
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from esmkit.arguments import checked
-from esmkit.errors import InputError
+from esmkit.arguments import checked, what_is
+from esmkit.errors import InputError, OptionError
 from esmkit.text import shorten
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "OnInvalid",
     "RecordError",
     "check_letters",
+    "check_rule",
     "clean_sequence",
 ]
 
@@ -134,6 +135,8 @@ def clean_sequence(
     InputError
         If the sequence is empty, longer than any protein, or holds a letter esmkit does not know.
         The message names the record, the 1-based position, the letter and the remedy.
+    OptionError
+        If there is no such rule.
 
     Examples
     --------
@@ -142,8 +145,22 @@ def clean_sequence(
     >>> clean_sequence("mk--t.", on_invalid="degap")
     ('MKT', [])
     """
+    check_rule(on_invalid)
     cleaned = check_letters(sequence, record, on_invalid=on_invalid)
     return cleaned.sequence, list(cleaned.replaced)
+
+
+def check_rule(on_invalid: object) -> None:
+    """Make sure that there is such a rule for letters.
+
+    Raises
+    ------
+    OptionError
+        If there is none; the message names those that there are.
+    """
+    if on_invalid not in get_args(OnInvalid):
+        *most, last = map(repr, get_args(OnInvalid))
+        raise OptionError(f"on_invalid is {', '.join(most)} or {last}, not {what_is(on_invalid)}")
 
 
 def check_letters(sequence: str, record: str = "", *, on_invalid: OnInvalid = "error") -> Cleaned:

@@ -35,6 +35,8 @@ class ProteinStream(Iterator[Protein]):
         How many there are; known at the latest when all have been read.
     ids : list of str
         IDs of those that have been read.
+    error : EsmkitError or None
+        What has stopped the reading; it is raised when its place is reached.
     """
 
     def __init__(self, proteins: Iterator[Protein], count: int | None = None) -> None:
@@ -42,22 +44,22 @@ class ProteinStream(Iterator[Protein]):
         self.ids: list[str] = []
         self._proteins = proteins
         self._ahead: deque[Protein] = deque()
-        self._error: EsmkitError | None = None
+        self.error: EsmkitError | None = None
 
     def read_ahead(self, most: int | None = None) -> None:
         """Read until so many are held, or all; an error is kept until its place is reached."""
-        while self._error is None and (most is None or len(self._ahead) < most):
+        while self.error is None and (most is None or len(self._ahead) < most):
             try:
                 self._ahead.append(self._read())
             except StopIteration:
                 return
             except EsmkitError as error:
-                self._error = error
+                self.error = error
 
     def checked(self) -> Self:
         """Return the stream, or raise the error that stands before its first protein."""
-        if not self._ahead and self._error is not None:
-            raise self._error
+        if not self._ahead and self.error is not None:
+            raise self.error
         return self
 
     def _read(self) -> Protein:
@@ -72,12 +74,12 @@ class ProteinStream(Iterator[Protein]):
     def __next__(self) -> Protein:
         if self._ahead:
             return self._ahead.popleft()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         try:
             return self._read()
         except EsmkitError as error:
-            self._error = error  # whoever asks again hears it again
+            self.error = error  # whoever asks again hears it again
             raise
 
 
@@ -86,7 +88,7 @@ class Results(Iterator[Result], Generic[Result]):
 
     Made by :meth:`esmkit.Esm2.embed`, :meth:`~esmkit.Esm2.attention` and
     :meth:`~esmkit.Esm2.contacts` when they are given many proteins. Like a generator, it is gone
-    through once and keeps nothing, so that a whole proteome fits: ``for one in results``,
+    through once and keeps only the IDs, so that a whole proteome fits: ``for one in results``,
     ``next(results)``, ``list(results)``. :meth:`to_frame` and :meth:`to_numpy` gather all of them,
     and keep them.
 
@@ -225,11 +227,13 @@ class Results(Iterator[Result], Generic[Result]):
 
     @property
     def ids(self) -> list[str]:
-        """IDs of all proteins, in order. The input is read for it; nothing is computed."""
+        """IDs of all proteins, in order.
+
+        The input is read to its end for it, and its proteins are held; nothing is computed.
+        """
         self._stream.read_ahead()
-        if self._stream.count is None or len(self._stream.ids) < self._stream.count:
-            for _ in self._stream:  # raises what stands in the way
-                pass
+        if self._stream.error is not None:
+            raise self._stream.error
         return list(self._stream.ids)
 
     def _all(self) -> list[Result]:
@@ -306,12 +310,6 @@ class Results(Iterator[Result], Generic[Result]):
         if isinstance(item, str):
             return item in self.ids
         raise OptionError(f"results are looked up by their IDs, not by {what_is(item)}")
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"results of {self._task} cannot be copied or pickled, because they are computed when "
-            "they are asked for; take list(results)"
-        )
 
     def __getitem__(self, place: Any) -> NoReturn:
         raise OptionError(

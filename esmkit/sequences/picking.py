@@ -6,7 +6,7 @@ from esmkit.arguments import items_of, what_is
 from esmkit.errors import OptionError
 from esmkit.sequences.fasta import Record
 from esmkit.sequences.headers import record_id
-from esmkit.sequences.ids import UniqueIds, matching, names_in, unknown_id
+from esmkit.sequences.ids import UniqueIds, by_name, matching, names_in, unknown_id
 from esmkit.sequences.letters import RecordError
 from esmkit.sequences.report import InputReport
 
@@ -76,8 +76,9 @@ def picked(records: Iterable[Record], ids: Sequence[str], report: InputReport) -
             others.append(name)
     wanted: set[str] = set()
     headers = {_header(name, record): name for name, record in kept.items()}
+    meant = by_name(headers)
     for one in ids:
-        found = [one] if one in kept else [headers[h] for h in matching(headers, one)]
+        found = [one] if one in kept else [headers[h] for h in matching(meant.get(one, ()), one)]
         if len(found) != 1:
             raise unknown_id(one, [*kept, *others], found)
         wanted.update(found)

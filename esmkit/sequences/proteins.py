@@ -10,10 +10,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from esmkit.arguments import checked
-from esmkit.errors import InputError, OptionError
+from esmkit.errors import InputError
 from esmkit.sequences.fasta import Record, check_there, fasta_records
 from esmkit.sequences.headers import MAX_ID_BYTES, check_id, record_id
 from esmkit.sequences.ids import UniqueIds
@@ -25,6 +24,7 @@ from esmkit.sequences.letters import (
     OnInvalid,
     RecordError,
     check_letters,
+    check_rule,
     clean_sequence,
 )
 from esmkit.sequences.picking import checked_ids, picked
@@ -103,6 +103,8 @@ def read_fasta(
     InputError
         If a file is missing, empty or not FASTA, a line end is missing before ``>``, or a record is
         not acceptable.
+    OptionError
+        If there is no such rule, or ``ids`` are no IDs.
     UnknownIdError
         If no record has one of ``ids``, or several have it.
 
@@ -136,10 +138,11 @@ def read_named(
     on_invalid, ids, report
         See :func:`read_fasta`. Without a report, what is odd about a sequence is a warning.
     """
+    check_rule(on_invalid)
     records = itertools.chain.from_iterable(itertools.starmap(fasta_records, paths))
     if ids is not None:
         records = picked(records, checked_ids(ids), InputReport() if report is None else report)
-    yield from _clean(records, on_invalid, report)
+    return _clean(records, on_invalid, report)
 
 
 def clean_proteins(
@@ -171,29 +174,26 @@ def clean_proteins(
                     f"item {number} is a {type(item).__name__}; give sequences or Protein records"
                 )
 
-    yield from _clean(records(), on_invalid, report, True)
+    check_rule(on_invalid)
+    return _clean(records(), on_invalid, report, True)
 
 
 def _clean(
-    records: Iterable[Record | tuple[str, str, str]],
+    records: Iterable[Record],
     on_invalid: OnInvalid,
     report: InputReport | None,
     third_is_id: bool = False,
 ) -> Iterator[Protein]:
-    """Apply the input rules to records, or to (header, sequence, source or ID) triples.
+    """Apply the input rules to records; those in memory have their ID as their source.
 
     Without a report, what is odd about a sequence is a warning, once for each kind.
     """
-    if on_invalid not in get_args(OnInvalid):
-        *most, last = map(repr, get_args(OnInvalid))
-        raise OptionError(f"on_invalid is {', '.join(most)} or {last}, not {on_invalid!r}")
     warned: set[str] | None = None if report is not None else set()
     report = report if report is not None else InputReport()
     unique = UniqueIds()
     sizes: set[int] = set()
     gapped = False
-    for given in records:
-        record = given if isinstance(given, Record) else Record(*given)
+    for record in records:
         report.records += 1
         if len(sizes) < 2:
             sizes.add(len(record.sequence))

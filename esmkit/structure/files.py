@@ -10,8 +10,8 @@ from esmkit.text import open_text, shorten
 __all__ = ["read_file"]
 
 MAX_CHARACTERS = 2**27
-"""Most text of a file, unpacked: some 1.5 million atoms. A ribosome has 0.2 million;
-Biopython holds fifty bytes for each word of a file, and takes minutes for one of this size."""
+"""Most text of a file, unpacked: some 1.5 million atoms. A ribosome has 0.2 million; one of this
+size takes some forty times as much memory while it is read, and minutes."""
 
 _PER_LINE = 8
 """Bytes that a line takes beside its characters, so that empty ones count as well."""

@@ -203,7 +203,7 @@ def divide(chain: str, atoms: list[AtomLine], full: list[str]) -> tuple[list[Par
             by = "segment" if segment != part.segment and _same_block(part, first) else "ter"
             parts.append(Part(chain, divided_by=by))
         for i, group in enumerate(members):
-            if not whole and parts[-1].begins_anew(group, bool(chain)) and _is_run(members[i:]):
+            if not whole and parts[-1].begins_anew(group, bool(chain)) and _is_run(members, i):
                 parts.append(Part(chain, divided_by="numbers"))
             parts[-1].add(group)
     return parts, _name(chain, parts)
@@ -232,10 +232,10 @@ def _is_gap(last: Group, group: Group) -> bool:
     return last.is_near("CA", group, "CA", MAX_STEP * (missing + 1) + 1.0)
 
 
-def _is_run(groups: list[Group]) -> bool:
+def _is_run(groups: list[Group], i: int) -> bool:
     """Tell whether a residue is bonded to one that follows: one that is given again is not."""
-    following = next((group for group in groups[1:] if group.kind), None)
-    return following is not None and groups[0].is_bonded(following)
+    following = next((groups[j] for j in range(i + 1, len(groups)) if groups[j].kind), None)
+    return following is not None and groups[i].is_bonded(following)
 
 
 def _name(chain: str, parts: list[Part]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esmkit.errors import EsmkitError, UnknownIdError
-from esmkit.sequences.ids import accession_of, find, id_in, matching, names_in, near
+from esmkit.sequences.ids import accession_of, by_name, find, id_in, matching, names_in, near
 
 HBA, HBB = "sp|P69905|HBA_HUMAN", "sp|P68871|HBB_HUMAN"
 
@@ -145,3 +145,11 @@ def test_any_text_is_looked_for(ids: list[str], wanted: str):
         assert find(ids, wanted) in ids
     except UnknownIdError as error:
         assert str(error).isprintable()  # noqa: PT017 - either answer is right
+
+
+@given(st.lists(st.sampled_from([name for name in NAMES if name.strip()]), unique=True))
+def test_an_index_of_names_finds_what_a_look_at_all_of_them_finds(headers: list[str]):
+    meant = by_name(headers)
+    for wanted in {form for header in headers for form in names_in(header)}:
+        if wanted not in headers:
+            assert matching(meant.get(wanted, ()), wanted) == matching(headers, wanted)

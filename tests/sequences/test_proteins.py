@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -726,3 +727,12 @@ def test_the_only_result_or_why_there_is_none():
     ):
         only_result(stream, "draw")
     assert only_result(iter([3]), "draw") == 3
+
+
+@pytest.mark.parametrize("function", [read_fasta, clean_proteins, clean_sequence])
+def test_a_rule_that_there_is_not_is_refused_at_the_call(function: Any, tmp_path: Path):
+    path = tmp_path / "x.fasta"
+    path.write_text(">P1\nMKT\n")
+    asked = {read_fasta: path, clean_proteins: ["MKT"], clean_sequence: "MKT"}[function]
+    with pytest.raises(OptionError, match="'skip' or 'degap', not 'remove'"):
+        function(asked, on_invalid="remove")
