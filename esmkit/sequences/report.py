@@ -80,7 +80,8 @@ class InputReport:
             ),
             (
                 self.records_with_gaps,
-                f"record(s) from which {self.gaps_removed:,} gap(s) were removed",
+                f"record(s) from which {self.gaps_removed:,} gap(s) were removed "
+                "(numbers of residues are without them)",
                 self.gaps_removed_in,
             ),
             (
