@@ -37,7 +37,7 @@ class AttentionOptions:
         never seen together are NaN; one pass beyond the training length; the first 1,022 residues;
         or an error.
     on_invalid : {'error', 'replace', 'skip', 'degap'}
-        Letters that ESM-2 has no token for.
+        Letters that ESM-2 has no token for. After ``degap`` residues are numbered without the gaps.
     batch_tokens : int
         Most tokens in one forward pass; on a CPU at most 1,024; a longer sequence is a
         pass of its own.

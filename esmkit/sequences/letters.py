@@ -120,8 +120,9 @@ def clean_sequence(
         What to call the record in an error message.
     on_invalid : {'error', 'replace', 'skip', 'degap'}
         ``replace`` writes X for every letter ESM-2 does not know, for gaps and for inner stops;
-        ``degap`` removes gaps; the other two raise. Digits, blanks and signs such as ``:`` always
-        raise: they show that the text is no plain sequence.
+        ``degap`` removes gaps, and residues are then numbered without them; the other two raise.
+        Digits, blanks and signs such as ``:`` always raise: they show that the text is no plain
+        sequence.
 
     Returns
     -------

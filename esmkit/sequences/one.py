@@ -7,6 +7,7 @@ from typing import Any
 from esmkit.arguments import what_is
 from esmkit.errors import InputError
 from esmkit.sequences.proteins import ALLOWED_LETTERS, Protein
+from esmkit.sequences.remarks import NUCLEOTIDES
 from esmkit.sequences.tables import is_a, name_of
 from esmkit.text import shorten
 
@@ -96,6 +97,14 @@ def one_of(item: Any, where: str = "the protein", name: str | None = None) -> Pr
 
 def _of_record(record: Any, where: str, name: str | None) -> Protein | str:
     text = _letters(record.seq, where)
+    kind = getattr(record, "annotations", {}).get("molecule_type")
+    # Who translates `record.seq` alone leaves "DNA" beside a protein: the letters count too.
+    says_so = isinstance(kind, str) and kind.upper().endswith(("DNA", "RNA"))
+    if says_so and text and not text.upper().strip(NUCLEOTIDES):
+        raise InputError(
+            f"the sequence of {where} is {kind}, as its record says, and ESM-2 reads proteins; "
+            "give record.translate() in its place"
+        )
     found = name
     if found is None and isinstance(record.id, str) and record.id.strip():
         found = None if record.id == "<unknown id>" else record.id

@@ -206,6 +206,9 @@ def _clean(
                 raise
             report.skipped += 1
             note(report.skipped_records, error.reason)
+            for rule in ("replace", "degap"):
+                if f'`on_invalid="{rule}"`' in str(error):
+                    report.skipped_but_for.add(rule)
             continue
         gapped |= cleaned.gaps > 0 or any(record.sequence[i] in GAPS for i in cleaned.replaced)
         final = record.name or unique(name)

@@ -52,6 +52,7 @@ class InputReport:
     replaced_in: list[str] = field(default_factory=list)
     skipped: int = 0
     skipped_records: list[str] = field(default_factory=list)
+    skipped_but_for: set[str] = field(default_factory=set)
     duplicate_ids: int = 0
     renamed: list[str] = field(default_factory=list)
     duplicate_sequences: int = 0
@@ -61,8 +62,8 @@ class InputReport:
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON-ready values, leaving out what did not happen."""
-        always = {"records", "proteins", "residues", "longest"}
-        return {k: v for k, v in self.__dict__.items() if v or k in always}
+        always, never = {"records", "proteins", "residues", "longest"}, {"skipped_but_for"}
+        return {k: v for k, v in self.__dict__.items() if (v or k in always) and k not in never}
 
     def lines(self) -> list[str]:
         """Return one sentence for each kind of change, most important first."""
@@ -80,7 +81,8 @@ class InputReport:
             ),
             (
                 self.records_with_gaps,
-                f"record(s) from which {self.gaps_removed:,} gap(s) were removed",
+                f"record(s) from which {self.gaps_removed:,} gap(s) were removed "
+                "(numbers of residues are without them)",
                 self.gaps_removed_in,
             ),
             (
@@ -146,10 +148,14 @@ class InputReport:
     def nothing_left(self) -> str:
         """Return why no protein is left, with the reason of the first record left out."""
         why = f"; the first: {self.skipped_records[0]}" if self.skipped_records else ""
+        helps = {
+            "replace": '`on_invalid="replace"` writes X for unknown letters',
+            "degap": '`on_invalid="degap"` removes gaps',
+        }
+        remedy = ", and ".join(text for rule, text in helps.items() if rule in self.skipped_but_for)
         return (
             f"no protein is left of {self.records:,} record(s), all were skipped{why}; "
-            '`on_invalid="replace"` writes X for unknown letters, and `on_invalid="degap"` removes '
-            "gaps"
+            f"{remedy or 'mend the records, or name other ones'}"
         )
 
 

@@ -430,7 +430,12 @@ def test_a_command_names_no_option_that_is_not_for_it(run, tiny: Esm2, fasta, tm
         "is not empty; --force writes into it all the same, or -o names another"
     )
     message = fails(run("embed", "--check", fasta, cwd=tmp_path))
+    assert message.endswith("seqs.fasta' is a file; give a folder")
+    message = fails(run("embed", "--check", folder, cwd=tmp_path))
     assert message.endswith("is not a dataset of esmkit: it has no _manifest.json")
+    for words in (("--check", "nowhere"), ("--merge", "nowhere", "-o", "x.h5")):
+        message = fails(run("embed", *words, cwd=tmp_path))
+        assert message.endswith("is empty, or no such folder is there; check the path")
     message = fails(run("embed", "--merge", fasta, "-o", "x.h5", cwd=tmp_path))
     assert message.endswith("seqs.fasta' is a file; give a folder")
     # `esmkit attention` draws into a folder of another option than its output

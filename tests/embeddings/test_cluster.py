@@ -509,7 +509,7 @@ def test_check_finds_parts_lost_foreign_and_damaged(engine: InProcess, fasta: Pa
     (out / "_provenance.json").unlink()
     with pytest.raises(OutputError, match=r"every row but no _provenance.json"):
         check_dataset(out, [moved])
-    with pytest.raises(OutputError, match="not a dataset of esmkit"):
+    with pytest.raises(OutputError, match="no such folder is there"):
         check_dataset(tmp_path / "nowhere")
 
 

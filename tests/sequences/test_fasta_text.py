@@ -206,7 +206,7 @@ def test_degap_reads_an_alignment_as_the_sequences_without_gaps(tmp_path_factory
 def test_an_alignment_is_told_of(tmp_path: Path):
     text = ">a\nMK-TAY\n>b\nMKKTAY\n>c\n-KKTA-\n"
     for rule, said in {
-        "degap": "gap(s) were removed: a (1); c (2)",
+        "degap": "gap(s) were removed (numbers of residues are without them): a (1); c (2)",
         "replace": "removes them",
     }.items():
         _, report = read(tmp_path, text, rule)  # type: ignore[arg-type]

@@ -168,6 +168,18 @@ def test_paths(tmp_path: Path, kind: str):
     assert taken(value) == (False, NAMED)
 
 
+@pytest.mark.parametrize("kind", ["DNA", "mRNA", "ss-RNA"])
+def test_a_record_that_says_it_is_no_protein_is_refused(kind: str):
+    """As Biopython reads it from GenBank; short ones are too short to be remarked on."""
+    record = SeqRecord(Seq("ATGGCGTTTAAACCC"), id="g", annotations={"molecule_type": kind})
+    for value in (record, [record], {"P1": record}, ("P1", record)):
+        with pytest.raises(InputError, match=rf"is {kind}, as its record .*record.translate\(\)"):
+            list(one_or_many(value)[1])
+    assert one_or_many(record.translate(id=True))[0]
+    record.seq = Seq(A)  # translated in place: the annotation is left behind
+    assert [protein.sequence for protein in one_or_many(record)[1]] == [A]
+
+
 def test_biopython_reads_what_esmkit_reads():
     expected = list(read_fasta(demo_fasta()))
     with demo_fasta().open() as handle:

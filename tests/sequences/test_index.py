@@ -222,9 +222,29 @@ def test_nothing_left(tmp_path: Path):
         InputError,
         match=r"^no protein is left of 2 record\(s\), all were skipped; the first: sequence 'P0', "
         r"residue 1: 'J' is not an amino acid esmkit knows; `on_invalid=\"replace\"` writes X for "
-        r'unknown letters, and `on_invalid="degap"` removes gaps$',
+        r"unknown letters$",
     ):
         InputIndex.build([path], on_invalid="skip", scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "advice"),
+    [
+        (["MK:MK"], "mend the records, or name other ones"),
+        (["MK12"], "mend the records, or name other ones"),
+        (["M-K"], '`on_invalid="degap"` removes gaps'),
+        (
+            ["M-K", "MJ"],
+            '`on_invalid="replace"` writes X for unknown letters, and `on_invalid="degap"` removes '
+            "gaps",
+        ),
+    ],
+)
+def test_nothing_left_advises_what_helps(tmp_path: Path, sequences: list[str], advice: str):
+    path = write_list(tmp_path / "in.fasta", sequences)
+    with pytest.raises(InputError, match="no protein is left") as caught:
+        InputIndex.build([path], on_invalid="skip", scratch=tmp_path)
+    assert str(caught.value).rpartition("; ")[2] == advice
 
 
 def test_the_first_bad_record_is_named(tmp_path: Path):

@@ -71,6 +71,10 @@ def check_dataset(
     folder = Folder(output)
     manifest = read_manifest(folder)
     if manifest is None:
+        if not folder.names():
+            raise OutputError(
+                f"{folder.url!r} is empty, or no such folder is there; check the path"
+            )
         raise OutputError(f"{folder.url!r} is not a dataset of esmkit: it has no _manifest.json")
     urls = [absolute(source) for source in sources] or [file.url for file in manifest.inputs]
     if len(urls) != len(manifest.inputs):

@@ -71,6 +71,8 @@ def merge_dataset(
         check_output(provenance_sidecar(target), force=run.force)
     folder = Folder(dataset)
     names = folder.names()
+    if not names:
+        raise OutputError(f"{folder.url!r} is empty, or no such folder is there; check the path")
     if PROVENANCE_FILE not in names:
         raise OutputError(
             f"{folder.url!r} is not a complete dataset; run the embedding that makes it to its end"
