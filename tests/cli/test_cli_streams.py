@@ -69,6 +69,13 @@ def test_with_all_streams_closed_a_file_is_written_whole(shell, tmp_path: Path):
     assert (tmp_path / "closed.csv").read_bytes() == (tmp_path / "open.csv").read_bytes()
 
 
+def test_a_full_standard_error_stops_no_computation(shell, tmp_path: Path):
+    for unbuffered in ("", "1"):
+        line = f"$E embed a.fasta -m $M -o full{unbuffered}.csv 2>/dev/full"
+        assert shell(line, PYTHONUNBUFFERED=unbuffered).returncode == 0
+        assert (tmp_path / f"full{unbuffered}.csv").read_text().count("\n") == 3
+
+
 def test_a_library_that_an_environment_keeps_from_loading_is_named(shell):
     for name, library in ("TORCH_LOGS", "torch"), ("TQDM_MININTERVAL", "tqdm"):
         done = shell("$E embed a.fasta -m $M -o - --format csv", **{name: "wrong"})
