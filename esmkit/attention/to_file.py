@@ -113,6 +113,8 @@ def _format_of(output: str | Path, asked: str | None, options: AttentionOptions,
                 '.parquet, or name one of them, such as `file_format="csv"`'
             )
         return choose_format(output, asked, TABLE_FORMATS, streamed=("csv", "tsv"), say=say)
+    if streamed and asked in (None, "h5"):
+        return choose_format(output, "h5", ("h5",), streamed=(), say=say)
     if named != "h5":
         raise OptionError(
             f"attention maps are written to HDF5: let {str(output)!r} end in .h5, or ask for a "

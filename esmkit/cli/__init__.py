@@ -18,6 +18,7 @@ from typing import NoReturn
 import click
 
 from esmkit._version import __version__
+from esmkit.cli.environment import not_loaded
 from esmkit.cli.stopping import stoppable
 from esmkit.cli.streams import mend_streams, refused_by_stdout
 from esmkit.cli.words import in_command_words, in_its_words
@@ -139,6 +140,11 @@ def _run() -> None:
             f"esmkit: error: {name!r} cannot be a file name ({error.strerror}); give a shorter one",
             err=True,
         )
+        sys.exit(1)
+    except Exception as error:
+        if (said := not_loaded(error)) is None:
+            raise
+        click.echo(f"esmkit: error: {visible(said)}", err=True)
         sys.exit(1)
 
 

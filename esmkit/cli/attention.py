@@ -183,7 +183,7 @@ def command(
     else:
         going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
         if plot != NO_PLOT:
-            check_folder(folder, "folder", force=force or going_on)
+            check_folder(folder, "folder", force=force or going_on, beside=target)
 
         def finish() -> None:
             if not streamed:

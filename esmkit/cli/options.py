@@ -136,7 +136,10 @@ def names_list(
     """Parse ``L5H4,L4H11``."""
     if text is None:
         return None
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:  # as an empty variable of a shell leaves it
+        raise click.BadParameter(f"{text!r} names nothing; name something, or leave the option out")
+    return names
 
 
 long_option = click.option(

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from esmkit.errors import EsmkitError, OutputError
 
@@ -29,11 +29,38 @@ class _Closed(io.TextIOBase):
         )
 
 
+class _Forgiving(io.RawIOBase):
+    """Writes to a file as long as that works: what is only reported ends no computation."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        super().__init__()
+        self._file = file
+
+    def writable(self) -> bool:
+        """Say that it takes what is written."""
+        return True
+
+    def isatty(self) -> bool:
+        """Tell whether it is a terminal."""
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        """Return its number."""
+        return self._file.fileno()
+
+    def write(self, data: Any, /) -> int:
+        """Write, or lose what is to be written."""
+        with contextlib.suppress(OSError):
+            return self._file.write(data) or 0
+        return len(data)
+
+
 def mend_streams() -> None:
     """Make standard streams fit for a command, whatever it was started with.
 
     The numbers 0 to 2 are taken if they are free: a library that writes to standard error would
-    write into whatever file was opened next. Tables in a pipe are UTF-8, as in files; a terminal is
+    write into whatever file was opened next. What standard error does not take of reports is lost, and no
+    more. Tables in a pipe are UTF-8, as in files; a terminal is
     shown what it has no letters for as numbers.
     """
     with contextlib.suppress(OSError):
@@ -43,6 +70,8 @@ def mend_streams() -> None:
     if sys.stderr is None:
         nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
         sys.stderr = nowhere
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        _forgive(sys.stderr)
     if sys.stdout is None:
         sys.stdout = _Closed()
     elif isinstance(sys.stdout, io.TextIOWrapper) and not _is_utf8(sys.stdout.encoding):
@@ -50,6 +79,20 @@ def mend_streams() -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
         else:
             sys.stdout.reconfigure(encoding="utf-8")
+
+
+def _forgive(stream: io.TextIOWrapper) -> None:
+    """Let standard error lose what its disk, pipe or terminal does not take."""
+    file = getattr(stream.buffer, "raw", stream.buffer)  # itself with PYTHONUNBUFFERED
+    if not isinstance(file, io.FileIO):  # of a test, or a notebook
+        return
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Forgiving(file)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=True,
+        write_through=True,
+    )
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -329,7 +329,7 @@ def predict_to_files(
     if scores is not None:
         check_output(scores, force=run.force or going_on)
     if folder is not None:
-        check_folder(folder, "folder", force=run.force or going_on)
+        check_folder(folder, "folder", force=run.force or going_on, beside=target)
     made: list[ContactHead] = []
     text = ""
 

@@ -49,7 +49,7 @@ class Embedding:
         """
         if self.kept_residues is None:
             raise OptionError(
-                f"the residues of {self.id!r} were not kept; embed with `residues=True`"
+                f"the residues of {self.id!r} were not kept; embed with residues=True"
             )
         return self.kept_residues
 

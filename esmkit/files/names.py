@@ -65,7 +65,12 @@ class FileNames:
 
 
 def check_folder(
-    folder: Path, named: str, *, force: bool, forced: str = "run=Run(force=True)"
+    folder: Path,
+    named: str,
+    *,
+    force: bool,
+    forced: str = "run=Run(force=True)",
+    beside: Path | None = None,
 ) -> None:
     """Make sure, before anything is computed, that files can go into a folder.
 
@@ -78,11 +83,14 @@ def check_folder(
         Whether files may be written among others.
     forced : str
         Argument that allows that, for the message.
+    beside : Path, optional
+        File that the same run writes first, and that would be in the way.
 
     Raises
     ------
     OutputError
-        If it is a file or a stream, holds something and ``force`` is not set, or cannot be written.
+        If it is a file or a stream, is to be the other output, or cannot be written; or if it
+        holds something and ``force`` is not set.
     """
     if is_stream(folder):
         raise OutputError(
@@ -92,6 +100,17 @@ def check_folder(
     folder = through_links(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{str(folder)!r} is a file; name a folder with `{named}`")
+    if beside is not None and not is_stream(beside):
+        place, other = Path(os.path.realpath(folder)), Path(os.path.realpath(beside))
+        if place == other:
+            raise OutputError(
+                f"{str(folder)!r} is the file to be written; name a folder for figures with `{named}`"
+            )
+        if place == other.parent and not force:
+            raise OutputError(
+                f"the folder {str(folder)!r} will hold {other.name!r}; `{forced}` writes figures "
+                f"beside it, or `{named}` names another folder"
+            )
     there = folder.absolute()
     while not there.exists():
         there = there.parent  # mkdir will make the rest

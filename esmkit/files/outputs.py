@@ -100,7 +100,7 @@ def choose_format(
     if is_stream(output):
         kind = asked or (named if named in formats else None) or (streamed or formats)[0]
         if kind not in streamed:
-            takes = f"takes {' or '.join(streamed)}" if streamed else "takes text"
+            takes = f"takes {' or '.join(streamed)}" if streamed else "takes tables"
             what = "standard output" if Path(output) == STDOUT else f"the stream {str(output)!r}"
             raise OptionError(
                 f"{what} {takes}, not {kind}; name a file with `output`, such as result.{SUFFIXES[kind][0]}"

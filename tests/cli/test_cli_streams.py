@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from esmkit.cli import _show_all_warnings
+from esmkit.cli.environment import not_loaded
 
 SCRIPT = "import sys; from esmkit.cli import main; sys.argv = ['esmkit', *sys.argv[1:]]; main()"
 
@@ -66,6 +67,29 @@ def test_with_all_streams_closed_a_file_is_written_whole(shell, tmp_path: Path):
     assert shell(line.format("open", "")).returncode == 0
     assert shell(line.format("closed", "<&- >&- 2>&-")).returncode == 0
     assert (tmp_path / "closed.csv").read_bytes() == (tmp_path / "open.csv").read_bytes()
+
+
+def test_a_full_standard_error_stops_no_computation(shell, tmp_path: Path):
+    for unbuffered in ("", "1"):
+        line = f"$E embed a.fasta -m $M -o full{unbuffered}.csv 2>/dev/full"
+        assert shell(line, PYTHONUNBUFFERED=unbuffered).returncode == 0
+        assert (tmp_path / f"full{unbuffered}.csv").read_text().count("\n") == 3
+
+
+def test_a_library_that_an_environment_keeps_from_loading_is_named(shell):
+    for name, library in ("TORCH_LOGS", "torch"), ("TQDM_MININTERVAL", "tqdm"):
+        done = shell("$E embed a.fasta -m $M -o - --format csv", **{name: "wrong"})
+        assert done.returncode == 1
+        last = done.stderr.decode().splitlines()[-1]
+        assert last.startswith(f"esmkit: error: {library} does not load")
+        assert last.endswith(f"mend or unset {name}")
+        assert "Traceback" not in done.stderr.decode()
+
+
+def test_other_errors_are_not_taken_for_those_of_loading():
+    with pytest.raises(ValueError, match="wrong") as caught:
+        int("wrong")
+    assert not_loaded(caught.value) is None
 
 
 def test_warnings_are_not_errors_of_a_command(monkeypatch: pytest.MonkeyPatch):

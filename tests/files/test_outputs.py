@@ -115,12 +115,33 @@ def test_formats_of_attention_that_do_not_fit(tiny: Esm2, fasta: Path, tmp_path:
     ):
         with pytest.raises(OptionError, match=message):
             esmkit.attention_file(tiny, fasta, tmp_path / "x", options, file_format=asked)
+    with pytest.raises(OptionError, match="standard output takes tables, not h5; name a file"):
+        esmkit.attention_file(tiny, fasta, "-")
     assert list(tmp_path.iterdir()) == [fasta]
 
 
 def test_folder_for_figures_is_never_the_output():
     assert folder_beside(Path("d/seqs.h5")) == Path("d/seqs")
     assert folder_beside(Path("d/maps")) == Path("d/maps.figures")
+
+
+def test_figures_and_the_output_are_kept_apart_before_anything_is_computed(tmp_path: Path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link").symlink_to("d")
+    (tmp_path / "link.h5").symlink_to("x.h5")
+    for output, folder, message in (
+        ("x.h5", "x.h5", "is the file to be written; name a folder"),
+        ("link.h5", "x.h5", "is the file to be written; name a folder"),
+        ("d/x.h5", "d", "will hold 'x.h5'"),
+        ("link/x.h5", "d", "will hold 'x.h5'"),
+        ("d/x.h5", "link", "will hold 'x.h5'"),
+        ("new/../x.h5", "x.h5", "is the file to be written; name a folder"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_folder(tmp_path / folder, "folder", force=False, beside=tmp_path / output)
+    check_folder(tmp_path / "d", "folder", force=True, beside=tmp_path / "d" / "x.h5")
+    check_folder(tmp_path / "d", "folder", force=False, beside=tmp_path / "x.h5")
+    check_folder(tmp_path / "d" / "x", "folder", force=False, beside=tmp_path / "d" / "x.h5")
 
 
 # ---------------------------------------------------------------------------- streams

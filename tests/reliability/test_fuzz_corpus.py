@@ -79,7 +79,7 @@ REFUSED = {
     "stops.fasta": "sequence 'two', residue 51: '*' is a stop inside",
     "trailing_junk.fasta.gz": "is a damaged gzip file (Not a gzipped file",
     "truncated.fasta.gz": "is a damaged gzip file (Compressed file ended before",
-    "twice_packed.fasta.gz": "is not FASTA: it begins with ",
+    "twice_packed.fasta.gz": "is packed with gzip twice; unpack it once",
     "utf16_bom.fasta": "is UTF-16 text; save it again as UTF-8",
     "utf16_no_bom.fasta": "has a zero byte in its header",
     "ca_only.pdb": "has no Cβ atoms, between which contacts are measured (is it a Cα trace?)",
