@@ -136,7 +136,7 @@ def test_windows_are_averaged_where_they_overlap(tiny: Esm2, short_windows: int)
         assert_close(result.mean, (total / seen).mean(0))
         assert_close(result.bos, np.mean(starts, 0))
     pooled = next(iter(tiny.embed([sequence], residues=False)))
-    with pytest.raises(OptionError, match=r"residues of .* were not kept; embed with `residues="):
+    with pytest.raises(OptionError, match=r"residues of .* were not kept; embed with residues="):
         pooled.residues  # noqa: B018
     assert_close(pooled.mean, (total / seen).mean(0))
 
