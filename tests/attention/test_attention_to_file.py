@@ -184,7 +184,7 @@ def test_sizes_as_text():
     ("output", "options", "message"),
     [
         ("o.npz", {}, "attention maps are written to HDF5: let .*o.npz' end in .h5"),
-        ("-", {}, "attention maps are written to HDF5"),
+        ("-", {}, "standard output takes tables, not h5; name a file with `output`"),
         ("o.h5", {"reduce": ("entropy",)}, "with reductions the output is a table: let .*o.h5'"),
         ("o.h5", {"heads": ("L2H0",)}, "there is no L2H0: the model has layers 0 to 1"),
         ("o.h5", {"heads": ("five",)}, "a head is named like L5H4"),
