@@ -59,9 +59,9 @@ def mend_streams() -> None:
     """Make standard streams fit for a command, whatever it was started with.
 
     The numbers 0 to 2 are taken if they are free: a library that writes to standard error would
-    write into whatever file was opened next. What standard error does not take of reports is lost, and no
-    more. Tables in a pipe are UTF-8, as in files; a terminal is
-    shown what it has no letters for as numbers.
+    write into whatever file was opened next. Reports that standard error does not take are lost,
+    and nothing else is. Tables in a pipe are UTF-8, as in files; a terminal is shown what it has no
+    letters for as numbers.
     """
     with contextlib.suppress(OSError):
         while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
