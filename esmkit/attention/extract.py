@@ -21,7 +21,7 @@ from esmkit.encoder.names import HeadChoice, Heads, Layers, choose_heads
 from esmkit.encoder.stream import Prepare
 from esmkit.errors import NonFiniteError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
-from esmkit.sequences.many import Results
+from esmkit.sequences.many import Results, one_table
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
@@ -287,13 +287,7 @@ def attention(
 
 
 def _frame(found: Sequence[AttentionMaps]) -> "pandas.DataFrame":
-    """Return the tables of proteins under each other, with their IDs before."""
-    import pandas
-
-    tables = [one.top() for one in found]
-    for one, table in zip(found, tables, strict=True):
-        table.insert(0, "id", one.id)
-    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+    return one_table((one.id, one.top()) for one in found)
 
 
 def _assembled(

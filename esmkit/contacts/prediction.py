@@ -16,7 +16,7 @@ from esmkit.contacts.map import ContactMap
 from esmkit.encoder.names import Heads
 from esmkit.errors import OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
-from esmkit.sequences.many import Results
+from esmkit.sequences.many import Results, one_table
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
 
@@ -182,13 +182,7 @@ def contacts(
 
 
 def _frame(found: Sequence[ContactMap]) -> "pandas.DataFrame":
-    """Return the tables of proteins under each other, with their IDs before."""
-    import pandas
-
-    tables = [one.to_frame() for one in found]
-    for one, table in zip(found, tables, strict=True):
-        table.insert(0, "id", one.id)
-    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+    return one_table((one.id, one.to_frame()) for one in found)
 
 
 def _results(

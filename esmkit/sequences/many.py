@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from esmkit.sequences.proteins import Protein
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["ProteinStream", "Results"]
+__all__ = ["ProteinStream", "Results", "one_table"]
 
 Result = TypeVar("Result")
 
@@ -348,3 +348,14 @@ class Results(Iterator[Result], Generic[Result]):
             f"Results of {self._task}: {many}, {state}. Use `for one in results:`, next(results) "
             f"for the first {self._kind.__name__}, list(results) for all; {gather} gather them."
         )
+
+
+def one_table(tables: "Iterable[tuple[str, pandas.DataFrame]]") -> "pandas.DataFrame":
+    """Return tables of proteins one below the other, with a column ``id`` before."""
+    import pandas
+
+    found = []
+    for name, table in tables:
+        table.insert(0, "id", name)
+        found.append(table)
+    return pandas.concat(found, ignore_index=True) if found else pandas.DataFrame()
