@@ -24,6 +24,7 @@ SCRIPTS = (
     "arcs.js",
     "contacts.js",
     "steps.js",
+    "address.js",
     "main.js",
 )
 """Scripts in the order in which the browser runs them."""

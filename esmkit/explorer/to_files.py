@@ -89,8 +89,8 @@ def explore_to_files(
         raise InputError("no protein is left to show; give a FASTA file, or a `structure`")
     if len(proteins) > MOST_PAGES and not run.force:
         raise OptionError(
-            f"{len(proteins):,} proteins make as many pages of some megabytes; give a FASTA file "
-            f"with at most {MOST_PAGES}, or `run=Run(force=True)`"
+            f"{len(proteins):,} proteins make as many pages of some megabytes; pick at most "
+            f"{MOST_PAGES} with `ids`, or give `run=Run(force=True)`"
         )
     beside = {} if truth is None else {_which(truth, proteins): truth}
     targets = _targets(proteins, sources, output, force=run.force)

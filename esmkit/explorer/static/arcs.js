@@ -174,8 +174,8 @@
 
   app.startArcs = function () {
     plot = app.part("arcs");
-    app.follow(["head", "apc", "threshold", "separation", "top", "brush", "query", "key"], draw);
-    app.follow(["head", "apc", "threshold", "separation", "top", "brush"], words);
+    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush", "query", "key"], draw);
+    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush"], words);
     app.follow(["head"], special);
     app.follow(["brush"], showBrush);
     app.followTheme(() => {

@@ -236,7 +236,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
     query: null, key: null, // the picked pair, from 0
     threshold: 0, apc: false, truth: true, scale: "linear",
     brush: null, // {q0, q1, k0, k1, either}: residues from 0, both ends included
-    top: 50, separation: 6,
+    top: 50, separation: 6, farthest: null, // separations of links: the least, and the largest if any
     sort: { column: "weight", down: true },
   };
 

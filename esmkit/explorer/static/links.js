@@ -17,6 +17,7 @@
   function choose() {
     const values = app.shown();
     const { top, threshold, separation, apc } = app.state;
+    const farthest = app.state.farthest ?? Infinity;
     const size = app.residues;
     let found = [];
     let edge = -Infinity;
@@ -30,7 +31,7 @@
       for (let j = apc ? i : 0; j < size; j++) {
         const weight = values[i * size + j];
         if (!(weight > edge) || weight < threshold || weight <= 0) continue;
-        if (Math.abs(i - j) < separation) continue;
+        if (Math.abs(i - j) < separation || Math.abs(i - j) > farthest) continue;
         if (!app.inBrush(i, j) && !(apc && app.inBrush(j, i))) continue;
         found.push({ query: i, key: j, weight });
         if (found.length > 8 * top) cut();
@@ -85,7 +86,7 @@
     });
     if (!rows.length) {
       const row = app.make("tr");
-      row.append(app.make("td", "No link is left: lower the threshold or the separation, or clear the brush.", { colspan: columns.length }));
+      row.append(app.make("td", "No link is left: lower the threshold, widen the separation, or clear the brush.", { colspan: columns.length }));
       rows.push(row);
     }
     body.replaceChildren(...rows);
@@ -151,18 +152,30 @@
   app.startLinks = function () {
     const count = app.byId("top");
     const separation = app.byId("separation");
-    separation.max = app.residues - 1;
+    const farthest = app.byId("farthest");
+    separation.max = farthest.max = app.residues - 1;
     // Of a peptide too short for six, every pair is shown.
     if (app.residues <= 12) app.state.separation = Number((separation.value = 1));
     count.addEventListener("change", () => app.set({ top: Number(count.value) }));
     separation.addEventListener("change", () => app.set({ separation: Math.max(0, Math.round(Number(separation.value)) || 0) }));
+    farthest.addEventListener("change", () => {
+      const value = parseInt(farthest.value, 10); // an empty field is an open end
+      app.set({ farthest: Number.isNaN(value) ? null : app.clamp(value, 0, app.residues - 1) });
+    });
+    const show = () => {
+      count.value = app.state.top;
+      separation.value = app.state.separation;
+      farthest.value = app.state.farthest ?? "";
+    };
+    app.follow(["top", "separation", "farthest"], show);
+    show();
     app.byId("download").addEventListener("click", download);
     choose();
     heading();
     draw();
-    app.follow(["head", "apc", "threshold", "separation", "top", "brush"], choose);
+    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush"], choose);
     app.follow(["sort", "apc"], heading);
-    app.follow(["head", "apc", "threshold", "separation", "top", "brush", "sort"], draw);
+    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush", "sort"], draw);
     app.follow(["query", "key"], marks);
   };
 })(esmkitExplorer);

@@ -2,6 +2,14 @@
 // Words around the views, and the order in which they start.
 
 (function (app) {
+  /** Say in a sentence or two what the page is, before anything else. */
+  function about() {
+    const { checkpoint, layers, heads } = app.data.model;
+    app.byId("about").textContent =
+      `This page shows where the attention heads of a protein language model (${checkpoint.name}: ${layers} layers of ${heads} heads) look in ${app.data.id}, ${app.residues} residues. ` +
+      "Choose a head in the grid and a pair of residues in its map; the links, the contacts and the steps of the computation follow. The address of the page holds what you see: copy it to share the view.";
+  }
+
   function names() {
     const { id, header } = app.data;
     app.byId("title").textContent = id;
@@ -44,6 +52,7 @@
 
   async function start() {
     app.state.head = first();
+    about();
     names();
     provenance();
     app.startHeads();
@@ -57,6 +66,7 @@
     app.applyTheme();
     if (app.links.length) app.set({ query: app.links[0].query, key: app.links[0].key });
     else app.pickResidue(0);
+    app.startAddress();
     document.documentElement.dataset.ready = "true";
   }
 

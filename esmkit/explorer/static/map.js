@@ -224,16 +224,22 @@
       b && !b.either
         ? { visible: true, left: b.k0 + 0.5, right: b.k1 + 1.5, top: b.q1 + 1.5, bottom: b.q0 + 0.5 }
         : { visible: false });
-    const fields = { q0: b && b.q0, q1: b && b.q1, k0: b && b.k0, k1: b && b.k1 };
-    for (const [id, value] of Object.entries(fields)) {
-      app.byId(id).value = b && !b.either ? value + 1 : "";
+    // An end of the protein is an open end: its field stays empty
+    const open = { q0: 0, q1: app.residues - 1, k0: 0, k1: app.residues - 1 };
+    for (const [id, end] of Object.entries(open)) {
+      app.byId(id).value = b && !b.either && b[id] !== end ? b[id] + 1 : "";
       app.byId(id).max = app.residues;
     }
+    const between = (from, to) =>
+      from === 0 && to === app.residues - 1 ? "all"
+        : from === 0 ? `up to ${app.residue(to)}`
+          : to === app.residues - 1 ? `from ${app.residue(from)} on`
+            : `${app.residue(from)} to ${app.residue(to)}`;
     app.byId("brush-text").textContent = !b
       ? "No region is brushed: arcs and table are about the whole map."
       : b.either
         ? `Brushed: links that begin or end in ${app.residue(b.q0)} to ${app.residue(b.q1)}.`
-        : `Brushed: queries ${app.residue(b.q0)} to ${app.residue(b.q1)}, keys ${app.residue(b.k0)} to ${app.residue(b.k1)}.`;
+        : `Brushed: queries ${between(b.q0, b.q1)}, keys ${between(b.k0, b.k1)}.`;
   }
 
   function brushForm(event) {
@@ -281,6 +287,11 @@
     for (const head of app.data.heads) choice.append(new Option(app.headWords(head), head.name));
     choice.addEventListener("change", () => app.set({ head: choice.value }));
     app.follow(["head"], () => (choice.value = app.state.head));
+    app.follow(["apc", "truth", "scale"], () => {
+      app.byId("apc").checked = app.state.apc;
+      app.byId("truth").checked = app.state.truth;
+      app.byId("scale").value = app.state.scale;
+    });
     slider.addEventListener("input", () => app.set({ threshold: largest * (slider.value / 1000) ** 2 }));
     number.addEventListener("change", () => app.set({ threshold: Math.max(0, Number(number.value) || 0) }));
     app.byId("apc").addEventListener("change", (event) => app.set({ apc: event.target.checked, threshold: 0 }));
