@@ -1,14 +1,16 @@
 """Text from files and for people: opening files, sizes, percentages, what a terminal may show."""
 
 import contextlib
+import difflib
 import gzip
 import io
 import math
 import sys
+import threading
 import unicodedata
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +18,9 @@ from esmkit.errors import InputError, OptionError
 
 __all__ = [
     "Say",
+    "did_you_mean",
+    "missing",
+    "near",
     "open_text",
     "parse_bytes",
     "percent",
@@ -26,6 +31,7 @@ __all__ = [
     "visible",
     "visible_lines",
     "warn_caller",
+    "working",
 ]
 
 
@@ -43,6 +49,98 @@ class _Silent:
 
 silent: Say = _Silent()
 """Takes a sentence and says nothing; ``help()`` shows its name."""
+
+
+PATIENCE = 2.0
+"""Seconds of work after which people are told what goes on; silence looks like a program that hangs."""
+
+
+@contextlib.contextmanager
+def working(say: Say, text: str) -> Iterator[None]:
+    """Say what goes on, if it takes longer than some two seconds.
+
+    Parameters
+    ----------
+    say : callable
+        Told from another thread; :data:`silent` is never told, and no thread is started for it.
+    text : str
+        What goes on, such as ``"reading the input"``.
+
+    Examples
+    --------
+    >>> with working(print, "adding two numbers"):  # quick, so nothing is said
+    ...     1 + 1
+    2
+    """
+    if say is silent:
+        yield
+        return
+    timer = threading.Timer(PATIENCE, say, [f"{text} ..."])
+    timer.daemon = True  # an error that ends the program does not wait for it
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+CLOSE_ENOUGH = 0.7
+"""Similarity of a name that is offered in place of one that is not known, 0 to 1 (difflib)."""
+
+MANY_NEIGHBOURS = 10_000
+"""Files of a folder that are compared with one that is not there."""
+
+
+def near(name: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Return the known names that look most like one that is not known; capitals do not matter.
+
+    >>> near("evaluat", ["fit", "evaluate"])
+    ['evaluate']
+    >>> near("x", ["fit", "evaluate"])
+    []
+    """
+    of_folded = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), of_folded, n=count, cutoff=CLOSE_ENOUGH)
+    return [of_folded[one] for one in found]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that ends a message on a name that is not known, or nothing.
+
+    >>> did_you_mean("evaluat", ["fit", "evaluate"])
+    "; did you mean 'evaluate'?"
+    """
+    found = near(name, known)
+    return f"; did you mean {visible(found[0])!r}?" if found else ""
+
+
+def missing(path: str | Path, kind: str = "file") -> str:
+    """Return what to say of a file or folder that is not there: what is there that is called so.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : {'file', 'folder'}
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError, ValueError):
+        if kind == "folder" and path.is_file():
+            return f"{str(path)!r} is a file; give the folder that it is in"
+        if path.name and not path.parent.is_dir():
+            return f"there is no {kind} {str(path)!r}, nor a folder {str(path.parent)!r}; check the path"
+        there = path.parent.iterdir()
+        names = [one.name for one, _ in zip(there, range(MANY_NEIGHBOURS), strict=False)]
+        stem = path.name.partition(".")[0]
+        # A name with the same ending and nothing else in common is no near one
+        alike = [name for name in names if near(stem, [name.partition(".")[0]])]
+        for name in near(path.name, alike):
+            return f"there is no {kind} {str(path)!r}; did you mean {visible(str(path.parent / name))!r}?"
+    return f"there is no {kind} {str(path)!r}; check the path"
 
 
 _UNITS = {
@@ -138,7 +236,7 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
             try:
                 raw = stack.enter_context(Path(path).open("rb"))
             except FileNotFoundError:
-                raise InputError(f"there is no file {name!r}; check the path") from None
+                raise InputError(missing(path)) from None
             except IsADirectoryError:
                 raise InputError(
                     f"{name!r} is a folder; name the {kind} files in it, such as {name}/{example}"

@@ -27,6 +27,7 @@ from esmkit.files.provenance import PROVENANCE
 from esmkit.files.reading import ProteinFile
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import WindowMean
+from esmkit.text import missing
 
 __all__ = ["AttentionFile", "AttentionWriter", "CompressedMaps", "chunk_rows", "decode_block"]
 
@@ -271,7 +272,7 @@ class AttentionFile(ProteinFile[AttentionMaps]):
 
     def _open(self) -> None:
         if not self._place.is_file():
-            raise OutputError(f"there is no file {str(self.path)!r}; check the path")
+            raise OutputError(missing(self.path))
         try:
             self._file = h5py.File(self._place, "r")
         except OSError as error:

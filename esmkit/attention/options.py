@@ -9,6 +9,7 @@ from esmkit.encoder.names import head_names, layer_numbers
 from esmkit.errors import OptionError
 from esmkit.sequences.proteins import OnInvalid
 from esmkit.sequences.windows import Long, check_choices
+from esmkit.text import did_you_mean
 
 __all__ = ["MAX_OFFSET", "REDUCTIONS", "AttentionOptions", "Reduction", "columns_of"]
 
@@ -62,7 +63,10 @@ class AttentionOptions:
         reduce = items_of(self.reduce)
         for name in [self.reduce] if reduce is None else reduce:
             if not isinstance(name, str) or name not in REDUCTIONS:
-                raise OptionError(f"reduce takes {', '.join(REDUCTIONS)}, not {what_is(name)}")
+                meant = did_you_mean(str(name), REDUCTIONS)
+                raise OptionError(
+                    f"reduce takes {', '.join(REDUCTIONS)}, not {what_is(name)}{meant}"
+                )
         object.__setattr__(self, "reduce", (self.reduce,) if reduce is None else tuple(reduce))
         check_fields(self)
 

@@ -19,8 +19,10 @@ import click
 
 from esmkit._version import __version__
 from esmkit.cli.environment import not_loaded
+from esmkit.cli.once import told_today
 from esmkit.cli.stopping import stoppable
 from esmkit.cli.streams import mend_streams, refused_by_stdout
+from esmkit.cli.values import Group
 from esmkit.cli.words import in_command_words, in_its_words
 
 __all__ = ["cli", "main"]
@@ -37,7 +39,7 @@ _COMMANDS = {
 """Subcommands and their one-line help, in the order of ``esmkit --help``."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Imports a subcommand only when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -160,4 +162,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
         if _letters_told or (context is not None and context.params.get("quiet")):
             return
         _letters_told.append(message)
-    click.echo(f"esmkit: warning: {visible_lines(in_command_words(str(message)))}", err=True)
+    text = in_command_words(str(message))
+    if type(message).__name__ == "OfflineCheckpointWarning" and told_today(text):
+        text = f"{text.partition(':')[0]}; `esmkit weights check` says more"
+    click.echo(f"esmkit: warning: {visible_lines(text)}", err=True)

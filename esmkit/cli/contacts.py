@@ -23,9 +23,9 @@ from esmkit.cli.options import (
     structures_of,
 )
 from esmkit.cli.stopping import kept
-from esmkit.cli.values import Command, is_folder_for_figures, optional
+from esmkit.cli.values import Command, Group, is_folder_for_figures, is_input, optional
 from esmkit.cli.words import in_command_words
-from esmkit.text import visible_lines
+from esmkit.text import near, visible_lines
 
 if TYPE_CHECKING:
     from esmkit.contacts import ContactHead
@@ -34,13 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class _PredictByDefault(click.Group):
+class _PredictByDefault(Group):
     """A group whose first word may be missing: then it is ``predict``."""
 
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            meant = near(args[0], self.commands) if not is_input(args[0]) else []
+            if meant:
+                raise click.UsageError(
+                    f"{args[0]!r} is neither a file nor a command; did you mean {meant[0]!r}?", ctx
+                )
             args = ["predict", *args]
         return super().parse_args(ctx, args)
 

@@ -11,7 +11,7 @@ import click
 
 from esmkit.cli.words import in_command_words
 from esmkit.files.run_options import Run
-from esmkit.text import silent, visible
+from esmkit.text import silent, visible, working
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -54,13 +54,15 @@ class ModelChoice:
     device: str
     dtype: str
     compiled: bool | None
+    quiet: bool = False
 
     def load(self) -> "Encoder":
         """Load the model and print which weights it uses, whatever else is quiet."""
-        from esmkit.esm2 import load
-
         say = make_say(quiet=False)
-        loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)
+        with working(make_say(self.quiet), "loading PyTorch and the weights"):
+            from esmkit.esm2 import load
+
+            loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)
         how = f"{self.dtype} on {loaded.device}{', compiled' * loaded.compiled}"
         say(f"model: {loaded.checkpoint}, {how}")
         return loaded
@@ -73,7 +75,8 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_choice(
         *args: Any, model: str, device: str, dtype: str, compiled: bool | None, **rest: Any
     ) -> Any:
-        return function(*args, model=ModelChoice(model, device, dtype, compiled), **rest)
+        quiet = bool(rest.get("quiet"))
+        return function(*args, model=ModelChoice(model, device, dtype, compiled, quiet), **rest)
 
     changed: Callable[..., Any] = with_choice
     for option in (

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "is_folder_for_figures", "is_input", "optional"]
+from esmkit.text import did_you_mean
+
+__all__ = ["Command", "Group", "is_folder_for_figures", "is_input", "optional"]
 
 _INPUT = re.compile(
     r".*\.(fasta|fas|fa|faa|fna|ffn|pep|seq|mpfa|a2m|a3m|aln|txt|pdb|ent|cif|mmcif|h5|hdf5?)(\.gz)?",
@@ -64,6 +66,24 @@ def optional(
         return changed
 
     return add
+
+
+class Group(click.Group):
+    """Commands of which a near one is named where there is none of that name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names."""
+        word, known = args[0], self.list_commands(ctx)
+        if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
+            meant = did_you_mean(word, known)
+            if not meant and is_input(word):
+                meant = f"; a command comes first: {ctx.command_path} {known[0]} {word}"
+            raise click.UsageError(
+                f"No such command {word!r}{meant or '; there are ' + ', '.join(known)}", ctx
+            )
+        return super().resolve_command(ctx, args)
 
 
 class Command(click.Command):

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from esmkit.cli.options import make_say
+from esmkit.cli.values import Group
 from esmkit.cli.words import in_command_words
-from esmkit.text import visible
+from esmkit.text import did_you_mean, visible
 
 __all__ = ["command"]
 
 
-@click.group("weights", short_help="Show, fetch and check model weights.")
+@click.group("weights", cls=Group, short_help="Show, fetch and check model weights.")
 def command() -> None:
     """Show, fetch and check model weights.
 
@@ -89,8 +90,11 @@ def check_weights(name: str | None) -> None:
 
     here = {e.name: e.folder for e in local_checkpoints() if e.folder and name in (None, e.name)}
     if name and name not in {e.name for e in local_checkpoints()}:
-        known = ", ".join(e.name for e in local_checkpoints())
-        raise CheckpointError(f"esmkit knows no hash for {name!r}; it knows: {known}")
+        known = [e.name for e in local_checkpoints()]
+        near = did_you_mean(name, known)
+        raise CheckpointError(
+            f"esmkit knows no hash for {name!r}, but for: {', '.join(known)}{near}"
+        )
     if not here and name:
         raise CheckpointError(
             f"{name!r} is not on this machine; `esmkit weights fetch {name}` brings it"
@@ -102,7 +106,10 @@ def check_weights(name: str | None) -> None:
     failed = []
     for known, folder in here.items():
         try:
-            click.echo(f"{known}: good, SHA-256 {check(folder, known).sha256}")
+            found = check(folder, known)
+            click.echo(f"{known}: good, SHA-256 {found.sha256}")
+            if found.note:
+                click.echo(f"esmkit: note: {found.note}", err=True)
         except CheckpointError as error:
             click.echo(visible(in_command_words(f"{known}: BAD, {error}")))
             failed.append(known)

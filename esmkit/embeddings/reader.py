@@ -19,6 +19,7 @@ from esmkit.files.provenance import PROVENANCE, provenance_sidecar
 from esmkit.files.reading import ProteinFile
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
+from esmkit.text import missing
 
 if TYPE_CHECKING:
     import pandas
@@ -117,7 +118,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             return f"{name} is a folder, and none of `esmkit embed --engine ray`; name a file in it"
         if is_stream(self._place):
             return f"{name} is a stream, which cannot be read twice; save it to a file first"
-        return f"there is no file {name}; check the path"
+        return missing(self.path)
 
     def _state_of(self) -> Path:
         inside = self._place / DATASET_PROVENANCE

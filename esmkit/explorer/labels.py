@@ -10,6 +10,7 @@ from esmkit.encoder.names import head_name
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet
 from esmkit.plots.profiles import FAMILIES, family, kinds_of
+from esmkit.text import missing
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -85,9 +86,7 @@ def _read_folder(folder: Path) -> tuple[Any, dict[str, str], dict[str, Any]]:
     import pandas
 
     if not folder.is_dir():
-        raise InputError(
-            f"there is no folder {str(folder)!r}; give the folder that `esmkit heads` wrote"
-        )
+        raise InputError(f"{missing(folder, 'folder')}; `esmkit heads` writes one")
     try:
         heads = pandas.read_csv(folder / "heads.csv", keep_default_na=False)
         effects = pandas.read_csv(folder / "effects.csv", usecols=["property", "kind"])

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors, through_links
-from esmkit.files.outputs import STDOUT, is_stream, open_stream
+from esmkit.files.outputs import STDOUT, is_stream, name_of_target, open_stream
 from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
@@ -31,7 +31,7 @@ from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
-from esmkit.text import Say
+from esmkit.text import Say, working
 
 # PyTorch is imported only after the input has been validated: a typing error is answered at once.
 if TYPE_CHECKING:
@@ -154,10 +154,11 @@ def run_to_file(
     else:
         _refuse_closed_stdout()
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
-        index = InputIndex.build(
-            sources, on_invalid=task.on_invalid, scratch=Path(scratch), ids=ids, look=task.look
-        )
-        _apply_long_policy(index, task.long)
+        with working(run.say, "reading the input"):
+            index = InputIndex.build(
+                sources, on_invalid=task.on_invalid, scratch=Path(scratch), ids=ids, look=task.look
+            )
+            _apply_long_policy(index, task.long)
         for line in index.report.lines():
             run.say(line)
         task.prepare(index, run.say)
@@ -178,6 +179,7 @@ def run_to_file(
                 _said_of_output(output, work, index.sequences),
                 ShardReader(work.shard_of) as shards,
                 _stream_or(output, work.temporary()) as target,
+                working(run.say, f"all is computed; writing {name_of_target(output)}"),
             ):
                 task.write(index, shards, provenance, target)
             if streamed:

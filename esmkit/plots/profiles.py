@@ -7,6 +7,7 @@ import numpy as np
 
 from esmkit.errors import OptionError
 from esmkit.plots.protocols import Profile
+from esmkit.text import did_you_mean
 
 if TYPE_CHECKING:
     import pandas
@@ -38,8 +39,11 @@ def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
     effects: Any = profile.effects
     rows = effects[effects["property"] == name]
     if rows.empty:
-        names = ", ".join(effects["property"].unique())
-        raise OptionError(f"there is no property {name!r} in this profile; there are {names}")
+        names = list(effects["property"].unique())
+        raise OptionError(
+            f"there is no property {name!r} in this profile; there are {', '.join(names)}"
+            f"{did_you_mean(name, names)}"
+        )
     return rows
 
 

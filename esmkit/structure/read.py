@@ -14,6 +14,7 @@ from esmkit.structure.letters import letter_of
 from esmkit.structure.placing import place
 from esmkit.structure.record import Structure
 from esmkit.structure.residues import Chain, Residue, read_chain
+from esmkit.text import missing
 
 __all__ = ["chains_of", "read_structure", "read_structures", "split_chain"]
 
@@ -161,7 +162,7 @@ def read_structures(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}; check the path")
+        raise InputError(missing(folder, "folder"))
     paths = [
         path
         for path in sorted(folder.iterdir())

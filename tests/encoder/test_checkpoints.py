@@ -123,7 +123,8 @@ def test_weights_with_the_hash_of_official_ones_are_official(folder, monkeypatch
 
 def test_unknown_names():
     for name in ("esm3", "facebook/esm2/t6", "nonsense.pt", "no such folder/x y"):
-        text = error_of(name)
+        text, _, meant = error_of(name).partition("; did you mean ")
+        assert meant in ("", "'facebook/esm2_t6_8M_UR50D'?")
         assert text == (
             f"there is no model {name!r}: it is neither a folder nor a file here; give a folder "
             "in Hugging Face format, a Hub name such as owner/model, or one of: auto, "

@@ -14,7 +14,7 @@ from esmkit.encoder.checkpoints.known import (
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
-from esmkit.text import Say, silent, warn_caller
+from esmkit.text import Say, did_you_mean, silent, warn_caller
 
 __all__ = [
     "Checkpoint",
@@ -123,10 +123,11 @@ def resolve(model: str | Path = "auto", *, say: Say = silent) -> Checkpoint:
     official = OFFICIAL.get(text) or OFFICIAL.get(f"facebook/{text}")
     if official or re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text):
         return _from_hub(official.repo if official else text, say)
-    known = ", ".join(["auto", OFFLINE.name, *OFFICIAL])
+    known = ["auto", OFFLINE.name, *OFFICIAL]
+    meant = did_you_mean(text, [*known, *(name.partition("/")[2] for name in OFFICIAL)])
     raise CheckpointError(
         f"there is no model {text!r}: it is neither a folder nor a file here; give a folder in "
-        f"Hugging Face format, a Hub name such as owner/model, or one of: {known}"
+        f"Hugging Face format, a Hub name such as owner/model, or one of: {', '.join(known)}{meant}"
     )
 
 
@@ -175,10 +176,11 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
     if fetch.hub_answers(repo, revision):
         say(f"downloading {repo} from the Hugging Face Hub")
         return _from_folder(fetch.hub_download(repo, revision), repo, "Hugging Face Hub", known)
+    meant = did_you_mean(repo, OFFICIAL) if known is None else ""
     raise CheckpointError(
         f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it, and the "
         "Hub does not answer; connect to the network once, or copy the model here and give its "
-        "folder with `model`"
+        f"folder with `model`{meant}"
     )
 
 
