@@ -14,6 +14,7 @@ from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.structure import Structure
+from esmkit.text import working
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -81,7 +82,8 @@ def explore_to_files(
         raise OptionError("`ids` picks records out of FASTA files; give one, or leave `ids` out")
     truth = None
     if structure is not None:
-        (truth,) = read_chains([structure], run.say)
+        with working(run.say, "reading the structure"):
+            (truth,) = read_chains([structure], run.say)
     proteins = _read(sources, on_invalid, ids, run) if sources else []
     if not sources and truth is not None:
         proteins = [truth.protein]
@@ -101,9 +103,10 @@ def explore_to_files(
     quiet = not run.progress or len(proteins) < 2
     for protein in tqdm(proteins, "pages", unit="page", disable=quiet):
         beside_it = beside.get(protein.id)
-        page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
         path = targets[protein.id]
-        page.save(path, force=run.force)
+        with working(run.say, f"{protein.id}: computing and gathering what the page shows"):
+            page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
+            page.save(path, force=run.force)
         for note in page.data["notes"]:
             run.say(f"{protein.id}: {note}")
         run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
