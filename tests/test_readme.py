@@ -55,7 +55,7 @@ def commands() -> list[str]:
     found = []
     for _, text in blocks("sh"):
         for part in re.split(r"&&|\n", text):
-            words = part.strip().removeprefix(".venv/bin/")
+            words = part.strip()
             if words.startswith("esmkit "):
                 found.append(words)
     return found
