@@ -252,7 +252,15 @@ class AttentionMaps:
             )
 
     def plot(
-        self, head: str | tuple[int, int] | None = None, *, path: Any = None, **options: Any
+        self,
+        head: str | tuple[int, int] | None = None,
+        *,
+        residues: "GivenSites | None" = None,
+        mark: "GivenSites | None" = None,
+        zoom: "str | tuple[int, int] | None" = None,
+        domains: Any = None,
+        structure: "GivenStructure | None" = None,
+        path: Any = None,
     ) -> "Figure":
         """Draw the grid of all heads, or one head large.
 
@@ -264,11 +272,19 @@ class AttentionMaps:
         ----------
         head : str or pair of int, optional
             Such as ``L5H4`` or ``(5, 4)``; by default the grid, or the head if only one is here.
+        residues : int, str, list, optional
+            Cover all links but those from or to these: ``"59,88-92"``, ``[59, 88]``.
+        mark : int, str, list, optional
+            Draw lines at these residues: ``"H59,H88"``; letters are checked.
+        zoom : str or (int, int), optional
+            Show this stretch only: ``"50-120"``.
+        domains : str, path, dict or table, optional
+            Strips beside one head: ``"kinase:10-120,SH2:130-200"``. See
+            :func:`esmkit.sequences.domains.parse_domains`.
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            Secondary structure and the authors' residue numbers, beside one head.
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension, 300 dpi.
-        **options
-            ``residues``, ``mark``, ``zoom``, ``domains`` and ``structure``: see
-            :func:`esmkit.plots.attention_head`.
 
         Examples
         --------
@@ -276,11 +292,13 @@ class AttentionMaps:
         """
         from esmkit import plots
 
+        annotated: Any = {"residues": residues, "mark": mark, "zoom": zoom}
+        annotated |= {"domains": domains, "structure": structure}
         if head is None and len(self) == 1:
             head = self.heads[0]
         if head is None:
-            return plots.attention_grid(self, path=path, **options)
-        return plots.attention_head(self, head_name(*parse_head(head)), path=path, **options)
+            return plots.attention_grid(self, path=path, **annotated)
+        return plots.attention_head(self, head_name(*parse_head(head)), path=path, **annotated)
 
     def _repr_html_(self) -> str:
         from html import escape
