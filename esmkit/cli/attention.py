@@ -199,7 +199,7 @@ def command(
       esmkit attention --plot
       esmkit attention seqs.fasta --heads L5H4,L4H11
       esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
-      esmkit attention P69905.fasta --mark H59,H88 --residues H59 --zoom 40-110
+      esmkit attention --demo --plot-heads L5H4 --mark K48,K63 --zoom 40-76 -o K48.h5
       esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
 
     Read it back with Python:
