@@ -1,59 +1,23 @@
-"""The figures of an attention file: for each protein the grid of heads, and the strongest large."""
+"""The figures of an attention file: for each protein the grid of heads, and some of them large."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from esmkit import plots
+from esmkit.attention.choosing import heads_that_reach_far
+from esmkit.attention.figure_options import FigureOptions
 from esmkit.attention.hdf5 import AttentionFile
 from esmkit.attention.maps import AttentionMaps
-from esmkit.encoder.names import parse_head
-from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, remove_unfinished
+from esmkit.sequences.proteins import Protein
 
-__all__ = ["attention_figures", "focus", "strongest_heads"]
+if TYPE_CHECKING:
+    from esmkit.plots.annotations import GivenAnnotations
 
-DRAWN_LARGE = 6
-"""Heads of a protein that are drawn large when none are named."""
-
-
-def focus(maps: AttentionMaps) -> NDArray[np.float64]:
-    """Return how focused each head is: residue mass times (1 - normalised entropy), 0 to 1.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (n,)
-        1 for a head whose every row is one weight of 1; 0 for even rows, and for heads that give
-        all their weight to BOS and EOS.
-    """
-    found = np.zeros(len(maps))
-    residues = len(maps.sequence)
-    for place in range(len(maps) if residues > 1 else 0):
-        rows = np.nan_to_num(maps.get(place)).astype(np.float64)
-        mass = rows.sum(1)
-        shares = rows / np.where(mass > 0, mass, 1)[:, None]
-        logs = np.log(shares, where=shares > 0, out=np.zeros_like(shares))
-        entropy = -(shares * logs).sum(1).mean() / np.log(residues)
-        found[place] = mass.mean() * (1 - entropy)
-    return found
-
-
-def strongest_heads(maps: AttentionMaps, count: int = DRAWN_LARGE) -> list[str]:
-    """Return the most focused head of each layer, of the ``count`` layers with the most focused.
-
-    One of each layer, because the most focused heads of all look alike: they watch a neighbour.
-    """
-    score = focus(maps)
-    best: dict[int, int] = {}
-    for place, (layer, _) in enumerate(maps.choice.heads):
-        if layer not in best or score[place] > score[best[layer]]:
-            best[layer] = place
-    places = sorted(best.values(), key=lambda place: -score[place])[:count]
-    return [maps.heads[place] for place in sorted(places)]
+__all__ = ["attention_figures"]
 
 
 def attention_figures(
@@ -64,12 +28,13 @@ def attention_figures(
     kind: str = "png",
     force: bool = False,
     going_on: bool = False,
+    **annotated: Any,
 ) -> Iterator[Path]:
     """Draw the proteins of an attention file.
 
-    For each protein: the grid of all heads (``ID.heads.png``); layer means and rollout
-    (``ID.flow.png``) if every head is there and it was read in one piece; and for each of the
-    strongest heads its map (``ID.L5H4.png``) and its links (``ID.L5H4.arcs.png``).
+    For each protein: the grid of its heads (``ID.heads.png``) if there are several; layer means and
+    rollout (``ID.flow.png``) if every head is there and it was read in one piece; and for each head
+    that is drawn large its map (``ID.L5H4.png``) and its strongest links (``ID.L5H4.arcs.png``).
 
     Parameters
     ----------
@@ -78,12 +43,16 @@ def attention_figures(
     folder : str or Path
         Made if need be.
     heads : sequence of str, optional
-        Heads to draw large; by default those of :func:`strongest_heads`.
+        Heads to draw large; by default the six in which residues far apart look at each other
+        most; see :mod:`esmkit.attention.choosing`.
     kind : {'png', 'svg', 'pdf'}
     force : bool
         Draw into a folder that is not empty, overwriting figures.
     going_on : bool
         Leave figures that are there as they are: each appears whole or not at all.
+    **annotated
+        ``residues``, ``mark``, ``zoom``, ``domains`` and ``structure``, as in
+        :func:`esmkit.plots.attention_head`; of several proteins each is named: ``P69905:59``.
 
     Yields
     ------
@@ -94,18 +63,14 @@ def attention_figures(
     ------
     OutputError
         If the file is not an attention file, or the folder cannot be used.
-    OptionError
-        If a head is not in the file.
+    OptionError, UnknownIdError, InputError
+        If a head is not in the file, or an annotation does not fit its proteins.
     """
+    options = FigureOptions(heads, kind, **annotated)
     folder = through_links(Path(folder))
     with AttentionFile(path) as found:
-        for name in heads or ():
-            parse_head(name)
-            if name.strip().upper() not in found.heads:
-                raise OptionError(
-                    f"head {name} is not in {str(path)!r}, which holds {len(found.heads)} head(s), "
-                    f"{found.heads[0]} to {found.heads[-1]}"
-                )
+        options.check_heads(found.heads, f"in {str(path)!r}, which holds")
+        of_each = options.of_each(_proteins(found)) if options.annotated else {}
         check_folder(folder, "folder", force=force, forced="force=True")
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -113,20 +78,26 @@ def attention_figures(
         name_of = FileNames()
         for name, maps in found.items():
             start = name_of(name)
-            for ending, draw in _figures_of(maps, heads):
+            for ending, draw in _figures_of(maps, options.heads, of_each.get(name, {})):
                 target = folder / f"{start}.{ending}.{kind}"
                 if not (going_on and target.exists()):
                     draw(path=target)
                 yield target
 
 
+def _proteins(found: AttentionFile) -> list[Protein]:
+    """Return the proteins of a file, as far as they were read."""
+    return [Protein(maps.id, maps.sequence, maps.header) for maps in found.values()]
+
+
 def _figures_of(
-    maps: AttentionMaps, heads: Sequence[str] | None
+    maps: AttentionMaps, heads: Sequence[str] | None, annotated: "GivenAnnotations"
 ) -> Iterator[tuple[str, Callable[..., object]]]:
     """Yield for each figure of a protein the end of its name, and what draws it."""
-    yield "heads", partial(plots.attention_grid, maps)
+    if len(maps) > 1:
+        yield "heads", partial(plots.attention_grid, maps, **annotated)
     if maps.windows == 1 and len(maps) == maps.choice.of_layers * maps.choice.of_heads:
-        yield "flow", partial(plots.attention_flow, maps)
-    for head in [h.strip().upper() for h in heads] if heads else strongest_heads(maps):
-        yield head, partial(plots.attention_head, maps, head)
-        yield f"{head}.arcs", partial(plots.attention_arcs, maps, head)
+        yield "flow", partial(plots.attention_flow, maps, **annotated)
+    for head in heads or heads_that_reach_far(maps):
+        yield head, partial(plots.attention_head, maps, head, **annotated)
+        yield f"{head}.arcs", partial(plots.attention_arcs, maps, head, **annotated)

@@ -121,6 +121,8 @@ def property_grid(
         square = np.full((len(layers), len(heads)), nan)
         square[places] = 100 * rows["difference"]
         image = axes.imshow(square, cmap=diverging(), norm=norm, aspect="auto")
+        if rows["difference"].isna().all():
+            axes.text(0.5, 0.5, "too few proteins have it", transform=axes.transAxes, ha="center")
         _mark_cells(axes, rows, places, side >= NUMBER_CELL, 1 if limit >= SMALL_EFFECT else 2)
         axes.set_xticks(range(len(heads)), labels=[f"{head}" for head in heads])
         axes.set_yticks(range(len(layers)), labels=[f"{layer}" for layer in layers])
