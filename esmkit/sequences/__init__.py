@@ -4,7 +4,8 @@
 each and ``letters`` checks its sequence, ``remarks`` tells what is odd about it; ``proteins`` applies all
 of this to files and to what is given in memory. ``ids`` says which record a name means, ``picking`` takes
 those asked for. ``tokens`` turns residues into token ids, ``windows`` cuts what is too long for the model,
-``index`` is one pass over an input that will be read again, ``report`` says what was done to it.
+``index`` is one pass over an input that will be read again, ``report`` says what was done to it, ``sites``
+reads residues as people name them.
 """
 
 from typing import TYPE_CHECKING
