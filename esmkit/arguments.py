@@ -29,7 +29,10 @@ __all__ = ["as_array", "check_fields", "checked", "items_of", "what_is", "whole_
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SAY_MORE_THEMSELVES = frozenset(
-    ["proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask", "up_to"]
+    [
+        *("proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask", "up_to"),
+        *("residues", "residue", "mark", "zoom"),
+    ]
 )
 """Arguments that are checked where they are read, and refused with more to go by."""
 

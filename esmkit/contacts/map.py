@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import as_array, checked, what_is, whole_number
 from esmkit.contacts.scores import ranked_pairs, score_map
+from esmkit.contacts.top import GivenTop, parse_top
 from esmkit.errors import OptionError
+from esmkit.sequences.sites import GivenSites, residue_numbers
 from esmkit.structure.alignment import match
 from esmkit.structure.given import GivenStructure, structure_of
+from esmkit.structure.numbering import Numbering, numbering_of
 
 if TYPE_CHECKING:
     import pandas
@@ -31,8 +34,9 @@ class ContactMap:
     id, header, sequence : str
         The protein; R residues (fewer than the input if it was truncated).
     probability : numpy.ndarray of float32, shape (R, R)
-        Symmetric. With ``method='regression'`` the probability, 0 to 1, that two residues touch;
-        with ``'heads'`` a score that is higher for likelier contacts. NaN for pairs that were never
+        Symmetric. With ``method='regression'`` the contact head's score, 0 to 1, which is not
+        calibrated: it orders pairs, and is no share of them that touch. With ``'heads'`` a score
+        without bounds. Higher for likelier contacts. NaN for pairs that were never
         in one window.
     method : {'regression', 'heads'}
     source : str
@@ -65,9 +69,14 @@ class ContactMap:
 
     @checked
     def to_frame(
-        self, *, min_separation: int = MIN_SEPARATION, min_probability: float | None = None
+        self,
+        *,
+        min_separation: int = MIN_SEPARATION,
+        min_probability: float | None = None,
+        residues: GivenSites | None = None,
+        structure: GivenStructure | None = None,
     ) -> "pandas.DataFrame":
-        """Return the pairs as a table, likeliest contacts first.
+        """Return the pairs as a table, strongest first.
 
         Parameters
         ----------
@@ -75,13 +84,27 @@ class ContactMap:
             Least j - i.
         min_probability : float, optional
             Leave pairs below this out.
+        residues : str, int or list, optional
+            Only pairs of these with any other residue, such as ``"59,88-92"``, numbered from 1 in
+            the sequence; see :mod:`esmkit.sequences.sites`.
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            Structure of the protein, to give the numbers of its authors too.
 
         Returns
         -------
         pandas.DataFrame
-            Columns ``i_number``, ``i``, ``j_number``, ``j`` (residue numbers from 1, and letters),
-            ``separation`` and ``probability`` (``score`` with method ``heads``). Pairs without a
-            value are left out.
+            Columns ``i_number``, ``i``, ``j_number``, ``j`` (residue numbers in the sequence, from
+            1, and letters), ``separation`` (j - i) and ``probability`` (``score`` with method
+            ``heads``). Pairs without a value are left out. With a structure also
+            ``i_author_number`` and ``j_author_number``, text such as ``52A``, empty for residues
+            that it lacks.
+
+        Raises
+        ------
+        InputError
+            If the structure is that of another protein.
+        OptionError
+            If the sequence has no such residue.
         """
         import pandas
 
@@ -89,11 +112,23 @@ class ContactMap:
         if separation is None or separation < 1:
             raise OptionError(f"the least separation is at least 1, not {what_is(min_separation)}")
         i, j = ranked_pairs(self.probability, least=min_separation)
+        if residues is not None:
+            wanted = np.zeros(len(self), bool)
+            wanted[np.array(residue_numbers(residues, self.sequence, name=self.id)) - 1] = True
+            either = wanted[i] | wanted[j]
+            i, j = i[either], j[either]
         values = self.probability[i, j]
         if min_probability is not None:
             kept = int((values >= min_probability).sum())
             i, j, values = i[:kept], j[:kept], values[:kept]
         letters = np.array(list(self.sequence))
+        authors = {}
+        if structure is not None:
+            names = self.numbering(structure).authors
+            authors = {
+                f"{which}_author_number": pandas.Series([names[n] for n in of], dtype=object)
+                for which, of in (("i", i), ("j", j))
+            }
         return pandas.DataFrame(
             {
                 "i_number": i + 1,
@@ -102,24 +137,68 @@ class ContactMap:
                 "j": letters[j],
                 "separation": j - i,
                 "probability" if self.method == "regression" else "score": values,
+                **authors,
             }
         )
 
     @checked
     def top(
-        self, count: int | None = None, *, min_separation: int = MIN_SEPARATION
+        self,
+        count: GivenTop | None = None,
+        *,
+        min_separation: int = MIN_SEPARATION,
+        residue: GivenSites | None = None,
+        structure: GivenStructure | None = None,
     ) -> "pandas.DataFrame":
-        """Return the likeliest contacts, by default as many as there are residues."""
-        if count is not None and count < 0:
-            raise OptionError(f"count is at least 0, not {count}")
-        return self.to_frame(min_separation=min_separation).head(
-            len(self) if count is None else count
-        )
+        """Return the strongest pairs, by default as many as there are residues.
+
+        Parameters
+        ----------
+        count : int or str, optional
+            How many rows: a number, or ``"L"``, ``"L/2"``, ``"2L"``, L being the number of residues.
+        min_separation : int
+            Least j - i.
+        residue : str, int or list, optional
+            Only pairs of this residue, or of several, such as ``59`` or ``"59,88-92"``.
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            Structure of the protein, to give the numbers of its authors too.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See :meth:`to_frame`.
+
+        Examples
+        --------
+        >>> values = np.eye(30, k=9, dtype=np.float32) + np.eye(30, k=-9, dtype=np.float32)
+        >>> made_up = ContactMap("P1", "", 3 * "MKTAYIAKQR", values)
+        >>> made_up.top(2, residue="K12")[["i_number", "i", "j_number", "j"]]
+           i_number  i  j_number  j
+        0         3  T        12  K
+        1        12  K        21  M
+        """
+        wanted = parse_top("L" if count is None else count, "count", least=0)
+        table = self.to_frame(min_separation=min_separation, residues=residue, structure=structure)
+        return table.head(wanted.of(len(self)))
+
+    def numbering(self, structure: GivenStructure) -> Numbering:
+        """Return where the residues are in a structure of the protein, and its authors' numbers.
+
+        Examples
+        --------
+        >>> ubiquitin = esmkit.data.demo_structure()
+        >>> values = np.zeros((80, 80), np.float32)
+        >>> tagged = ContactMap("tagged", "", "GSHM" + ubiquitin.sequence, values)
+        >>> tagged.numbering(ubiquitin).authors[4]  # residue 5 of the sequence
+        '1'
+        """
+        return numbering_of(self.id, self.sequence, structure_of(structure))
 
     def score(self, structure: GivenStructure) -> "pandas.DataFrame":
         """Score the map on a structure of the protein.
 
-        Sequence and structure are aligned first where they differ.
+        Sequence and structure are aligned first where they differ. How far apart two residues are
+        is counted along the structure, as for any other prediction that is scored on it.
 
         Parameters
         ----------

@@ -1,8 +1,9 @@
 """The contacts task on disk: FASTA files to one file of contact maps."""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +12,26 @@ from esmkit.arguments import checked
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_file import MAX_MAP_BYTES
 from esmkit.contacts.kept_maps import square, upper_triangle
-from esmkit.embeddings.writers import open_writer
+from esmkit.contacts.top import GivenTop
+from esmkit.contacts.written import Chosen, MapWriter, RrWriter, TsvWriter, Writer
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format, is_stream, name_of_target
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.tables import open_table
 from esmkit.files.task import Pending, Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
+from esmkit.sequences.sites import GivenSites
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces
 from esmkit.text import Say, readable_bytes
 
 # PyTorch is imported only after the input is validated: a typing error is answered at once.
 if TYPE_CHECKING:
-    import pandas
-
     from esmkit.contacts.head import ContactHead
     from esmkit.contacts.map import ContactMap
     from esmkit.encoder.encoder import Encoder
+    from esmkit.structure import Structure
 
 __all__ = ["CONTACT_FORMATS", "Watch", "contacts_file"]
 
@@ -41,11 +42,29 @@ TEXT_FORMATS = ("tsv", "rr")
 """Formats that list pairs as text."""
 
 _BYTES_PER_LINE = 30
-"""About what a pair takes in a text file."""
+"""About what a pair takes in a table: its ID of 3 letters and numbers of 2 digits included."""
+
+_BYTES_PER_RR_LINE = 18
+"""The same in RR, which has no ID."""
+
+LARGE_TABLE = 20 * 10**6
+"""Bytes of a table from which on it is said how to make it smaller."""
 
 
 class Watch:
-    """Follows a run of the contacts task. This one does nothing; others say what they need."""
+    """Follows a run of the contacts task. This one does nothing; others say what they need.
+
+    Attributes
+    ----------
+    has_structures : bool
+        Whether there are structures, whose numbers tables are to have too.
+    """
+
+    has_structures = False
+
+    def structure_of(self, name: str) -> "Structure | None":
+        """Return the structure whose numbers a table has for the protein of this ID."""
+        return None
 
     def look(self, protein: Protein) -> None:
         """See each protein while the input is validated."""
@@ -76,6 +95,8 @@ def contacts_file(
     batch_tokens: int = 2_048,
     min_separation: int = 6,
     min_probability: float | None = None,
+    top: GivenTop | None = None,
+    residues: GivenSites | None = None,
     max_bytes: int = MAX_MAP_BYTES,
     file_format: str | None = None,
     watch: Watch = Watch(),  # noqa: B008 - does nothing
@@ -91,7 +112,9 @@ def contacts_file(
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         ``.tsv``: a line for each pair, ``id``, ``i_number``, ``i``, ``j_number``, ``j``,
-        ``separation``, ``probability``, likeliest first. ``.rr``: a block for each protein in
+        ``separation``, ``probability``, likeliest first; residues are numbered from 1 in the sequence
+        that was given. With structures also ``structure``, ``i_author_number`` and
+        ``j_author_number``, the numbers of its authors. ``.rr``: a block for each protein in
         CASP's RR format. ``.npz`` and ``.h5``: float32 (R, R) for each protein, symmetric, NaN for
         pairs that were never in one window. A link is written through. ``-`` is standard output;
         it and other streams, such as a pipe, take text alone.
@@ -103,7 +126,13 @@ def contacts_file(
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
     min_separation, min_probability
-        Pairs closer, or less likely, are left out of tsv and rr.
+        Pairs closer, or with a lower score, are left out of tsv and rr.
+    top : int or str, optional
+        Take no more than the strongest so many pairs of each protein into tsv and rr: a number, or
+        ``"L"``, ``"L/2"``, ``"2L"`` for a protein of L residues.
+    residues : str, int, list or dict, optional
+        Take only pairs of these residues with any other into tsv and rr, such as ``"59,88-92"``; of
+        several proteins ``"P69905:59"``. See :mod:`esmkit.sequences.sites`.
     max_bytes : int
         Refuse to write about more than this unless ``run.force`` is set.
     file_format : {'tsv', 'rr', 'npz', 'h5'}, optional
@@ -122,10 +151,7 @@ def contacts_file(
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     kind = choose_format(output, file_format, CONTACT_FORMATS, streamed=TEXT_FORMATS, say=run.say)
-    if min_probability is not None and not np.isfinite(min_probability):
-        raise OptionError(f"the least probability is a number, not {min_probability}")
-    if min_separation < 1:
-        raise OptionError(f"the least separation is at least 1, not {min_separation}")
+    chosen = Chosen.parse(min_separation, min_probability, top, residues)
     task = ContactsTask(
         model,
         head,
@@ -133,7 +159,7 @@ def contacts_file(
         long=long,
         on_invalid=on_invalid,
         batch_tokens=batch_tokens,
-        pairs=(min_separation, min_probability),
+        chosen=chosen,
         max_bytes=None if run.force else max_bytes,
         watch=watch,
     )
@@ -155,7 +181,7 @@ class ContactsTask(Task):
         long: Long,
         on_invalid: OnInvalid,
         batch_tokens: int,
-        pairs: tuple[int, float | None],
+        chosen: Chosen,
         max_bytes: int | None,
         watch: Watch,
     ) -> None:
@@ -164,7 +190,9 @@ class ContactsTask(Task):
         self._head: ContactHead | None = None
         self._format = file_format
         self._batch_tokens = batch_tokens
-        self._pairs = pairs
+        self._chosen = chosen
+        self._name_bytes = array("L")
+        self._named: list[Protein] = []  # those whose residues may be asked for
         self._max_bytes = max_bytes
         self._watch = watch
 
@@ -181,40 +209,65 @@ class ContactsTask(Task):
     def look(self, protein: Protein) -> None:
         """Show each protein to what follows the run."""
         self._watch.look(protein)
+        self._name_bytes.append(len(protein.id.encode()))
+        if self._chosen.residues is not None:
+            self._named.append(protein)
 
     def prepare(self, index: InputIndex, say: Say) -> None:
         """Make the contact head, and judge the size of the output."""
         self._watch.ready()
+        self._chosen.settle(self._named)
+        self._named = []
         say(f"contacts by {self.head.source}")
         if self._format == "rr" and self.head.method != "regression":
             raise OptionError(
                 "RR is for probabilities, and single heads give scores; use the format tsv, npz "
                 "or h5"
             )
-        residues = index.lengths.astype(np.float64)
-        if self.long == "truncate":
-            residues = np.minimum(residues, MAX_RESIDUES)
-        if self._format in TEXT_FORMATS:
-            far = np.maximum(residues - self._pairs[0], 0)
-            size = int((far * (far + 1) / 2).sum()) * _BYTES_PER_LINE
-        else:
-            size = int((residues**2).sum()) * 4
+        size, what = self._size(index)
+        say(f"{what}: about {readable_bytes(size)}")
+        if self._format in TEXT_FORMATS and size > LARGE_TABLE and self._chosen.top is None:
+            say("fewer rows take less: the strongest by `top`, or those over `min_probability`")
         if self._max_bytes is not None and size > self._max_bytes:
+            fewer = ", take the strongest pairs with `top`" * (self._format in TEXT_FORMATS)
             raise OptionError(
                 f"about {readable_bytes(size)} of contacts (longest protein "
-                f"{int(residues.max()):,} residues) are over `max_bytes`, "
-                f"{readable_bytes(self._max_bytes)}; split the input, or give `run=Run(force=True)`"
+                f"{int(self._residues(index).max()):,} residues) are over `max_bytes`, "
+                f"{readable_bytes(self._max_bytes)}; split the input{fewer}, or give "
+                "`run=Run(force=True)`"
                 + (" with `min_probability`" if self._format in TEXT_FORMATS else "")
             )
 
+    def _residues(self, index: InputIndex) -> NDArray[np.int64]:
+        """Return how many residues of each protein are read."""
+        lengths = index.lengths
+        return np.minimum(lengths, MAX_RESIDUES) if self.long == "truncate" else lengths
+
+    def _size(self, index: InputIndex) -> tuple[int, str]:
+        """Return about how many bytes the output takes, and what they are, in words."""
+        residues = self._residues(index)
+        proteins = f"{len(residues):,} protein{'s' * (len(residues) != 1)}"
+        if self._format not in TEXT_FORMATS:
+            return int((residues.astype(np.float64) ** 2).sum()) * 4, f"contact maps of {proteins}"
+        rows = self._chosen.rows(residues, self.long)
+        digits = np.char.str_len(residues.astype(str)) - 2
+        each = _BYTES_PER_RR_LINE + 2 * digits
+        if self._format == "tsv":
+            each = _BYTES_PER_LINE + 3 * digits + np.array(self._name_bytes) - 3
+        at_most = "at most " * (
+            self._chosen.min_probability is not None or self._chosen.residues is not None
+        )
+        total = int(rows.sum())
+        what = f"contacts of {proteins}: {at_most}{total:,} row{'s' * (total != 1)}"
+        return int((rows * each).sum()), what
+
     def options(self) -> dict[str, Any]:
         """Return head, format and what is left out."""
-        least, likely = self._pairs
+        nothing = {"min_separation": None, "min_probability": None}
         return {
             "format": self._format,
             "head": self.head.to_dict(),
-            "min_separation": least if self._format in TEXT_FORMATS else None,
-            "min_probability": likely if self._format in TEXT_FORMATS else None,
+            **(self._chosen.settings() if self._format in TEXT_FORMATS else nothing),
             "dtype_stored": "float32",
             "batch-tokens": self._batch_tokens,
         }
@@ -271,73 +324,10 @@ class ContactsTask(Task):
             checkpoint=self.model.checkpoint.name,
         )
 
-    def _open(self, target: Any, provenance: dict[str, Any], where: Path | str) -> "_Writer":
+    def _open(self, target: Any, provenance: dict[str, Any], where: Path | str) -> Writer:
         with disk_errors(where):
             if self._format == "tsv":
-                return _TsvWriter(target, self._pairs)
+                return TsvWriter(target, self._chosen, self._watch)
             if self._format == "rr":
-                return _RrWriter(target, self._pairs)
-            return _MapWriter(self._format, target, provenance)
-
-
-class _Writer(Protocol):
-    def add(self, protein: Protein, found: "ContactMap") -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _MapWriter:
-    """Whole maps, in the formats that embeddings have too."""
-
-    def __init__(self, file_format: str, target: Path, provenance: dict[str, Any]) -> None:
-        self._writer = open_writer(file_format, target, provenance, layers=[0], per="protein")
-        self.close = self._writer.close
-
-    def add(self, protein: Protein, found: "ContactMap") -> None:
-        self._writer.add(protein, found.probability)
-
-
-class _TsvWriter:
-    """Pairs as a table, a line for each."""
-
-    def __init__(self, target: Path | IO[str], pairs: tuple[int, float | None]) -> None:
-        self._pairs = pairs
-        self._table = open_table("tsv", target, {})
-        self.close = self._table.close
-
-    def add(self, protein: Protein, found: "ContactMap") -> None:
-        table = _table(found, self._pairs)
-        table.insert(0, "id", protein.id)
-        self._table.add(table)
-
-
-class _RrWriter:
-    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the probability."""
-
-    def __init__(self, target: Path | IO[str], pairs: tuple[int, float | None]) -> None:
-        self._pairs = pairs
-        self._owned = isinstance(target, Path)
-        self._handle: IO[str] = (
-            target.open("w", encoding="utf-8", newline="") if isinstance(target, Path) else target
-        )
-
-    def add(self, protein: Protein, found: "ContactMap") -> None:
-        lines = ["PFRMAT RR", f"TARGET {protein.id}", "AUTHOR esmkit"]
-        lines += [f"METHOD {found.checkpoint}, {found.source}", "MODEL 1"]
-        letters = found.sequence
-        lines += [letters[start : start + 50] for start in range(0, len(letters), 50)]
-        table = _table(found, self._pairs)
-        pairs = zip(table["i_number"], table["j_number"], table["probability"], strict=True)
-        lines += [f"{i} {j} 0 8 {p:.5f}" for i, j, p in pairs]
-        self._handle.write("\n".join([*lines, "END", ""]))
-
-    def close(self) -> None:
-        self._handle.flush()
-        if self._owned:
-            self._handle.close()
-
-
-def _table(found: "ContactMap", pairs: tuple[int, float | None]) -> "pandas.DataFrame":
-    """Return the pairs that are to be written, likeliest first."""
-    least, likely = pairs
-    return found.to_frame(min_separation=least, min_probability=likely)
+                return RrWriter(target, self._chosen)
+            return MapWriter(self._format, target, provenance)

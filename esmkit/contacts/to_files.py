@@ -261,8 +261,10 @@ def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
 class _Follower(Watch):
     """Pairs structures with proteins, and keeps the maps that are to be scored or drawn."""
 
-    def __init__(self, structures: Sequence[Structure], kept: KeptMaps) -> None:
+    def __init__(self, structures: Sequence[Structure], kept: KeptMaps, say: Say) -> None:
         self._pairing = Pairing(structures)
+        self._say = say
+        self.has_structures = bool(structures)
         self.pairs: list[tuple[Protein, Structure]] = []
         self.kept = kept
         self.look = self._pairing.look
@@ -273,6 +275,17 @@ class _Follower(Watch):
         self.pairs = self._pairing.pairs()
         if self.kept.only is not None:
             self.kept.only.update(protein.id for protein, _ in self.pairs)
+        for name, count in Counter(protein.id for protein, _ in self.pairs).items():
+            if count > 1:
+                first = self.structure_of(name)
+                self._say(
+                    f"{name} has {count} structures; author numbers in the table are those of "
+                    f"{first.id if first else ''}, the first"
+                )
+
+    def structure_of(self, name: str) -> Structure | None:
+        """Return the first structure of the protein of this ID."""
+        return next((s for protein, s in self.pairs if protein.id == name), None)
 
 
 def predict_to_files(
@@ -367,7 +380,7 @@ def predict_to_files(
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         path = Path(scratch) / "maps" if streamed else scratch_file(target, "maps")
         kept = KeptMaps(path, None if folder is not None else set())
-        watch = _Follower(structures, kept)
+        watch = _Follower(structures, kept, run.say)
         contacts_file(
             model,
             sources,

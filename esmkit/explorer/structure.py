@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from esmkit.structure import CONTACT_CUTOFF, Structure
 from esmkit.structure.alignment import match
+from esmkit.structure.numbering import number
 
 if TYPE_CHECKING:
     from esmkit.sequences.proteins import Protein
@@ -71,10 +72,10 @@ def truth_of(protein: "Protein", structure: Structure) -> Truth:
     cb[ours] = structure.cb[theirs]
     contacts = np.zeros((size, size), bool)
     contacts[np.ix_(ours, ours)] = structure.contacts(CONTACT_CUTOFF)[np.ix_(theirs, theirs)]
-    secondary, numbers = [UNKNOWN] * size, [""] * size
+    secondary = [UNKNOWN] * size
     for i, j in zip(ours, theirs, strict=True):
         secondary[i] = structure.secondary_structure[j]
-        numbers[i] = structure.residue_numbers[j]
+    numbers = list(number(matched, size, structure).authors)
     return Truth(
         structure.id,
         cb,

@@ -44,6 +44,8 @@ PIECE_BYTES = 6 * 2**10
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")  # the last four: full-width = + - @
 
+_RESIDUE_NUMBER = re.compile(r"-?[0-9]+[A-Za-z]?")
+
 
 def spreadsheet_text(name: str) -> str:
     """Return text for a cell of a CSV or TSV that no spreadsheet takes for a formula.
@@ -78,6 +80,8 @@ def without_formulas(table: "pandas.DataFrame") -> "pandas.DataFrame":
     changed = {}
     for name in table.select_dtypes(["object", "string"]).columns:
         texts = [value for value in table[name].unique() if isinstance(value, str)]
+        if name.endswith("author_number"):  # -3 and -3A are numbers of residues
+            texts = [text for text in texts if not _RESIDUE_NUMBER.fullmatch(text)]
         safe = {text: spreadsheet_text(text) for text in texts if _FORMULA.match(text)}
         if safe:
             changed[name] = table[name].map(lambda value, safe=safe: safe.get(value, value))

@@ -17,6 +17,7 @@ from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
 from esmkit.plots import matrix
+from esmkit.plots.author_numbers import author_axis
 from esmkit.plots.figure import (
     PAGE_WIDTH,
     SAVED_DPI,
@@ -30,6 +31,7 @@ from esmkit.plots.figure import (
 from esmkit.plots.protocols import Contacts
 from esmkit.plots.secondary import HELIX, STRAND, draw_secondary
 from esmkit.structure.given import GivenStructure, structure_of
+from esmkit.structure.numbering import Numbering, numbering_of
 
 if TYPE_CHECKING:
     from esmkit.structure import Structure
@@ -46,6 +48,9 @@ LEFT, BOTTOM, GAP, STRIP = 0.62, 0.55, 0.04, 0.17
 """Inches that the labels on the left and at the bottom take, between panels, and across a strip of
 secondary structure."""
 
+NUMBERS = 0.32
+"""Inches that a second axis takes, with the numbers of a structure's authors."""
+
 BAR_HEIGHT = 2.1
 """Inches of the colour bar, beside the upper part of the map."""
 
@@ -53,7 +58,7 @@ LEGEND_LINE = 0.13
 """Inches of a line of a legend."""
 
 GAMMA = 0.7
-"""Probabilities are coloured by this power of them, from 0 to 1: those of a small model, 0.05 or 0.1,
+"""The contact head's scores, 0 to 1, are coloured by this power of them: those of a small model, 0.05 or 0.1,
 can be told apart, and a colour means the same in every figure."""
 
 PERCENTILE = 99.8
@@ -74,41 +79,61 @@ SMALLEST_MARK, LARGEST_MARK = 3.4, 5.0
 
 @dataclass(frozen=True)
 class Compared:
-    """A map beside the contacts of a structure; S residues, pairs i < j from 0.
+    """A map beside the contacts of a structure; R residues of the sequence, pairs i < j from 0.
 
     Attributes
     ----------
-    values : numpy.ndarray of float32, shape (S, S)
-    resolved : numpy.ndarray of bool, shape (S,)
+    numbering : Numbering
+        Where the residues are in the structure, and how its authors number them.
+    resolved : numpy.ndarray of bool, shape (R,)
+        Residues that the structure has coordinates of.
+    secondary : str
+        R letters of three states; ``.`` where not known.
     true_positives, false_positives : numpy.ndarray of int64, shape (n, 2)
         The strongest pairs that touch, and those that do not.
     missed : numpy.ndarray of int64, shape (n, 2)
         Pairs that touch and are not among the strongest.
     """
 
-    values: NDArray[np.float32]
+    numbering: Numbering
     resolved: NDArray[np.bool_]
+    secondary: str
     true_positives: NDArray[np.int64]
     false_positives: NDArray[np.int64]
     missed: NDArray[np.int64]
 
 
-def compare(
-    values: NDArray[np.float32], contacts: NDArray[np.bool_], resolved: NDArray[np.bool_]
-) -> Compared:
+def compare(contacts: Contacts, structure: "Structure") -> Compared:
     """Take the L strongest of the pairs that count, L being the number of resolved residues.
 
-    Those are the top pairs of P@L, over all ranges together: at least 6 apart, resolved, and with
-    a value; ties in the order of i, then j.
+    Those are the top pairs of P@L, over all ranges together: at least 6 apart along the structure,
+    resolved, and with a value; ties in the order of i, then j. Of the pairs that touch, those are
+    left out that the sequence lacks a residue of: there is no place for them.
     """
+    numbering = numbering_of(contacts.id, contacts.sequence, structure)
+    values, touch, resolved = contacts.onto(structure)
     pairs = np.stack(np.triu_indices(len(values), MIN_SEPARATION), axis=1)
     pairs = pairs[resolved[pairs].all(axis=1)]
-    value, true = values[tuple(pairs.T)], contacts[tuple(pairs.T)]
+    value, true = values[tuple(pairs.T)], touch[tuple(pairs.T)]
     order = np.argsort(-value, kind="stable")  # NaN goes last
     strongest = order[: min(int(resolved.sum()), int((~np.isnan(value)).sum()))]
     top = np.zeros(len(pairs), bool)
     top[strongest] = True
-    return Compared(values, resolved, pairs[top & true], pairs[top & ~true], pairs[~top & true])
+
+    there = numbering.places >= 0
+    residues = np.full(len(structure), -1)  # of the sequence, for each of the structure
+    residues[numbering.places[there]] = np.flatnonzero(there)
+    pairs = residues[pairs]
+    has_place = (pairs >= 0).all(axis=1)
+    letters = structure.secondary_structure_3
+    return Compared(
+        numbering,
+        there & np.asarray(resolved)[numbering.places],
+        "".join("." if j < 0 else letters[j] for j in numbering.places.tolist()),
+        pairs[top & true],
+        pairs[top & ~true],
+        pairs[~top & true & has_place],
+    )
 
 
 def contact_map(
@@ -119,6 +144,9 @@ def contact_map(
 ) -> Figure:
     """Draw a contact map, and with a structure what it got right.
 
+    Both axes are the residues of the sequence, numbered from 1, as in every table. Where the authors of
+    the structure number them otherwise, their numbers stand on a second axis above and on the right.
+
     Without a structure the map is drawn whole. With one, predictions stand above the diagonal and
     the true contacts (Cβ closer than 8 Å) below it. The L strongest of the predicted pairs that
     count are marked above, L being the number of resolved residues: a disc where the residues
@@ -127,15 +155,15 @@ def contact_map(
     not count and are covered; what is not known, because a residue is not resolved, is not in the
     sequence, or was never in one window with the other, is grey.
 
-    The colour of a probability follows its power 0.7, on a scale from 0 to 1 that is the same in
-    every figure. That of a score (``method='heads'``) is linear from 0 to the 99.8th percentile of the
+    The contact head's score, 0 to 1, is coloured by its power 0.7, on a scale that is the same in
+    every figure. A score of single heads (``method='heads'``) is coloured linearly from 0 to the 99.8th percentile of the
     pairs that count; negative scores are white.
 
     Parameters
     ----------
     contacts : ContactMap
     structure : Structure, or path FILE or FILE:CHAIN, optional
-        Structure of the same protein; residues and their numbers are then those of its sequence.
+        Structure of the same protein; it may lack some of the residues.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
 
@@ -161,30 +189,47 @@ def contact_map(
     >>> figure.savefig("contacts.png")                       # doctest: +SKIP
     """
     structure = None if structure is None else structure_of(structure)
-    compared = None if structure is None else compare(*contacts.onto(structure))
+    compared = None if structure is None else compare(contacts, structure)
     with house_style():
-        strip = 0 if structure is None else STRIP + GAP
-        top = TITLE_HEIGHT + strip
+        numbers = NUMBERS if compared is not None and compared.numbering.differs else 0
+        strip = 0 if compared is None else STRIP + GAP
+        side = SIDE - numbers
+        top = TITLE_HEIGHT + numbers + strip
         figure = new(
-            PAGE_WIDTH, top + SIDE + BOTTOM, title(contacts), subtitle(contacts, structure)
+            *(PAGE_WIDTH, top + side + BOTTOM),
+            *(title(contacts), subtitle(contacts, structure, compared)),
         )
-        axes = panel(figure, LEFT, top, SIDE, SIDE)
+        axes = panel(figure, LEFT, top, side, side)
         image = draw_map(axes, contacts, compared)
-        sequence = contacts.sequence if structure is None else structure.sequence
         for which in ("x", "y"):
-            matrix.residue_axis(axes, which, sequence)
+            matrix.residue_axis(axes, which, contacts.sequence)
         axes.set(xlabel="residue", ylabel="residue")
-        if structure is not None:
-            letters = structure.secondary_structure_3
-            over = panel(figure, LEFT, TITLE_HEIGHT, SIDE, STRIP, sharex=axes)
-            draw_secondary(over, letters, "x")
-            beside = panel(figure, LEFT + SIDE + GAP, top, STRIP, SIDE, sharey=axes)
-            draw_secondary(beside, letters, "y")
-        right = LEFT + SIDE + strip + 0.12
+        if compared is not None:
+            draw_structure(figure, axes, compared, side=side, top=top)
+        right = LEFT + side + strip + numbers + 0.12
         add_bar(panel(figure, right, top, 0.1, BAR_HEIGHT), image, contacts.method)
         unknown = bool(np.ma.is_masked(image.get_array()))
         add_legends(figure, right, top + BAR_HEIGHT + 0.25, compared, unknown)
         return finish(figure, path)
+
+
+def draw_structure(
+    figure: HouseFigure, axes: Axes, compared: Compared, *, side: float, top: float
+) -> None:
+    """Draw secondary structure along the map, and the authors' numbers if they are others."""
+    over = panel(figure, LEFT, top - GAP - STRIP, side, STRIP, sharex=axes)
+    draw_secondary(over, compared.secondary, "x")
+    beside = panel(figure, LEFT + side + GAP, top, STRIP, side, sharey=axes)
+    draw_secondary(beside, compared.secondary, "y")
+    if compared.numbering.differs:
+        for which in ("x", "y"):
+            author_axis(
+                axes,
+                which,
+                compared.numbering.authors,
+                f"number in {compared.numbering.structure}",
+                away=(STRIP + 2 * GAP) / side,
+            )
 
 
 def title(contacts: Contacts) -> str:
@@ -197,9 +242,9 @@ def title(contacts: Contacts) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def subtitle(contacts: Contacts, structure: "Structure | None") -> str:
+def subtitle(contacts: Contacts, structure: "Structure | None", compared: Compared | None) -> str:
     """Return what the halves are, and how good the prediction is."""
-    if structure is None:
+    if structure is None or compared is None:
         parts = ["both halves show the prediction"]
     else:
         scores = contacts.score(structure)["P@L"]
@@ -207,7 +252,10 @@ def subtitle(contacts: Contacts, structure: "Structure | None") -> str:
             f"{name} {'n/a' if np.isnan(value) else f'{value:.2f}'}"
             for name, value in scores.items()
         )
-        parts = [f"below the diagonal: true contacts of {structure.id}", f"P@L {of_ranges}"]
+        parts = [f"below the diagonal: true contacts of {structure.id}"]
+        if (shared := compared.numbering.aligned) < len(contacts):
+            parts[0] += f" ({shared} of {len(contacts)} residues)"
+        parts.append(f"P@L {of_ranges}")
     if contacts.windows > 1:
         parts.append(f"read in {contacts.windows} windows, grey: pairs never in one window")
     return " · ".join(parts)
@@ -215,7 +263,7 @@ def subtitle(contacts: Contacts, structure: "Structure | None") -> str:
 
 def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesImage:
     """Draw the values, the band that does not count, and the marks."""
-    values = contacts.probability if compared is None else compared.values
+    values = contacts.probability
     upper = np.triu(np.ones(values.shape, bool))
     shown = values
     if compared is not None:
@@ -226,10 +274,11 @@ def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesI
         counted = values[np.triu_indices(len(values), MIN_SEPARATION)]
         norm = matrix.scale([np.maximum(counted, 0)], PERCENTILE)
     image = matrix.draw(axes, shown, norm, int(SIDE * SAVED_DPI))
-    number = np.arange(1, len(values) + 1)
-    reach = MIN_SEPARATION - 0.5
+    along = np.arange(len(values)) if compared is None else compared.numbering.along_structure
+    first = np.searchsorted(along, along - MIN_SEPARATION, side="right")
+    last = np.searchsorted(along, along + MIN_SEPARATION, side="left")
     edges = np.arange(len(values) + 1) + 0.5
-    axes.stairs(number + reach, edges, baseline=number - reach, fill=True, color=BAND, zorder=1.5)
+    axes.stairs(last + 0.5, edges, baseline=first + 0.5, fill=True, color=BAND, zorder=1.5)
     axes.plot([0.5, edges[-1]], [0.5, edges[-1]], color="0.6", lw=0.5, zorder=1.6)
     if compared is not None:
         draw_marks(axes, compared)
@@ -238,7 +287,7 @@ def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesI
 
 def draw_marks(axes: Axes, compared: Compared) -> None:
     """Mark the strongest pairs above the diagonal, and the true contacts below it."""
-    cell = 72 * SIDE / max(1, len(compared.values))
+    cell = 72 * SIDE / max(1, len(compared.resolved))
     for pairs, colour, label in (
         (compared.missed, MISSED, "missed"),
         (compared.true_positives, FOUND, "found"),
@@ -278,7 +327,7 @@ def add_bar(axes: Axes, image: AxesImage, method: str) -> None:
     bar = figure.colorbar(image, cax=axes, ticks=[0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
     bar.formatter = FormatStrFormatter("%g")
     bar.minorticks_off()
-    bar.set_label("predicted probability of contact")
+    bar.set_label("contact head's score (0 to 1)")
 
 
 def add_legends(

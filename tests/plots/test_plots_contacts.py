@@ -99,8 +99,19 @@ def expected_marks(
     }
 
 
-def check_marks(figure: Figure, contacts: ContactMap, structure: Structure) -> None:
-    found, expected = marks(figure), expected_marks(*contacts.onto(structure))
+def check_marks(
+    figure: Figure, contacts: ContactMap, structure: Structure, *, before: int = 0
+) -> None:
+    """Hold the marks against those expected; the structure has residues before the sequence."""
+    found, on_structure = marks(figure), expected_marks(*contacts.onto(structure))
+    expected = {
+        label: {
+            (i - before, j - before)
+            for i, j in pairs
+            if before < i and j <= before + len(contacts)  # the sequence has both
+        }
+        for label, pairs in on_structure.items()
+    }
     assert set(found) == set(expected)
     for label in ("true positive", "false positive"):
         assert len(set(found[label])) == len(found[label])
@@ -248,7 +259,7 @@ def test_without_a_structure_both_halves_are_the_prediction():
     assert marks(figure) == {}
     assert legend(figure) == ["not counted", "under 6 apart"]
     assert len(figure.axes) == 2  # the map and its colours
-    assert "predicted probability of contact" in texts(figure)
+    assert "contact head's score (0 to 1)" in texts(figure)
 
 
 def test_probabilities_have_one_scale_and_scores_their_own():
@@ -326,27 +337,29 @@ def test_pairs_never_seen_together_are_grey_and_never_marked(tmp_path: Path):
     assert any(x <= 20 and y > 50 for x, y in marks(figure)["missed"])
 
 
-def test_a_sequence_shorter_than_its_structure_keeps_the_structures_numbers():
+def test_a_sequence_shorter_than_its_structure_is_drawn_alone():
     contacts = invented(UBIQUITIN.sequence[10:70])
     figure = plots.contact_map(contacts, UBIQUITIN)
-    check_marks(figure, contacts, UBIQUITIN)
+    check_marks(figure, contacts, UBIQUITIN, before=10)
     image = shown(figure.axes[0].get_images()[0])
-    assert image.shape == (76, 76)
-    np.testing.assert_array_equal(np.triu(image[10:70, 10:70]), np.triu(contacts.probability))
-    assert np.isnan(image[:10, 10:]).all()
-    assert tick_texts(figure.axes[0].xaxis)[-1] == (76, "76")
-    predicted = marks(figure)["true positive"] + marks(figure)["false positive"]
-    assert all(row > 10 and column <= 70 for column, row in predicted)
-    assert "76 strongest pairs" in legend(figure)
+    np.testing.assert_array_equal(np.triu(image), np.triu(contacts.probability))
+    assert tick_texts(figure.axes[0].xaxis)[-1] == (60, "60")
+    assert "76 strongest pairs" in legend(figure)  # L is that of the structure
     assert "60 residues" in (figure.get_suptitle() or "")
 
 
-def test_a_longer_sequence_is_cut_to_its_structure():
+def test_a_longer_sequence_is_drawn_whole():
     structure, contacts = part(UBIQUITIN, slice(5, 70)), invented(UBIQUITIN.sequence)
     figure = plots.contact_map(contacts, structure)
-    check_marks(figure, contacts, structure)
+    check_marks(figure, contacts, structure, before=-5)
     image = shown(figure.axes[0].get_images()[0])
-    np.testing.assert_array_equal(np.triu(image), np.triu(contacts.probability[5:70, 5:70]))
+    upper = np.triu(np.ones((76, 76), bool))
+    np.testing.assert_array_equal(image[upper], contacts.probability[upper])
+    known = np.zeros((76, 76), bool)
+    known[5:70, 5:70] = True
+    np.testing.assert_array_equal(np.isnan(image), ~known & ~upper)
+    assert "(65 of 76 residues)" in " ".join(texts(figure))
+    assert "76 residues" in (figure.get_suptitle() or "")
 
 
 @pytest.mark.parametrize("residues", [1, 3, 6, 7, 20])
