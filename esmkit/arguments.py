@@ -31,7 +31,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _SAY_MORE_THEMSELVES = frozenset(
     [
         *("proteins", "protein", "layers", "heads", "structure", "X", "y", "ids", "mask", "up_to"),
-        *("residues", "residue", "mark", "zoom"),
+        *("residue", "mark", "zoom"),
     ]
 )
 """Arguments that are checked where they are read, and refused with more to go by."""

@@ -128,7 +128,7 @@ class AttentionMaps:
         """
         import pandas
 
-        for option, given, least in (("count", count, 1), ("min_separation", min_separation, 0)):
+        for option, given, least in (("count", count, 0), ("min_separation", min_separation, 0)):
             number = whole_number(given)
             if number is None or number < least:
                 raise OptionError(f"{option} is at least {least}, not {what_is(given)}")
@@ -138,7 +138,7 @@ class AttentionMaps:
         for place in range(len(self)) if head is None else [self._place(head)]:
             values = np.where(far, self.get(place), np.nan).ravel()
             seen = np.flatnonzero(~np.isnan(values))
-            if len(seen) > count:  # ties at the edge stay in, to be cut in a fixed order below
+            if len(seen) > count > 0:  # ties at the edge stay in, to be cut in a fixed order below
                 edge = np.partition(values[seen], len(seen) - count)[len(seen) - count]
                 seen = seen[values[seen] >= edge]
             best = seen[np.argsort(-values[seen], kind="stable")][:count]

@@ -62,12 +62,6 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Contact head written by `esmkit contacts fit`. [default: the checkpoint's own]",
         ),
         click.option(
-            "--top",
-            "top",
-            type=click.IntRange(min=1),
-            help="With --method heads: the best so many by long-range P@L/2 on TS50.",
-        ),
-        click.option(
             "--heads", callback=names_list, help="With --method heads: these, such as L5H4,L4H11."
         ),
         click.option(
@@ -80,22 +74,50 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def top_heads_option(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the option for how many heads are chosen."""
+    return click.option(
+        *names,
+        type=click.IntRange(min=1),
+        help="With --method heads: the best so many by long-range P@L/2 on TS50.",
+    )
+
+
+def top_pairs(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> "int | str | None":
+    """Parse ``100``, ``L`` or ``L/2``."""
+    from esmkit.contacts.top import parse_top
+    from esmkit.errors import OptionError
+
+    if text is None:
+        return None
+    if text.isdecimal() and not int(text):
+        raise click.BadParameter(f"{text} is not in the range x>=1.")
+    try:
+        parse_top(text)
+    except OptionError as error:
+        raise click.BadParameter(str(error)) from None
+    return int(text) if text.isdecimal() else text
+
+
 def _head_maker(
     method: str | None,
     heads: Sequence[str] | None,
     top: int | None,
     head_weights: str | None,
     say: Callable[[str], None],
+    option: str = "--top",
 ) -> "Callable[[Encoder], ContactHead] | None":
     """Return what makes the contact head once there is a model."""
     named = heads is not None or top is not None
     by_heads = method == "heads" or (method is None and named)
     if named and not by_heads:
-        raise click.UsageError("--heads and --top are for --method heads; leave --method out")
+        raise click.UsageError(f"--heads and {option} are for --method heads; leave --method out")
     if by_heads and head_weights:
-        raise click.UsageError("--head-weights is a regression; leave --heads, --top or it out")
+        raise click.UsageError(f"--head-weights is a regression; leave --heads, {option} or it out")
     if heads is not None and top:
-        raise click.UsageError("give --heads, or --top to have them chosen, not both")
+        raise click.UsageError(f"give --heads, or {option} to have them chosen, not both")
     if by_heads:
 
         def mean_of_heads(model: "Encoder") -> "ContactHead":
@@ -175,6 +197,20 @@ def command() -> None:
     help="Format of the figures.",
 )
 @head_options
+@top_heads_option("--top-heads")
+@click.option(
+    "--top",
+    callback=top_pairs,
+    metavar="N|L|L/2",
+    help="Only the strongest so many pairs of each protein in tsv and rr; L is its length. With "
+    "--method heads alone a number chooses heads, as --top-heads does. [all kept]",
+)
+@click.option(
+    "--residues",
+    metavar="SITES",
+    help="Only pairs of these residues with any other in tsv and rr, such as 59,88-92; of several "
+    "proteins ID:59,88-92. Numbers count from 1 in the sequence. [all kept]",
+)
 @click.option(
     "--min-separation",
     type=click.IntRange(min=1),
@@ -183,7 +219,9 @@ def command() -> None:
     help="Leave closer pairs out of tsv and rr.",
 )
 @click.option(
-    "--min-probability", type=float, help="Leave less likely pairs out of tsv and rr. [all kept]"
+    "--min-probability",
+    type=float,
+    help="Leave pairs with a lower score out of tsv and rr. [all kept]",
 )
 @click.option(
     "--max-bytes",
@@ -207,7 +245,9 @@ def predict(
     plot_format: str,
     method: str | None,
     heads: tuple[str, ...] | None,
-    top: int | None,
+    top_heads: int | None,
+    top: int | str | None,
+    residues: str | None,
     head_weights: str | None,
     min_separation: int,
     min_probability: float | None,
@@ -223,15 +263,18 @@ def predict(
 ) -> None:
     """Predict the contacts of proteins (FASTA: plain, .gz, or - for standard input).
 
-    With --structure, maps are scored: precision of the top L, L/2 and L/5 pairs at short, medium
-    and long range, printed and written to <stem>.contacts.scores.tsv. Without FASTA the sequence
-    of the structure is used.
+    Residues are numbered from 1 in the sequence that is given, in every output. With --structure
+    the table has the numbers of its authors beside them, and maps are scored: precision of the top
+    L, L/2 and L/5 pairs at short, medium and long range, printed and written to
+    <stem>.contacts.scores.tsv. Without FASTA the sequence of the structure is used.
 
     \b
     Examples:
       esmkit contacts seqs.fasta
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
+      esmkit contacts seqs.fasta --top L
+      esmkit contacts seqs.fasta --residues 59,88-92
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
@@ -240,6 +283,9 @@ def predict(
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
+    if method == "heads" and heads is None and top_heads is None and isinstance(top, int):
+        top_heads, top = top, None  # the name that --top-heads had before
+    head = _head_maker(method, heads, top_heads, head_weights, say, "--top-heads")
     loaded: list[Encoder] = []
 
     def model_once() -> "Encoder":
@@ -259,7 +305,7 @@ def predict(
             model_once,
             sources,
             target,
-            _head_maker(method, heads, top, head_weights, say),
+            head,
             chains,
             folder=folder,
             kind=plot_format,
@@ -269,6 +315,8 @@ def predict(
             batch_tokens=batch_tokens,
             min_separation=min_separation,
             min_probability=min_probability,
+            top=top,
+            residues=residues,
             max_bytes=parse_bytes(max_bytes),
             file_format=file_format,
             run=run_of(force=force, restart=restart, quiet=quiet),
@@ -280,6 +328,7 @@ def predict(
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
 @head_options
+@top_heads_option("--top", "--top-heads", "top")
 @click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
 @click.option("-o", "--output", type=PATH, help="Write the table as CSV. [default: printed only]")
 @click.option("--plot", type=PATH, help="Draw it to this file: .png, .svg or .pdf.")

@@ -190,7 +190,12 @@ def test_single_heads(run, tiny_folder, tiny, fasta, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "count"),
-    [(["--top", "3"], 3), (["--method", "heads", "--top", "2"], 2), (["--method", "heads"], 1)],
+    [
+        (["--top-heads", "3"], 3),
+        (["--method", "heads", "--top", "2"], 2),
+        (["--method", "heads", "--top-heads", "2", "--top", "5"], 2),
+        (["--method", "heads"], 1),
+    ],
 )
 def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path, arguments, count):
     done = run("contacts", "seqs.fasta", *arguments, "-m", tiny_folder, cwd=tmp_path)
@@ -198,19 +203,28 @@ def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path,
     assert f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50" in done.stderr
     source = ContactHead.mean_of(tiny, best_heads(rank_heads(tiny, few), count)).source
     assert f"contacts by {source}\n" in done.stderr
-    assert "score" in read_tsv(tmp_path / "seqs.contacts.tsv").columns
+    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    assert "score" in table.columns
+    rows = table.groupby("id").size()
+    assert (rows.max() == 5) == ("5" in arguments)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--method", "regression", "--heads", "L0H0"], 2, "--heads and --top are for --method h"),
-        (["--method", "regression", "--top", "2"], 2, "--heads and --top are for --method heads"),
+        (["--method", "regression", "--heads", "L0H0"], 2, "--heads and --top-heads are for --met"),
+        (["--method", "regression", "--top-heads", "2"], 2, "--heads and --top-heads are for --m"),
         (["--heads", "L0H0", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
         (["--method", "heads", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
-        (["--heads", "L0H0", "--top", "2"], 2, "give --heads, or --top to have them chosen, not"),
+        (["--heads", "L0H0", "--top-heads", "2"], 2, "give --heads, or --top-heads to have them"),
         (["--method", "mean"], 2, "'mean' is not one of 'regression', 'heads'"),
         (["--top", "0"], 2, "0 is not in the range x>=1"),
+        (["--top", "L/0"], 2, "top is more than no part of L, not 'L/0'"),
+        (["--top", "many"], 2, "top is a number of pairs, or L, L/2 or 2L for a protein of L res"),
+        (["--top", "5", "-o", "x.h5"], 1, "h5 holds whole maps, and --top and --residues choose r"),
+        (["--residues", "5"], 1, "--residues names residues of one protein, and there are 3; say"),
+        (["--residues", "p9:5-12"], 1, "there is no residue 12 of 'p9', as --residues has it"),
+        (["--residues", "H5A"], 1, "--residues takes residues, and 'H5A' is a mutation; name its"),
         (["--min-separation", "0"], 2, "0 is not in the range x>=1"),
         (["--heads", ","], 2, "',' names nothing; name something, or leave the option out"),
         (["--heads", "L2H0"], 1, "there is no L2H0: the model has layers 0 to 1 with heads 0 to 3"),
@@ -232,6 +246,30 @@ def test_mistakes(run, tiny_folder, fasta, tmp_path, arguments, code, message):
     done = run("contacts", "seqs.fasta", *arguments, "--model", tiny_folder, cwd=tmp_path)
     assert message in fails(done, code)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]
+
+
+def test_the_strongest_pairs_and_those_of_chosen_residues(run, tiny_folder, tiny, fasta, tmp_path):
+    """Rows are those of the whole table, and their number and size are said beforehand."""
+    common = ("contacts", "seqs.fasta", "-m", tiny_folder)
+    assert run(*common, "-o", "all.tsv", cwd=tmp_path).returncode == 0
+    whole = read_tsv(tmp_path / "all.tsv")
+    for top, counts in (("4", (4, 4, 4)), ("L/3", (10, 3, 7)), ("2L", (60, 6, 42))):
+        done = run(*common, "--top", top, "-o", "o.tsv", "--force", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        parts = [
+            whole[whole["id"] == f"p{n}"].head(k) for n, k in zip((30, 9, 21), counts, strict=True)
+        ]
+        found = read_tsv(tmp_path / "o.tsv")
+        assert found.equals(pandas.concat(parts).reset_index(drop=True))
+        assert f"contacts of 3 proteins: {len(found)} rows: about " in done.stderr
+    chosen = ("--residues", "p21:7,19-20", "--top", "6")
+    done = run(*common, *chosen, "-o", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sites = {7, 19, 20}
+    near = whole["i_number"].isin(sites) | whole["j_number"].isin(sites)
+    expected = whole[near & (whole["id"] == "p21")].head(6).reset_index(drop=True)
+    assert pandas.read_csv(io.StringIO(done.stdout), sep="\t").equals(expected)
+    assert len(expected) == 6
 
 
 def test_nothing_to_read(run, tiny_folder, fasta, tmp_path):
