@@ -1,15 +1,15 @@
 """``esmkit contacts``: contact maps from attention; ``fit`` and ``evaluate`` on structures."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
+from esmkit.cli.contact_heads import head_maker, head_options_beside_pairs, top_pairs
+from esmkit.cli.evaluate import evaluate, fit
 from esmkit.cli.options import (
     PATH,
-    SEED,
     ModelChoice,
     batch_tokens_option,
     default_output,
@@ -17,10 +17,8 @@ from esmkit.cli.options import (
     long_option,
     make_say,
     model_options,
-    names_list,
     on_invalid_option,
     run_of,
-    structures_of,
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command, is_folder_for_figures, optional
@@ -28,7 +26,6 @@ from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
-    from esmkit.contacts import ContactHead
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["command"]
@@ -51,102 +48,6 @@ class _PredictByDefault(click.Group):
             return inner.command.shell_complete(inner, incomplete)
         # A shell completes files if no word is left; bash wants to be told of that first
         return [CompletionItem(incomplete, type="file"), *found]
-
-
-def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what decides which attention heads make the map."""
-    for option in (
-        click.option(
-            "--head-weights",
-            type=PATH,
-            help="Contact head written by `esmkit contacts fit`. [default: the checkpoint's own]",
-        ),
-        click.option(
-            "--heads", callback=names_list, help="With --method heads: these, such as L5H4,L4H11."
-        ),
-        click.option(
-            "--method",
-            type=click.Choice(["regression", "heads"]),
-            help="Contact head, or the mean of single heads. [default: heads if any are given]",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def top_heads_option(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the option for how many heads are chosen."""
-    return click.option(
-        *names,
-        type=click.IntRange(min=1),
-        help="With --method heads: the best so many by long-range P@L/2 on TS50.",
-    )
-
-
-def top_pairs(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> "int | str | None":
-    """Parse ``100``, ``L`` or ``L/2``."""
-    from esmkit.contacts.top import parse_top
-    from esmkit.errors import OptionError
-
-    if text is None:
-        return None
-    if text.isdecimal() and not int(text):
-        raise click.BadParameter(f"{text} is not in the range x>=1.")
-    try:
-        parse_top(text)
-    except OptionError as error:
-        raise click.BadParameter(str(error)) from None
-    return int(text) if text.isdecimal() else text
-
-
-def _head_maker(
-    method: str | None,
-    heads: Sequence[str] | None,
-    top: int | None,
-    head_weights: str | None,
-    say: Callable[[str], None],
-    option: str = "--top",
-) -> "Callable[[Encoder], ContactHead] | None":
-    """Return what makes the contact head once there is a model."""
-    named = heads is not None or top is not None
-    by_heads = method == "heads" or (method is None and named)
-    if named and not by_heads:
-        raise click.UsageError(f"--heads and {option} are for --method heads; leave --method out")
-    if by_heads and head_weights:
-        raise click.UsageError(f"--head-weights is a regression; leave --heads, {option} or it out")
-    if heads is not None and top:
-        raise click.UsageError(f"give --heads, or {option} to have them chosen, not both")
-    if by_heads:
-
-        def mean_of_heads(model: "Encoder") -> "ContactHead":
-            from esmkit.contacts import ContactHead, best_heads, rank_heads
-            from esmkit.data import ts50
-
-            chosen = heads
-            if chosen is None:
-                count = top or 1
-                say(f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50")
-                chosen = best_heads(rank_heads(model, ts50()), count)
-            return ContactHead.mean_of(model, chosen)
-
-        return mean_of_heads
-    if head_weights:
-
-        def from_file(model: "Encoder") -> "ContactHead":
-            from esmkit.contacts import ContactHead
-
-            head = ContactHead.load(head_weights, model)
-            fitted = head.provenance.get("checkpoint", {})
-            if fitted.get("sha256") not in (None, model.checkpoint.sha256):
-                say(
-                    f"note: {head_weights} was fitted to {fitted.get('name')}, not to these weights"
-                )
-            return head
-
-        return from_file
-    return None
 
 
 @click.group("contacts", cls=_PredictByDefault, short_help="Contact maps from attention.")
@@ -196,8 +97,7 @@ def command() -> None:
     show_default=True,
     help="Format of the figures.",
 )
-@head_options
-@top_heads_option("--top-heads")
+@head_options_beside_pairs
 @click.option(
     "--top",
     callback=top_pairs,
@@ -285,7 +185,7 @@ def predict(
     say = make_say(quiet)
     if method == "heads" and heads is None and top_heads is None and isinstance(top, int):
         top_heads, top = top, None  # the name that --top-heads had before
-    head = _head_maker(method, heads, top_heads, head_weights, say, "--top-heads")
+    head = head_maker(method, heads, top_heads, head_weights, say, "--top-heads")
     loaded: list[Encoder] = []
 
     def model_once() -> "Encoder":
@@ -325,111 +225,5 @@ def predict(
         click.echo(visible_lines(in_command_words(text)), err=streamed)
 
 
-@command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
-@click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
-@head_options
-@top_heads_option("--top", "--top-heads", "top")
-@click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
-@click.option("-o", "--output", type=PATH, help="Write the table as CSV. [default: printed only]")
-@click.option("--plot", type=PATH, help="Draw it to this file: .png, .svg or .pdf.")
-@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
-@model_options
-def evaluate(
-    structures: str | None,
-    method: str | None,
-    heads: tuple[str, ...] | None,
-    top: int | None,
-    head_weights: str | None,
-    each_head: bool,
-    output: str | None,
-    plot: str | None,
-    force: bool,
-    model: ModelChoice,
-    quiet: bool,
-) -> None:
-    """Score a contact head on structures: means over chains with bootstrap intervals.
-
-    \b
-    Examples:
-      esmkit contacts evaluate
-      esmkit contacts evaluate --structures chains --head-weights head.json -o scores.csv
-      esmkit contacts evaluate --each-head --plot heads.png
-    """
-    from esmkit.contacts.to_files import evaluate_to_files
-    from esmkit.files.outputs import is_stream
-
-    say = make_say(quiet)
-    head = _head_maker(method, heads, top, head_weights, say)
-    if each_head and (head is not None or method):
-        raise click.UsageError("--each-head scores every head; leave other choices of heads out")
-    text = evaluate_to_files(
-        model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
-        head,
-        each_head=each_head,
-        output=Path(output) if output else None,
-        plot=Path(plot) if plot else None,
-        force=force,
-        progress=not quiet,
-    )
-    click.echo(visible_lines(in_command_words(text)), err=output is not None and is_stream(output))
-
-
-@command.command("fit", short_help="Fit a contact head to structures.")
-@click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
-@click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Seed of the draw and the solver."
-)
-@click.option(
-    "--inverse-penalty",
-    type=float,
-    default=0.15,
-    show_default=True,
-    help="C of the L1 penalty (0.15 in Rao et al. 2021); smaller leaves fewer heads.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    default="contact-head.json",
-    show_default=True,
-    help="File to write.",
-)
-@click.option("--force", is_flag=True, help="Overwrite an output that exists.")
-@model_options
-def fit(
-    structures: str | None,
-    chains: int | None,
-    seed: int,
-    inverse_penalty: float,
-    output: str,
-    force: bool,
-    model: ModelChoice,
-    quiet: bool,
-) -> None:
-    """Fit a contact head: L1 logistic regression on the maps of all heads (Rao et al. 2021).
-
-    Chains that took no part are scored with it and with the checkpoint's own head.
-
-    \b
-    Examples:
-      esmkit contacts fit --chains 20
-      esmkit contacts fit --structures chains -o head.json
-      esmkit contacts seqs.fasta --head-weights head.json
-    """
-    from esmkit.contacts.to_files import fit_to_file
-
-    say = make_say(quiet)
-    text = fit_to_file(
-        model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
-        Path(output),
-        chains=chains,
-        seed=seed,
-        inverse_penalty=inverse_penalty,
-        force=force,
-        progress=not quiet,
-    )
-    say(f"wrote {output}")
-    click.echo(visible_lines(in_command_words(text)))
+command.add_command(evaluate)
+command.add_command(fit)

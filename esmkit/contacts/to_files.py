@@ -15,7 +15,7 @@ from esmkit.contacts.to_file import Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
-from esmkit.files.outputs import format_of_name, is_stream
+from esmkit.files.outputs import is_stream
 from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
 from esmkit.files.work_folder import scratch_file, was_finishing
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
 __all__ = [
-    "evaluate_to_files",
-    "fit_to_file",
     "predict_to_files",
     "read_chains",
     "sources_or_structures",
@@ -139,123 +137,6 @@ def draw_maps(
         plots.precision_by_rank(precision_curves(curves), path=path)
         drawn.append(path)
     return drawn
-
-
-def evaluate_to_files(
-    model: "Callable[[], Encoder]",
-    structures: Callable[[], list[Structure]],
-    make_head: "Callable[[Encoder], ContactHead] | None",
-    *,
-    each_head: bool,
-    output: Path | None,
-    plot: Path | None,
-    force: bool,
-    progress: bool,
-) -> str:
-    """Score a contact head, or each attention head, on structures; write and draw the table.
-
-    Returns
-    -------
-    str
-        The table to print.
-    """
-    for path, named in ((output, "output"), (plot, "plot")):
-        if path is not None and not (path == output and is_stream(path)):
-            check_output(path, force=force, named=named, forced="force=True")
-    chains = structures()
-
-    from esmkit import plots
-    from esmkit.contacts.evaluation import evaluate, rank_heads
-    from esmkit.contacts.prediction import contacts
-    from esmkit.contacts.scores import precision_curves
-
-    loaded = model()
-    with _bar(len(chains), "contacts", progress) as told:
-        if each_head:
-            table = rank_heads(loaded, chains, progress=told)
-            long = table.query("range == 'long'").sort_values(by="P@L/2", ascending=False)
-            columns = ["name", "P@L", "P@L/2", "P@L/5", "low", "high", "background"]
-            text = (
-                f"the ten best of {len(long)} heads at long range, {len(chains)} chain(s), interval "
-                f"of P@L/2\n\n{long[columns].head(10).round(3).to_string(index=False)}"
-            )
-        else:
-            head = make_head(loaded) if make_head else None
-            result = evaluate(loaded, chains, head, progress=told)
-            table, text = result.chains.reset_index(), result.to_text()
-    if output is not None:
-        write_table(output, table, "tsv" if format_of_name(output) == "tsv" else "csv")
-    if plot is not None and each_head:
-        plots.head_precision_grid(table, path=plot)
-    elif plot is not None:
-        results = (contacts(loaded, c.protein, head=result.head).onto(c) for c in chains)
-        plots.precision_by_rank(precision_curves(results), path=plot)
-    return text
-
-
-def fit_to_file(
-    model: "Callable[[], Encoder]",
-    structures: Callable[[], list[Structure]],
-    output: Path,
-    *,
-    chains: int | None,
-    seed: int,
-    inverse_penalty: float,
-    force: bool,
-    progress: bool,
-) -> str:
-    """Fit a contact head and score it on the chains that took no part.
-
-    Returns
-    -------
-    str
-        What to print.
-    """
-    import numpy as np
-
-    check_output(output, force=force, forced="force=True")
-    found = structures()
-    if chains is not None and chains > len(found):
-        raise OptionError(
-            f"{chains} chains were asked for and there are {len(found)}; ask for less"
-        )
-    order = np.random.default_rng(seed).permutation(len(found))
-    fitted = [found[i] for i in sorted(order[:chains])] if chains is not None else found
-    rest = [chain for chain in found if chain.id not in {c.id for c in fitted}]
-
-    from esmkit.contacts.evaluation import evaluate
-    from esmkit.contacts.fitting import fit
-
-    loaded = model()
-    with _bar(len(fitted), "fit", progress) as told:
-        head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
-    head.save(output)
-    facts = head.provenance
-    lines = [
-        f"{head.source}: {facts['pairs']:,} pairs, {facts['contacts']:,} contacts; "
-        f"{facts['heads_with_weight']} of {loaded.layers * loaded.heads} heads have a weight"
-    ]
-    if rest:
-        with _bar(len(rest), "score", progress) as told:
-            lines += ["", evaluate(loaded, rest, head, progress=told).to_text()]
-        if loaded.has_contact_head:
-            lines += ["", evaluate(loaded, rest).to_text()]
-    else:
-        lines += ["no chain is left to score it on; `chains` fits to some and scores on the rest"]
-    return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yield what is told of each chain before its turn."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=name, unit="chain", disable=not shown, dynamic_ncols=True) as bar:
-
-        def told(_: str) -> None:
-            bar.update()
-
-        yield told
 
 
 class _Follower(Watch):

@@ -12,6 +12,7 @@ import pytest
 
 import esmkit.data
 from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
+from esmkit.contacts.comparison import differences_text
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import OutputError
@@ -304,7 +305,7 @@ def test_evaluate(run, tiny_folder, tiny, chains, tmp_path):
     done = run(*again, "--heads", "L0H2", "-q", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     by_head = evaluate(tiny, ts50()[:3], ContactHead.mean_of(tiny, ["L0H2"]))
-    assert done.stdout == by_head.to_text() + "\n"
+    assert done.stdout == f"{by_head.to_text()}\n\n{differences_text(by_head, wanted)}\n"
     assert done.stdout.startswith("head L0H2, 3 chain(s), mean [95 % interval over chains]")
 
 
@@ -320,7 +321,11 @@ def test_evaluate_each_head(run, tiny_folder, tiny, few, tmp_path):
     assert len(found) == 3 * 8
     lines = done.stdout.splitlines()
     assert lines[0] == "the ten best of 8 heads at long range, 4 chain(s), interval of P@L/2"
-    assert [line.split()[0] for line in lines[3:]] == best_heads(table, 8)
+    assert [line.split()[0] for line in lines[3:-2]] == best_heads(table, 8)
+    assert lines[-1] == (
+        "L is the number of resolved residues; IN-SAMPLE, a little too high: these heads are the "
+        "best on these very chains (--top chooses on others)"
+    )
     for extra in (["--heads", "L0H0"], ["--method", "regression"], ["--head-weights", "x.json"]):
         done = run("contacts", "evaluate", "--each-head", *extra, "-m", tiny_folder, cwd=tmp_path)
         assert "--each-head scores every head; leave other choices of heads out" in fails(done, 2)
@@ -356,6 +361,7 @@ def test_fit_and_use_it(run, tiny_folder, tiny, chains, ubiquitin, tmp_path):
         f"regression fitted to 2 chain(s): {head.provenance['pairs']:,} pairs, "
         f"{head.provenance['contacts']:,} contacts; {len(head.weights)} of 8 heads have a weight\n"
         f"\n{evaluate(tiny, rest, head).to_text()}\n\n{evaluate(tiny, rest).to_text()}\n"
+        f"\n{differences_text(evaluate(tiny, rest, head), evaluate(tiny, rest))}\n"
     )
     done = run(
         *("contacts", "ubi.fasta", "--head-weights", "head.json", "-o", "o.npz"),
