@@ -50,12 +50,12 @@ def _are_reductions(word: str) -> bool:
     takes=is_folder_for_figures,
     default=NO_PLOT,
     metavar="[FOLDER]",
-    help="Draw the grid of heads and the strongest heads of each protein. [default: <stem>.attention]",
+    help="Draw the grid of heads, and some large with their strongest links. [default: <stem>.attention]",
 )
 @click.option(
     "--plot-heads",
     callback=names_list,
-    help="Heads to draw large. [default: the most focused of each layer, at most 6]",
+    help="Heads to draw large. [default: the 6 whose far residues look at each other most]",
 )
 @click.option(
     "--plot-format",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from esmkit.attention.choosing import FAR_ENOUGH, reach
 from esmkit.attention.extract import Piece, compute
 from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import OptionError
-from esmkit.explorer.facts import THUMBNAIL, HeadMap, facts
+from esmkit.explorer.facts import THUMBNAIL
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES
 
@@ -25,9 +26,6 @@ FIXED = 1_700_000
 
 BASE64 = 4 / 3
 """Characters for each byte of data."""
-
-FAR_ENOUGH = 30
-"""Mean distance, in residues, beyond which farther is not better."""
 
 HEAD_WORDS = 1_200
 """Bytes of what is said about a head."""
@@ -56,7 +54,7 @@ def plan_heads(
 
     Residual streams are left out first, for the step by step view can do with their lengths; then
     heads, unless they were named. Those are kept that a profile calls a kind of pair, then those
-    that are focused and reach far: the most focused of all only watch a neighbour.
+    whose residues look at each other from far away (:mod:`esmkit.attention.choosing`).
 
     Raises
     ------
@@ -90,7 +88,7 @@ def plan_heads(
     kept = _best(model, protein, choice, fits, labels)
     pairs = "those that the profile calls a kind of pair, and " if labels else ""
     notes.append(
-        f"This page shows {fits} of {count} heads, {pairs}those that are focused and reach far on "
+        f"This page shows {fits} of {count} heads, {pairs}those in which residues far apart look at each other on "
         f"the first {min(residues, MAX_RESIDUES):,} residues, so that the file stays under "
         f"{max_bytes / 1e6:,.0f} MB; others can be asked for by name."
     )
@@ -104,9 +102,7 @@ def _best(
 
     def take(piece: Piece, layer: int, heads: Sequence[int], maps: torch.Tensor) -> None:
         for head, of_head in zip(heads, maps.float().cpu().numpy(), strict=True):
-            found = HeadMap(of_head[1:-1, 1:-1], of_head[1:-1, 0], of_head[1:-1, -1])
-            known = facts(found, None)
-            score[layer, head] = known["focus"] * min(known["distance"], FAR_ENOUGH)
+            score[layer, head] = reach(of_head[1:-1, 1:-1])
             if labels is not None and labels.heads[head_name(layer, head)].family == "pair":
                 score[layer, head] += FAR_ENOUGH  # more than any other can have
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.attention.choosing import reach
 from esmkit.attention.extract import Assembly
 from esmkit.contacts.map import MIN_SEPARATION
 from esmkit.contacts.scores import RANGES, ranked_pairs
@@ -86,7 +87,8 @@ def facts(found: HeadMap, truth: Truth | None) -> dict[str, Any]:
     -------
     dict
         ``bos``, ``eos``: mean weight; ``focus``: weight between residues times (1 - normalised
-        entropy); ``distance``: weighted mean of |key - query|; ``largest`` weight; and with a
+        entropy); ``distance``: weighted mean of |key - query|; ``reach``: how strongly residues
+        far apart look at each other; ``largest`` weight; and with a
         structure ``on_contacts``, the share of the weight between residues six or more apart that
         is on contacts, ``background``, the share of such pairs that are contacts, ``precision``
         and ``precision_half``, long-range P@L and P@L/2 of the corrected map.
@@ -103,6 +105,7 @@ def facts(found: HeadMap, truth: Truth | None) -> dict[str, Any]:
         "eos": float(found.eos.mean()),
         "focus": float(mass.mean() * (1 - entropy)),
         "distance": float((weights * apart).sum() / mass.sum()) if mass.sum() > 0 else 0.0,
+        "reach": reach(found.weights),
         "largest": float(weights.max(initial=0)),
     }
     if truth is not None:

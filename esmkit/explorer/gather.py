@@ -78,8 +78,8 @@ def explore(
         colours the heads.
     heads : str, pair of int, or sequence of these, optional
         Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer; by default
-        all heads of ``layers``, or as many as fit into ``max_bytes``, focused ones that reach far
-        first.
+        all heads of ``layers``, or as many as fit into ``max_bytes``, those first in which
+        residues far apart look at each other.
     layers : int, sequence of int, or 'all'
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}

@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from numpy.typing import NDArray
 
-__all__ = ["draw_secondary"]
+from esmkit.plots.colours import COIL, HELIX, STRAND
 
-HELIX, STRAND, COIL = "#0072B2", "#E69F00", "0.35"
-"""Okabe and Ito's blue and orange. The shapes alone tell them apart too."""
+__all__ = ["draw_secondary"]
 
 TURN = 3.6
 """Residues in a turn of an alpha helix: the waves have its period."""

@@ -5,7 +5,7 @@ each and ``letters`` checks its sequence, ``remarks`` tells what is odd about it
 of this to files and to what is given in memory. ``ids`` says which record a name means, ``picking`` takes
 those asked for. ``tokens`` turns residues into token ids, ``windows`` cuts what is too long for the model,
 ``index`` is one pass over an input that will be read again, ``report`` says what was done to it, ``sites``
-reads residues as people name them.
+reads residues as people name them, and ``domains`` named stretches of them.
 """
 
 from typing import TYPE_CHECKING

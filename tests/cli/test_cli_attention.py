@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 import esmkit
-from esmkit.attention.to_figures import strongest_heads
+from esmkit.attention.choosing import heads_that_reach_far
 from esmkit.esm2 import Esm2
 from esmkit.files.names import file_name
 from oracles.checkpoints import random_sequence
@@ -28,13 +28,13 @@ def test_maps_then_figures(run, tiny_folder: Path, tiny: Esm2, fasta: Path, tmp_
     assert "wrote seqs.attention.h5" in done.stderr
     with esmkit.read(tmp_path / "seqs.attention.h5") as found:
         assert list(found) == ["p30", "p9", "p21"]
-        strong = strongest_heads(found["p9"])
+        strong = heads_that_reach_far(found["p9"])
         assert found.provenance["command"].startswith("esmkit attention seqs.fasta --plot")
-    assert [name[:2] for name in strong] == ["L0", "L1"]  # one of each layer
+    assert len(strong) == 6
     drawn = {path.name for path in (tmp_path / "seqs.attention").iterdir()}
     assert {"p9.heads.png", "p9.flow.png"} <= drawn
     assert {f"p9.{head}{kind}.png" for head in strong for kind in ("", ".arcs")} <= drawn
-    assert len(drawn) == 3 * 6
+    assert len(drawn) == 3 * (2 + 2 * 6)
     # A second time: refused, nothing touched; the file alone can be drawn again
     message = fails(run("attention", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path))
     assert "'seqs.attention.h5' exists already; --force overwrites it" in message
@@ -63,7 +63,7 @@ def test_the_demo_protein_on_a_terminal(run, real: Esm2, tmp_path: Path):
         top = found["1UBI_A"].top(5, min_separation=6)
         assert set(top["query_number"]) | set(top["key_number"]) <= set(range(1, 19))
     assert {p.name for p in (tmp_path / "ubiquitin.attention").iterdir()} == {
-        *("1UBI_A.heads.png", "1UBI_A.L5H4.png", "1UBI_A.L5H4.arcs.png")
+        *("1UBI_A.L5H4.png", "1UBI_A.L5H4.arcs.png")
     }
 
 

@@ -312,9 +312,9 @@ def test_what_does_not_fit_is_left_out_and_said(shape_8m: Esm2):
     assert len(few.to_html()) <= 4_000_000
     kept = [head["name"] for head in few.data["heads"]]
     assert 20 < len(kept) < 60
-    assert f"This page shows {len(kept)} of 120 heads, those that are" in few.data["notes"][1]
+    assert f"This page shows {len(kept)} of 120 heads, those in which" in few.data["notes"][1]
     every = esmkit.explore(shape_8m, protein).data["heads"]
-    best = sorted(every, key=lambda head: -head["focus"] * min(head["distance"], 30))
+    best = sorted(every, key=lambda head: -head["reach"])
     assert set(kept) == {head["name"] for head in best[: len(kept)]}
     # what a profile calls a kind of pair comes first
     last = best[-1]["name"]

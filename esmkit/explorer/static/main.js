@@ -33,13 +33,13 @@
   }
 
   /** Open the head that is best on this structure, or one that a profile says sees contacts, or one
-   *  that is focused and reaches far: most of the focused heads only watch a neighbour. */
+   *  in which residues far apart look at each other: most others only watch a neighbour. */
   function first() {
     const best = (heads, value) => heads.reduce((a, b) => ((value(b) ?? -1) > (value(a) ?? -1) ? b : a)).name;
     const { heads } = app.data;
     if (app.structure) return best(heads, (head) => head.precision_half);
     const named = heads.filter((head) => /contact/.test(head.label || ""));
-    return best(named.length ? named : heads, (head) => head.focus * Math.min(head.distance, 30));
+    return best(named.length ? named : heads, (head) => head.reach);
   }
 
   async function start() {
