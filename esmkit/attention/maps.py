@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from esmkit.arguments import as_array, what_is, whole_number
 from esmkit.encoder.names import _LAYER_NAME, HeadChoice, head_name, parse_head
 from esmkit.errors import OptionError
+from esmkit.sequences.sites import GivenSites, parse_stretch, residue_numbers
+from esmkit.structure.given import GivenStructure, structure_of
 
 if TYPE_CHECKING:
     import pandas
@@ -107,6 +109,10 @@ class AttentionMaps:
         *,
         head: str | tuple[int, int] | None = None,
         min_separation: int = 0,
+        residue: int | str | None = None,
+        residues: "GivenSites | None" = None,
+        zoom: "str | tuple[int, int] | None" = None,
+        structure: "GivenStructure | None" = None,
     ) -> "pandas.DataFrame":
         """Return the strongest pairs.
 
@@ -118,22 +124,38 @@ class AttentionMaps:
             The only head to look at; by default all that are here.
         min_separation : int
             Leave out pairs closer than this along the sequence; 6 leaves out neighbours and turns.
+        residue, residues : int, str, list, optional
+            Only pairs from or to this residue, or one of these: ``59``, ``"H59"``,
+            ``"59,88-92"``. See :mod:`esmkit.sequences.sites`.
+        zoom : str or (int, int), optional
+            Only pairs with both residues in this stretch: ``"50-120"``.
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            Structure of the protein, to give the numbers of its authors too.
 
         Returns
         -------
         pandas.DataFrame
             Columns ``head``, ``query_number`` and ``key_number`` (residue numbers from 1),
             ``query`` and ``key`` (letters), ``separation`` (key - query) and ``weight`` (0 to 1),
-            strongest first, ties in the order of head, query and key.
+            strongest first, ties in the order of head, query and key. With a structure also
+            ``query_author_number`` and ``key_author_number``, text such as ``52A``, empty for
+            residues that it lacks.
+
+        Raises
+        ------
+        OptionError, UnknownIdError, InputError
+            If a head or a residue is not here, or the structure is of another protein.
         """
         import pandas
 
+        wanted = self._wanted(residue, residues, zoom)
         for option, given, least in (("count", count, 0), ("min_separation", min_separation, 0)):
             number = whole_number(given)
             if number is None or number < least:
                 raise OptionError(f"{option} is at least {least}, not {what_is(given)}")
         residues = len(self.sequence)
         far = np.abs(np.subtract.outer(np.arange(residues), np.arange(residues))) >= min_separation
+        far &= wanted
         rows: list[tuple[float, int, int, int]] = []
         for place in range(len(self)) if head is None else [self._place(head)]:
             values = np.where(far, self.get(place), np.nan).ravel()
@@ -144,7 +166,7 @@ class AttentionMaps:
             best = seen[np.argsort(-values[seen], kind="stable")][:count]
             rows += [(float(values[i]), place, *divmod(int(i), residues)) for i in best]
             rows = sorted(rows, key=lambda row: (-row[0], row[1:]))[:count]
-        return pandas.DataFrame(
+        table = pandas.DataFrame(
             {
                 "head": [self.heads[place] for _, place, _, _ in rows],
                 "query_number": [query + 1 for _, _, query, _ in rows],
@@ -155,6 +177,32 @@ class AttentionMaps:
                 "weight": [weight for weight, _, _, _ in rows],
             }
         )
+        if structure is not None:
+            from esmkit.structure.numbering import numbering_of
+
+            authors = numbering_of(self.id, self.sequence, structure_of(structure)).authors
+            for end in ("query", "key"):
+                names = [authors[number - 1] for number in table[f"{end}_number"]]
+                table[f"{end}_author_number"] = pandas.Series(names, dtype=object)
+        return table
+
+    def _wanted(self, residue: Any, residues: Any, zoom: Any) -> NDArray[np.bool_]:
+        """Return which pairs are of residues that were asked for: (R, R), or one value for all."""
+        if residue is not None and residues is not None:
+            raise OptionError("give `residue` or `residues`, not both; `residues` takes several")
+        wanted = np.ones((len(self.sequence), 1), bool)
+        for given, option in ((residue, "residue"), (residues, "residues")):
+            if given is not None:
+                numbers = residue_numbers(given, self.sequence, name=self.id, option=option)
+                there = np.zeros(len(self.sequence), bool)
+                there[np.subtract(numbers, 1)] = True
+                wanted = there[:, None] | there
+        if zoom is not None:
+            stretch = parse_stretch(zoom).of_each([self.id])[self.id]
+            inside = np.zeros(len(self.sequence), bool)
+            inside[np.subtract(stretch.numbers(self.sequence, self.id), 1)] = True
+            wanted = wanted & inside[:, None] & inside
+        return wanted
 
     def layer_mean(self, layer: int) -> NDArray[np.float32]:
         """Return the mean map of a layer's heads: float32, (R, R)."""
@@ -218,6 +266,13 @@ class AttentionMaps:
             Such as ``L5H4`` or ``(5, 4)``; by default the grid, or the head if only one is here.
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+        **options
+            ``residues``, ``mark``, ``zoom``, ``domains`` and ``structure``: see
+            :func:`esmkit.plots.attention_head`.
+
+        Examples
+        --------
+        >>> maps.plot("L5H4", mark="H59,H88", zoom="40-100", path="L5H4.png")   # doctest: +SKIP
         """
         from esmkit import plots
 

@@ -43,7 +43,13 @@ def author_ticks(authors: Sequence[str], most: int) -> list[tuple[int, str]]:
 
 
 def author_axis(
-    axes: Axes, which: Literal["x", "y"], authors: Sequence[str], name: str, *, away: float
+    axes: Axes,
+    which: Literal["x", "y"],
+    authors: Sequence[str],
+    name: str,
+    *,
+    away: float,
+    first: int = 1,
 ) -> None:
     """Put a second axis opposite to the one with the residues of the sequence.
 
@@ -58,12 +64,16 @@ def author_axis(
         What they are numbers of.
     away : float
         Distance from the axes, in parts of their size: what stands in between has room.
+    first : int
+        Number of the first of these residues in the sequence.
     """
     add = axes.secondary_xaxis if which == "x" else axes.secondary_yaxis
     second = add(1 + away)
     axis = second.xaxis if which == "x" else second.yaxis
     ticks = author_ticks(authors, 10)
-    axis.set_ticks([number for number, _ in ticks], labels=[label for _, label in ticks])
+    axis.set_ticks(
+        [number + first - 1 for number, _ in ticks], labels=[label for _, label in ticks]
+    )
     axis.set_tick_params(which="major", length=0, pad=1.5)  # a mark would pass for a minus
     axis.set_label_text(name, parse_math=False)
     axis.labelpad = 2.5

@@ -1,6 +1,7 @@
 """One head, large."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,11 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from esmkit.encoder.names import head_name, parse_head
-from esmkit.plots import matrix
+from esmkit.plots import matrix, tracks
+from esmkit.plots.annotations import Annotations, GivenAnnotations, annotations_of
+from esmkit.plots.author_numbers import author_axis
 from esmkit.plots.figure import (
     PAGE_WIDTH,
     SAVED_DPI,
     TITLE_HEIGHT,
+    HouseFigure,
     finish,
     house_style,
     new,
@@ -20,6 +24,7 @@ from esmkit.plots.figure import (
 )
 from esmkit.plots.protocols import Maps
 from esmkit.plots.thumbnails import describe
+from esmkit.plots.tracks import Tracks
 
 __all__ = ["attention_head"]
 
@@ -33,8 +38,11 @@ on top of the map and beside it."""
 PERCENTILE = 99.8
 """Percentile at which the scale ends: one pair far above all others must not make them white."""
 
-RECEIVED, BOS, EOS = "0.35", "#0072B2", "#E69F00"
-"""Okabe and Ito's blue and orange, of different lightness too."""
+RECEIVED, BOS, EOS = "0.35", "#0072B2", "#56B4E9"
+"""Okabe and Ito's blues, of different lightness: the special tokens are of one kind."""
+
+NUMBERS = 0.32
+"""Inches that a second axis takes, with the numbers of a structure's authors."""
 
 
 def received(square: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,12 +51,18 @@ def received(square: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nansum(square, axis=0) / np.maximum(seen.sum(0), 1)
 
 
-def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> Figure:
-    """Draw one head large, with residues, what each receives, and the mass to BOS and EOS.
+def attention_head(
+    maps: Maps,
+    head: str,
+    *,
+    path: str | Path | None = None,
+    **annotated: Unpack[GivenAnnotations],
+) -> Figure:
+    """Draw one head large, with residues, what each receives, and its attention to BOS and EOS.
 
-    The colour is linear in the weight up to the 99.8th percentile of this map; above, it stays
-    black. On top stands the mean weight that each residue receives (column mean), at the
-    right the mass that each query gives to the special tokens, which completes its row to 1.
+    The colour is linear in the weight up to the 99.8th percentile of what is shown; above, it stays
+    black. On top stands the mean weight that each residue receives (column mean, over all queries),
+    at the right what each query gives to the special tokens, which completes its row to 1.
 
     Parameters
     ----------
@@ -58,6 +72,12 @@ def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> 
         Such as ``L5H4``.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+    **annotated
+        ``residues``: cover all links but those from or to these, such as ``"59,88-92"``. ``mark``:
+        draw lines at residues, such as ``"H59,H88"``. ``zoom``: show this stretch only, such as
+        ``"50-120"``. ``domains``: strips such as ``"kinase:10-120,SH2:130-200"``, or a table.
+        ``structure``: its secondary structure, and its own residue numbers beside those of the
+        sequence. See :func:`esmkit.plots.annotations.annotations_of`.
 
     Returns
     -------
@@ -65,8 +85,8 @@ def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> 
 
     Raises
     ------
-    OptionError
-        If the head is not here, or the extension is another.
+    OptionError, UnknownIdError, InputError
+        If the head is not here, an annotation does not fit the protein, or the extension is another.
 
     Examples
     --------
@@ -75,53 +95,93 @@ def attention_head(maps: Maps, head: str, *, path: str | Path | None = None) -> 
     >>> maps = esmkit.AttentionMaps("made", "made", "MKTV", one, none, none, lambda place: itself)
     >>> esmkit.plots.attention_head(maps, "L0H0").get_suptitle()
     'made · attention of head L0H0'
+    >>> esmkit.plots.attention_head(maps, "L0H0", zoom="2-4", mark="K2").get_suptitle()
+    'made · attention of head L0H0 · residues 2 to 4'
     """
     layer, number = parse_head(head)
     name = head_name(layer, number)
     square = maps[name]
     place = maps.choice.place(layer, number)
-    top = TITLE_HEIGHT + PROFILE + GAP
+    of = annotations_of(maps.id, maps.sequence, **annotated)
+    shown = of.crop(square)
+    over, beside = Tracks(of, "x"), Tracks(of, "y")
+    own = NUMBERS * of.numbers_differ
+    side = SIDE - beside.depth - own
+    top = TITLE_HEIGHT + PROFILE + GAP + own + over.depth
+    foot = tracks.legend_height(of)
     with house_style():
         figure = new(
             PAGE_WIDTH,
-            top + SIDE + BOTTOM,
-            f"{maps.id} · attention of head {name}",
-            describe(maps),
+            top + side + BOTTOM + foot,
+            f"{maps.id} · attention of head {name}{of.stretch}",
+            describe(maps, of, grey=bool(np.isnan(shown).any())),
         )
-        axes = panel(figure, LEFT, top, SIDE, SIDE)
-        norm = matrix.scale([square], PERCENTILE)
-        image = matrix.draw(axes, square, norm, int(SIDE * SAVED_DPI))
-        matrix.residue_axis(axes, "x", maps.sequence)
-        matrix.residue_axis(axes, "y", maps.sequence)
-        axes.set(xlabel="key residue (attended to)", ylabel="query residue (attending)")
-        draw_received(panel(figure, LEFT, TITLE_HEIGHT, SIDE, PROFILE, sharex=axes), square)
-        beside = LEFT + SIDE + GAP
-        mass = panel(figure, beside, top, MASS, SIDE, sharey=axes)
-        draw_mass(mass, maps.bos[place], maps.eos[place])
-        bar = panel(figure, beside + MASS + 0.15, top, 0.1, SIDE)
+        axes = panel(figure, LEFT, top, side, side)
+        norm = matrix.scale([shown], PERCENTILE)
+        image = matrix.draw(axes, shown, norm, int(side * SAVED_DPI), first=of.first)
+        draw_annotations(figure, axes, of, side=side, top=top)
+        received_by = panel(figure, LEFT, TITLE_HEIGHT, side, PROFILE, sharex=axes)
+        draw_received(received_by, received(square)[of.shown], of.first)
+        right = LEFT + side + beside.depth + own + GAP
+        mass = panel(figure, right, top, MASS, side, sharey=axes)
+        draw_mass(mass, maps.bos[place][of.shown], maps.eos[place][of.shown], of.first)
+        bar = panel(figure, right + MASS + 0.15, top, 0.1, side)
         matrix.colour_bar(bar, image, "attention weight", PERCENTILE)
         return finish(figure, path)
 
 
-def draw_received(axes: Axes, square: NDArray[np.float32]) -> None:
+def draw_annotations(
+    figure: HouseFigure, axes: Axes, of: Annotations, *, side: float, top: float
+) -> None:
+    """Put residues on the axes of a map, and around it all that is said about them."""
+    veil = tracks.veil(of)
+    if veil is not None:
+        matrix.cover(axes, veil, int(side * SAVED_DPI), first=of.first)
+    tracks.draw_marks(axes, of)
+    over, beside = Tracks(of, "x"), Tracks(of, "y")
+    over.draw(
+        lambda away, across: panel(figure, LEFT, top - away - across, side, across, sharex=axes),
+        side,
+    )
+    beside.draw(
+        lambda away, across: panel(figure, LEFT + side + away, top, across, side, sharey=axes),
+        side,
+    )
+    for strips in (over, beside):
+        which = strips.which
+        matrix.residue_axis(axes, which, of.sequence, first=of.first, last=of.last)
+        if of.numbering is not None and of.numbers_differ:
+            author_axis(
+                axes,
+                which,
+                of.numbering.authors[of.shown],
+                f"number in {of.numbering.structure}",
+                away=(strips.depth + 0.02) / side,
+                first=of.first,
+            )
+    axes.set(xlabel="key residue (attended to)", ylabel="query residue (attending)")
+    tracks.draw_legend(figure, of, LEFT)
+
+
+def draw_received(axes: Axes, profile: NDArray[np.float32], first: int) -> None:
     """Draw the marginal profile over the map whose x axis it shares."""
-    edges = np.arange(len(square) + 1) + 0.5
-    axes.stairs(received(square), edges, fill=True, color=RECEIVED)
-    axes.set_ylabel("mean\nreceived")
+    edges = np.arange(len(profile) + 1) + first - 0.5
+    axes.stairs(profile, edges, fill=True, color=RECEIVED)
+    axes.set_ylabel("mean\nreceived", fontsize=6, labelpad=1, linespacing=0.9)
     axes.set_ylim(bottom=0)
     axes.tick_params(axis="x", which="both", length=0, labelbottom=False)
     axes.locator_params(axis="y", nbins=4, prune="lower")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_mass(axes: Axes, bos: NDArray[np.float32], eos: NDArray[np.float32]) -> None:
-    """Draw the mass to the special tokens, stacked, beside the map whose y axis it shares."""
-    edges = np.arange(len(bos) + 1) + 0.5
+def draw_mass(axes: Axes, bos: NDArray[np.float32], eos: NDArray[np.float32], first: int) -> None:
+    """Draw the attention to the special tokens, stacked, beside the map whose y axis it shares."""
+    edges = np.arange(len(bos) + 1) + first - 0.5
     options = {"orientation": "horizontal", "fill": True}
     axes.stairs(bos, edges, color=BOS, label="to BOS", **options)
     axes.stairs(bos + eos, edges, baseline=bos, color=EOS, label="to EOS", **options)
     axes.set_xlim(left=0)
-    axes.set_xlabel("mass")
+    axes.set_xlabel("attention to\nBOS/EOS")
     axes.tick_params(axis="y", which="both", length=0, labelleft=False)
     axes.locator_params(axis="x", nbins=2, prune="lower")  # 0 would touch the residues
     axes.spines[["top", "right"]].set_visible(False)

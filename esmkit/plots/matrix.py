@@ -12,7 +12,17 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FormatStrFormatter
 from numpy.typing import NDArray
 
-__all__ = ["colour_bar", "colours", "draw", "pool", "residue_axis", "residue_ticks", "scale"]
+__all__ = [
+    "colour_bar",
+    "colours",
+    "cover",
+    "draw",
+    "pool",
+    "residue_axis",
+    "residue_ticks",
+    "say_nothing",
+    "scale",
+]
 
 NEVER_SEEN = "0.78"
 """Grey of pairs that were never in one window."""
@@ -28,6 +38,9 @@ SMALLEST_LETTER, LARGEST_LETTER = 4.5, 7.0
 """Points of a letter on an axis. With less room for each, only some letters stand there."""
 
 STEPS = tuple(base * 10**power for power in range(6) for base in (1, 2, 5))
+
+LABEL_ROOM = 20
+"""Points along an axis for each number on it: a letter with a number of four digits fits."""
 
 
 @cache
@@ -91,21 +104,73 @@ def pool(square: NDArray[np.float32], limit: int) -> tuple[NDArray[np.float32], 
     return np.fmax.reduceat(np.fmax.reduceat(square, starts, axis=0), starts, axis=1), block
 
 
-def draw(axes: Axes, square: NDArray[np.float32], norm: Normalize, limit: int) -> AxesImage:
-    """Draw a map so that coordinates are residue numbers: first query on top, first key left."""
+def draw(
+    axes: Axes, square: NDArray[np.float32], norm: Normalize, limit: int, *, first: int = 1
+) -> AxesImage:
+    """Draw a map so that coordinates are residue numbers: first query on top, first key left.
+
+    Parameters
+    ----------
+    axes : Axes
+    square : numpy.ndarray of float32, shape (r, r)
+        The map, or the part of it that is shown.
+    norm : Normalize
+    limit : int
+        Rows and columns to which it is shrunk if it has more.
+    first : int
+        Number of its first residue.
+    """
     residues = len(square)
     shown, block = pool(square, limit)
-    edge = 0.5 + len(shown) * block
+    start = first - 0.5
+    edge = start + len(shown) * block
     image = axes.imshow(
         shown,
         cmap=colours(),
         norm=norm,
-        extent=(0.5, edge, edge, 0.5),
+        extent=(start, edge, edge, start),
         aspect="auto",
         interpolation_stage=BLENDED,
     )
-    axes.set(xlim=(0.5, residues + 0.5), ylim=(residues + 0.5, 0.5))
+    axes.set(xlim=(start, start + residues), ylim=(start + residues, start))
+    say_nothing(axes, square)
     return image
+
+
+def cover(axes: Axes, veil: NDArray[np.float32], limit: int, *, first: int = 1) -> None:
+    """Cover parts of a map with white.
+
+    Parameters
+    ----------
+    axes : Axes
+        With a map in it.
+    veil : numpy.ndarray of float32, shape (r, r)
+        Opacity over each pair; of a block of pairs the least counts, so that none is lost.
+    limit, first : int
+        As in :func:`draw`.
+    """
+    pooled, block = pool(-veil, limit)
+    white = np.ones((*pooled.shape, 4), np.float32)
+    white[..., 3] = -pooled
+    start = first - 0.5
+    edge = start + len(pooled) * block
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(
+        white, extent=(start, edge, edge, start), aspect="auto", interpolation="nearest", zorder=1.2
+    )
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def say_nothing(axes: Axes, square: NDArray[np.float32]) -> None:
+    """Say in words that a map is empty, or that nothing is known of it: one colour says nothing."""
+    known = ~np.isnan(square)
+    if not known.any():
+        text = "not known: none of these pairs was ever in one window"
+    elif not square[known].any():
+        text = "nothing above 0 between these residues"
+    else:
+        return
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True)
 
 
 def colour_bar(
@@ -122,20 +187,35 @@ def colour_bar(
     bar.formatter = FormatStrFormatter("%g")
 
 
-def residue_ticks(residues: int, most: int) -> list[int]:
+def residue_ticks(residues: int, most: int, first: int = 1) -> list[int]:
     """Return residue numbers for about that many ticks: the first, round ones, the last.
 
-    >>> residue_ticks(76, 10)
-    [1, 10, 20, 30, 40, 50, 60, 70, 76]
+    >>> residue_ticks(76, 10), residue_ticks(120, 8, first=51)
+    ([1, 10, 20, 30, 40, 50, 60, 70, 76], [51, 60, 70, 80, 90, 100, 110, 120])
     """
-    step = next((step for step in STEPS if residues / step <= most), STEPS[-1])
-    round_ones = [n for n in range(step, residues, step) if n - 1 > step / 2]
-    inner = [n for n in round_ones if n > 1 and residues - n > step / 2]
-    return sorted({1, *inner, residues})
+    step = tick_step(residues - first + 1, most)
+    round_ones = range(first - first % step, residues, step)
+    inner = [n for n in round_ones if n - first > step / 2 and residues - n > step / 2]
+    return sorted({first, *inner, residues})
 
 
-def residue_axis(axes: Axes, which: Literal["x", "y"], sequence: str, *, most: int = 10) -> None:
-    """Put residues on an axis: every letter of a short protein, else letters beside the numbers.
+def tick_step(residues: int, most: int) -> int:
+    """Return the round number of residues from one tick to the next."""
+    return next((step for step in STEPS if residues / step <= most), STEPS[-1])
+
+
+def residue_axis(
+    axes: Axes,
+    which: Literal["x", "y"],
+    sequence: str,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    most: int | None = None,
+) -> None:
+    """Put residues on an axis: every letter if there is room, else letters beside the numbers.
+
+    Without room for letters, small ticks stand between the numbers, so that any residue is found.
 
     Parameters
     ----------
@@ -144,19 +224,29 @@ def residue_axis(axes: Axes, which: Literal["x", "y"], sequence: str, *, most: i
     which : 'x' or 'y'
     sequence : str
         R residues.
-    most : int
-        About how many numbers stand on the axis.
+    first, last : int
+        The residues that are shown; by default all.
+    most : int, optional
+        About how many numbers stand on the axis; by default as many as have room.
     """
+    last = len(sequence) if last is None else last
     axis = axes.xaxis if which == "x" else axes.yaxis
-    numbers = residue_ticks(len(sequence), most)
-    points = room(axes, which, len(sequence))
+    points = room(axes, which, last - first + 1)
+    if most is None:
+        most = max(2, int(points * (last - first + 1) / LABEL_ROOM))
+    numbers = residue_ticks(last, most, first)
     if points < SMALLEST_LETTER:
         axis.set_ticks(numbers, labels=[f"{sequence[n - 1]}{n}" for n in numbers])
+        step = tick_step(last - first + 1, most)
+        small = step // 5 or 1 if str(step)[0] != "2" else max(1, step // 4)
+        axis.set_ticks(range(first + -first % small, last + 1, small), minor=True)
+        axis.set_tick_params(which="minor", length=1)
         return
     points = min(points, LARGEST_LETTER)
     axis.set_ticks(numbers, labels=[str(number) for number in numbers])
     axis.remove_overlapping_locs = False  # letters are minor ticks, and stand at numbers too
-    axis.set_ticks(range(1, len(sequence) + 1), labels=list(sequence), minor=True)
+    letters = list(sequence[first - 1 : last])
+    axis.set_ticks(range(first, last + 1), labels=letters, minor=True)
     axis.set_tick_params(which="minor", length=0, pad=2, labelsize=points)
     axis.set_tick_params(which="major", length=1.5, pad=points + 2.5)
 

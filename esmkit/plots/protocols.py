@@ -42,7 +42,13 @@ class Maps(Protocol):
     def layer_mean(self, layer: int) -> NDArray[np.float32]: ...
     def rollout(self) -> NDArray[np.float32]: ...
     def top(
-        self, count: int = ..., *, head: str | None = ..., min_separation: int = ...
+        self,
+        count: int = ...,
+        *,
+        head: str | None = ...,
+        min_separation: int = ...,
+        residues: Any = ...,
+        zoom: Any = ...,
     ) -> "pandas.DataFrame": ...
 
 

@@ -1,13 +1,14 @@
 """Many maps in one figure: every head of a protein, or every layer with attention rollout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -15,13 +16,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice
-from esmkit.plots import matrix
+from esmkit.plots import matrix, tracks
+from esmkit.plots.annotations import Annotations, GivenAnnotations, annotations_of
+from esmkit.plots.colours import MARK
 from esmkit.plots.figure import (
     MARGIN,
     PAGE_WIDTH,
     SAVED_DPI,
     TITLE_HEIGHT,
+    HouseFigure,
     finish,
+    fit,
     house_style,
     new,
     panel,
@@ -153,16 +158,66 @@ def draw_thumbnails(
     return image
 
 
-def describe(maps: Maps) -> str:
-    """Return what the subtitle says of a protein and its model."""
+def annotate_thumbnails(figure: HouseFigure, axes: Axes, layout: Layout, of: Annotations) -> None:
+    """Cover what was not asked for in each thumbnail, and put ticks at the marks."""
+    side, pitch = layout.side, layout.side + GAP
+    veil = tracks.veil(of)
+    if veil is not None:
+        white = np.ones((*(pooled := -matrix.pool(-veil, layout.dots)[0]).shape, 4), np.float32)
+        white[..., 3] = pooled
+    ticks = []
+    for row, column in layout.cells:
+        left, top = column * pitch, row * (pitch + layout.strip) + layout.strip
+        if veil is not None:
+            image = AxesImage(axes, extent=(left, left + side, top + side, top))
+            image.set_data(white)
+            image.set_label("_cover")
+            axes.add_image(image)
+        for span in of.visible_marks:
+            middle = (span.start + span.stop) / 2 - of.first + 0.5
+            at = side * middle / (of.last - of.first + 1)
+            ticks.append([(left - GAP, top + at), (left, top + at)])
+            ticks.append([(left + at, top + side), (left + at, top + side + GAP)])
+    if ticks:
+        lines = LineCollection(ticks, colors=MARK, linewidths=0.6)
+        lines.set_clip_on(False)
+        axes.add_collection(lines, autolim=False)
+        names = ", ".join(tracks.label_of(span) for span in of.visible_marks)
+        figure.text(
+            *(1 - MARGIN / figure.get_size_inches()[0], 0.08 / figure.get_size_inches()[1]),
+            fit(f"marked: {names}", 4, 6.5),
+            fontsize=6.5,
+            color=MARK,
+            ha="right",
+            va="bottom",
+            parse_math=False,
+        )
+
+
+def describe(maps: Maps, of: Annotations | None = None, *, grey: bool = False) -> str:
+    """Return what the subtitle says of a protein and its model.
+
+    Parameters
+    ----------
+    maps : Maps
+    of : Annotations, optional
+        What is shown of it.
+    grey : bool
+        Whether there are pairs in the figure that are grey, because no window had both.
+    """
     residues = len(maps.sequence)
-    parts = [f"{residues} residue{'s' * (residues != 1)}", maps.checkpoint]
+    count = f"{residues:,} residue{'s' * (residues != 1)}"
+    parts = [count if of is None or not of.zoomed else f"of {count}", maps.checkpoint]
+    if of is not None:
+        parts.insert(0, of.links_only)
     if maps.windows > 1:
-        parts.append(f"read in {maps.windows} windows, grey: pairs never in one window")
+        parts.append(f"read in {maps.windows} windows{', grey: pairs never in one window' * grey}")
     return " · ".join(part for part in parts if part)
 
 
-def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
+def attention_grid(
+    maps: Maps, *, path: str | Path | None = None, **annotated: Unpack[GivenAnnotations]
+) -> Figure:
     """Draw every head as a thumbnail, all on one scale of colour.
 
     Rows are layers and columns heads, if all heads of several layers are here; otherwise the heads
@@ -177,6 +232,9 @@ def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
         n heads, R residues.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+    **annotated
+        As in :func:`esmkit.plots.attention_head`. Marks are ticks on the left and at the bottom of
+        each thumbnail; domains and a structure are checked, and have no room here.
 
     Returns
     -------
@@ -194,25 +252,27 @@ def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
     >>> figure = esmkit.plots.attention_grid(maps, path="heads.png")      # doctest: +SKIP
     """
     layout = arrange(cells_of(maps.choice), PAGE_WIDTH - 2 * MARGIN)
-    shown = [matrix.pool(maps.get(place), layout.dots)[0] for place in range(len(maps))]
+    of = annotations_of(maps.id, maps.sequence, **annotated)
+    shown = [matrix.pool(of.crop(maps.get(place)), layout.dots)[0] for place in range(len(maps))]
     norm = matrix.scale(shown, PERCENTILE)
     width = max(layout.width + 2 * MARGIN, PAGE_WIDTH)
     with house_style():
         figure = new(
             width,
             TITLE_HEIGHT + layout.height + BAR_HEIGHT,
-            f"{maps.id} · attention of {len(maps)} head{'s' * (len(maps) != 1)}",
-            describe(maps),
+            f"{maps.id} · attention of {len(maps)} head{'s' * (len(maps) != 1)}{of.stretch}",
+            describe(maps, of, grey=any(np.isnan(one).any() for one in shown)),
         )
         axes = panel(figure, MARGIN, TITLE_HEIGHT, layout.width, layout.height)
         image = draw_thumbnails(axes, layout, maps.heads, shown, norm)
+        annotate_thumbnails(figure, axes, layout, of)
         under = TITLE_HEIGHT + layout.height + 0.15
         bar = panel(figure, MARGIN, under, 2.6, 0.09)
         matrix.colour_bar(bar, image, "attention weight", PERCENTILE, across=True)
         figure.text(
             1 - MARGIN / width,
             1 - under / figure.get_size_inches()[1],
-            f"down: query residue 1 to {len(maps.sequence)}\nacross: key residue, likewise",
+            f"down: query residue {of.first} to {of.last}\nacross: key residue, likewise",
             ha="right",
             va="top",
             fontsize=6.5,
@@ -220,7 +280,9 @@ def attention_grid(maps: Maps, *, path: str | Path | None = None) -> Figure:
         return finish(figure, path)
 
 
-def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
+def attention_flow(
+    maps: Maps, *, path: str | Path | None = None, **annotated: Unpack[GivenAnnotations]
+) -> Figure:
     """Draw the mean map of each layer, and attention rollout through all of them.
 
     Layer means share one scale and rollout has its own. Colours are linear up to
@@ -232,6 +294,9 @@ def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
         All heads of all layers, R residues, read in one window.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+    **annotated
+        As in :func:`esmkit.plots.attention_head`. A stretch and marks are shown; all residues of
+        the protein take part in the rollout.
 
     Returns
     -------
@@ -250,20 +315,23 @@ def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
     >>> esmkit.plots.attention_flow(maps).get_suptitle()
     'made · layer means and attention rollout'
     """
-    rollout = maps.rollout()
+    of = annotations_of(maps.id, maps.sequence, **annotated)
+    rollout = of.crop(maps.rollout())
     layers = maps.choice.of_layers
     size = 2.65
     left_half = PAGE_WIDTH - 2 * MARGIN - size - 1.25
     layout = arrange(in_reading_order(layers, ceil(sqrt(layers))), left_half)
-    shown = [matrix.pool(maps.layer_mean(layer), layout.dots)[0] for layer in range(layers)]
+    shown = [
+        matrix.pool(of.crop(maps.layer_mean(layer)), layout.dots)[0] for layer in range(layers)
+    ]
     top = TITLE_HEIGHT + 0.15
     height = max(layout.height, size)
     with house_style():
         figure = new(
             PAGE_WIDTH,
             top + height + 0.65,
-            f"{maps.id} · layer means and attention rollout",
-            describe(maps),
+            f"{maps.id} · layer means and attention rollout{of.stretch}",
+            describe(maps, replace(of, asked=())),
         )
         means = panel(figure, MARGIN, top, layout.width, layout.height)
         image = draw_thumbnails(
@@ -279,10 +347,12 @@ def attention_flow(maps: Maps, *, path: str | Path | None = None) -> Figure:
         left = PAGE_WIDTH - MARGIN - size - 0.65
         square = panel(figure, left, top, size, size)
         dots = int(size * SAVED_DPI)
-        image = matrix.draw(square, rollout, matrix.scale([rollout], PERCENTILE), dots)
+        norm = matrix.scale([rollout], PERCENTILE)
+        image = matrix.draw(square, rollout, norm, dots, first=of.first)
+        tracks.draw_marks(square, of)
         square.set_title("attention rollout", fontsize=7, pad=3)
-        matrix.residue_axis(square, "x", maps.sequence, most=8)
-        matrix.residue_axis(square, "y", maps.sequence, most=8)
+        for which in ("x", "y"):
+            matrix.residue_axis(square, which, maps.sequence, first=of.first, last=of.last)
         square.set(xlabel="input residue", ylabel="output residue")
         bar = panel(figure, left + size + 0.08, top, 0.09, size)
         matrix.colour_bar(bar, image, "share", PERCENTILE)
