@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from esmkit import plots
 from esmkit.attention.choosing import heads_that_reach_far
+from esmkit.attention.figure_options import FigureOptions
 from esmkit.attention.hdf5 import AttentionFile
 from esmkit.attention.maps import AttentionMaps
-from esmkit.encoder.names import parse_head
-from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, remove_unfinished
+from esmkit.sequences.proteins import Protein
+
+if TYPE_CHECKING:
+    from esmkit.plots.annotations import GivenAnnotations
 
 __all__ = ["attention_figures"]
 
@@ -24,6 +28,7 @@ def attention_figures(
     kind: str = "png",
     force: bool = False,
     going_on: bool = False,
+    **annotated: Any,
 ) -> Iterator[Path]:
     """Draw the proteins of an attention file.
 
@@ -45,6 +50,9 @@ def attention_figures(
         Draw into a folder that is not empty, overwriting figures.
     going_on : bool
         Leave figures that are there as they are: each appears whole or not at all.
+    **annotated
+        ``residues``, ``mark``, ``zoom``, ``domains`` and ``structure``, as in
+        :func:`esmkit.plots.attention_head`; of several proteins each is named: ``P69905:59``.
 
     Yields
     ------
@@ -55,18 +63,14 @@ def attention_figures(
     ------
     OutputError
         If the file is not an attention file, or the folder cannot be used.
-    OptionError
-        If a head is not in the file.
+    OptionError, UnknownIdError, InputError
+        If a head is not in the file, or an annotation does not fit its proteins.
     """
+    options = FigureOptions(heads, kind, **annotated)
     folder = through_links(Path(folder))
     with AttentionFile(path) as found:
-        for name in heads or ():
-            parse_head(name)
-            if name.strip().upper() not in found.heads:
-                raise OptionError(
-                    f"head {name} is not in {str(path)!r}, which holds {len(found.heads)} head(s), "
-                    f"{found.heads[0]} to {found.heads[-1]}"
-                )
+        options.check_heads(found.heads, f"in {str(path)!r}, which holds")
+        of_each = options.of_each(_proteins(found)) if options.annotated else {}
         check_folder(folder, "folder", force=force, forced="force=True")
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -74,21 +78,26 @@ def attention_figures(
         name_of = FileNames()
         for name, maps in found.items():
             start = name_of(name)
-            for ending, draw in _figures_of(maps, heads):
+            for ending, draw in _figures_of(maps, options.heads, of_each.get(name, {})):
                 target = folder / f"{start}.{ending}.{kind}"
                 if not (going_on and target.exists()):
                     draw(path=target)
                 yield target
 
 
+def _proteins(found: AttentionFile) -> list[Protein]:
+    """Return the proteins of a file, as far as they were read."""
+    return [Protein(maps.id, maps.sequence, maps.header) for maps in found.values()]
+
+
 def _figures_of(
-    maps: AttentionMaps, heads: Sequence[str] | None
+    maps: AttentionMaps, heads: Sequence[str] | None, annotated: "GivenAnnotations"
 ) -> Iterator[tuple[str, Callable[..., object]]]:
     """Yield for each figure of a protein the end of its name, and what draws it."""
     if len(maps) > 1:
-        yield "heads", partial(plots.attention_grid, maps)
+        yield "heads", partial(plots.attention_grid, maps, **annotated)
     if maps.windows == 1 and len(maps) == maps.choice.of_layers * maps.choice.of_heads:
-        yield "flow", partial(plots.attention_flow, maps)
-    for head in [h.strip().upper() for h in heads] if heads else heads_that_reach_far(maps):
-        yield head, partial(plots.attention_head, maps, head)
-        yield f"{head}.arcs", partial(plots.attention_arcs, maps, head)
+        yield "flow", partial(plots.attention_flow, maps, **annotated)
+    for head in heads or heads_that_reach_far(maps):
+        yield head, partial(plots.attention_head, maps, head, **annotated)
+        yield f"{head}.arcs", partial(plots.attention_arcs, maps, head, **annotated)

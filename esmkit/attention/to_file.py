@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from esmkit.attention.extract import Piece
+    from esmkit.attention.figure_options import FigureOptions
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["MAX_MAP_BYTES", "attention_file"]
@@ -50,6 +51,7 @@ def attention_file(
     ids: Iterable[str] | None = None,
     max_bytes: int = MAX_MAP_BYTES,
     file_format: str | None = None,
+    figures: "FigureOptions | None" = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
     """Write the attention maps of the proteins of FASTA files, or numbers in their place.
@@ -76,6 +78,9 @@ def attention_file(
         Refuse maps that would take more than this, before compression, unless ``run.force`` is set.
     file_format : {'h5', 'csv', 'tsv', 'parquet'}, optional
         Output format, whatever the name of the output ends in; by default what it ends in.
+    figures : FigureOptions, optional
+        Figures that will be drawn of the file: checked against its proteins and heads before
+        anything is computed.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -91,7 +96,7 @@ def attention_file(
             import_pyarrow()
         task: Task = ReduceTask(model, options, kind)
     else:
-        task = MapsTask(model, options, max_bytes=None if run.force else max_bytes)
+        task = MapsTask(model, options, max_bytes=None if run.force else max_bytes, figures=figures)
     run_to_file(
         task,
         sources,
@@ -198,15 +203,29 @@ class MapsTask(_AttentionTask):
         options: AttentionOptions,
         *,
         max_bytes: int | None,
+        figures: "FigureOptions | None" = None,
     ) -> None:
         super().__init__(model, options, "h5")
+        self._figures = figures
+        self._drawn: list[Protein] = []
         self._dtype = np.dtype(options.dtype)
         self._max_bytes = max_bytes
         self._first: NDArray[np.int64] = np.zeros(1, np.int64)
 
+    def look(self, protein: Protein) -> None:
+        """Keep the proteins whose figures show more than whole maps, as far as they are read."""
+        if self._figures is not None and self._figures.annotated:
+            end = MAX_RESIDUES if self.long == "truncate" else None
+            self._drawn.append(Protein(protein.id, protein.sequence[:end], protein.header))
+
     def prepare(self, index: InputIndex, say: Say) -> None:
         """Resolve the heads, and compute and judge the size of the output."""
+        if self._drawn and self._figures is not None:
+            self._figures.of_each(self._drawn)
+            self._drawn = []
         super().prepare(index, say)
+        if self._figures is not None:
+            self._figures.check_heads(self._choice.names, "among what is extracted:")
         heads = len(self._choice.heads)
         residues = self._residues(index.lengths)
         per_pair, per_residue = heads * self._dtype.itemsize, heads * 8

@@ -1,7 +1,10 @@
 """``esmkit attention``: FASTA in, per-head attention maps or figures out."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,6 +39,89 @@ def _are_reductions(word: str) -> bool:
     return set(word.split(",")) <= {*REDUCTIONS, "all"} or not is_input(word)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What ``--plot`` and the options of figures ask for.
+
+    Attributes
+    ----------
+    folder : str
+        Empty for the default; :data:`NO_PLOT` if there is nothing to draw.
+    options : dict
+        Arguments of :class:`esmkit.attention.figure_options.FigureOptions`.
+    """
+
+    folder: str
+    options: dict[str, Any]
+
+
+def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--plot`` and what belongs to it, passed as ``drawing``."""
+
+    @functools.wraps(function)
+    def with_drawing(
+        *args: Any, plot: str, plot_heads: tuple[str, ...] | None, plot_format: str, **rest: Any
+    ) -> Any:
+        options: dict[str, Any] = {"heads": plot_heads}
+        for name in ("residues", "mark", "zoom", "domains"):
+            options[name] = rest.pop(name)
+        options["structure"] = rest.pop("structures") or None
+        if plot == NO_PLOT and any(given is not None for given in options.values()):
+            plot = ""  # they say what figures show
+        options["kind"] = plot_format
+        return function(*args, drawing=Drawing(plot, options), **rest)
+
+    changed: Callable[..., Any] = with_drawing
+    for option in (
+        click.option(
+            "--structure",
+            "structures",
+            type=PATH,
+            multiple=True,
+            metavar="FILE[:CHAIN]",
+            help="PDB or mmCIF of a protein: its secondary structure and numbers, beside figures.",
+        ),
+        click.option(
+            "--domains",
+            metavar="NAME:A-B,...|FILE",
+            help="Strips on figures: kinase:10-120,SH2:130-200, or a table with name,start,end[,id].",
+        ),
+        click.option("--zoom", metavar="A-B", help="Draw this stretch only, such as 50-120."),
+        click.option(
+            "--mark", metavar="RESIDUES", help="Mark residues on figures, such as H59,H88."
+        ),
+        click.option(
+            "--residues",
+            metavar="RESIDUES",
+            help="Draw only links from or to these: 59,88-92 or, of several proteins, P69905:59.",
+        ),
+        click.option(
+            "--plot-format",
+            type=click.Choice(["png", "svg", "pdf"]),
+            default="png",
+            show_default=True,
+            help="Format of the figures.",
+        ),
+        click.option(
+            "--plot-heads",
+            callback=names_list,
+            help="Heads to draw large. [default: the 6 whose far residues look at each other most]",
+        ),
+        optional(
+            "--plot",
+            "plot",
+            without="",
+            takes=is_folder_for_figures,
+            default=NO_PLOT,
+            metavar="[FOLDER]",
+            help="Draw the grid of heads, and some large with their strongest links. "
+            "[default: <stem>.attention]",
+        ),
+    ):
+        changed = option(changed)
+    return changed
+
+
 @click.command("attention", cls=Command, short_help="Extract per-head attention maps of proteins.")
 @click.argument("fasta", nargs=-1, type=PATH, metavar="[FASTA]...")
 @click.option(
@@ -43,27 +129,7 @@ def _are_reductions(word: str) -> bool:
 )
 @heads_option
 @attention_layers_option
-@optional(
-    "--plot",
-    "plot",
-    without="",
-    takes=is_folder_for_figures,
-    default=NO_PLOT,
-    metavar="[FOLDER]",
-    help="Draw the grid of heads, and some large with their strongest links. [default: <stem>.attention]",
-)
-@click.option(
-    "--plot-heads",
-    callback=names_list,
-    help="Heads to draw large. [default: the 6 whose far residues look at each other most]",
-)
-@click.option(
-    "--plot-format",
-    type=click.Choice(["png", "svg", "pdf"]),
-    default="png",
-    show_default=True,
-    help="Format of the figures.",
-)
+@figure_options
 @optional(
     "--reduce",
     "reduce",
@@ -96,6 +162,7 @@ def _are_reductions(word: str) -> bool:
 @on_invalid_option
 @id_option
 @batch_tokens_option(2048)
+@click.option("--demo", is_flag=True, help="Use the demo protein, ubiquitin, in place of FASTA.")
 @click.option("--force", is_flag=True, help="Overwrite outputs, and exceed --max-bytes.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options
@@ -104,9 +171,7 @@ def command(
     output: str | None,
     heads: tuple[str, ...] | None,
     layers: tuple[int, ...],
-    plot: str,
-    plot_heads: tuple[str, ...] | None,
-    plot_format: str,
+    drawing: Drawing,
     reduce: tuple[str, ...] | None,
     file_format: str | None,
     store: str,
@@ -117,6 +182,7 @@ def command(
     batch_tokens: int,
     force: bool,
     restart: bool,
+    demo: bool,
     model: ModelChoice,
     quiet: bool,
 ) -> None:
@@ -125,12 +191,15 @@ def command(
     Every head of every layer, residues only, to HDF5; with --reduce a table of numbers instead.
     Without FASTA, on a terminal, the demo protein (ubiquitin) is used; an attention file in its
     place is drawn. A run that is stopped goes on where it was when the same command is given again.
+    Residues are numbered from 1 in the sequence as given, in files, tables and figures; letters
+    (H59) are checked.
 
     \b
     Examples:
       esmkit attention --plot
       esmkit attention seqs.fasta --heads L5H4,L4H11
       esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
+      esmkit attention P69905.fasta --mark H59,H88 --residues H59 --zoom 40-110
       esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
 
     Read it back with Python:
@@ -139,6 +208,7 @@ def command(
       import esmkit
       esmkit.read("seqs.attention.h5")["P69905"]["L5H4"]
     """
+    from esmkit.attention.figure_options import FigureOptions
     from esmkit.attention.options import REDUCTIONS, AttentionOptions
     from esmkit.attention.to_file import attention_file
     from esmkit.files.contents import is_hdf5
@@ -148,78 +218,80 @@ def command(
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
-    sources = _sources(fasta, say=make_say(quiet=False))
-    if plot_heads and plot == NO_PLOT:
-        plot = ""
+    sources = _sources(fasta, demo=demo, say=make_say(quiet=False))
     if reduce == ("all",):
         reduce = REDUCTIONS
-    if reduce and plot != NO_PLOT:
+    plotted = drawing.folder != NO_PLOT
+    if reduce and plotted:
         raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
     drawn_only = len(sources) == 1 and is_hdf5(sources[0])
+    if drawn_only and ids:
+        raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
     if drawn_only:
-        if ids:
-            raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
-        target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
+        target = Path(sources[0])
     else:
         kind = file_format or ("csv" if reduce else "h5")
         target = Path(output) if output else default_output(sources, f".attention.{kind}")
     streamed = is_stream(target)
-    folder = Path(plot) if plot not in ("", NO_PLOT) else folder_beside(target)
+    folder = Path(drawing.folder) if drawing.folder not in ("", NO_PLOT) else folder_beside(target)
+    figures = FigureOptions(**drawing.options) if plotted or drawn_only else None
 
     def draw(*, force: bool, going_on: bool = False) -> None:
         from esmkit.attention.to_figures import attention_figures
 
-        drawn = attention_figures(
-            *(target, folder),
-            heads=plot_heads,
-            kind=plot_format,
-            force=force,
-            going_on=going_on,
-        )
+        given = figures.given() if figures is not None else {}
+        drawn = attention_figures(target, folder, force=force, going_on=going_on, **given)
         say(f"drew {len(list(drawn))} figure(s) in {folder}")
 
     if drawn_only:
         draw(force=force)
-    else:
-        going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
-        if plot != NO_PLOT:
-            check_folder(folder, "folder", force=force or going_on, beside=target)
+        return
+    going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
+    if plotted:
+        check_folder(folder, "folder", force=force or going_on, beside=target)
 
-        def finish() -> None:
-            if not streamed:
-                say(f"wrote {target}")
-            if plot != NO_PLOT:
-                draw(force=force or going_on, going_on=going_on and not force)
+    def finish() -> None:
+        if not streamed:
+            say(f"wrote {target}")
+        if plotted:
+            draw(force=force or going_on, going_on=going_on and not force)
 
-        options = AttentionOptions(
-            heads,
-            layers,
-            store,  # type: ignore[arg-type]
-            reduce or (),  # type: ignore[arg-type]
-            long,  # type: ignore[arg-type]
-            on_invalid,  # type: ignore[arg-type]
-            batch_tokens,
+    options = AttentionOptions(
+        heads,
+        layers,
+        store,  # type: ignore[arg-type]
+        reduce or (),  # type: ignore[arg-type]
+        long,  # type: ignore[arg-type]
+        on_invalid,  # type: ignore[arg-type]
+        batch_tokens,
+    )
+    with kept(not streamed):
+        attention_file(
+            model.load,
+            sources,
+            target,
+            options,
+            ids=ids or None,
+            max_bytes=parse_bytes(max_bytes),
+            file_format=file_format,
+            figures=figures,
+            run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
         )
-        with kept(not streamed):
-            attention_file(
-                model.load,
-                sources,
-                target,
-                options,
-                ids=ids or None,
-                max_bytes=parse_bytes(max_bytes),
-                file_format=file_format,
-                run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
-            )
 
 
-def _sources(fasta: tuple[str, ...], *, say: Callable[[str], None]) -> tuple[str, ...]:
-    """Return the inputs: the demo protein if nobody named another."""
-    if not fasta:
-        if not at_terminal():
-            raise click.UsageError("name a FASTA file, or - for standard input")
-        from esmkit.data import ubiquitin_fasta
+def _sources(fasta: tuple[str, ...], *, demo: bool, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Return the inputs: the demo protein if it was asked for, or nobody named another."""
+    if demo and fasta:
+        raise click.UsageError("--demo stands in place of FASTA; leave one of the two out")
+    if fasta:
+        return fasta
+    if not demo and not at_terminal():
+        raise click.UsageError(
+            "name a FASTA file, or - for standard input; `esmkit attention --demo --plot` draws the "
+            "demo protein, ubiquitin"
+        )
+    from esmkit.data import ubiquitin_fasta
 
-        say("no FASTA given: using the demo protein, ubiquitin (1UBI_A)")
-        fasta = (str(ubiquitin_fasta()),)
-    return fasta
+    why = "" if demo else "no FASTA given: "
+    say(f"{why}using the demo protein, ubiquitin (1UBI_A)")
+    return (str(ubiquitin_fasta()),)

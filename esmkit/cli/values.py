@@ -36,8 +36,8 @@ def is_input(word: str) -> bool:
 
 
 def is_folder_for_figures(word: str) -> bool:
-    """Tell whether a word after ``--plot`` is its folder."""
-    return not is_input(word)
+    """Tell whether a word after ``--plot`` is its folder, or meant for it: ``x.png``."""
+    return not is_input(word) or Path(word).suffix.lower() in (".png", ".svg", ".pdf")
 
 
 def optional(

@@ -13,7 +13,7 @@ from esmkit.files.run_options import Run
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
-from esmkit.structure import Structure
+from esmkit.structure.alignment import protein_of
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -92,7 +92,7 @@ def explore_to_files(
             f"{len(proteins):,} proteins make as many pages of some megabytes; give a FASTA file "
             f"with at most {MOST_PAGES}, or `run=Run(force=True)`"
         )
-    beside = {} if truth is None else {_which(truth, proteins): truth}
+    beside = {} if truth is None else {protein_of(truth, proteins): truth}
     targets = _targets(proteins, sources, output, force=run.force)
 
     from esmkit.explorer.gather import explore
@@ -122,30 +122,6 @@ def _read(
     for line in report.lines()[1:]:
         run.say(line)
     return proteins
-
-
-def _which(structure: Structure, proteins: Sequence[Protein]) -> str:
-    """Return the ID of the protein that a structure is of."""
-    from esmkit.structure.alignment import match
-
-    best: tuple[float, str] | None = None
-    error: InputError | None = None
-    for protein in proteins:
-        try:
-            identity = match(protein.id, protein.sequence, structure).identity
-        except InputError as mismatch:
-            error = mismatch
-            continue
-        if best is None or identity > best[0]:
-            best = (identity, protein.id)
-    if best is not None:
-        return best[1]
-    if len(proteins) == 1 and error is not None:
-        raise error
-    raise InputError(
-        f"structure {structure.id!r} is of none of the {len(proteins):,} proteins; give the "
-        "structure of one of them, or name its chain: FILE:CHAIN"
-    )
 
 
 def _targets(

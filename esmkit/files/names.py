@@ -89,7 +89,8 @@ def check_folder(
     Raises
     ------
     OutputError
-        If it is a file or a stream, is to be the other output, or cannot be written; or if it
+        If it is a file or a stream, is named like a picture, is to be the other output, or cannot be
+        written; or if it
         holds something and ``force`` is not set.
     """
     if is_stream(folder):
@@ -98,6 +99,12 @@ def check_folder(
             f"with `{named}`"
         )
     folder = through_links(folder)
+    ending = folder.suffix.lower().removeprefix(".")
+    if ending in FIGURE_FORMATS and not folder.is_dir():
+        raise OutputError(
+            f"{str(folder)!r} is named like one picture, and what is written is a folder of files; "
+            f"name a folder, such as {folder.stem!r}, with `{named}`"
+        )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{str(folder)!r} is a file; name a folder with `{named}`")
     if beside is not None and not is_stream(beside):

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from esmkit.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from esmkit.sequences.proteins import Protein
     from esmkit.structure import Structure
 
-__all__ = ["MIN_IDENTITY", "Matched", "match"]
+__all__ = ["MIN_IDENTITY", "Matched", "match", "protein_of"]
 
 MIN_IDENTITY = 0.9
 """Least share of equal letters among aligned residues; below it is another protein's structure."""
@@ -67,6 +70,34 @@ def match(name: str, sequence: str, structure: "Structure") -> Matched:
             " give the structure of this protein, or name its chain: FILE:CHAIN"
         )
     return Matched(i, j, identity)
+
+
+def protein_of(structure: "Structure", proteins: "Sequence[Protein]") -> str:
+    """Return the ID of the protein that a structure is of: the one most like it.
+
+    Raises
+    ------
+    InputError
+        If it is of none of them.
+    """
+    best: tuple[float, str] | None = None
+    error: InputError | None = None
+    for protein in proteins:
+        try:
+            identity = match(protein.id, protein.sequence, structure).identity
+        except InputError as mismatch:
+            error = mismatch
+            continue
+        if best is None or identity > best[0]:
+            best = (identity, protein.id)
+    if best is not None:
+        return best[1]
+    if len(proteins) == 1 and error is not None:
+        raise error
+    raise InputError(
+        f"structure {structure.id!r} is of none of the {len(proteins):,} proteins; give the "
+        "structure of one of them, or name its chain: FILE:CHAIN"
+    )
 
 
 def _align(one: str, two: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -69,7 +69,8 @@ def test_the_demo_protein_on_a_terminal(run, real: Esm2, tmp_path: Path):
 
 def test_without_a_terminal_nothing_is_assumed(run, tmp_path: Path):
     done = run("attention", "--plot", cwd=tmp_path)
-    assert "name a FASTA file, or - for standard input" in fails(done, 2)
+    message = fails(done, 2)
+    assert "name a FASTA file, or - for standard input; `esmkit attention --demo --plot`" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -114,6 +115,15 @@ def test_reductions(run, tiny_folder: Path, fasta: Path, tmp_path: Path):
         (["--reduce", "all", "--plot"], 2, "--reduce keeps no maps to draw"),
         (["-o", "maps.npz"], 1, "attention maps are written to HDF5"),
         (["--plot", "none/there/deep", "-o", "none/x.h5"], 1, "there is no folder"),
+        (
+            ["--plot", "x.PNG"],
+            1,
+            "'x.PNG' is named like one picture, and what is written is a folder",
+        ),
+        (["--plot-heads", "L1H9"], 1, "head L1H9 is not among what is extracted: 8 head(s), L0H0"),
+        (["--mark", "59"], 1, "--mark names residues of one protein, and there are 3; say whose"),
+        (["--zoom", "p30:20-31"], 1, "there is no residue 31 of 'p30', as --zoom has it"),
+        (["--domains", "d.csv"], 1, "--domains is neither domains such as kinase:10-120"),
     ],
 )
 def test_mistakes(run, tiny_folder: Path, fasta: Path, tmp_path: Path, arguments, code, message):
@@ -151,3 +161,61 @@ def test_names_of_figures_stay_in_their_folder(name: str):
     assert safe.split(".")[0].split("-")[0].upper() not in ("CON", "..")
     assert safe != file_name(name + "x")
     assert file_name("P69905") == "P69905"
+
+
+def test_the_demo_is_a_word_away(run, tmp_path: Path, fasta: Path):
+    done = run("attention", "--demo", "seqs.fasta", cwd=tmp_path)
+    assert "--demo stands in place of FASTA" in fails(done, 2)
+
+
+def test_options_of_figures_are_checked_before_the_model_is_loaded(
+    run, tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from esmkit.cli.options import ModelChoice
+
+    def never(self: ModelChoice) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ModelChoice, "load", never)
+    (tmp_path / "wrong.csv").write_text("id,name,start,end\np30,long,5,99\n")
+    for options, message in (
+        (["--residues", "p30:0"], "there is no residue 0, as --residues has it"),
+        (["--mark", "p30:W1"], "residue 1 of 'p30' is"),
+        (["--mark", "p31:1"], "there is no ID 'p31'; near ones are"),
+        (["--zoom", "5-4"], "the range 5-4 of --zoom runs backwards"),
+        (["--domains", "wrong.csv"], "domain 'long' of --domains ends at 99, and the residues of"),
+        (["--structure", "none.pdb"], "none.pdb"),
+        (["--plot-heads", "best"], "a head is named like L5H4"),
+        (
+            ["--residues", "p30:1", "--zoom", "p30:5-9"],
+            "none of --residues is among residues 5 to 9",
+        ),
+    ):
+        assert message in fails(run("attention", "seqs.fasta", *options, cwd=tmp_path))
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def test_figures_of_sites(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch):
+    from esmkit import plots
+
+    drawn: dict[str, str] = {}
+    original = plots.attention_arcs
+
+    def attention_arcs(*args, path, **options):
+        figure = original(*args, path=path, **options)
+        drawn[Path(path).name] = figure.get_suptitle()
+        return figure
+
+    monkeypatch.setattr(plots, "attention_arcs", attention_arcs)
+    done = run(
+        *("attention", "seqs.fasta", "--model", tiny_folder, "--heads", "L0H1", "--quiet"),
+        *("--zoom", "p30:11-25", "--mark", "p30:12,p21:3-5", "--residues", "p30:12"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "seqs.attention"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.L0H1{kind}.png" for name in ("p30", "p9", "p21") for kind in ("", ".arcs")
+    }  # no grid of one head
+    assert drawn["p30.L0H1.arcs.png"].endswith("of head L0H1 · residues 11 to 25")
+    assert "residues" not in drawn["p9.L0H1.arcs.png"]
