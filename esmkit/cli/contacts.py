@@ -97,6 +97,13 @@ def command() -> None:
     show_default=True,
     help="Format of the figures.",
 )
+@click.option("--mark", metavar="RESIDUES", help="Mark residues on figures, such as H59,H88.")
+@click.option("--zoom", metavar="A-B", help="Draw this stretch only, such as 50-120.")
+@click.option(
+    "--domains",
+    metavar="NAME:A-B,...|FILE",
+    help="Strips on figures: kinase:10-120,SH2:130-200, or a table with name,start,end[,id].",
+)
 @head_options_beside_pairs
 @click.option(
     "--top",
@@ -107,9 +114,9 @@ def command() -> None:
 )
 @click.option(
     "--residues",
-    metavar="SITES",
-    help="Only pairs of these residues with any other in tsv and rr, such as 59,88-92; of several "
-    "proteins ID:59,88-92. Numbers count from 1 in the sequence. [all kept]",
+    metavar="RESIDUES",
+    help="Only pairs of these with any other residue in tsv, rr and figures: 59,88-92 or, of "
+    "several proteins, P69905:59. Numbers count from 1 in the sequence. [all kept]",
 )
 @click.option(
     "--min-separation",
@@ -143,6 +150,9 @@ def predict(
     structures: tuple[str, ...],
     plot: str | None,
     plot_format: str,
+    mark: str | None,
+    zoom: str | None,
+    domains: str | None,
     method: str | None,
     heads: tuple[str, ...] | None,
     top_heads: int | None,
@@ -174,7 +184,7 @@ def predict(
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
       esmkit contacts seqs.fasta --top L
-      esmkit contacts seqs.fasta --residues 59,88-92
+      esmkit contacts P69905.fasta --residues 59,88-92 --mark H59,H88
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
@@ -198,6 +208,8 @@ def predict(
     with kept(not streamed), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)
+        if plot is None and (mark, zoom, domains) != (None, None, None):
+            plot = ""  # they say what figures show
         folder = Path(plot) if plot else None
         if plot == "":  # beside the output, or as if it were a file
             folder = folder_beside(default_output(sources, ".contacts.tsv") if streamed else target)
@@ -217,6 +229,9 @@ def predict(
             min_probability=min_probability,
             top=top,
             residues=residues,
+            mark=mark,
+            zoom=zoom,
+            domains=domains,
             max_bytes=parse_bytes(max_bytes),
             file_format=file_format,
             run=run_of(force=force, restart=restart, quiet=quiet),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -596,3 +597,55 @@ def test_formats_on_standard_output(run, tiny_folder, fasta, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {
         *("seqs.fasta", "seqs.contacts.rr", "seqs.contacts.rr.provenance.json")
     }
+
+
+def drawn_texts(path: Path) -> str:
+    """The text of an SVG, which stays text."""
+    return " ".join(re.findall(r">([^<>]+)</text>", path.read_text()))
+
+
+def test_what_figures_show(run, tiny_folder, tiny, fasta, tmp_path):
+    """Marks and a stretch mean figures; chosen residues are those of table and figure."""
+    (tmp_path / "domains.csv").write_text("name,start,end,id\nhead,1,12,p30\n")
+    options = ("--mark", "p30:5-7", "--zoom", "p30:4-20,p21:2-15", "--domains", "domains.csv")
+    done = run(
+        *("contacts", "seqs.fasta", *options, "--residues", "p30:9", "-m", tiny_folder),
+        *("--plot-format", "svg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    assert set(table["id"]) == {"p30"}
+    assert ((table["i_number"] == 9) | (table["j_number"] == 9)).all()
+    folder = tmp_path / "seqs.contacts"
+    assert "residues 4 to 20 of 30" in drawn_texts(folder / "p30.contacts.svg")
+    assert "only pairs of" in drawn_texts(folder / "p30.contacts.svg")
+    assert "head 1-12" in drawn_texts(folder / "p30.contacts.svg")
+    assert "5-7" in drawn_texts(folder / "p30.contacts.svg")
+    assert "residues 2 to 15 of 21" in drawn_texts(folder / "p21.contacts.svg")
+    assert "9 residues" in drawn_texts(folder / "p9.contacts.svg")
+    whole = ("contacts", "seqs.fasta", "-o", "o.npz", "--plot", "figures", "-m", tiny_folder)
+    done = run(*whole, "--residues", "p30:9", "--plot-format", "svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "only pairs of" in drawn_texts(tmp_path / "figures" / "p30.contacts.svg")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--plot", "x.png"), "'x.png' is named like one picture, and what is written is a folder"),
+        (("--mark", "p30:31"), "there is no residue 31 of 'p30', as --mark has it"),
+        (("--mark", "5"), "--mark names residues of one protein, and there are 3; say whose"),
+        (("--zoom", "p30:5"), "--zoom is one stretch of at least 2 residues"),
+        (("--zoom", "p8:5-9"), "p8"),
+        (("--domains", "a:5-60"), "--domains are of one protein, and there are 3"),
+        (("--plot", "d", "--residues", "p30:9", "--zoom", "p30:10-20"), "none of --residues is a"),
+    ],
+)
+def test_options_of_figures_are_checked_first(
+    run, tiny_folder, fasta, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.setattr("esmkit.esm2.Esm2.load", None)
+    done = run("contacts", "seqs.fasta", *options, "-m", tiny_folder, cwd=tmp_path)
+    assert message in fails(done)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]
