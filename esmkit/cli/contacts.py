@@ -176,7 +176,9 @@ def predict(
     Residues are numbered from 1 in the sequence that is given, in every output. With --structure
     the table has the numbers of its authors beside them, and maps are scored: precision of the top
     L, L/2 and L/5 pairs at short, medium and long range, printed and written to
-    <stem>.contacts.scores.tsv. Without FASTA the sequence of the structure is used.
+    <stem>.contacts.scores.tsv. Without FASTA the sequence of the structure is used. The column
+    probability is the contact head's score, 0 to 1, and no frequency; how often pairs of a score
+    touch is what `esmkit contacts evaluate` shows.
 
     \b
     Examples:

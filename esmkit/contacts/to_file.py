@@ -115,8 +115,8 @@ def contacts_file(
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         ``.tsv``: a line for each pair, ``id``, ``i_number``, ``i``, ``j_number``, ``j``,
-        ``separation``, ``probability``, likeliest first; residues are numbered from 1 in the sequence
-        that was given. With structures also ``structure``, ``i_author_number`` and
+        ``separation``, ``probability`` (the contact head's score, 0 to 1), highest first; residues
+        are numbered from 1 in the sequence that was given. With structures also ``structure``, ``i_author_number`` and
         ``j_author_number``, the numbers of its authors. ``.rr``: a block for each protein in
         CASP's RR format. ``.npz`` and ``.h5``: float32 (R, R) for each protein, symmetric, NaN for
         pairs that were never in one window. A link is written through. ``-`` is standard output;

@@ -183,7 +183,7 @@ class TsvWriter:
 
 
 class RrWriter:
-    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the probability."""
+    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the score, 0 to 1."""
 
     def __init__(self, target: Path | IO[str], chosen: Chosen) -> None:
         self._chosen = chosen
