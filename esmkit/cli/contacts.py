@@ -185,8 +185,8 @@ def predict(
       esmkit contacts seqs.fasta
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
-      esmkit contacts seqs.fasta --top L
-      esmkit contacts P69905.fasta --residues 59,88-92 --mark H59,H88
+      esmkit contacts seqs.fasta --top L -o top.tsv
+      esmkit contacts ubiquitin.fasta --residues 48,60-65 --mark K48 -o sites.tsv
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
