@@ -264,6 +264,12 @@ def test_the_strongest_pairs_and_those_of_chosen_residues(run, tiny_folder, tiny
         found = read_tsv(tmp_path / "o.tsv")
         assert found.equals(pandas.concat(parts).reset_index(drop=True))
         assert f"contacts of 3 proteins: {len(found)} rows: about " in done.stderr
+    huge = ("--top", "9" * 30, "--min-separation", "6", "-o", "huge.tsv")
+    assert run(*common, *huge, cwd=tmp_path).returncode == 0
+    assert read_tsv(tmp_path / "huge.tsv").equals(whole)
+    done = run(*common, "--min-separation", "9" * 20, "-o", "none.tsv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ": 0 rows: about " in done.stderr
     chosen = ("--residues", "p21:7,19-20", "--top", "6")
     done = run(*common, *chosen, "-o", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
