@@ -149,7 +149,7 @@ class AttentionMaps:
         import pandas
 
         wanted = self._wanted(residue, residues, zoom)
-        for option, given, least in (("count", count, 1), ("min_separation", min_separation, 0)):
+        for option, given, least in (("count", count, 0), ("min_separation", min_separation, 0)):
             number = whole_number(given)
             if number is None or number < least:
                 raise OptionError(f"{option} is at least {least}, not {what_is(given)}")

@@ -34,7 +34,11 @@ OTHER_NAMES = {
 OPPOSITES = {"progress": "quiet"}
 """Parameters that commands have as their opposite."""
 
-FUNCTIONS = {"esmkit.contacts.fit": "`esmkit contacts fit`", "esmkit.ContactHead.mean_of": "heads"}
+FUNCTIONS = {
+    "esmkit.contacts.fit": "`esmkit contacts fit`",
+    "esmkit.ContactHead.mean_of": "heads",
+    "esmkit.contacts.evaluate_best": "top",
+}
 """Functions that are a command, or a parameter."""
 
 _CODE = re.compile(r"`(?P<code>[A-Za-z_][\w.]*(?:=[^`\n]*)?)`")

@@ -1,15 +1,16 @@
-"""Contact maps of many chains against their structures: a contact head, and each head by itself."""
+"""Contact maps of many chains against their structures, on chains that the contact head never saw."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from esmkit.arguments import checked
+from esmkit.contacts.calibration import Reliability, count_pairs, from_counts
 from esmkit.contacts.head import ContactHead
-from esmkit.contacts.prediction import contacts, corrected_maps
-from esmkit.contacts.scores import CUTS, RANGES, bootstrap, score_map, summarize_scores
+from esmkit.contacts.prediction import contacts
+from esmkit.contacts.scores import Length, in_columns, score_map, span_of, summarize_scores
 from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError
 from esmkit.text import Say, silent
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["PUBLISHED", "Evaluation", "best_heads", "evaluate", "rank_heads"]
+__all__ = ["PUBLISHED", "Evaluation", "Scored", "TrainingChains", "evaluate"]
 
 PUBLISHED = {
     "esm2_t6_8M_UR50D": 0.159,
@@ -31,6 +32,14 @@ PUBLISHED = {
 }
 """Long-range P@L of the official weights on 14,842 chains (fair-esm README, Lin et al. 2023)."""
 
+TrainingChains = Literal["leave-out", "score"]
+"""What happens to chains that a contact head was fitted to, or chosen on."""
+
+LISTED = 3
+"""Chains that a line names; of more it gives the number."""
+
+LENGTHS = {"resolved": "the number of resolved residues", "full": "the number of all residues"}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -39,6 +48,8 @@ class Evaluation:
     Attributes
     ----------
     head : ContactHead
+        Of :func:`esmkit.contacts.evaluate_best` the heads that all chains choose together; ``heads`` has those
+        that were scored.
     checkpoint : str
         Name of the weights.
     published : float or None
@@ -48,6 +59,20 @@ class Evaluation:
         A row for each chain and range, as :func:`esmkit.contacts.score_map` gives them.
     summary : pandas.DataFrame
         Means over chains with bootstrap intervals: see :func:`esmkit.contacts.summarize_scores`.
+    left_out : dict from str to str
+        Chains that are not scored, because the head was fitted to them or chosen on them or on a
+        relative of theirs: to the ID of that one.
+    in_sample : dict from str to str
+        Chains that are scored all the same, likewise.
+    heads : dict from str to ContactHead
+        What each chain was scored with.
+    chosen : str
+        How heads were chosen, in words; empty if they were given.
+    length : {'resolved', 'full'}
+        The L of P@L.
+    reliability : Reliability or None
+        Scores beside the share of pairs that touch; None for single heads, whose scores are no
+        probabilities.
     """
 
     head: ContactHead
@@ -55,17 +80,25 @@ class Evaluation:
     published: float | None
     chains: "pandas.DataFrame" = field(repr=False)
     summary: "pandas.DataFrame" = field(repr=False)
+    left_out: dict[str, str] = field(default_factory=dict, repr=False)
+    in_sample: dict[str, str] = field(default_factory=dict, repr=False)
+    heads: dict[str, ContactHead] = field(default_factory=dict, repr=False)
+    chosen: str = field(default="", repr=False)
+    length: Length = "resolved"
+    reliability: Reliability | None = field(default=None, repr=False)
 
     def to_text(self) -> str:
-        """Return the summary as lines of text."""
+        """Return the summary as lines of text: the head, what is out of sample, the table."""
         count = self.chains.index.get_level_values("id").nunique()
-        lines = [f"{self.head.source}, {count} chain(s), mean [95 % interval over chains]", ""]
+        title = self.chosen or self.head.source
+        lines = [f"{title}, {count} chain(s), mean [95 % interval over chains]"]
+        lines += [self._sample(), f"L is {LENGTHS[self.length]}", ""]
         columns = ("range", "measure", "mean", "interval", "ceiling", "background")
         rows: list[tuple[str, ...]] = [columns]
         for (name, measure), row in self.summary.iterrows():  # type: ignore[misc] - MultiIndex
             rows.append(
                 (
-                    f"{name} {_span(name)}",
+                    f"{name} {span_of(name)}",
                     measure,
                     f"{row['mean']:.3f}",
                     "" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]",
@@ -73,8 +106,10 @@ class Evaluation:
                     f"{row['background']:.3f}",
                 )
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        lines += ["  ".join(t.ljust(w) for t, w in zip(r, widths, strict=True)) for r in rows]
+        lines += in_columns(rows)
+        if self.reliability is not None:
+            lines += ["", "how often pairs touch, by their score (6 or more apart)"]
+            lines += [self.reliability.to_text()]
         if self.published is not None:
             lines += [
                 "",
@@ -82,13 +117,38 @@ class Evaluation:
             ]
         return "\n".join(line.rstrip() for line in lines)
 
+    def _sample(self) -> str:
+        """Return in one line whether the head knew the chains."""
+        said = []
+        if self.in_sample:
+            said.append(
+                f"IN-SAMPLE, too high: the head was made on {len(self.in_sample)} of these chains, "
+                f"or on relatives ({_named(self.in_sample)})"
+            )
+        if self.left_out:
+            said.append(
+                f"left out: {len(self.left_out)} chain(s) that the head was made on, or their "
+                f"relatives ({_named(self.left_out)})"
+            )
+        if said:
+            return "; ".join(said)
+        known = self.chosen or "chains" in self.head.provenance
+        if known:
+            return "no chain is one that the head was made on, or its relative"
+        return "on which chains the head was made is not recorded"
+
     def _repr_html_(self) -> str:
-        return self.summary.round(3).to_html()
+        from html import escape
+
+        return f"<p>{escape(self._sample())}</p>{self.summary.round(3).to_html()}"
 
 
-def _span(name: str) -> str:
-    least, most = RANGES[name]
-    return f"({least}-{most})" if most is not None else f"({least}+)"
+def _named(chains: Mapping[str, str]) -> str:
+    first = [
+        name if name == known else f"{name} as {known}"
+        for name, known in list(chains.items())[:LISTED]
+    ]
+    return ", ".join(first) + (", ..." if len(chains) > LISTED else "")
 
 
 @checked
@@ -97,10 +157,16 @@ def evaluate(
     structures: Iterable["Structure"],
     head: ContactHead | None = None,
     *,
+    training_chains: TrainingChains = "leave-out",
+    length: Length = "resolved",
     seed: int = 0,
     progress: Say = silent,
 ) -> Evaluation:
     """Score a contact head on the sequences of structures.
+
+    Chains that the head was fitted to or chosen on, and relatives of theirs, would be scored too
+    well. Relatives are told by sequence, whatever their IDs: see
+    :func:`esmkit.sequences.likeness.are_alike`.
 
     Parameters
     ----------
@@ -109,6 +175,10 @@ def evaluate(
         Such as :func:`esmkit.data.ts50`.
     head : ContactHead, optional
         By default the checkpoint's own.
+    training_chains : {'leave-out', 'score'}
+        Chains that the head knows are left out, or scored and said to be in-sample.
+    length : {'resolved', 'full'}
+        The L of P@L: the resolved residues of a chain, or all.
     seed : int
         Seed of the bootstrap.
     progress : callable
@@ -117,31 +187,100 @@ def evaluate(
     Raises
     ------
     InputError
-        If there are no structures, or two have the same ID.
+        If there are no structures, two have the same ID, or the head was made on all of them.
     CheckpointError
         If no head is given and the checkpoint has none.
     """
-    import pandas
-
     chosen = ContactHead.of_checkpoint(model) if head is None else head
-    tables: dict[str, pandas.DataFrame] = {}
-    for structure in structures:
-        progress(structure.id)
-        if structure.id in tables:
-            raise InputError(f"structure {structure.id!r} comes twice; give each chain once")
-        result = contacts(model, structure.protein, head=chosen)
-        tables[structure.id] = score_map(
-            result.probability, structure.contacts(), structure.resolved
+    left_out: dict[str, str] = {}
+    in_sample: dict[str, str] = {}
+
+    def head_for(structure: "Structure") -> ContactHead | None:
+        known = chosen.learnt_from(structure.protein)
+        if known is None:
+            return chosen
+        (in_sample if training_chains == "score" else left_out)[structure.id] = known
+        return chosen if training_chains == "score" else None
+
+    scored = Scored(model, length, progress)
+    scored.add_all(structures, head_for)
+    if not scored.tables and left_out:
+        raise InputError(
+            f"the {chosen.source} was made on all of these {len(left_out)} chain(s), or on "
+            f"relatives ({_named(left_out)}); give other structures, or "
+            '`training_chains="score"` to score them in-sample'
         )
-    if not tables:
-        raise InputError("there is no structure to score on; give at least one chain")
-    return Evaluation(
+    return scored.evaluation(
         chosen,
-        model.checkpoint.name,
-        _published(model) if head is None else None,
-        pandas.concat(tables, names=["id", "range"]),
-        summarize_scores(tables, seed=seed),
+        published=_published(model) if head is None else None,
+        left_out=left_out,
+        in_sample=in_sample,
+        seed=seed,
     )
+
+
+class Scored:
+    """Scores chains one by one."""
+
+    def __init__(self, model: "Encoder", length: Length, progress: Say) -> None:
+        self.model = model
+        self.tables: dict[str, pandas.DataFrame] = {}
+        self._length: Length = length
+        self._progress = progress
+        self._heads: dict[str, ContactHead] = {}
+        self._counts: list[np.ndarray] = []
+
+    def add_all(
+        self,
+        structures: Iterable["Structure"],
+        head_for: "Callable[[Structure], ContactHead | None]",
+    ) -> None:
+        """Score each chain with the head that is for it, if there is one."""
+        seen: set[str] = set()
+        for structure in structures:
+            self._progress(structure.id)
+            if structure.id in seen:
+                raise InputError(f"structure {structure.id!r} comes twice; give each chain once")
+            seen.add(structure.id)
+            head = head_for(structure)
+            if head is None:
+                continue
+            found = contacts(self.model, structure.protein, head=head)
+            of_chain = found.probability, structure.contacts(), structure.resolved
+            full = len(structure) if self._length == "full" else None
+            self.tables[structure.id] = score_map(*of_chain, length=full)
+            self._heads[structure.id] = head
+            if head.method == "regression":
+                self._counts.append(count_pairs(of_chain))
+        if not seen:
+            raise InputError("there is no structure to score on; give at least one chain")
+
+    def evaluation(
+        self,
+        head: ContactHead,
+        *,
+        published: float | None = None,
+        left_out: dict[str, str],
+        in_sample: dict[str, str],
+        chosen: str = "",
+        seed: int,
+    ) -> Evaluation:
+        """Gather what was found."""
+        import pandas
+
+        return Evaluation(
+            head,
+            self.model.checkpoint.name,
+            published,
+            pandas.concat(self.tables, names=["id", "range"]),
+            summarize_scores(self.tables, seed=seed),
+            left_out=left_out,
+            in_sample=in_sample,
+            heads=self._heads,
+            chosen=chosen,
+            length=self._length,
+            reliability=from_counts(np.stack(self._counts), seed=seed) if self._counts else None,
+        )
 
 
 def _published(model: "Encoder") -> float | None:
@@ -149,83 +288,3 @@ def _published(model: "Encoder") -> float | None:
     digest = model.checkpoint.sha256
     repo = next((c.repo for c in OFFICIAL.values() if c.sha256 == digest), "")
     return PUBLISHED.get(repo.removeprefix("facebook/"))
-
-
-@checked
-def rank_heads(
-    model: "Encoder",
-    structures: Iterable["Structure"],
-    *,
-    seed: int = 0,
-    progress: Say = silent,
-) -> "pandas.DataFrame":
-    """Score every head's corrected map by itself.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each head and range: ``name``, ``layer``, ``head``, ``range``, the means over
-        chains ``P@L``, ``P@L/2`` and ``P@L/5``, the 95 % bootstrap interval of P@L/2 ``low`` and
-        ``high``, ``background``, and ``chains``.
-    """
-    import pandas
-
-    from esmkit.encoder.names import head_name
-
-    found: dict[str, list[np.ndarray]] = {name: [] for name in RANGES}
-    backgrounds: dict[str, list[float]] = {name: [] for name in RANGES}
-    for structure in structures:
-        progress(structure.id)
-        maps = corrected_maps(model, structure.protein)
-        for name in RANGES:
-            precision, background = _precisions(maps, structure, name)
-            found[name].append(precision)
-            backgrounds[name].append(background)
-    rows: list[dict[str, Any]] = []
-    for name, of_chains in found.items():
-        if not of_chains:
-            raise InputError("there is no structure to score on; give at least one chain")
-        values = np.stack(of_chains)  # (chains, heads, cuts)
-        for place in range(values.shape[1]):
-            layer, head = divmod(place, model.heads)
-            kept = values[:, place][~np.isnan(values[:, place]).any(1)]
-            low, high = bootstrap(kept[:, list(CUTS).index("P@L/2")], seed=seed)
-            means = kept.mean(0) if len(kept) else np.full(len(CUTS), np.nan)
-            facts = {"name": head_name(layer, head), "layer": layer, "head": head, "range": name}
-            measures = dict(zip(CUTS, map(float, means), strict=True))
-            background = float(np.nanmean(backgrounds[name])) if len(kept) else np.nan
-            interval = {"low": low, "high": high, "background": background, "chains": len(kept)}
-            rows.append({**facts, **measures, **interval})
-    return pandas.DataFrame(rows)
-
-
-def _precisions(maps: np.ndarray, structure: "Structure", name: str) -> tuple[np.ndarray, float]:
-    """Return P@L, P@L/2, P@L/5 of each map on one chain and range: (n, 3), NaN without pairs."""
-    least, most = RANGES[name]
-    i, j = np.triu_indices(len(structure), least)
-    kept = structure.resolved[i] & structure.resolved[j]
-    if most is not None:
-        kept &= j - i <= most
-    i, j = i[kept], j[kept]
-    true = structure.contacts()[i, j]
-    length = int(structure.resolved.sum())
-    counts = [length // divisor for divisor in CUTS.values()]
-    if not len(true) or not min(counts):
-        return np.full((len(maps), len(CUTS)), np.nan), np.nan
-    order = np.argsort(-maps[:, i, j], axis=1, kind="stable")[:, : max(counts)]
-    hits = true[order]  # (n, L)
-    columns = [hits[:, :count].sum(1) / count for count in counts]
-    return np.stack(columns, axis=1), float(true.mean())
-
-
-@checked
-def best_heads(
-    table: "pandas.DataFrame", count: int, *, measure: str = "P@L/2", of_range: str = "long"
-) -> list[str]:
-    """Return the names of the heads with the highest value in a table of :func:`rank_heads`.
-
-    Ties go to the head that stands first in the model.
-    """
-    rows = table.query("range == @of_range")
-    ranked = rows.sort_values(by=[measure, "layer", "head"], ascending=[False, True, True])
-    return list(ranked["name"].head(count))

@@ -15,6 +15,7 @@ from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
+    from esmkit.sequences.proteins import Protein
     from esmkit.structure import Structure
 
 __all__ = ["INVERSE_PENALTY", "fit"]
@@ -59,7 +60,8 @@ def fit(
     Returns
     -------
     ContactHead
-        With chains, counts and settings in its ``provenance``.
+        With chains, their sequences, counts and settings in its ``provenance``, so that
+        :func:`esmkit.contacts.evaluate` can leave them out.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def fit(
             f"the inverse penalty is above 0 and the least separation at least 1, not "
             f"{inverse_penalty} and {min_separation}"
         )
-    features, labels, chains = [], [], []
+    features, labels, proteins = [], [], []
     for structure in structures:
         progress(structure.id)
         i, j = np.triu_indices(len(structure), min_separation)
@@ -83,11 +85,11 @@ def fit(
         i, j = i[kept], j[kept]
         features.append(corrected_maps(model, structure.protein)[:, i, j].T)
         labels.append(structure.contacts()[i, j])
-        chains.append(structure.id)
+        proteins.append(structure.protein)
     true = np.concatenate(labels) if labels else np.zeros(0, bool)
     if not true.any() or true.all():
         raise InputError(
-            f"{len(chains)} chain(s) with {len(true):,} pairs at least {min_separation} residues "
+            f"{len(proteins)} chain(s) with {len(true):,} pairs at least {min_separation} residues "
             f"apart hold {int(true.sum()):,} contacts; a fit needs pairs of both kinds: give "
             "more, or longer, chains"
         )
@@ -104,8 +106,10 @@ def fit(
         model,
         weights,
         float(np.ravel(regression.intercept_)[0]),
-        source=f"regression fitted to {len(chains)} chain(s)",
-        provenance=_provenance(model, chains, true, weights, inverse_penalty, min_separation, seed),
+        source=f"regression fitted to {len(proteins)} chain(s)",
+        provenance=_provenance(
+            model, proteins, true, weights, inverse_penalty, min_separation, seed
+        ),
     )
 
 
@@ -119,7 +123,7 @@ def _lasso() -> dict[str, Any]:
 
 def _provenance(
     model: "Encoder",
-    chains: list[str],
+    proteins: "list[Protein]",
     true: np.ndarray,
     weights: np.ndarray,
     inverse_penalty: float,
@@ -135,7 +139,9 @@ def _provenance(
         "inverse_penalty": inverse_penalty,
         "min_separation": min_separation,
         "seed": seed,
-        "chains": chains,
+        # With sequences a chain is known again whatever it is called, and so are its relatives
+        "chains": [protein.id for protein in proteins],
+        "sequences": [protein.sequence for protein in proteins],
         "pairs": len(true),
         "contacts": int(true.sum()),
         "heads_with_weight": int((weights != 0).sum()),

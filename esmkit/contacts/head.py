@@ -15,6 +15,7 @@ from esmkit.files.disk import disk_errors, write_durably
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
+    from esmkit.sequences.proteins import Protein
 
 __all__ = ["ContactHead"]
 
@@ -41,7 +42,8 @@ class ContactHead:
     source : str
         Where the weights are from, in words.
     provenance : dict
-        JSON-ready facts about a fit.
+        JSON-ready facts about a fit or a choice; ``chains`` and ``sequences`` are what it was made
+        on.
     """
 
     choice: HeadChoice
@@ -97,11 +99,43 @@ class ContactHead:
 
     @classmethod
     def mean_of(cls, model: "Encoder", heads: Heads) -> "ContactHead":
-        """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``."""
+        """Return the mean of the corrected maps of some heads, such as ``["L5H4"]``.
+
+        What :func:`esmkit.contacts.best_heads` returns knows on which chains the heads were chosen;
+        it becomes the ``provenance``.
+        """
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)
         source = f"mean of {', '.join(choice.names)}" if count > 1 else f"head {choice.names[0]}"
-        return cls(choice, np.full(count, 1 / count), 0.0, "heads", source)
+        chosen_on = getattr(heads, "chosen_on", None)  # none for heads that were named
+        return cls(choice, np.full(count, 1 / count), 0.0, "heads", source, dict(chosen_on or {}))
+
+    def learnt_from(self, protein: "Protein") -> str | None:
+        """Return the chain from which the head was fitted, or chosen, that a protein is or is like.
+
+        Sequences are compared, so that a chain is known again under another ID: see
+        :func:`esmkit.sequences.likeness.are_alike`. Files that older versions wrote have the IDs of
+        chains alone; then those are compared.
+
+        Parameters
+        ----------
+        protein : Protein
+
+        Returns
+        -------
+        str or None
+            The ID of the chain. None if there is none, and for heads that the checkpoint brought or
+            the user named: from which chains they are is not known here.
+        """
+        from esmkit.sequences.likeness import first_alike
+
+        chains, sequences = self.provenance.get("chains"), self.provenance.get("sequences")
+        if not isinstance(chains, list):
+            return None
+        if not isinstance(sequences, list) or len(sequences) != len(chains):
+            return protein.id if protein.id in chains else None
+        place = first_alike(protein.sequence, [str(sequence) for sequence in sequences])
+        return None if place is None else str(chains[place])
 
     def check_fits(self, model: "Encoder") -> None:
         """Refuse a model of another shape.

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ __all__ = ["KeptMaps", "square", "upper_triangle"]
 
 _FACTS = ("id", "header", "sequence", "method", "source", "windows", "checkpoint")
 """Attributes of a contact map besides its values."""
+
+_CHECKSUM, _COUNT = "crc32", "maps"
+"""Names of what is kept to recognise damage."""
 
 
 def upper_triangle(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,7 +53,8 @@ class KeptMaps:
     """A file of contact maps, in the order in which they were added.
 
     It holds NumPy arrays behind each other: first what was to be kept; then for each map its facts,
-    both as JSON in bytes, and its upper triangle.
+    both as JSON in bytes, and its upper triangle, whose CRC-32 is one of the facts; last how many
+    maps there are. So a file that was cut off, between two maps too, or written over is recognised.
 
     Parameters
     ----------
@@ -63,6 +68,7 @@ class KeptMaps:
         self.path = path
         self.only = only
         self._file: IO[bytes] | None = None
+        self._count = 0
 
     def wants(self, name: str) -> bool:
         """Tell whether the map of the protein with this ID is wanted."""
@@ -77,19 +83,24 @@ class KeptMaps:
             return
         with disk_errors(self.path):
             self._file = self.path.open("wb")
+            self._count = 0
             _put(self._file, None if self.only is None else sorted(self.only))
 
     def add(self, found: ContactMap) -> None:
         """Keep a map, if it is wanted."""
         if self._file is not None and self.wants(found.id):
+            triangle = upper_triangle(found.probability)
+            facts = {name: getattr(found, name) for name in _FACTS}
             with disk_errors(self.path):
-                _put(self._file, {name: getattr(found, name) for name in _FACTS})
-                np.save(self._file, upper_triangle(found.probability), allow_pickle=False)
+                _put(self._file, {**facts, _CHECKSUM: crc32(triangle.tobytes())})
+                np.save(self._file, triangle, allow_pickle=False)
+            self._count += 1
 
     def end(self) -> None:
         """Close the file, safe on the disk."""
         if self._file is not None:
             with disk_errors(self.path):
+                _put(self._file, {_COUNT: self._count})
                 self._file.close()
                 sync(self.path)
             self._file = None
@@ -118,19 +129,23 @@ class KeptMaps:
         """
         if self._wants_none():
             return
-        size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            _get(file)
-            while file.tell() < size:
-                try:
-                    facts = _get(file)
+            try:
+                _get(file)
+                count = 0
+                while _COUNT not in (facts := _get(file)):
                     triangle = np.load(file, allow_pickle=False)
-                except (ValueError, EOFError):
-                    raise OutputError(
-                        f"{str(self.path)!r} is damaged; delete it, then run the same again"
-                    ) from None
-                if self.wants(facts["id"]):
-                    yield ContactMap(probability=square(triangle), **facts)
+                    if facts.pop(_CHECKSUM) != crc32(triangle.tobytes()):
+                        raise ValueError
+                    count += 1
+                    if self.wants(facts["id"]):
+                        yield ContactMap(probability=square(triangle), **facts)
+                if facts[_COUNT] != count:
+                    raise ValueError
+            except (ValueError, EOFError, KeyError, TypeError):
+                raise OutputError(
+                    f"{str(self.path)!r} is damaged; delete it, then run the same again"
+                ) from None
 
 
 def _put(file: IO[bytes], facts: Any) -> None:

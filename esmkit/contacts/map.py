@@ -179,7 +179,7 @@ class ContactMap:
         """
         wanted = parse_top("L" if count is None else count, "count", least=0)
         table = self.to_frame(min_separation=min_separation, residues=residue, structure=structure)
-        return table.head(wanted.of(len(self)))
+        return table.head(min(wanted.of(len(self)), len(table)))
 
     def numbering(self, structure: GivenStructure) -> Numbering:
         """Return where the residues are in a structure of the protein, and its authors' numbers.

@@ -1,7 +1,7 @@
 """How good a contact map is, measured on a structure: precision, its ceiling and its background."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ RESAMPLES = 2_000
 
 CURVE_STEPS = 50
 """Points of a precision curve for each L of its length; L, L/2 and L/5 are among them."""
+
+Length: TypeAlias = Literal["resolved", "full"]
+"""The L of P@L: the residues of a chain that are resolved, or all of its sequence."""
 
 OnChain: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]
 """What :meth:`esmkit.contacts.map.ContactMap.onto` gives: values and contacts (R, R), and which
@@ -195,7 +198,11 @@ def summarize_scores(
 
 @checked
 def precision_curves(
-    chains: Iterable[OnChain], *, up_to: int = 1, seed: int = 0
+    chains: Iterable[OnChain],
+    *,
+    up_to: int = 1,
+    length: Length = "resolved",
+    seed: int = 0,
 ) -> "pandas.DataFrame":
     """Follow precision from the strongest pair of each range to the L-th or beyond.
 
@@ -205,7 +212,10 @@ def precision_curves(
         One for each chain, as :meth:`esmkit.contacts.map.ContactMap.onto` gives it; taken one at a
         time.
     up_to : int
-        Where curves end, in L, the number of resolved residues.
+        Where curves end, in L.
+    length : {'resolved', 'full'}
+        L: the resolved residues of a chain, or all. Tables with all of them have
+        ``attrs["length"]``, which figures show.
     seed : int
         Seed of the bootstrap.
 
@@ -242,7 +252,7 @@ def precision_curves(
     if isinstance(up_to, bool) or not isinstance(up_to, int | np.integer) or up_to < 1:
         raise OptionError(f"curves end at a whole number of L, 1 or more, not at {up_to!r}")
     steps = np.arange(1, up_to * CURVE_STEPS + 1)
-    curves = [_curves(chain, steps) for chain in chains]
+    curves = [_curves(chain, steps, length) for chain in chains]
     if not curves:
         raise InputError("there is no chain to average over")
     rows = []
@@ -262,15 +272,19 @@ def precision_curves(
                     "chains": int((~np.isnan(precision)).sum()),
                 }
             )
-    return pandas.DataFrame(rows)
+    table = pandas.DataFrame(rows)
+    if length != "resolved":
+        table.attrs["length"] = length
+    return table
 
 
-def _curves(chain: OnChain, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+def _curves(chain: OnChain, steps: NDArray[np.int64], length: Length) -> NDArray[np.float64]:
     """Return precision, ceiling and background of one chain: (ranges, 3, steps)."""
     values, contacts, resolved = chain
     _check_shapes(values, contacts, resolved)
     known = np.where(resolved[:, None] & resolved, values, np.nan)
-    counts = int(resolved.sum()) * steps // CURVE_STEPS
+    residues = int(resolved.sum()) if length == "resolved" else len(resolved)
+    counts = residues * steps // CURVE_STEPS
     found = np.full((len(RANGES), 3, len(steps)), np.nan)
     for of_range, (least, most) in zip(found, RANGES.values(), strict=True):
         true = contacts[ranked_pairs(known, least=least, most=most)]
@@ -298,3 +312,19 @@ def _mean(values: Any) -> float:
     kept = np.asarray(values, float)
     kept = kept[~np.isnan(kept)]
     return float(kept.mean()) if len(kept) else float("nan")
+
+
+def span_of(name: str) -> str:
+    """Return the separations of a range.
+
+    >>> span_of("short"), span_of("long")
+    ('(6-11)', '(24+)')
+    """
+    least, most = RANGES[name]
+    return f"({least}-{most})" if most is not None else f"({least}+)"
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines, its columns one under the other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(t.ljust(w) for t, w in zip(r, widths, strict=True)).rstrip() for r in rows]

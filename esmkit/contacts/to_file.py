@@ -47,6 +47,9 @@ _BYTES_PER_LINE = 30
 _BYTES_PER_RR_LINE = 18
 """The same in RR, which has no ID."""
 
+_BYTES_AROUND_RR = 150
+"""What a protein takes in RR besides its sequence and pairs."""
+
 LARGE_TABLE = 20 * 10**6
 """Bytes of a table from which on it is said how to make it smaller."""
 
@@ -112,8 +115,8 @@ def contacts_file(
         FASTA files, plain or gzip; ``-`` is standard input.
     output : str or Path
         ``.tsv``: a line for each pair, ``id``, ``i_number``, ``i``, ``j_number``, ``j``,
-        ``separation``, ``probability``, likeliest first; residues are numbered from 1 in the sequence
-        that was given. With structures also ``structure``, ``i_author_number`` and
+        ``separation``, ``probability`` (the contact head's score, 0 to 1), highest first; residues
+        are numbered from 1 in the sequence that was given. With structures also ``structure``, ``i_author_number`` and
         ``j_author_number``, the numbers of its authors. ``.rr``: a block for each protein in
         CASP's RR format. ``.npz`` and ``.h5``: float32 (R, R) for each protein, symmetric, NaN for
         pairs that were never in one window. A link is written through. ``-`` is standard output;
@@ -152,6 +155,11 @@ def contacts_file(
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     kind = choose_format(output, file_format, CONTACT_FORMATS, streamed=TEXT_FORMATS, say=run.say)
     chosen = Chosen.parse(min_separation, min_probability, top, residues)
+    if kind not in TEXT_FORMATS and (top is not None or residues is not None):
+        raise OptionError(
+            f"{kind} holds whole maps, and `top` and `residues` choose rows of a table; leave them "
+            "out, or write tsv or rr"
+        )
     task = ContactsTask(
         model,
         head,
@@ -250,16 +258,17 @@ class ContactsTask(Task):
         if self._format not in TEXT_FORMATS:
             return int((residues.astype(np.float64) ** 2).sum()) * 4, f"contact maps of {proteins}"
         rows = self._chosen.rows(residues, self.long)
-        digits = np.char.str_len(residues.astype(str)) - 2
-        each = _BYTES_PER_RR_LINE + 2 * digits
+        digits = mean_digits(residues) - 2
         if self._format == "tsv":
-            each = _BYTES_PER_LINE + 3 * digits + np.array(self._name_bytes) - 3
+            size = rows * (_BYTES_PER_LINE + 3 * digits + np.array(self._name_bytes) - 3)
+        else:
+            size = rows * (_BYTES_PER_RR_LINE + 2 * digits) + residues + _BYTES_AROUND_RR
         at_most = "at most " * (
             self._chosen.min_probability is not None or self._chosen.residues is not None
         )
         total = int(rows.sum())
         what = f"contacts of {proteins}: {at_most}{total:,} row{'s' * (total != 1)}"
-        return int((rows * each).sum()), what
+        return int(size.sum()), what
 
     def options(self) -> dict[str, Any]:
         """Return head, format and what is left out."""
@@ -331,3 +340,13 @@ class ContactsTask(Task):
             if self._format == "rr":
                 return RrWriter(target, self._chosen)
             return MapWriter(self._format, target, provenance)
+
+
+def mean_digits(residues: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how many digits the numbers from 1 to each length have in the mean.
+
+    >>> mean_digits(np.array([9, 99])).round(2)
+    array([1.  , 1.91])
+    """
+    tens = 10.0 ** np.arange(12)
+    return (np.maximum(residues[:, None] - tens + 1, 0) / residues[:, None]).sum(axis=1)

@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.attention.figure_options import FigureOptions
 from esmkit.contacts.kept_maps import KeptMaps
 from esmkit.contacts.map import ContactMap
 from esmkit.contacts.pairing import Pairing
-from esmkit.contacts.to_file import Watch, contacts_file
+from esmkit.contacts.to_file import CONTACT_FORMATS, TEXT_FORMATS, Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
@@ -20,6 +21,7 @@ from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
+from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure, read_structure, split_chain
 from esmkit.text import Say, silent
 
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
 
     from esmkit.contacts.head import ContactHead
     from esmkit.encoder.encoder import Encoder
+    from esmkit.plots.annotations import GivenAnnotations
 
 __all__ = [
-    "evaluate_to_files",
-    "fit_to_file",
     "predict_to_files",
     "read_chains",
     "sources_or_structures",
@@ -102,8 +103,11 @@ def draw_maps(
     folder: Path,
     *,
     kind: str,
+    annotated: "Mapping[str, GivenAnnotations]",
 ) -> list[Path]:
     """Draw the contact map of each protein, over its structure where there is one.
+
+    ``annotated`` says what else a figure shows, by the ID of the protein.
 
     Returns
     -------
@@ -130,7 +134,8 @@ def draw_maps(
             times[start] += 1  # structures of one name in different folders
             again = f"~{times[start]}" if times[start] > 1 else ""
             path = folder / f"{start}{again}.{kind}"
-            plots.contact_map(found, structure, path=path)
+            of_this = {n: v for n, v in annotated.get(found.id, {}).items() if n != "structure"}
+            plots.contact_map(found, structure, path=path, **of_this)
             drawn.append(path)
             if structure is not None:
                 curves.append(found.onto(structure))
@@ -141,138 +146,42 @@ def draw_maps(
     return drawn
 
 
-def evaluate_to_files(
-    model: "Callable[[], Encoder]",
-    structures: Callable[[], list[Structure]],
-    make_head: "Callable[[Encoder], ContactHead] | None",
-    *,
-    each_head: bool,
-    output: Path | None,
-    plot: Path | None,
-    force: bool,
-    progress: bool,
-) -> str:
-    """Score a contact head, or each attention head, on structures; write and draw the table.
-
-    Returns
-    -------
-    str
-        The table to print.
-    """
-    for path, named in ((output, "output"), (plot, "plot")):
-        if path is not None and not (path == output and is_stream(path)):
-            check_output(path, force=force, named=named, forced="force=True")
-    chains = structures()
-
-    from esmkit import plots
-    from esmkit.contacts.evaluation import evaluate, rank_heads
-    from esmkit.contacts.prediction import contacts
-    from esmkit.contacts.scores import precision_curves
-
-    loaded = model()
-    with _bar(len(chains), "contacts", progress) as told:
-        if each_head:
-            table = rank_heads(loaded, chains, progress=told)
-            long = table.query("range == 'long'").sort_values(by="P@L/2", ascending=False)
-            columns = ["name", "P@L", "P@L/2", "P@L/5", "low", "high", "background"]
-            text = (
-                f"the ten best of {len(long)} heads at long range, {len(chains)} chain(s), interval "
-                f"of P@L/2\n\n{long[columns].head(10).round(3).to_string(index=False)}"
-            )
-        else:
-            head = make_head(loaded) if make_head else None
-            result = evaluate(loaded, chains, head, progress=told)
-            table, text = result.chains.reset_index(), result.to_text()
-    if output is not None:
-        write_table(output, table, "tsv" if format_of_name(output) == "tsv" else "csv")
-    if plot is not None and each_head:
-        plots.head_precision_grid(table, path=plot)
-    elif plot is not None:
-        results = (contacts(loaded, c.protein, head=result.head).onto(c) for c in chains)
-        plots.precision_by_rank(precision_curves(results), path=plot)
-    return text
-
-
-def fit_to_file(
-    model: "Callable[[], Encoder]",
-    structures: Callable[[], list[Structure]],
-    output: Path,
-    *,
-    chains: int | None,
-    seed: int,
-    inverse_penalty: float,
-    force: bool,
-    progress: bool,
-) -> str:
-    """Fit a contact head and score it on the chains that took no part.
-
-    Returns
-    -------
-    str
-        What to print.
-    """
-    import numpy as np
-
-    check_output(output, force=force, forced="force=True")
-    found = structures()
-    if chains is not None and chains > len(found):
-        raise OptionError(
-            f"{chains} chains were asked for and there are {len(found)}; ask for less"
-        )
-    order = np.random.default_rng(seed).permutation(len(found))
-    fitted = [found[i] for i in sorted(order[:chains])] if chains is not None else found
-    rest = [chain for chain in found if chain.id not in {c.id for c in fitted}]
-
-    from esmkit.contacts.evaluation import evaluate
-    from esmkit.contacts.fitting import fit
-
-    loaded = model()
-    with _bar(len(fitted), "fit", progress) as told:
-        head = fit(loaded, fitted, inverse_penalty=inverse_penalty, seed=seed, progress=told)
-    head.save(output)
-    facts = head.provenance
-    lines = [
-        f"{head.source}: {facts['pairs']:,} pairs, {facts['contacts']:,} contacts; "
-        f"{facts['heads_with_weight']} of {loaded.layers * loaded.heads} heads have a weight"
-    ]
-    if rest:
-        with _bar(len(rest), "score", progress) as told:
-            lines += ["", evaluate(loaded, rest, head, progress=told).to_text()]
-        if loaded.has_contact_head:
-            lines += ["", evaluate(loaded, rest).to_text()]
-    else:
-        lines += ["no chain is left to score it on; `chains` fits to some and scores on the rest"]
-    return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _bar(total: int, name: str, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yield what is told of each chain before its turn."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=name, unit="chain", disable=not shown, dynamic_ncols=True) as bar:
-
-        def told(_: str) -> None:
-            bar.update()
-
-        yield told
-
-
 class _Follower(Watch):
     """Pairs structures with proteins, and keeps the maps that are to be scored or drawn."""
 
-    def __init__(self, structures: Sequence[Structure], kept: KeptMaps, say: Say) -> None:
+    def __init__(
+        self,
+        structures: Sequence[Structure],
+        kept: KeptMaps,
+        figures: FigureOptions,
+        *,
+        long: Any,
+        say: Say,
+    ) -> None:
         self._pairing = Pairing(structures)
+        self._figures = figures
+        self._most = MAX_RESIDUES if long == "truncate" else None
         self._say = say
+        self._proteins: list[Protein] = []
+        self.annotated: dict[str, GivenAnnotations] = {}
         self.has_structures = bool(structures)
         self.pairs: list[tuple[Protein, Structure]] = []
         self.kept = kept
-        self.look = self._pairing.look
         self.begin, self.add, self.end = kept.begin, kept.add, kept.end
 
+    def look(self, protein: Protein) -> None:
+        """Compare a protein with the structures, and remember it if figures ask for its residues."""
+        self._pairing.look(protein)
+        if self._figures.annotated:
+            read = dataclasses.replace(protein, sequence=protein.sequence[: self._most])
+            self._proteins.append(read)
+
     def ready(self) -> None:
-        """Refuse structures that are of none of the proteins."""
+        """Refuse structures, and what figures are to show, that fit none of the proteins."""
         self.pairs = self._pairing.pairs()
+        if self._figures.annotated:
+            self.annotated = self._figures.of_each(self._proteins)
+            self._proteins = []
         if self.kept.only is not None:
             self.kept.only.update(protein.id for protein, _ in self.pairs)
         for name, count in Counter(protein.id for protein, _ in self.pairs).items():
@@ -301,6 +210,10 @@ def predict_to_files(
     ids: Sequence[str] | None = None,
     long: Any,
     run: Run,
+    residues: Any = None,
+    mark: Any = None,
+    zoom: Any = None,
+    domains: Any = None,
     **options: Any,
 ) -> str:
     """Write contact maps, then score and draw them, as they were written.
@@ -321,6 +234,9 @@ def predict_to_files(
         Folder for figures; without it nothing is drawn.
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
+    residues, mark, zoom, domains
+        What figures show, as in :func:`esmkit.plots.contact_map`; of several proteins each is
+        named: ``P69905:59``. Tables have the pairs of ``residues`` only.
     on_invalid, ids, long, run, **options
         As in :func:`esmkit.contacts.contacts_file`.
 
@@ -331,9 +247,15 @@ def predict_to_files(
 
     Raises
     ------
-    InputError
-        If a structure is of none of the proteins; nothing has been computed.
+    InputError, OptionError, UnknownIdError
+        If a structure is of none of the proteins, or an option does not fit; nothing has been
+        computed.
     """
+    figures = FigureOptions(
+        kind=kind, residues=residues if folder else None, mark=mark, zoom=zoom, domains=domains
+    )
+    if folder is not None and _holds_maps(target, options.get("file_format")):
+        residues = None  # they are for the figures
     from esmkit.contacts.head import ContactHead
 
     streamed = is_stream(target)
@@ -373,14 +295,14 @@ def predict_to_files(
                 write_table(scores, table.reset_index(), "tsv")
                 run.say(f"wrote {scores}")
         if folder is not None:
-            drawn = draw_maps(maps(), watch.pairs, folder, kind=kind)
+            drawn = draw_maps(maps(), watch.pairs, folder, kind=kind, annotated=watch.annotated)
             run.say(f"drew {len(drawn)} figure(s) in {folder}")
         run.then()
 
     with tempfile.TemporaryDirectory(prefix="esmkit-") as scratch:
         path = Path(scratch) / "maps" if streamed else scratch_file(target, "maps")
         kept = KeptMaps(path, None if folder is not None else set())
-        watch = _Follower(structures, kept, run.say)
+        watch = _Follower(structures, kept, figures, long=long, say=run.say)
         contacts_file(
             model,
             sources,
@@ -390,7 +312,13 @@ def predict_to_files(
             ids=ids,
             long=long,
             watch=watch,
+            residues=residues,
             run=dataclasses.replace(run, then=finish),
             **options,
         )
     return text
+
+
+def _holds_maps(target: Path, file_format: str | None) -> bool:
+    """Tell whether an output holds whole maps."""
+    return (file_format or format_of_name(target)) in set(CONTACT_FORMATS) - set(TEXT_FORMATS)

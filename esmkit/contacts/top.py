@@ -61,7 +61,7 @@ def parse_top(given: GivenTop, option: str = "top", *, least: int = 1) -> Top:
     ('L/5', '10')
     """
     text = given.strip() if isinstance(given, str) else ""
-    number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else whole_number(given)
+    number = int(text) if re.fullmatch(r"[0-9]{1,400}", text) else whole_number(given)
     if number is not None:
         if number < least:
             raise OptionError(f"{option} is at least {least}, not {number}")

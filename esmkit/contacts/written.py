@@ -105,7 +105,9 @@ class Chosen:
             residues=None if residues is None else residues.numbers(found.sequence, found.id),
             structure=structure,
         )
-        return table if self.top is None else table.head(self.top.of(len(found)))
+        if self.top is None:
+            return table
+        return table.head(min(self.top.of(len(found)), len(table)))
 
     def rows(self, lengths: NDArray[np.int64], long: Long) -> NDArray[np.int64]:
         """Return how many pairs of proteins of these lengths are written at most: int64."""
@@ -127,6 +129,7 @@ def pairs_seen(residues: int, least: int, long: Long) -> int:
     reach = np.zeros(residues, np.int64)
     for start, stop in pieces:
         reach[start:stop] = np.maximum(reach[start:stop], stop)
+    least = min(least, residues)  # no C integer holds a separation of any size
     return int(np.maximum(reach - np.arange(residues) - least, 0).sum())
 
 
@@ -183,7 +186,7 @@ class TsvWriter:
 
 
 class RrWriter:
-    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the probability."""
+    """CASP's RR format: i, j, the bounds 0 and 8 Å of the distance of the Cβ, the score, 0 to 1."""
 
     def __init__(self, target: Path | IO[str], chosen: Chosen) -> None:
         self._chosen = chosen

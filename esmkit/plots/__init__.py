@@ -18,6 +18,7 @@ from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
+from esmkit.plots.reliability import reliability_diagram
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "precision_by_rank",
     "property_grid",
     "property_map",
+    "reliability_diagram",
     "save",
 ]

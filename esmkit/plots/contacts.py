@@ -1,23 +1,27 @@
 """A predicted contact map, with what a structure says about it."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FormatStrFormatter
-from numpy.typing import NDArray
 
-from esmkit.plots import matrix
+from esmkit.plots import matrix, tracks
+from esmkit.plots.annotations import Annotations, annotations_of
 from esmkit.plots.author_numbers import author_axis
+from esmkit.plots.contact_marks import (
+    BAND,
+    MIN_SEPARATION,
+    Compared,
+    add_legends,
+    compare,
+    draw_marks,
+)
 from esmkit.plots.figure import (
     PAGE_WIDTH,
     SAVED_DPI,
@@ -29,33 +33,31 @@ from esmkit.plots.figure import (
     panel,
 )
 from esmkit.plots.protocols import Contacts
-from esmkit.plots.secondary import HELIX, STRAND, draw_secondary
+from esmkit.plots.tracks import Tracks
 from esmkit.structure.given import GivenStructure, structure_of
-from esmkit.structure.numbering import Numbering, numbering_of
 
 if TYPE_CHECKING:
     from esmkit.structure import Structure
 
 __all__ = ["contact_map"]
 
-MIN_SEPARATION = 6
-"""Closer residues touch because they are neighbours; contacts begin here (CASP)."""
-
 SIDE = 5.0
 """Inches of the map."""
 
-LEFT, BOTTOM, GAP, STRIP = 0.62, 0.55, 0.04, 0.17
-"""Inches that the labels on the left and at the bottom take, between panels, and across a strip of
-secondary structure."""
+LEFT, BOTTOM = 0.62, 0.55
+"""Inches that the labels on the left and at the bottom take."""
+
+STRIP = 0.21
+"""Inches beside the map that a strip of secondary structure has; more make the map smaller."""
 
 NUMBERS = 0.32
 """Inches that a second axis takes, with the numbers of a structure's authors."""
 
+NUMBERS_BESIDE_LETTERS = 10
+"""About how many numbers stand on an axis that has every letter too."""
+
 BAR_HEIGHT = 2.1
 """Inches of the colour bar, beside the upper part of the map."""
-
-LEGEND_LINE = 0.13
-"""Inches of a line of a legend."""
 
 GAMMA = 0.7
 """The contact head's scores, 0 to 1, are coloured by this power of them: those of a small model, 0.05 or 0.1,
@@ -64,83 +66,16 @@ can be told apart, and a colour means the same in every figure."""
 PERCENTILE = 99.8
 """Percentile at which the scale of scores ends; they have no natural end."""
 
-TRUE_POSITIVE, FALSE_POSITIVE = "#0072B2", "#D55E00"
-"""Okabe and Ito's blue and vermilion, as a disc and a cross."""
-
-FOUND, MISSED = "0.15", "0.62"
-"""Greys of the true contacts."""
-
-BAND = "0.93"
-"""Grey of pairs that are too close to count."""
-
-SMALLEST_MARK, LARGEST_MARK = 3.4, 5.0
-"""Points across a mark; in between, it is as large as its cell."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A map beside the contacts of a structure; R residues of the sequence, pairs i < j from 0.
-
-    Attributes
-    ----------
-    numbering : Numbering
-        Where the residues are in the structure, and how its authors number them.
-    resolved : numpy.ndarray of bool, shape (R,)
-        Residues that the structure has coordinates of.
-    secondary : str
-        R letters of three states; ``.`` where not known.
-    true_positives, false_positives : numpy.ndarray of int64, shape (n, 2)
-        The strongest pairs that touch, and those that do not.
-    missed : numpy.ndarray of int64, shape (n, 2)
-        Pairs that touch and are not among the strongest.
-    """
-
-    numbering: Numbering
-    resolved: NDArray[np.bool_]
-    secondary: str
-    true_positives: NDArray[np.int64]
-    false_positives: NDArray[np.int64]
-    missed: NDArray[np.int64]
-
-
-def compare(contacts: Contacts, structure: "Structure") -> Compared:
-    """Take the L strongest of the pairs that count, L being the number of resolved residues.
-
-    Those are the top pairs of P@L, over all ranges together: at least 6 apart along the structure,
-    resolved, and with a value; ties in the order of i, then j. Of the pairs that touch, those are
-    left out that the sequence lacks a residue of: there is no place for them.
-    """
-    numbering = numbering_of(contacts.id, contacts.sequence, structure)
-    values, touch, resolved = contacts.onto(structure)
-    pairs = np.stack(np.triu_indices(len(values), MIN_SEPARATION), axis=1)
-    pairs = pairs[resolved[pairs].all(axis=1)]
-    value, true = values[tuple(pairs.T)], touch[tuple(pairs.T)]
-    order = np.argsort(-value, kind="stable")  # NaN goes last
-    strongest = order[: min(int(resolved.sum()), int((~np.isnan(value)).sum()))]
-    top = np.zeros(len(pairs), bool)
-    top[strongest] = True
-
-    there = numbering.places >= 0
-    residues = np.full(len(structure), -1)  # of the sequence, for each of the structure
-    residues[numbering.places[there]] = np.flatnonzero(there)
-    pairs = residues[pairs]
-    has_place = (pairs >= 0).all(axis=1)
-    letters = structure.secondary_structure_3
-    return Compared(
-        numbering,
-        there & np.asarray(resolved)[numbering.places],
-        "".join("." if j < 0 else letters[j] for j in numbering.places.tolist()),
-        pairs[top & true],
-        pairs[top & ~true],
-        pairs[~top & true & has_place],
-    )
-
 
 def contact_map(
     contacts: Contacts,
     structure: GivenStructure | None = None,
     *,
     path: str | Path | None = None,
+    residues: Any = None,
+    mark: Any = None,
+    zoom: Any = None,
+    domains: Any = None,
 ) -> Figure:
     """Draw a contact map, and with a structure what it got right.
 
@@ -166,6 +101,15 @@ def contact_map(
         Structure of the same protein; it may lack some of the residues.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+    residues : str, int or list, optional
+        Cover all pairs but those of these residues, such as ``"59,88-92"``.
+    mark : str, int or list, optional
+        Draw lines at residues, such as ``"H59,H88"``.
+    zoom : str or (int, int), optional
+        Show this stretch only, such as ``"50-120"``; the strongest pairs are those of the whole map.
+    domains : str, path, dict or table, optional
+        Strips along the axes, such as ``"kinase:10-120,SH2:130-200"``. All of these number residues
+        from 1 in the sequence; see :func:`esmkit.plots.annotations.annotations_of`.
 
     Returns
     -------
@@ -175,8 +119,8 @@ def contact_map(
     ------
     InputError
         If the structure is that of another protein.
-    OptionError
-        If the extension is another.
+    OptionError, UnknownIdError
+        If the extension is another, or an annotation does not fit the protein.
 
     Examples
     --------
@@ -189,62 +133,89 @@ def contact_map(
     >>> figure.savefig("contacts.png")                       # doctest: +SKIP
     """
     structure = None if structure is None else structure_of(structure)
-    compared = None if structure is None else compare(contacts, structure)
+    of = annotations_of(
+        contacts.id,
+        contacts.sequence,
+        residues=residues,
+        mark=mark,
+        zoom=zoom,
+        domains=domains,
+        structure=structure,
+    )
+    compared = None
+    if structure is not None and of.numbering is not None:
+        compared = compare(contacts, structure, of.numbering)
+    over, beside = Tracks(of, "x"), Tracks(of, "y")
+    own = NUMBERS * of.numbers_differ
+    side = SIDE - own - max(0, beside.depth - STRIP)
+    top = TITLE_HEIGHT + own + over.depth
+    labels = replace(of, numbering=None)  # helix and strand are in the legends on the right
     with house_style():
-        numbers = NUMBERS if compared is not None and compared.numbering.differs else 0
-        strip = 0 if compared is None else STRIP + GAP
-        side = SIDE - numbers
-        top = TITLE_HEIGHT + numbers + strip
         figure = new(
-            *(PAGE_WIDTH, top + side + BOTTOM),
-            *(title(contacts), subtitle(contacts, structure, compared)),
+            *(PAGE_WIDTH, top + side + BOTTOM + tracks.legend_height(labels)),
+            *(title(contacts, of), subtitle(contacts, structure, of)),
         )
         axes = panel(figure, LEFT, top, side, side)
-        image = draw_map(axes, contacts, compared)
-        for which in ("x", "y"):
-            matrix.residue_axis(axes, which, contacts.sequence)
+        image = draw_map(axes, contacts, compared, of)
+        draw_annotations(figure, axes, of, side=side, top=top)
         axes.set(xlabel="residue", ylabel="residue")
-        if compared is not None:
-            draw_structure(figure, axes, compared, side=side, top=top)
-        right = LEFT + side + strip + numbers + 0.12
+        tracks.draw_legend(figure, labels, LEFT)
+        right = LEFT + side + beside.depth + own + 0.12
         add_bar(panel(figure, right, top, 0.1, BAR_HEIGHT), image, contacts.method)
         unknown = bool(np.ma.is_masked(image.get_array()))
-        add_legends(figure, right, top + BAR_HEIGHT + 0.25, compared, unknown)
+        add_legends(figure, right, top + BAR_HEIGHT + 0.25, compared, of, unknown=unknown)
         return finish(figure, path)
 
 
-def draw_structure(
-    figure: HouseFigure, axes: Axes, compared: Compared, *, side: float, top: float
+def draw_annotations(
+    figure: HouseFigure, axes: Axes, of: Annotations, *, side: float, top: float
 ) -> None:
-    """Draw secondary structure along the map, and the authors' numbers if they are others."""
-    over = panel(figure, LEFT, top - GAP - STRIP, side, STRIP, sharex=axes)
-    draw_secondary(over, compared.secondary, "x")
-    beside = panel(figure, LEFT + side + GAP, top, STRIP, side, sharey=axes)
-    draw_secondary(beside, compared.secondary, "y")
-    if compared.numbering.differs:
-        for which in ("x", "y"):
+    """Put residues on the axes, and beside them what is known and asked of them."""
+    veil = tracks.veil(of)
+    if veil is not None:
+        matrix.cover(axes, veil, int(side * SAVED_DPI), first=of.first)
+    tracks.draw_marks(axes, of)
+    over, beside = Tracks(of, "x"), Tracks(of, "y")
+    over.draw(
+        lambda away, across: panel(figure, LEFT, top - away - across, side, across, sharex=axes),
+        side,
+    )
+    beside.draw(
+        lambda away, across: panel(figure, LEFT + side + away, top, across, side, sharey=axes),
+        side,
+    )
+    for strips in (over, beside):
+        points = matrix.room(axes, strips.which, of.last - of.first + 1)
+        most = NUMBERS_BESIDE_LETTERS if points >= matrix.SMALLEST_LETTER else None
+        matrix.residue_axis(
+            axes, strips.which, of.sequence, first=of.first, last=of.last, most=most
+        )
+        if of.numbering is not None and of.numbers_differ:
             author_axis(
                 axes,
-                which,
-                compared.numbering.authors,
-                f"number in {compared.numbering.structure}",
-                away=(STRIP + 2 * GAP) / side,
+                strips.which,
+                of.numbering.authors[of.shown],
+                f"number in {of.numbering.structure}",
+                away=(strips.depth + 0.04) / side,
+                first=of.first,
             )
 
 
-def title(contacts: Contacts) -> str:
-    """Return whose contacts they are and what predicted them."""
-    residues = len(contacts)
-    parts = [contacts.id, "predicted contacts", f"{residues} residue{'s' * (residues != 1)}"]
-    parts += [contacts.source]
+def title(contacts: Contacts, of: Annotations) -> str:
+    """Return whose contacts they are, which residues are shown, and what predicted them."""
+    count = len(contacts)
+    residues = f"{count} residue{'s' * (count != 1)}"
+    if of.zoomed:
+        residues = f"residues {of.first} to {of.last} of {count}"
+    parts = [contacts.id, "predicted contacts", residues, contacts.source]
     if contacts.checkpoint not in contacts.source:
         parts += [contacts.checkpoint]
     return " · ".join(part for part in parts if part)
 
 
-def subtitle(contacts: Contacts, structure: "Structure | None", compared: Compared | None) -> str:
+def subtitle(contacts: Contacts, structure: "Structure | None", of: Annotations) -> str:
     """Return what the halves are, and how good the prediction is."""
-    if structure is None or compared is None:
+    if structure is None or of.numbering is None:
         parts = ["both halves show the prediction"]
     else:
         scores = contacts.score(structure)["P@L"]
@@ -253,15 +224,22 @@ def subtitle(contacts: Contacts, structure: "Structure | None", compared: Compar
             for name, value in scores.items()
         )
         parts = [f"below the diagonal: true contacts of {structure.id}"]
-        if (shared := compared.numbering.aligned) < len(contacts):
+        if (shared := of.numbering.aligned) < len(contacts):
             parts[0] += f" ({shared} of {len(contacts)} residues)"
         parts.append(f"P@L {of_ranges}")
+    if of.asked:
+        parts.append(of.links_only.replace("links from or to", "pairs of"))
     if contacts.windows > 1:
-        parts.append(f"read in {contacts.windows} windows, grey: pairs never in one window")
+        windows = f"read in {contacts.windows} windows"
+        if not of.zoomed or np.isnan(of.crop(contacts.probability)).any():
+            windows += ", grey: pairs never in one window"
+        parts.append(windows)
     return " · ".join(parts)
 
 
-def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesImage:
+def draw_map(
+    axes: Axes, contacts: Contacts, compared: Compared | None, of: Annotations
+) -> AxesImage:
     """Draw the values, the band that does not count, and the marks."""
     values = contacts.probability
     upper = np.triu(np.ones(values.shape, bool))
@@ -273,48 +251,18 @@ def draw_map(axes: Axes, contacts: Contacts, compared: Compared | None) -> AxesI
     if contacts.method != "regression":
         counted = values[np.triu_indices(len(values), MIN_SEPARATION)]
         norm = matrix.scale([np.maximum(counted, 0)], PERCENTILE)
-    image = matrix.draw(axes, shown, norm, int(SIDE * SAVED_DPI))
+    image = matrix.draw(axes, of.crop(shown), norm, int(SIDE * SAVED_DPI), first=of.first)
     along = np.arange(len(values)) if compared is None else compared.numbering.along_structure
-    first = np.searchsorted(along, along - MIN_SEPARATION, side="right")
-    last = np.searchsorted(along, along + MIN_SEPARATION, side="left")
+    start = np.searchsorted(along, along - MIN_SEPARATION, side="right") + 0.5
+    stop = np.searchsorted(along, along + MIN_SEPARATION, side="left") + 0.5
     edges = np.arange(len(values) + 1) + 0.5
-    axes.stairs(last + 0.5, edges, baseline=first + 0.5, fill=True, color=BAND, zorder=1.5)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.stairs(stop, edges, baseline=start, fill=True, color=BAND, zorder=1.5)
     axes.plot([0.5, edges[-1]], [0.5, edges[-1]], color="0.6", lw=0.5, zorder=1.6)
+    axes.set(xlim=limits[0], ylim=limits[1])
     if compared is not None:
-        draw_marks(axes, compared)
+        draw_marks(axes, compared, of, SIDE)
     return image
-
-
-def draw_marks(axes: Axes, compared: Compared) -> None:
-    """Mark the strongest pairs above the diagonal, and the true contacts below it."""
-    cell = 72 * SIDE / max(1, len(compared.resolved))
-    for pairs, colour, label in (
-        (compared.missed, MISSED, "missed"),
-        (compared.true_positives, FOUND, "found"),
-    ):
-        axes.scatter(
-            *(pairs.T + 1),  # column i < row j: below
-            s=max(1.2, 0.9 * cell) ** 2,
-            marker="s",
-            color=colour,
-            linewidths=0,
-            label=label,
-        )
-    size = min(LARGEST_MARK, max(SMALLEST_MARK, 0.85 * cell))
-    outline = [Stroke(linewidth=size / 2.6, foreground="white"), Normal()]
-    for pairs, marker, colour, label in (
-        (compared.false_positives, "x", FALSE_POSITIVE, "false positive"),
-        (compared.true_positives, "o", TRUE_POSITIVE, "true positive"),
-    ):
-        axes.scatter(
-            *(pairs[:, ::-1].T + 1),
-            s=(0.8 * size) ** 2,
-            marker=marker,
-            color=colour,
-            linewidths=size / 5 if marker == "x" else 0,
-            path_effects=outline,
-            label=label,
-        )
 
 
 def add_bar(axes: Axes, image: AxesImage, method: str) -> None:
@@ -328,56 +276,3 @@ def add_bar(axes: Axes, image: AxesImage, method: str) -> None:
     bar.formatter = FormatStrFormatter("%g")
     bar.minorticks_off()
     bar.set_label("contact head's score (0 to 1)")
-
-
-def add_legends(
-    figure: HouseFigure, left: float, top: float, compared: Compared | None, unknown: bool
-) -> None:
-    """Explain the marks and count them, beside the lower part of the map."""
-    groups: list[tuple[str, list[Artist]]] = []
-    if compared is not None:
-        right, wrong = len(compared.true_positives), len(compared.false_positives)
-        groups = [
-            (
-                f"{right + wrong} strongest pairs",
-                [
-                    sign("o", TRUE_POSITIVE, f"true positive {right}"),
-                    sign("x", FALSE_POSITIVE, f"false positive {wrong}"),
-                ],
-            ),
-            (
-                f"{right + len(compared.missed)} true contacts",
-                [
-                    sign("s", FOUND, f"found {right}"),
-                    sign("s", MISSED, f"missed {len(compared.missed)}"),
-                ],
-            ),
-            (
-                "secondary structure",
-                [Line2D([], [], color=HELIX, label="helix"), sign(">", STRAND, "strand")],
-            ),
-        ]
-    greys: list[Artist] = [Patch(color=BAND, label=f"under {MIN_SEPARATION} apart")]
-    greys += [Patch(color=matrix.NEVER_SEEN, label="not known")] * unknown
-    groups.append(("not counted", greys))
-    width, height = figure.get_size_inches()
-    for heading, handles in groups:
-        legend = figure.legend(
-            handles=handles,
-            title=heading,
-            loc="upper left",
-            bbox_to_anchor=(left / width, 1 - top / height),
-            alignment="left",
-            borderpad=0,
-            borderaxespad=0,
-            handlelength=1.2,
-            labelspacing=0.3,
-            title_fontsize=6.5,
-        )
-        legend.get_title().set_fontweight("bold")
-        top += LEGEND_LINE * (1 + len(handles)) + 0.12
-
-
-def sign(marker: str, colour: str, label: str) -> Line2D:
-    """Return a mark for a legend."""
-    return Line2D([], [], marker=marker, color=colour, ls="none", ms=4.2, mew=1, label=label)

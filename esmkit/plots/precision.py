@@ -39,6 +39,9 @@ PANEL_HEIGHT = 1.9
 MARKS = {0.2: "L/5", 0.5: "L/2"}
 """The cuts that tables give, besides whole multiples of L."""
 
+LENGTHS = {"resolved": "number of resolved residues", "full": "number of all residues"}
+"""What the L of a table of curves is."""
+
 CELL_HEIGHT = 0.22
 """Inches of a cell in the grid of heads."""
 
@@ -97,7 +100,10 @@ def precision_by_rank(
     gap, left = 0.12, 0.5
     width = (PAGE_WIDTH - left - MARGIN - 0.1 + gap) / len(ranges) - gap
     top = TITLE_HEIGHT + 0.2
-    facts = [f"{chains} chain{'s' * (chains != 1)}", "L: number of resolved residues"]
+    facts = [
+        f"{chains} chain{'s' * (chains != 1)}",
+        f"L: {LENGTHS[first.attrs.get('length', 'resolved')]}",
+    ]
     if chains > FEW:
         facts.insert(1, "mean and 95 % bootstrap interval over chains")
     with house_style():

@@ -14,7 +14,7 @@ from esmkit.structure import Structure
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Card", "Contacts", "Maps", "Profile", "Rules"]
+__all__ = ["Card", "Contacts", "Maps", "Profile", "Reliable", "Rules"]
 
 
 class Maps(Protocol):
@@ -87,6 +87,15 @@ class Rules(Protocol):
     def min_difference(self) -> float: ...
     @property
     def min_arc_difference(self) -> float: ...
+
+
+class Reliable(Protocol):
+    """Scores beside the share of pairs that touch: :class:`esmkit.contacts.Reliability`."""
+
+    @property
+    def table(self) -> "pandas.DataFrame": ...
+    @property
+    def error(self) -> "pandas.DataFrame": ...
 
 
 class Profile(Protocol):

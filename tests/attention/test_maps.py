@@ -112,8 +112,10 @@ def test_strongest_pairs():
     }
     assert next(iter(make(maps).top(2, min_separation=3)["separation"])) == 4
     assert set(make(maps).top(4, head="L0H0")["head"]) == {"L0H0"}
-    with pytest.raises(OptionError, match="count is at least 1, not 0"):
-        make(maps).top(0)
+    assert make(maps).top(0).empty  # as contacts do
+    assert list(make(maps).top(0).columns) == list(make(maps).top(1).columns)
+    with pytest.raises(OptionError, match="count is at least 0, not -1"):
+        make(maps).top(-1)
 
 
 def test_ties_come_in_a_fixed_order_and_nan_never_comes():

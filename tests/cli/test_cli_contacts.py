@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import esmkit.data
 from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
+from esmkit.contacts.comparison import differences_text
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import OutputError
@@ -190,7 +192,12 @@ def test_single_heads(run, tiny_folder, tiny, fasta, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "count"),
-    [(["--top", "3"], 3), (["--method", "heads", "--top", "2"], 2), (["--method", "heads"], 1)],
+    [
+        (["--top-heads", "3"], 3),
+        (["--method", "heads", "--top", "2"], 2),
+        (["--method", "heads", "--top-heads", "2", "--top", "5"], 2),
+        (["--method", "heads"], 1),
+    ],
 )
 def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path, arguments, count):
     done = run("contacts", "seqs.fasta", *arguments, "-m", tiny_folder, cwd=tmp_path)
@@ -198,19 +205,28 @@ def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path,
     assert f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50" in done.stderr
     source = ContactHead.mean_of(tiny, best_heads(rank_heads(tiny, few), count)).source
     assert f"contacts by {source}\n" in done.stderr
-    assert "score" in read_tsv(tmp_path / "seqs.contacts.tsv").columns
+    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    assert "score" in table.columns
+    rows = table.groupby("id").size()
+    assert (rows.max() == 5) == ("5" in arguments)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--method", "regression", "--heads", "L0H0"], 2, "--heads and --top are for --method h"),
-        (["--method", "regression", "--top", "2"], 2, "--heads and --top are for --method heads"),
+        (["--method", "regression", "--heads", "L0H0"], 2, "--heads and --top-heads are for --met"),
+        (["--method", "regression", "--top-heads", "2"], 2, "--heads and --top-heads are for --m"),
         (["--heads", "L0H0", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
         (["--method", "heads", "--head-weights", "x"], 2, "--head-weights is a regression; leave"),
-        (["--heads", "L0H0", "--top", "2"], 2, "give --heads, or --top to have them chosen, not"),
+        (["--heads", "L0H0", "--top-heads", "2"], 2, "give --heads, or --top-heads to have them"),
         (["--method", "mean"], 2, "'mean' is not one of 'regression', 'heads'"),
         (["--top", "0"], 2, "0 is not in the range x>=1"),
+        (["--top", "L/0"], 2, "top is more than no part of L, not 'L/0'"),
+        (["--top", "many"], 2, "top is a number of pairs, or L, L/2 or 2L for a protein of L res"),
+        (["--top", "5", "-o", "x.h5"], 1, "h5 holds whole maps, and --top and --residues choose r"),
+        (["--residues", "5"], 1, "--residues names residues of one protein, and there are 3; say"),
+        (["--residues", "p9:5-12"], 1, "there is no residue 12 of 'p9', as --residues has it"),
+        (["--residues", "H5A"], 1, "--residues takes residues, and 'H5A' is a mutation; name its"),
         (["--min-separation", "0"], 2, "0 is not in the range x>=1"),
         (["--heads", ","], 2, "',' names nothing; name something, or leave the option out"),
         (["--heads", "L2H0"], 1, "there is no L2H0: the model has layers 0 to 1 with heads 0 to 3"),
@@ -232,6 +248,36 @@ def test_mistakes(run, tiny_folder, fasta, tmp_path, arguments, code, message):
     done = run("contacts", "seqs.fasta", *arguments, "--model", tiny_folder, cwd=tmp_path)
     assert message in fails(done, code)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]
+
+
+def test_the_strongest_pairs_and_those_of_chosen_residues(run, tiny_folder, tiny, fasta, tmp_path):
+    """Rows are those of the whole table, and their number and size are said beforehand."""
+    common = ("contacts", "seqs.fasta", "-m", tiny_folder)
+    assert run(*common, "-o", "all.tsv", cwd=tmp_path).returncode == 0
+    whole = read_tsv(tmp_path / "all.tsv")
+    for top, counts in (("4", (4, 4, 4)), ("L/3", (10, 3, 7)), ("2L", (60, 6, 42))):
+        done = run(*common, "--top", top, "-o", "o.tsv", "--force", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        parts = [
+            whole[whole["id"] == f"p{n}"].head(k) for n, k in zip((30, 9, 21), counts, strict=True)
+        ]
+        found = read_tsv(tmp_path / "o.tsv")
+        assert found.equals(pandas.concat(parts).reset_index(drop=True))
+        assert f"contacts of 3 proteins: {len(found)} rows: about " in done.stderr
+    huge = ("--top", "9" * 30, "--min-separation", "6", "-o", "huge.tsv")
+    assert run(*common, *huge, cwd=tmp_path).returncode == 0
+    assert read_tsv(tmp_path / "huge.tsv").equals(whole)
+    done = run(*common, "--min-separation", "9" * 20, "-o", "none.tsv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ": 0 rows: about " in done.stderr
+    chosen = ("--residues", "p21:7,19-20", "--top", "6")
+    done = run(*common, *chosen, "-o", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sites = {7, 19, 20}
+    near = whole["i_number"].isin(sites) | whole["j_number"].isin(sites)
+    expected = whole[near & (whole["id"] == "p21")].head(6).reset_index(drop=True)
+    assert pandas.read_csv(io.StringIO(done.stdout), sep="\t").equals(expected)
+    assert len(expected) == 6
 
 
 def test_nothing_to_read(run, tiny_folder, fasta, tmp_path):
@@ -266,7 +312,7 @@ def test_evaluate(run, tiny_folder, tiny, chains, tmp_path):
     done = run(*again, "--heads", "L0H2", "-q", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     by_head = evaluate(tiny, ts50()[:3], ContactHead.mean_of(tiny, ["L0H2"]))
-    assert done.stdout == by_head.to_text() + "\n"
+    assert done.stdout == f"{by_head.to_text()}\n\n{differences_text(by_head, wanted)}\n"
     assert done.stdout.startswith("head L0H2, 3 chain(s), mean [95 % interval over chains]")
 
 
@@ -282,7 +328,11 @@ def test_evaluate_each_head(run, tiny_folder, tiny, few, tmp_path):
     assert len(found) == 3 * 8
     lines = done.stdout.splitlines()
     assert lines[0] == "the ten best of 8 heads at long range, 4 chain(s), interval of P@L/2"
-    assert [line.split()[0] for line in lines[3:]] == best_heads(table, 8)
+    assert [line.split()[0] for line in lines[3:-2]] == best_heads(table, 8)
+    assert lines[-1] == (
+        "L is the number of resolved residues; IN-SAMPLE, a little too high: these heads are the "
+        "best on these very chains (--top chooses on others)"
+    )
     for extra in (["--heads", "L0H0"], ["--method", "regression"], ["--head-weights", "x.json"]):
         done = run("contacts", "evaluate", "--each-head", *extra, "-m", tiny_folder, cwd=tmp_path)
         assert "--each-head scores every head; leave other choices of heads out" in fails(done, 2)
@@ -318,6 +368,7 @@ def test_fit_and_use_it(run, tiny_folder, tiny, chains, ubiquitin, tmp_path):
         f"regression fitted to 2 chain(s): {head.provenance['pairs']:,} pairs, "
         f"{head.provenance['contacts']:,} contacts; {len(head.weights)} of 8 heads have a weight\n"
         f"\n{evaluate(tiny, rest, head).to_text()}\n\n{evaluate(tiny, rest).to_text()}\n"
+        f"\n{differences_text(evaluate(tiny, rest, head), evaluate(tiny, rest))}\n"
     )
     done = run(
         *("contacts", "ubi.fasta", "--head-weights", "head.json", "-o", "o.npz"),
@@ -552,3 +603,55 @@ def test_formats_on_standard_output(run, tiny_folder, fasta, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {
         *("seqs.fasta", "seqs.contacts.rr", "seqs.contacts.rr.provenance.json")
     }
+
+
+def drawn_texts(path: Path) -> str:
+    """The text of an SVG, which stays text."""
+    return " ".join(re.findall(r">([^<>]+)</text>", path.read_text()))
+
+
+def test_what_figures_show(run, tiny_folder, tiny, fasta, tmp_path):
+    """Marks and a stretch mean figures; chosen residues are those of table and figure."""
+    (tmp_path / "domains.csv").write_text("name,start,end,id\nhead,1,12,p30\n")
+    options = ("--mark", "p30:5-7", "--zoom", "p30:4-20,p21:2-15", "--domains", "domains.csv")
+    done = run(
+        *("contacts", "seqs.fasta", *options, "--residues", "p30:9", "-m", tiny_folder),
+        *("--plot-format", "svg"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    assert set(table["id"]) == {"p30"}
+    assert ((table["i_number"] == 9) | (table["j_number"] == 9)).all()
+    folder = tmp_path / "seqs.contacts"
+    assert "residues 4 to 20 of 30" in drawn_texts(folder / "p30.contacts.svg")
+    assert "only pairs of" in drawn_texts(folder / "p30.contacts.svg")
+    assert "head 1-12" in drawn_texts(folder / "p30.contacts.svg")
+    assert "5-7" in drawn_texts(folder / "p30.contacts.svg")
+    assert "residues 2 to 15 of 21" in drawn_texts(folder / "p21.contacts.svg")
+    assert "9 residues" in drawn_texts(folder / "p9.contacts.svg")
+    whole = ("contacts", "seqs.fasta", "-o", "o.npz", "--plot", "figures", "-m", tiny_folder)
+    done = run(*whole, "--residues", "p30:9", "--plot-format", "svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "only pairs of" in drawn_texts(tmp_path / "figures" / "p30.contacts.svg")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--plot", "x.png"), "'x.png' is named like one picture, and what is written is a folder"),
+        (("--mark", "p30:31"), "there is no residue 31 of 'p30', as --mark has it"),
+        (("--mark", "5"), "--mark names residues of one protein, and there are 3; say whose"),
+        (("--zoom", "p30:5"), "--zoom is one stretch of at least 2 residues"),
+        (("--zoom", "p8:5-9"), "p8"),
+        (("--domains", "a:5-60"), "--domains are of one protein, and there are 3"),
+        (("--plot", "d", "--residues", "p30:9", "--zoom", "p30:10-20"), "none of --residues is a"),
+    ],
+)
+def test_options_of_figures_are_checked_first(
+    run, tiny_folder, fasta, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.setattr("esmkit.esm2.Esm2.load", None)
+    done = run("contacts", "seqs.fasta", *options, "-m", tiny_folder, cwd=tmp_path)
+    assert message in fails(done)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]

@@ -259,6 +259,27 @@ def test_size_is_refused_before_anything_runs(tiny: Esm2, fasta: Path, tmp_path,
     assert 0.6 * pairs * module._BYTES_PER_LINE < size < 1.6 * pairs * module._BYTES_PER_LINE
 
 
+@pytest.mark.parametrize("kind", ["tsv", "rr", "npz"])
+@pytest.mark.parametrize("top", [None, 100, "3L"])
+def test_the_size_that_is_said_is_the_size_that_comes(tiny: Esm2, tmp_path: Path, kind, top):
+    if kind == "npz" and top:
+        pytest.skip("whole maps have no rows")
+    records = {f"sp|P{n:05}|PROTEIN_ECOLI x": random_sequence(n, n) for n in (150, 1_060)}
+    fasta = write_fasta(tmp_path / "in.fasta", records)
+    said: list[str] = []
+    contacts_file(tiny, fasta, tmp_path / f"o.{kind}", top=top, run=Run(say=said.append))
+    (line,) = (line for line in said if ": about" in line)
+    number, unit = line.rsplit(" ", 2)[1:]
+    size = float(number) * {"kB": 1e3, "MB": 1e6}[unit]
+    assert size == pytest.approx((tmp_path / f"o.{kind}").stat().st_size, rel=0.1)
+    if kind != "npz":
+        text = (tmp_path / f"o.{kind}").read_text()
+        rows = sum(len(one.split()) in (5, 7) and "number" not in one for one in text.splitlines())
+        assert f": {rows:,} rows" in line
+    advised = any("`top`" in line and "`min_probability`" in line for line in said)
+    assert advised == (kind == "tsv" and top is None)
+
+
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [

@@ -81,6 +81,7 @@ def test_a_fit_is_that_of_scikit_learn_by_hand(tiny: Esm2, chains, features, pen
         "min_separation": 6,
         "seed": 0,
         "chains": [chain.id for chain in chains],
+        "sequences": [chain.sequence for chain in chains],
         "pairs": len(labels),
         "contacts": int(labels.sum()),
         "heads_with_weight": len(weights),
@@ -217,14 +218,17 @@ def test_evaluation_of_chains(tiny: Esm2, chains):
     assert result.summary.equals(summarize_scores(tables, seed=2))
     text = result.to_text().splitlines()
     assert text[0] == "contact head of tiny-esm2, 3 chain(s), mean [95 % interval over chains]"
-    assert text[2].split() == ["range", "measure", "mean", "interval", "ceiling", "background"]
+    assert text[1] == "on which chains the head was made is not recorded"
+    assert text[2] == "L is the number of resolved residues"
+    assert text[4].split() == ["range", "measure", "mean", "interval", "ceiling", "background"]
     row = result.summary.loc[("long", "P@L")]
-    assert text[3 + 8].split() == [
+    assert text[5 + 8].split() == [
         *("long", "(24+)", "P@L", f"{row['mean']:.3f}", f"[{row['low']:.3f},"),
         *(f"{row['high']:.3f}]", f"{row['ceiling']:.3f}", f"{row['background']:.3f}"),
     ]
-    assert text[3].startswith("short (6-11)")
-    assert len(text) == 15
+    assert text[5].startswith("short (6-11)")
+    assert text[18] == "how often pairs touch, by their score (6 or more apart)"
+    assert len(text) == 19 + 1 + 10 + 1
     assert "<table" in result._repr_html_()
     by_head = evaluate(tiny, chains[:1], ContactHead.mean_of(tiny, ["L0H2"]))
     expected = tiny.contacts(chains[0].protein, heads="L0H2").score(chains[0])

@@ -1,5 +1,6 @@
 """Maps on the way to scores and figures: what is kept, what is not, and what is damaged."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,31 @@ def test_a_file_cut_off_anywhere_is_an_error_or_not_there(tmp_path: Path, maps):
             with pytest.raises(OutputError, match="is damaged; delete it"):
                 list(kept)
     assert damaged > 10
+
+
+def test_a_file_cut_between_two_maps_is_damaged(tmp_path: Path, maps):
+    """Where one map ends and the next begins, what is left reads as a whole file of fewer."""
+    path = tmp_path / "maps"
+    keep(path, maps)
+    whole = path.read_bytes()
+    arrays, ends = io.BytesIO(whole), []
+    while arrays.tell() < len(whole):
+        np.load(arrays)
+        ends.append(arrays.tell())
+    assert len(ends) == 8  # what was kept, facts and values of three maps, how many there are
+    for end in ends[0:7:2]:
+        path.write_bytes(whole[:end])
+        assert KeptMaps(path).are_there()
+        with pytest.raises(OutputError, match="is damaged; delete it"):
+            list(KeptMaps(path))
+
+
+def test_numbers_written_over_are_damaged(tmp_path: Path, maps):
+    path = tmp_path / "maps"
+    keep(path, maps)
+    whole = bytearray(path.read_bytes())
+    place = whole.rindex(maps[2].probability[0, :20].tobytes())
+    whole[place + 6] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(OutputError, match="is damaged; delete it"):
+        list(KeptMaps(path))

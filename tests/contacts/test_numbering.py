@@ -176,14 +176,11 @@ def test_a_pair_is_the_same_pair_everywhere(tmp_path_factory: Any, case: Case):
     # Tables: numbers and letters of the sequence, numbers of the authors
     table, rr = written(found, structure)
     assert list(table.columns)[-3:] == ["structure", "i_author_number", "j_author_number"]
-    assert (table["structure"] == structure.id).all()
-    for row in table.itertuples():
-        for number, letter, author in (
-            (row.i_number, row.i, row.i_author_number),
-            (row.j_number, row.j, row.j_author_number),
-        ):
-            assert letter == sequence[int(number) - 1]  # type: ignore[arg-type]
-            assert author == case.author_of(int(number))  # type: ignore[arg-type]
+    assert set(table["structure"]) == {structure.id}
+    for which in "ij":
+        numbers = table[f"{which}_number"].astype(int)
+        assert list(table[which]) == [sequence[n - 1] for n in numbers]
+        assert list(table[f"{which}_author_number"]) == [case.author_of(n) for n in numbers]
     names = table[["i_number", "j_number"]].astype(int).to_numpy().tolist()
     assert names == [[int(i), int(j)] for i, j, *_ in rr]
     frame = found.top(20, structure=structure)

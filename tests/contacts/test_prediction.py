@@ -268,6 +268,14 @@ def test_table_of_pairs(tiny: Esm2):
     assert found.top().equals(found.to_frame().head(30))
     assert found.top(4, min_separation=3).equals(table.head(4))
     assert tiny.contacts(sequence, heads="L0H0").to_frame().columns[-1] == "score"
+    assert found.top("L/2").equals(found.to_frame().head(15))
+    rows = found.to_frame()
+    assert found.top(7, residue=9).equals(
+        rows[(rows["i_number"] == 9) | (rows["j_number"] == 9)].reset_index(drop=True).head(7)
+    )
+    assert found.top(residue=f"{sequence[8]}9").equals(found.top(residue=9))
+    with pytest.raises(OptionError, match="there is no residue 31 of 'sequence_1', as `residues`"):
+        found.top(residue=31)
     with pytest.raises(OptionError, match="the least separation is at least 1, not 0"):
         found.to_frame(min_separation=0)
 

@@ -429,6 +429,82 @@ def test_legends_stay_inside_the_figure_and_apart():
     assert boxes[0].y1 < figure.axes[-1].get_window_extent().y0  # under the colour bar
 
 
+# Marks, stretches, domains
+
+
+def test_a_stretch_counts_what_it_shows():
+    contacts = invented(UBIQUITIN.sequence)
+    whole = marks(plots.contact_map(contacts, UBIQUITIN))
+    figure = plots.contact_map(contacts, UBIQUITIN, zoom="20-60")
+    seen = {
+        label: [pair for pair in pairs if min(pair) >= 20 and max(pair) <= 60]
+        for label, pairs in whole.items()
+    }
+    assert marks(figure) == seen
+    axes = figure.axes[0]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((19.5, 60.5), (60.5, 19.5))
+    (image,) = axes.get_images()
+    assert tuple(image.get_extent()) == (19.5, 60.5, 60.5, 19.5)
+    upper = np.triu(np.ones((41, 41), bool))
+    np.testing.assert_array_equal(shown(image)[upper], contacts.probability[19:60, 19:60][upper])
+    right, wrong = len(seen["true positive"]), len(seen["false positive"])
+    assert legend(figure)[:3] == [
+        f"{right + wrong} of 76 strongest pairs",
+        f"true positive {right}",
+        f"false positive {wrong}",
+    ]
+    assert f"{len(seen['found']) + len(seen['missed'])} of 141 true contacts" in legend(figure)
+    assert "residues 20 to 60 of 76" in (figure.get_suptitle() or "")
+    assert tick_texts(axes.xaxis, minor=True) == [
+        (n, UBIQUITIN.sequence[n - 1]) for n in range(20, 61)
+    ]
+    assert figure.axes[1].get_xlim() == (19.5, 60.5)  # the secondary structure
+
+
+def test_a_stretch_of_a_windowed_protein_promises_grey_where_there_is_some():
+    values = invented(UBIQUITIN.sequence).probability.copy()
+    values[:20, 50:], values[50:, :20] = np.nan, np.nan
+    contacts = invented(UBIQUITIN.sequence, probability=values, windows=2)
+    for zoom, grey in ((None, True), ("1-60", True), ("1-50", False)):
+        said = " ".join(texts(plots.contact_map(contacts, zoom=zoom)))
+        assert "read in 2 windows" in said
+        assert ("never in one window" in said) == grey
+
+
+def test_marks_and_domains_stand_at_their_residues(tmp_path: Path):
+    figure = plots.contact_map(
+        invented(UBIQUITIN.sequence),
+        UBIQUITIN,
+        mark="H68,20-22",
+        domains="one:5-30,two:40-70",
+        path=tmp_path / "x.png",
+    )
+    axes = figure.axes[0]
+    lines = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
+    assert lines == [68]
+    assert {"H68", "20-22"} <= set(texts(figure))
+    boxes = {
+        patch.get_label(): (patch.get_x(), patch.get_x() + patch.get_width())
+        for one in figure.axes[1:]
+        for patch in one.patches
+        if isinstance(patch, Rectangle) and patch.get_width() > 1
+    }
+    assert boxes == {"one": (4.5, 30.5), "two": (39.5, 70.5)}
+
+
+def test_pairs_that_were_not_asked_for_are_covered():
+    figure = plots.contact_map(invented(UBIQUITIN.sequence), residues="K48,10-12")
+    _, veil = figure.axes[0].get_images()
+    covered = np.asarray(veil.get_array())[..., 3] > 0
+    asked = np.zeros(76, bool)
+    asked[[47, 9, 10, 11]] = True
+    np.testing.assert_array_equal(covered, ~(asked[:, None] | asked))
+    assert "both halves show the prediction · only pairs of 10-12, K48" in texts(figure)
+    for wrong in ({"residues": "H48"}, {"mark": 77}, {"zoom": "5"}, {"domains": "x:70-80"}):
+        with pytest.raises(OptionError, match=f"`{next(iter(wrong))}`"):
+            plots.contact_map(invented(UBIQUITIN.sequence), **cast(Any, wrong))
+
+
 # Secondary structure
 
 
