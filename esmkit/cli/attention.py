@@ -23,6 +23,7 @@ from esmkit.cli.options import (
 from esmkit.cli.stopping import kept
 from esmkit.cli.streams import at_terminal
 from esmkit.cli.values import Command, is_folder_for_figures, is_input, optional
+from esmkit.cli.viewing import head_views, view_options
 
 __all__ = ["command"]
 
@@ -64,6 +65,15 @@ def _are_reductions(word: str) -> bool:
     show_default=True,
     help="Format of the figures.",
 )
+@click.option(
+    "--structure",
+    "structures",
+    type=PATH,
+    multiple=True,
+    metavar="FILE[:CHAIN]",
+    help="PDB or mmCIF to draw the links of --heads on; may be given several times.",
+)
+@view_options
 @optional(
     "--reduce",
     "reduce",
@@ -107,6 +117,9 @@ def command(
     plot: str,
     plot_heads: tuple[str, ...] | None,
     plot_format: str,
+    structures: tuple[str, ...],
+    on_structure: tuple[str, ...] | None,
+    links: int | None,
     reduce: tuple[str, ...] | None,
     file_format: str | None,
     store: str,
@@ -131,6 +144,7 @@ def command(
       esmkit attention --plot
       esmkit attention seqs.fasta --heads L5H4,L4H11
       esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
+      esmkit attention ubiquitin.fasta --heads L5H4 --structure 1ubi.pdb:A
       esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
 
     Read it back with Python:
@@ -145,6 +159,7 @@ def command(
     from esmkit.files.names import check_folder, folder_beside
     from esmkit.files.outputs import is_stream
     from esmkit.files.work_folder import was_finishing
+    from esmkit.sequences.proteins import read_fasta
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
@@ -153,20 +168,27 @@ def command(
         plot = ""
     if reduce == ("all",):
         reduce = REDUCTIONS
-    if reduce and plot != NO_PLOT:
-        raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
+    if reduce and (plot != NO_PLOT or structures):
+        option = "--plot" if plot != NO_PLOT else "--structure"
+        raise click.UsageError(f"--reduce keeps no maps to draw; leave {option} out, or --reduce")
     drawn_only = len(sources) == 1 and is_hdf5(sources[0])
     if drawn_only:
         if ids:
             raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
-        target, plot = Path(sources[0]), "" if plot == NO_PLOT else plot
+        target = Path(sources[0])
+        plot = "" if plot == NO_PLOT and not structures else plot
     else:
         kind = file_format or ("csv" if reduce else "h5")
         target = Path(output) if output else default_output(sources, f".attention.{kind}")
     streamed = is_stream(target)
     folder = Path(plot) if plot not in ("", NO_PLOT) else folder_beside(target)
+    views = head_views(plot_heads or heads, structures, on_structure, links, target, say)
 
     def draw(*, force: bool, going_on: bool = False) -> None:
+        for sentence in views.write(target) if views is not None else ():
+            say(sentence)
+        if plot == NO_PLOT:
+            return
         from esmkit.attention.to_figures import attention_figures
 
         drawn = attention_figures(
@@ -179,17 +201,21 @@ def command(
         say(f"drew {len(list(drawn))} figure(s) in {folder}")
 
     if drawn_only:
+        if views is not None:
+            views.check_file(target, force=force)
         draw(force=force)
     else:
         going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
         if plot != NO_PLOT:
             check_folder(folder, "folder", force=force or going_on, beside=target)
+        if views is not None:
+            proteins = read_fasta(_read_twice(sources), on_invalid=on_invalid, ids=ids or None)  # type: ignore[arg-type]
+            views.check(proteins, force=force or going_on)
 
         def finish() -> None:
             if not streamed:
                 say(f"wrote {target}")
-            if plot != NO_PLOT:
-                draw(force=force or going_on, going_on=going_on and not force)
+            draw(force=force or going_on, going_on=going_on and not force)
 
         options = AttentionOptions(
             heads,
@@ -211,6 +237,13 @@ def command(
                 file_format=file_format,
                 run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
             )
+
+
+def _read_twice(sources: tuple[str, ...]) -> list[str]:
+    """Return sources that can be read more than once."""
+    if "-" in sources:
+        raise click.UsageError("to draw on a structure, give a FASTA file in place of -")
+    return list(sources)
 
 
 def _sources(fasta: tuple[str, ...], *, say: Callable[[str], None]) -> tuple[str, ...]:

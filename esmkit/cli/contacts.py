@@ -24,6 +24,7 @@ from esmkit.cli.options import (
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command, is_folder_for_figures, optional
+from esmkit.cli.viewing import view_files, view_options
 from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
 
@@ -174,6 +175,7 @@ def command() -> None:
     show_default=True,
     help="Format of the figures.",
 )
+@view_options
 @head_options
 @click.option(
     "--min-separation",
@@ -205,6 +207,8 @@ def predict(
     structures: tuple[str, ...],
     plot: str | None,
     plot_format: str,
+    on_structure: tuple[str, ...] | None,
+    links: int | None,
     method: str | None,
     heads: tuple[str, ...] | None,
     top: int | None,
@@ -232,6 +236,7 @@ def predict(
       esmkit contacts seqs.fasta
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
+      esmkit contacts --structure 1ubi.pdb:A --on-structure pymol
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
@@ -253,8 +258,11 @@ def predict(
         suffix = f".contacts.{file_format or 'tsv'}"
         target = Path(output) if output else default_output(sources, suffix)
         folder = Path(plot) if plot else None
-        if plot == "":  # beside the output, or as if it were a file
-            folder = folder_beside(default_output(sources, ".contacts.tsv") if streamed else target)
+        beside = target
+        if streamed and (plot == "" or on_structure):  # as if it were a file
+            beside = default_output(sources, ".contacts.tsv")
+        if plot == "":
+            folder = folder_beside(beside)
         text = predict_to_files(
             model_once,
             sources,
@@ -266,6 +274,7 @@ def predict(
             on_invalid=on_invalid,  # type: ignore[arg-type]
             ids=ids or None,
             long=long,
+            views=view_files(on_structure, links, beside),
             batch_tokens=batch_tokens,
             min_separation=min_separation,
             min_probability=min_probability,

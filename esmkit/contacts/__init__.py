@@ -2,7 +2,8 @@
 
 ``prediction`` computes them, ``correction`` is the average product correction, ``map`` is what comes out, ``head`` says which attention heads count how
 much and ``fitting`` fits that; ``scores`` and ``evaluation`` measure them; ``to_file`` writes them from
-FASTA to one file, ``to_files`` is what ``esmkit contacts`` does around it.
+FASTA to one file, ``to_files`` is what ``esmkit contacts`` does around it, ``on_structure`` shows
+them on structures.
 """
 
 from typing import TYPE_CHECKING

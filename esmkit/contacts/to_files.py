@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit.contacts.kept_maps import KeptMaps
 from esmkit.contacts.map import ContactMap
-from esmkit.contacts.pairing import Pairing
 from esmkit.contacts.to_file import Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
@@ -21,6 +20,7 @@ from esmkit.files.tables import write_table
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.structure import Structure, read_structure, split_chain
+from esmkit.structure.pairing import Pairing
 from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from esmkit.contacts.head import ContactHead
     from esmkit.encoder.encoder import Encoder
+    from esmkit.files.views import ViewFiles
 
 __all__ = [
     "evaluate_to_files",
@@ -287,6 +288,7 @@ def predict_to_files(
     on_invalid: OnInvalid,
     ids: Sequence[str] | None = None,
     long: Any,
+    views: "ViewFiles | None" = None,
     run: Run,
     **options: Any,
 ) -> str:
@@ -308,6 +310,8 @@ def predict_to_files(
         Folder for figures; without it nothing is drawn.
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
+    views : ViewFiles, optional
+        Files for molecular viewers, with the contacts on the structures.
     on_invalid, ids, long, run, **options
         As in :func:`esmkit.contacts.contacts_file`.
 
@@ -330,6 +334,8 @@ def predict_to_files(
         check_output(scores, force=run.force or going_on)
     if folder is not None:
         check_folder(folder, "folder", force=run.force or going_on, beside=target)
+    if views is not None:
+        views.check(structures, force=run.force or going_on)
     made: list[ContactHead] = []
     text = ""
 
@@ -359,6 +365,11 @@ def predict_to_files(
             if scores is not None:
                 write_table(scores, table.reset_index(), "tsv")
                 run.say(f"wrote {scores}")
+        if views is not None:
+            from esmkit.contacts.on_structure import contacts_on_structures
+
+            for sentence in contacts_on_structures(maps(), watch.pairs, views):
+                run.say(sentence)
         if folder is not None:
             drawn = draw_maps(maps(), watch.pairs, folder, kind=kind)
             run.say(f"drew {len(drawn)} figure(s) in {folder}")

@@ -7,7 +7,8 @@ where chains end. ``mmcif`` reads mmCIF: ``cif`` knows its text, ``mmcif_sequenc
 atoms. ``letters`` knows the names of residues, ``residues`` chooses among alternatives and tells
 protein from the rest, ``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result,
 which ``read`` gives;
-``alignment`` says which residue of a sequence is which of a structure.
+``alignment`` says which residue of a sequence is which of a structure, ``pairing`` which protein a
+structure is of; ``views`` shows links on a structure in molecular viewers.
 """
 
 from esmkit.structure.read import chains_of, read_structure, read_structures, split_chain

@@ -20,7 +20,7 @@ from esmkit.structure.mmcif_chains import Key, Placed, Run, places
 from esmkit.structure.mmcif_sequences import Sequences, as_number
 from esmkit.text import shorten
 
-__all__ = ["parse_mmcif"]
+__all__ = ["atom_rows", "parse_mmcif"]
 
 _UNKNOWN = frozenset((".", "?", ""))  # how mmCIF writes "not applicable" and "unknown"
 
@@ -55,8 +55,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     blocks = _blocks_with_atoms(lines, name)
     block, table = blocks[0]
     sites = _atom_sites(table, name)
-    models = [as_number(text) for text in _column(sites, "1", "pdbx_pdb_model_num")]
-    numbers = [1 if number is None else number for number in models]
+    numbers = _model_numbers(sites)
     start, end = _rows_of_model(numbers, path, model)
     atoms = _atoms({key: cells[start:end] for key, cells in sites.items()})
     runs, names = _runs(atoms)
@@ -98,6 +97,31 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     )
 
 
+def atom_rows(
+    lines: Sequence[str], path: Path, model: int
+) -> tuple[list[tuple[Key, str, str, tuple[str, str, str]]], int, int]:
+    """Return the atoms of a model as a program that reads the file finds them.
+
+    Returns
+    -------
+    rows : list of tuple
+        Key of the residue, name of the atom, alternate location (``" "`` if none), and x, y and z
+        as text.
+    place : int
+        Which of the file's models it is, from 1.
+    models : int
+        How many there are.
+    """
+    name = str(path)
+    sites = _atom_sites(_blocks_with_atoms(lines, name)[0][1], name)
+    numbers = _model_numbers(sites)
+    start, end = _rows_of_model(numbers, path, model)
+    edges = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
+    atoms = _atoms({key: cells[start:end] for key, cells in sites.items()})
+    rows = [(atom.key, atom.name, atom.altloc, atom.xyz) for atom in atoms]
+    return rows, 1 + sum(edge <= start for edge in edges), 1 + len(edges)
+
+
 def _blocks_with_atoms(lines: Sequence[str], name: str) -> list[tuple[str, Block]]:
     """Return the data blocks that have a table of atoms; at least one."""
     try:
@@ -136,6 +160,11 @@ def _column(sites: Block, default: str, *names: str) -> list[str]:
         return [default] * len(sites["cartn_x"])
     cells = zip(*columns, strict=True)
     return [next((cell for cell in row if cell not in _UNKNOWN), default) for row in cells]
+
+
+def _model_numbers(sites: Block) -> list[int]:
+    models = [as_number(text) for text in _column(sites, "1", "pdbx_pdb_model_num")]
+    return [1 if number is None else number for number in models]
 
 
 def _rows_of_model(numbers: list[int], path: Path, model: int | None) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from esmkit.structure.pdb_lines import (
 )
 from esmkit.text import shorten
 
-__all__ = ["is_atom_line", "parse_pdb", "standardized"]
+__all__ = ["is_atom_line", "models_of", "parse_pdb", "standardized"]
 
 _FIRST_LINES = 100
 """Where the remark of PDB2PQR is looked for."""
@@ -56,7 +56,9 @@ def _is_pqr(lines: list[str], path: Path) -> bool:
     return any(line.startswith("REMARK") and "PQR file" in line for line in lines[:_FIRST_LINES])
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
+    """The lines of one model: of its atoms, and of what ends chains."""
+
     number: int
     lines: list[int]  # of atoms, from 0, and of what ends chains
 
@@ -75,7 +77,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     polymers: dict[str, list[str]] = {}
     parents: dict[str, str] = {}
     is_pqr = _is_pqr(lines, path)
-    models, frames = _models(lines)
+    models, frames = models_of(lines)
     for line in lines:
         if line.startswith("SEQRES"):
             chain = line[10:12].strip()
@@ -125,14 +127,14 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     )
 
 
-def _models(lines: list[str]) -> tuple[list[_Model], int]:
+def models_of(lines: list[str]) -> tuple[list[Model], int]:
     """Return the models that have atoms, and how many of them END divides.
 
     A model that has no number counts from 1. Frames of a trajectory are divided by END alone in
     some programs (VMD): what follows END is another model if it begins as one did, else (files
     put together) the same model goes on.
     """
-    models: list[_Model] = []
+    models: list[Model] = []
     begins: set[str] = set()
     is_open, after_end, frames = False, False, 1
     for i, line in enumerate(lines):
@@ -140,14 +142,14 @@ def _models(lines: list[str]) -> tuple[list[_Model], int]:
             begin = line[12:27]
             if not is_open or (after_end and begin in begins):
                 frames += is_open
-                models.append(_Model(len(models) + 1, []))
+                models.append(Model(len(models) + 1, []))
                 is_open, begins = True, set()
             if not models[-1].lines or after_end:
                 begins.add(begin)
             after_end = False
             models[-1].lines.append(i)
         elif line.startswith("MODEL") and line[5:6] in ("", " "):
-            models.append(_Model(model_number(line), []))
+            models.append(Model(model_number(line), []))
             is_open, after_end, begins = True, False, set()
         elif line.startswith("ENDMDL"):
             is_open, after_end = False, False
