@@ -144,7 +144,7 @@ def command(
       esmkit attention --plot
       esmkit attention seqs.fasta --heads L5H4,L4H11
       esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
-      esmkit attention ubiquitin.fasta --heads L5H4 --structure 1ubi.pdb:A
+      esmkit attention ubiquitin.fasta --heads L5H4 --structure 1ubi.pdb -o links.h5
       esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
 
     Read it back with Python:

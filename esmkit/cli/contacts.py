@@ -236,7 +236,7 @@ def predict(
       esmkit contacts seqs.fasta
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
-      esmkit contacts --structure 1ubi.pdb:A --on-structure pymol
+      esmkit contacts ubiquitin.fasta --structure 1ubi.pdb --on-structure pymol
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
     from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures

@@ -53,7 +53,7 @@ if found:
     if lacking:
         print("esmkit: %d link(s) end at atoms that are not in %s" % (lacking, found[0]))
 else:
-    print("esmkit: there is no structure at " + " or ".join(paths) + "; mend `paths` in the script")
+    print("esmkit: there is no structure at " + " or ".join(paths) + "; mend the paths in the script")
 """
 
 
