@@ -14,6 +14,7 @@ from Bio.PDB.PDBExceptions import PDBConstructionWarning
 from esmkit.errors import InputError
 from esmkit.structure.building import Builder
 from esmkit.structure.cif import ATOMS, Block, read_blocks
+from esmkit.structure.confidence import local_plddt, program_of_mmcif
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import WATERS, is_known, nucleotides
 from esmkit.structure.mmcif_chains import Key, Placed, Run, places
@@ -36,6 +37,7 @@ class _Atom(NamedTuple):
     altloc: str
     occupancy: str
     xyz: tuple[str, str, str]
+    b_factor: str
 
 
 def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> StructureFile:
@@ -70,7 +72,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     builder.init_model(0, numbers[start])
     with warnings.catch_warnings():  # what Biopython warns of is dealt with
         warnings.simplefilter("ignore", PDBConstructionWarning)
-        _fill(builder, atoms, runs, placed)
+        _fill(builder, atoms, runs, placed, local_plddt(table, numbers[start]))
     chains = {chain.id.strip(): chain for chain in builder.model}
     if not any(len(chain) for chain in chains.values()):
         raise InputError(f"{name!r} has no atoms; download it again, or check what wrote it")
@@ -92,6 +94,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
             for run, label in zip(runs, placed.labels, strict=True)
             for _ in range(run.start, run.end)
         ],
+        predicted_by=program_of_mmcif(table, path),
         notes=placed.notes,
         also={name: chain for name, chain in placed.also.items() if name not in chains},
     )
@@ -205,6 +208,7 @@ def _atoms(sites: Block) -> list[_Atom]:
             # Biopython writes "None" where a PDB file has a blank.
             ["1" if text == "None" else text for text in _column(sites, "1", "occupancy")],
             zip(*(sites[f"cartn_{axis}"] for axis in "xyz"), strict=True),
+            _column(sites, "?", "b_iso_or_equiv"),
             strict=True,
         )
     ]
@@ -262,8 +266,17 @@ def _runs(atoms: list[_Atom]) -> tuple[list[Run], dict[Key, set[str]]]:
     return runs, names
 
 
-def _fill(builder: Builder, atoms: list[_Atom], runs: list[Run], placed: Placed) -> None:
-    """Give the atoms to the builder; rows that are not protein and cannot be read are noted."""
+def _fill(
+    builder: Builder,
+    atoms: list[_Atom],
+    runs: list[Run],
+    placed: Placed,
+    plddt: dict[tuple[str, int], float],
+) -> None:
+    """Give the atoms to the builder; rows that are not protein and cannot be read are noted.
+
+    What a table says of a residue's pLDDT takes the place of B-factors.
+    """
     left: dict[str, Counter[str]] = defaultdict(Counter)
     for run, label, member in zip(runs, placed.labels, placed.members, strict=True):
         key = run.key
@@ -283,13 +296,15 @@ def _fill(builder: Builder, atoms: list[_Atom], runs: list[Run], placed: Placed)
         # Residues of one name and number are told apart by their positions.
         field = ("H" if key.hetero and not member else " ") + ("" if label is None else str(label))
         builder.init_residue(key.name, field, number, key.insertion or " ")
+        known = plddt.get((key.asym, key.label or 0))
         for row in range(run.start, run.end):
             builder.set_line_counter(row)
             atom = atoms[row]
             place, occupancy = list(map(_number, atom.xyz)), _number(atom.occupancy)
             try:
+                b_factor = _number(atom.b_factor) if known is None else known
                 builder.init_atom(
-                    atom.name, np.array(place, "f"), 0.0, occupancy, atom.altloc, atom.name
+                    atom.name, np.array(place, "f"), b_factor, occupancy, atom.altloc, atom.name
                 )
             except InputError:
                 if is_protein:

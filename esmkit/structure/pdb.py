@@ -14,6 +14,7 @@ from Bio.PDB.Chain import Chain
 from Bio.PDB.Residue import Residue
 
 from esmkit.errors import InputError
+from esmkit.structure.confidence import program_of_pdb
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.pdb_chains import Group, Part, divide, explain
 from esmkit.structure.pdb_lines import (
@@ -122,6 +123,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
         polymers=polymers,
         parents=parents,
         labels=[],
+        predicted_by=program_of_pdb(lines, path),
         notes=notes_of,
         also={name: chain for name, chain in also.items() if name not in chains},
     )
@@ -248,6 +250,8 @@ def _atom(line: AtomLine) -> Atom:
     """Return an atom that stands beside those of its name in other alternate locations."""
     coord = np.array(line.xyz, np.float32)
     # The element is not used, and to guess it from odd names fails.
-    atom = Atom(line.name, coord, 0.0, line.occupancy, line.altloc, line.name, line.line, "C")
+    atom = Atom(
+        line.name, coord, line.b_factor, line.occupancy, line.altloc, line.name, line.line, "C"
+    )
     atom.id = _key(line)
     return atom
