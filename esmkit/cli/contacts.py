@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.options import (
     PATH,
     SEED,
@@ -176,6 +177,7 @@ def command() -> None:
     help="Format of the figures.",
 )
 @view_options
+@plddt_options
 @head_options
 @click.option(
     "--min-separation",
@@ -209,6 +211,7 @@ def predict(
     plot_format: str,
     on_structure: tuple[str, ...] | None,
     links: int | None,
+    reading: StructureReading,
     method: str | None,
     heads: tuple[str, ...] | None,
     top: int | None,
@@ -239,7 +242,7 @@ def predict(
       esmkit contacts ubiquitin.fasta --structure 1ubi.pdb --on-structure pymol
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
-    from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
+    from esmkit.contacts.to_files import predict_to_files, sources_or_structures
     from esmkit.files.names import folder_beside
     from esmkit.files.outputs import is_stream
     from esmkit.text import parse_bytes
@@ -252,7 +255,7 @@ def predict(
             loaded.append(model.load())
         return loaded[0]
 
-    chains = read_chains(structures, say)
+    chains = reading.given(structures, say)
     streamed = output is not None and is_stream(output)
     with kept(not streamed), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
@@ -288,6 +291,7 @@ def predict(
 
 @command.command("evaluate", short_help="Score a contact head, or every head, on structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
+@plddt_options
 @head_options
 @click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
 @click.option("-o", "--output", type=PATH, help="Write the table as CSV. [default: printed only]")
@@ -296,6 +300,7 @@ def predict(
 @model_options
 def evaluate(
     structures: str | None,
+    reading: StructureReading,
     method: str | None,
     heads: tuple[str, ...] | None,
     top: int | None,
@@ -324,7 +329,7 @@ def evaluate(
         raise click.UsageError("--each-head scores every head; leave other choices of heads out")
     text = evaluate_to_files(
         model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
+        lambda: reading.of_folder(structures),
         head,
         each_head=each_head,
         output=Path(output) if output else None,

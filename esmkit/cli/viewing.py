@@ -75,6 +75,6 @@ def head_views(
     if not structures:
         raise click.UsageError("--on-structure needs a structure; name one with --structure")
     from esmkit.attention.to_views import HeadViews
-    from esmkit.contacts.to_files import read_chains
+    from esmkit.structure.given import read_chains
 
     return HeadViews(heads or (), read_chains(structures, say), files)

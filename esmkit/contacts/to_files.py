@@ -19,9 +19,8 @@ from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
-from esmkit.structure import Structure, read_structure, split_chain
+from esmkit.structure import Structure
 from esmkit.structure.pairing import Pairing
-from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -34,21 +33,8 @@ __all__ = [
     "evaluate_to_files",
     "fit_to_file",
     "predict_to_files",
-    "read_chains",
     "sources_or_structures",
 ]
-
-
-def read_chains(texts: Sequence[str], say: Say = silent) -> list[Structure]:
-    """Read structures given as FILE or FILE:CHAIN; what had to be decided is said."""
-    found = []
-    for text in texts:
-        path, chain = split_chain(text)
-        structure = read_structure(path, chain)
-        for note in structure.notes:
-            say(f"{structure.id}: {note}")
-        found.append(structure)
-    return found
 
 
 @contextlib.contextmanager

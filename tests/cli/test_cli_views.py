@@ -1,13 +1,18 @@
 """``--on-structure`` of ``esmkit contacts`` and ``esmkit attention``, as a person types it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gemmi
+import numpy as np
+import pandas
 import pytest
 
 from esmkit.data import demo_structure
+from esmkit.structure import read_structure
 from oracles.checkpoints import random_sequence
 from oracles.commands import Done, fails, write_fasta
 
@@ -143,3 +148,81 @@ def test_mistakes_are_said_before_anything_is_computed(
     write_fasta(tmp_path / "other.fasta", {"other": random_sequence(40, 4)})
     refused(here(*arguments, "-m", "no such model"), code, said)
     assert names(tmp_path) == {"other.fasta"}
+
+
+# Predicted structures
+
+
+@pytest.fixture
+def predicted(ubiquitin: Path, tmp_path: Path) -> Path:
+    """Ubiquitin as if AlphaFold had predicted it: pLDDT 60 for residues 1 to 20, else 90."""
+    found = gemmi.read_structure(str(demo_structure().path))
+    for residue in found[0]["A"]:
+        for atom in residue:
+            atom.b_iso = 60.0 if (residue.seqid.num or 0) <= 20 else 90.0
+    lines = found.make_pdb_string().splitlines()
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = folder / "mine.pdb"
+    head = "TITLE     ALPHAFOLD MONOMER V2.0 PREDICTION FOR UBIQUITIN"
+    path.write_text("\n".join([head, *(x for x in lines if x[:4] in ("ATOM", "TER ", "END"))]))
+    return path
+
+
+def test_residues_of_low_plddt_take_no_part(
+    here: Callable[..., Done], tiny_folder: Path, predicted: Path
+) -> None:
+    command = ["contacts", "ubi.fasta", "-m", str(tiny_folder), "--structure", str(predicted)]
+    done = here(*command, "--min-plddt", "70", "--on-structure", "pymol")
+    assert done.returncode == 0, done.stderr
+    assert "20 of 76 residues have a pLDDT below 70 and count as not resolved" in done.stderr
+    assert "ubi.contacts.pml: 56 links on mine_A" in done.stderr
+    assert "22 of the 78 residues of ubi are not in the structure or not resolved" in done.stderr
+    first = pandas.read_csv("ubi.contacts.scores.tsv", sep="\t").set_index("range")
+    sure = read_structure(predicted).confident(70).contacts()
+    assert first.loc["long", "contacts"] == int(np.triu(sure, 24).sum())
+    here(*command, "--force")
+    every = pandas.read_csv("ubi.contacts.scores.tsv", sep="\t").set_index("range")
+    assert every.loc["long", "contacts"] == int(np.triu(demo_structure().contacts(), 24).sum())
+    evaluated = here(
+        *("contacts", "evaluate", "--structures", str(predicted.parent), "-m", str(tiny_folder)),
+        *("--min-plddt", "70", "-o", "scores.csv"),
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "20 of 76 residues have a pLDDT below 70" in evaluated.stderr
+
+
+def test_heads_say_in_their_provenance_what_they_left_out(
+    here: Callable[..., Done], tiny_folder: Path, predicted: Path
+) -> None:
+    for folder, options in (("sure", ["--min-plddt", "70"]), ("every", [])):
+        done = here(
+            *("heads", "--structures", str(predicted.parent), "-m", str(tiny_folder), "-o", folder),
+            *("--no-control", "--no-ablation", "--resamples", "100", *options),
+        )
+        assert done.returncode == 0, done.stderr
+        (facts,) = Path(folder).glob("*.json")
+        assert json.loads(facts.read_text()).get("min_plddt") == (70 if options else None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ["contacts", "--structure", "1ubi.pdb.gz", "--min-plddt", "70"],
+            *(1, "leave --min-plddt out, or if its B-factors are pLDDT give --predicted"),
+        ),
+        (["contacts", "ubi.fasta", "--min-plddt", "70"], 2, "name one with --structure"),
+        (
+            ["contacts", "--structure", "models/mine.pdb", "--min-plddt", "95"],
+            *(1, "no residue of 'mine_A' has a pLDDT of 95 or more (the highest is 90.0); lower"),
+        ),
+        (["contacts", "ubi.fasta", "--min-plddt", "700"], 2, "700"),
+        (["contacts", "evaluate", "--min-plddt", "70"], 1, "the chains of TS50 were determined by"),
+        (["heads", "--min-plddt", "70"], 1, "or name a folder of predicted structures with --str"),
+    ],
+)
+def test_plddt_that_is_not_there(
+    here: Callable[..., Done], predicted: Path, arguments: list[str], code: int, said: str
+) -> None:
+    refused(here(*arguments, "-m", "no such model"), code, said)
