@@ -199,6 +199,7 @@ def test_heads_say_in_their_provenance_what_they_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def write_provenance(found: Any, folder: Path, **_: Any) -> None:
+        folder.mkdir(exist_ok=True)
         (folder / "facts.json").write_text(json.dumps(found.provenance))
 
     monkeypatch.setattr("esmkit.heads.report.summary.write_report", write_provenance)
