@@ -1,7 +1,8 @@
 """Attention maps: in memory, to a file, to figures, and summed up in numbers.
 
 ``extract`` computes them, ``maps`` is what comes out, ``to_file`` writes them from FASTA to the HDF5
-of ``hdf5``, ``to_figures`` draws such a file, ``summaries`` keeps numbers instead of maps.
+of ``hdf5``, ``to_figures`` draws such a file, ``to_views`` shows
+its heads on structures as ``on_structure`` says, ``summaries`` keeps numbers instead of maps.
 """
 
 from typing import TYPE_CHECKING

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.arguments import as_array, what_is, whole_number
+from esmkit.arguments import as_array, checked, what_is, whole_number
 from esmkit.encoder.names import _LAYER_NAME, HeadChoice, head_name, parse_head
 from esmkit.errors import OptionError
 from esmkit.sequences.sites import GivenSites, parse_stretch, residue_numbers
@@ -16,6 +17,8 @@ from esmkit.structure.given import GivenStructure, structure_of
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+    from esmkit.structure.given import GivenStructure
 
 __all__ = ["AttentionMaps"]
 
@@ -299,6 +302,62 @@ class AttentionMaps:
         if head is None:
             return plots.attention_grid(self, path=path, **annotated)
         return plots.attention_head(self, head_name(*parse_head(head)), path=path, **annotated)
+
+    @checked
+    def on_structure(
+        self,
+        head: str | tuple[int, int],
+        structure: "GivenStructure",
+        path: str | Path,
+        *,
+        count: int | None = None,
+        min_separation: int = 6,
+    ) -> Path:
+        """Write the strongest links of a head as links on a structure, for a molecular viewer.
+
+        Each link joins the Cβ of two residues (Cα of glycine), the thicker the more attention one
+        gives the other: blue if they touch in the structure, vermilion if not.
+
+        Parameters
+        ----------
+        head : str or pair of int
+            Such as ``L5H4`` or ``(5, 4)``.
+        structure : Structure, or path FILE or FILE:CHAIN
+            Structure of the same protein, in a file that is still there.
+        path : path
+            The file to write: ``.pml`` is a PyMOL script, ``.cxc`` are ChimeraX commands, ``.mvsx``
+            is for Mol* (molstar.org/viewer) and has the structure in it.
+        count : int, optional
+            How many pairs; by default as many as residues are resolved, but no more than 100.
+        min_separation : int
+            Leave out pairs closer than this along the sequence.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            If the head is not here, the path ends in something else, or a number is below 1.
+        InputError
+            If the structure is that of another protein, or its residues have no names by which a
+            viewer could find them.
+        """
+        from esmkit.attention.on_structure import head_view
+        from esmkit.files.views import write_view
+        from esmkit.structure.given import structure_of
+        from esmkit.structure.views import viewer_of
+
+        for option, given in (("count", count), ("min_separation", min_separation)):
+            if given is not None and given < 1:
+                raise OptionError(f"`{option}` is at least 1, not {given}")
+        viewer_of(path)
+        name = head_name(*parse_head(head))
+        view = head_view(self, name, structure_of(structure), count, min_separation)
+        write_view(view, [Path(path)])
+        return Path(path)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -26,6 +26,7 @@ from esmkit.cli.options import (
 from esmkit.cli.stopping import kept
 from esmkit.cli.streams import at_terminal
 from esmkit.cli.values import Command, is_folder_for_figures, is_input, optional
+from esmkit.cli.viewing import head_views, view_options
 
 __all__ = ["command"]
 
@@ -49,10 +50,13 @@ class Drawing:
         Empty for the default; :data:`NO_PLOT` if there is nothing to draw.
     options : dict
         Arguments of :class:`esmkit.attention.figure_options.FigureOptions`.
+    structures : tuple of str
+        Structures of the proteins, FILE or FILE:CHAIN.
     """
 
     folder: str
     options: dict[str, Any]
+    structures: tuple[str, ...]
 
 
 def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,11 +69,14 @@ def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
         options: dict[str, Any] = {"heads": plot_heads}
         for name in ("residues", "mark", "zoom", "domains"):
             options[name] = rest.pop(name)
-        options["structure"] = rest.pop("structures") or None
+        structures = rest.pop("structures")
+        viewed = rest["on_structure"] is not None
+        options["structure"] = None if viewed else structures or None
         if plot == NO_PLOT and any(given is not None for given in options.values()):
             plot = ""  # they say what figures show
+        options["structure"] = structures or None
         options["kind"] = plot_format
-        return function(*args, drawing=Drawing(plot, options), **rest)
+        return function(*args, drawing=Drawing(plot, options, structures), **rest)
 
     changed: Callable[..., Any] = with_drawing
     for option in (
@@ -79,7 +86,8 @@ def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=PATH,
             multiple=True,
             metavar="FILE[:CHAIN]",
-            help="PDB or mmCIF of a protein: its secondary structure and numbers, beside figures.",
+            help="PDB or mmCIF of a protein: its secondary structure and numbers, beside figures, "
+            "or with --on-structure what links are drawn on; may be given several times.",
         ),
         click.option(
             "--domains",
@@ -130,6 +138,7 @@ def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @heads_option
 @attention_layers_option
 @figure_options
+@view_options
 @optional(
     "--reduce",
     "reduce",
@@ -172,6 +181,8 @@ def command(
     heads: tuple[str, ...] | None,
     layers: tuple[int, ...],
     drawing: Drawing,
+    on_structure: tuple[str, ...] | None,
+    links: int | None,
     reduce: tuple[str, ...] | None,
     file_format: str | None,
     store: str,
@@ -200,6 +211,7 @@ def command(
       esmkit attention seqs.fasta --heads L5H4,L4H11
       esmkit attention seqs.attention.h5 --plot figures --plot-heads L5H4
       esmkit attention --demo --plot-heads L5H4 --mark K48,K63 --zoom 40-76 -o K48.h5
+      esmkit attention ubiquitin.fasta --heads L5H4 --structure 1ubi.pdb --on-structure -o links.h5
       esmkit attention proteome.fasta --reduce entropy,special -o heads.csv
 
     Read it back with Python:
@@ -215,6 +227,7 @@ def command(
     from esmkit.files.names import check_folder, folder_beside
     from esmkit.files.outputs import is_stream
     from esmkit.files.work_folder import was_finishing
+    from esmkit.sequences.proteins import read_fasta
     from esmkit.text import parse_bytes
 
     say = make_say(quiet)
@@ -222,8 +235,9 @@ def command(
     if reduce == ("all",):
         reduce = REDUCTIONS
     plotted = drawing.folder != NO_PLOT
-    if reduce and plotted:
-        raise click.UsageError("--reduce keeps no maps to draw; leave --plot out, or --reduce")
+    if reduce and (plotted or on_structure):
+        option = "--plot" if plotted else "--on-structure"
+        raise click.UsageError(f"--reduce keeps no maps to draw; leave {option} out, or --reduce")
     drawn_only = len(sources) == 1 and is_hdf5(sources[0])
     if drawn_only and ids:
         raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")
@@ -234,26 +248,41 @@ def command(
         target = Path(output) if output else default_output(sources, f".attention.{kind}")
     streamed = is_stream(target)
     folder = Path(drawing.folder) if drawing.folder not in ("", NO_PLOT) else folder_beside(target)
-    figures = FigureOptions(**drawing.options) if plotted or drawn_only else None
+    plotted = plotted or (drawn_only and on_structure is None)
+    figures = FigureOptions(**drawing.options) if plotted else None
+    views = head_views(
+        drawing.options["heads"] or heads, drawing.structures, on_structure, links, target, say
+    )
 
     def draw(*, force: bool, going_on: bool = False) -> None:
+        for sentence in views.write(target) if views is not None else ():
+            say(sentence)
+        if figures is None:
+            return
+        from tqdm import tqdm
+
         from esmkit.attention.to_figures import attention_figures
 
-        given = figures.given() if figures is not None else {}
-        drawn = attention_figures(target, folder, force=force, going_on=going_on, **given)
-        say(f"drew {len(list(drawn))} figure(s) in {folder}")
+        drawn = attention_figures(target, folder, force=force, going_on=going_on, **figures.given())
+        count = sum(1 for _ in tqdm(drawn, "drawing", unit="figure", disable=quiet, delay=1.0))
+        say(f"drew {count} figure(s) in {folder}")
 
     if drawn_only:
+        if views is not None:
+            views.check_file(target, force=force)
         draw(force=force)
         return
     going_on = was_finishing(target)  # figures of a run that was stopped while it drew them
     if plotted:
         check_folder(folder, "folder", force=force or going_on, beside=target)
+    if views is not None:
+        proteins = read_fasta(_read_twice(sources), on_invalid=on_invalid, ids=ids or None)  # type: ignore[arg-type]
+        views.check(proteins, force=force or going_on)
 
     def finish() -> None:
         if not streamed:
             say(f"wrote {target}")
-        if plotted:
+        if plotted or views is not None:
             draw(force=force or going_on, going_on=going_on and not force)
 
     options = AttentionOptions(
@@ -277,6 +306,13 @@ def command(
             figures=figures,
             run=run_of(force=force, restart=restart, quiet=quiet, then=finish),
         )
+
+
+def _read_twice(sources: tuple[str, ...]) -> list[str]:
+    """Return sources that can be read more than once."""
+    if "-" in sources:
+        raise click.UsageError("to draw on a structure, give a FASTA file in place of -")
+    return list(sources)
 
 
 def _sources(fasta: tuple[str, ...], *, demo: bool, say: Callable[[str], None]) -> tuple[str, ...]:

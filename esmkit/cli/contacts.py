@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.contact_heads import head_maker, head_options_beside_pairs, top_pairs
 from esmkit.cli.evaluate import evaluate, fit
 from esmkit.cli.options import (
@@ -22,6 +23,7 @@ from esmkit.cli.options import (
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command, Group, is_folder_for_figures, is_input, optional
+from esmkit.cli.viewing import view_files, view_options
 from esmkit.cli.words import in_command_words
 from esmkit.text import near, visible_lines
 
@@ -109,6 +111,8 @@ def command() -> None:
     metavar="NAME:A-B,...|FILE",
     help="Strips on figures: kinase:10-120,SH2:130-200, or a table with name,start,end[,id].",
 )
+@view_options
+@plddt_options
 @head_options_beside_pairs
 @click.option(
     "--top",
@@ -158,6 +162,9 @@ def predict(
     mark: str | None,
     zoom: str | None,
     domains: str | None,
+    on_structure: tuple[str, ...] | None,
+    links: int | None,
+    reading: StructureReading,
     method: str | None,
     heads: tuple[str, ...] | None,
     top_heads: int | None,
@@ -190,11 +197,12 @@ def predict(
       esmkit contacts seqs.fasta
       esmkit contacts predict seqs.fasta --format rr
       esmkit contacts --structure 1ubi.pdb:A --plot
+      esmkit contacts ubiquitin.fasta --structure 1ubi.pdb --on-structure pymol
       esmkit contacts seqs.fasta --top L -o top.tsv
       esmkit contacts ubiquitin.fasta --residues 48,60-65 --mark K48 -o sites.tsv
       esmkit contacts seqs.fasta --heads L5H4 -o heads.h5
     """
-    from esmkit.contacts.to_files import predict_to_files, read_chains, sources_or_structures
+    from esmkit.contacts.to_files import predict_to_files, sources_or_structures
     from esmkit.files.names import folder_beside
     from esmkit.files.outputs import is_stream
     from esmkit.text import parse_bytes
@@ -210,7 +218,7 @@ def predict(
             loaded.append(model.load())
         return loaded[0]
 
-    chains = read_chains(structures, say)
+    chains = reading.given(structures, say)
     streamed = output is not None and is_stream(output)
     with kept(not streamed), sources_or_structures(fasta, chains) as sources:
         suffix = f".contacts.{file_format or 'tsv'}"
@@ -218,8 +226,11 @@ def predict(
         if plot is None and (mark, zoom, domains) != (None, None, None):
             plot = ""  # they say what figures show
         folder = Path(plot) if plot else None
-        if plot == "":  # beside the output, or as if it were a file
-            folder = folder_beside(default_output(sources, ".contacts.tsv") if streamed else target)
+        beside = target
+        if streamed and (plot == "" or on_structure):  # as if it were a file
+            beside = default_output(sources, ".contacts.tsv")
+        if plot == "":
+            folder = folder_beside(beside)
         text = predict_to_files(
             model_once,
             sources,
@@ -231,6 +242,7 @@ def predict(
             on_invalid=on_invalid,  # type: ignore[arg-type]
             ids=ids or None,
             long=long,
+            views=view_files(on_structure, links, beside),
             batch_tokens=batch_tokens,
             min_separation=min_separation,
             min_probability=min_probability,

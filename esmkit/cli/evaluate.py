@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.contact_heads import head_maker, head_options
 from esmkit.cli.options import PATH, SEED, ModelChoice, make_say, model_options, structures_of
 from esmkit.cli.values import Command
@@ -21,6 +22,7 @@ __all__ = ["evaluate", "fit"]
     "evaluate", cls=Command, short_help="Score a contact head, or every head, on structures."
 )
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
+@plddt_options
 @head_options
 @click.option("--each-head", is_flag=True, help="Score every attention head by itself instead.")
 @click.option(
@@ -53,6 +55,7 @@ __all__ = ["evaluate", "fit"]
 @model_options
 def evaluate(
     structures: str | None,
+    reading: StructureReading,
     method: str | None,
     heads: tuple[str, ...] | None,
     top: int | None,
@@ -103,7 +106,7 @@ def evaluate(
 
     text = evaluate_to_files(
         model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
+        lambda: reading.of_folder(structures),
         None if best is not None else head,
         each_head=each_head,
         output=Path(output) if output else None,

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
+from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.options import (
     PATH,
     SEED,
     ModelChoice,
-    make_say,
     model_options,
     run_of,
-    structures_of,
 )
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command
@@ -25,6 +24,7 @@ __all__ = ["command"]
     type=PATH,
     help="Folder of PDB or mmCIF files. [default: the 50 chains of TS50]",
 )
+@plddt_options
 @click.option(
     "--annotations",
     type=PATH,
@@ -67,6 +67,7 @@ __all__ = ["command"]
 @model_options
 def command(
     structures: str | None,
+    reading: StructureReading,
     annotations: str | None,
     output: str,
     control: bool,
@@ -103,7 +104,7 @@ def command(
     with kept():
         written = profile_to_folder(
             model.load,
-            lambda: structures_of(structures, make_say(quiet=False)),
+            lambda: reading.of_folder(structures),
             Path(output),
             annotations=annotations,
             control=control,

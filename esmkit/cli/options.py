@@ -193,16 +193,29 @@ def batch_tokens_option(default: int) -> Callable[[Callable[..., Any]], Callable
     )
 
 
-def structures_of(folder: str | None, say: Callable[[str], None]) -> "list[Structure]":
+def structures_of(
+    folder: str | None,
+    say: Callable[[str], None],
+    *,
+    predicted: bool = False,
+    min_plddt: float | None = None,
+) -> "list[Structure]":
     """Return the chains of a folder, or TS50; what is left out or had to be decided is said."""
     from esmkit.data import ts50
     from esmkit.errors import InputError
     from esmkit.structure import read_structures
 
     if folder is None:
+        if min_plddt is not None:
+            raise InputError(
+                "the chains of TS50 were determined by experiment and have no pLDDT; leave "
+                "`min_plddt` out, or name a folder of predicted structures with `structures`"
+            )
         return ts50()
     left_out: list[tuple[Any, str]] = []
-    found = list(read_structures(folder, report=left_out))
+    found = list(read_structures(folder, report=left_out, predicted=predicted))
+    if min_plddt is not None:
+        found = [structure.confident(min_plddt) for structure in found]
     for path, reason in left_out:
         say(f"left out: {path}: {reason}")
     notes = [f"{structure.id}: {note}" for structure in found for note in structure.notes]

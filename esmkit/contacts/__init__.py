@@ -5,7 +5,8 @@ out, ``head`` says which attention heads count how much and ``fitting`` fits tha
 ``evaluation`` measure them, ``comparison`` two of them, ``ranking`` every head by itself, ``choosing``
 the best of these on other chains; ``calibration`` compares scores with how often pairs touch.
 ``to_file`` writes them from FASTA to one file, ``to_files`` is what ``esmkit contacts`` does
-around it, ``scores_to_files`` what ``evaluate`` and ``fit`` do.
+around it, ``scores_to_files`` what ``evaluate`` and ``fit`` do; ``on_structure`` shows them on
+structures.
 """
 
 from typing import TYPE_CHECKING

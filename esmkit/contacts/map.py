@@ -1,6 +1,7 @@
 """The contact map of one protein: what can be asked of it, and how it is shown."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -246,6 +247,64 @@ class ContactMap:
         from esmkit import plots
 
         return plots.contact_map(self, structure, path=path, **options)
+
+    @checked
+    def on_structure(
+        self,
+        structure: GivenStructure,
+        path: str | Path,
+        *,
+        count: int | None = None,
+        min_separation: int = MIN_SEPARATION,
+    ) -> Path:
+        """Write the likeliest contacts as links on a structure, for a molecular viewer.
+
+        Each link joins the Cβ of two residues (Cα of glycine): blue if they touch in the structure,
+        vermilion if not, the thicker the likelier. Chains and residues have the authors' names.
+
+        Parameters
+        ----------
+        structure : Structure, or path FILE or FILE:CHAIN
+            Structure of the same protein, in a file that is still there.
+        path : path
+            The file to write: ``.pml`` is a PyMOL script, ``.cxc`` are ChimeraX commands, ``.mvsx``
+            is for Mol* (molstar.org/viewer) and has the structure in it.
+        count : int, optional
+            How many pairs; by default as many as residues are resolved.
+        min_separation : int
+            Least distance along the sequence.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            If the path ends in something else, or a number is below 1.
+        InputError
+            If the structure is that of another protein, or its residues have no names by which a
+            viewer could find them.
+
+        Examples
+        --------
+        >>> ubiquitin = esmkit.data.demo_structure()
+        >>> contacts = esmkit.ContactMap("ubiquitin", "", ubiquitin.sequence, np.eye(76, k=9, dtype=np.float32))
+        >>> contacts.on_structure(ubiquitin, "contacts.pml").name
+        'contacts.pml'
+        """
+        from esmkit.contacts.on_structure import contacts_view
+        from esmkit.files.views import write_view
+        from esmkit.structure.views import viewer_of
+
+        for option, given in (("count", count), ("min_separation", min_separation)):
+            if given is not None and given < 1:
+                raise OptionError(f"`{option}` is at least 1, not {given}")
+        viewer_of(path)
+        view = contacts_view(self, structure_of(structure), count, min_separation)
+        write_view(view, [Path(path)])
+        return Path(path)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from esmkit.attention.figure_options import FigureOptions
 from esmkit.contacts.kept_maps import KeptMaps
 from esmkit.contacts.map import ContactMap
-from esmkit.contacts.pairing import Pairing
 from esmkit.contacts.to_file import CONTACT_FORMATS, TEXT_FORMATS, Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
@@ -22,33 +21,22 @@ from esmkit.files.tables import write_table
 from esmkit.files.work_folder import scratch_file, was_finishing
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.windows import MAX_RESIDUES
-from esmkit.structure import Structure, read_structure, split_chain
-from esmkit.text import Say, silent
+from esmkit.structure import Structure
+from esmkit.structure.pairing import Pairing
+from esmkit.text import Say
 
 if TYPE_CHECKING:
     import pandas
 
     from esmkit.contacts.head import ContactHead
     from esmkit.encoder.encoder import Encoder
+    from esmkit.files.views import ViewFiles
     from esmkit.plots.annotations import GivenAnnotations
 
 __all__ = [
     "predict_to_files",
-    "read_chains",
     "sources_or_structures",
 ]
-
-
-def read_chains(texts: Sequence[str], say: Say = silent) -> list[Structure]:
-    """Read structures given as FILE or FILE:CHAIN; what had to be decided is said."""
-    found = []
-    for text in texts:
-        path, chain = split_chain(text)
-        structure = read_structure(path, chain)
-        for note in structure.notes:
-            say(f"{structure.id}: {note}")
-        found.append(structure)
-    return found
 
 
 @contextlib.contextmanager
@@ -209,6 +197,7 @@ def predict_to_files(
     on_invalid: OnInvalid,
     ids: Sequence[str] | None = None,
     long: Any,
+    views: "ViewFiles | None" = None,
     run: Run,
     residues: Any = None,
     mark: Any = None,
@@ -237,6 +226,8 @@ def predict_to_files(
     residues, mark, zoom, domains
         What figures show, as in :func:`esmkit.plots.contact_map`; of several proteins each is
         named: ``P69905:59``. Tables have the pairs of ``residues`` only.
+    views : ViewFiles, optional
+        Files for molecular viewers, with the contacts on the structures.
     on_invalid, ids, long, run, **options
         As in :func:`esmkit.contacts.contacts_file`.
 
@@ -265,6 +256,8 @@ def predict_to_files(
         check_output(scores, force=run.force or going_on)
     if folder is not None:
         check_folder(folder, "folder", force=run.force or going_on, beside=target)
+    if views is not None:
+        views.check(structures, force=run.force or going_on)
     made: list[ContactHead] = []
     text = ""
 
@@ -294,6 +287,11 @@ def predict_to_files(
             if scores is not None:
                 write_table(scores, table.reset_index(), "tsv")
                 run.say(f"wrote {scores}")
+        if views is not None:
+            from esmkit.contacts.on_structure import contacts_on_structures
+
+            for sentence in contacts_on_structures(maps(), watch.pairs, views):
+                run.say(sentence)
         if folder is not None:
             drawn = draw_maps(maps(), watch.pairs, folder, kind=kind, annotated=watch.annotated)
             run.say(f"drew {len(drawn)} figure(s) in {folder}")

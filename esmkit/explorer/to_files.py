@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esmkit.contacts.to_files import read_chains
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
 from esmkit.files.disk import check_output, disk_errors, through_links
@@ -14,6 +13,7 @@ from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
 from esmkit.structure.alignment import protein_of
+from esmkit.structure.given import read_chains
 from esmkit.text import working
 
 if TYPE_CHECKING:

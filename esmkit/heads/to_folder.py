@@ -112,6 +112,7 @@ def profile_to_folder(
             found, switched_off = _measure(loaded, chains, properties, keep, run, **asked)
         how = {
             **found.provenance,
+            **({"min_plddt": least} if (least := chains[0].min_plddt) is not None else {}),
             "compiled": work.compiled(loaded.compiled),
             "command": run.command,
         }

@@ -8,7 +8,8 @@ atoms. ``letters`` knows the names of residues, ``residues`` chooses among alter
 protein from the rest, ``placing`` finds the gaps, ``secondary`` is DSSP, ``record`` is the result,
 which ``read`` gives;
 ``alignment`` says which residue of a sequence is which of a structure, and ``numbering`` what the
-authors' number of each is.
+authors' number of each is, ``pairing`` which protein a structure is of; ``views`` shows links on a
+structure in molecular viewers.
 """
 
 from esmkit.structure.read import chains_of, read_structure, read_structures, split_chain

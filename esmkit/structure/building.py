@@ -64,7 +64,7 @@ class Builder(StructureBuilder):
 
     def init_atom(self, name: str, coord: Any, *fields: Any, **more: Any) -> None:
         """Add an atom; refuse it if it has no place, occupancy or alternate location."""
-        _, occupancy, altloc, fullname = fields[:4]
+        b_factor, occupancy, altloc, fullname = fields[:4]
         if not bool(np.all(np.abs(coord) < MAX_COORDINATE)):  # NaN is not smaller
             self.refuse(_COORDINATE)
         if occupancy is None or not np.isfinite(occupancy):
@@ -80,4 +80,6 @@ class Builder(StructureBuilder):
             return  # as of other atoms that are given twice, the first counts
         with contextlib.suppress(PDBConstructionException):
             # The element is not used, and to guess it from odd names fails.
-            super().init_atom(name, coord, 0.0, occupancy, altloc, fullname, self.line_counter, "C")
+            super().init_atom(
+                name, coord, b_factor, occupancy, altloc, fullname, self.line_counter, "C"
+            )

@@ -31,6 +31,9 @@ class StructureFile:
     labels : list of int or None
         The 1-based position of an atom's residue in the full sequence, by the serial number of the
         atom, in mmCIF. Empty for PDB.
+    predicted_by : str
+        The program that predicted the structure, so that B-factors are pLDDT; ``""`` if it was
+        determined by experiment, or nothing says how.
     notes : dict of list of str
         What was decided on reading, one sentence each, by the authors' name of the chain.
     also : dict of str
@@ -44,5 +47,6 @@ class StructureFile:
     polymers: dict[str, list[str]]
     parents: dict[str, str]
     labels: list[int | None]
+    predicted_by: str = ""
     notes: dict[str, list[str]] = field(default_factory=dict)
     also: dict[str, str] = field(default_factory=dict)

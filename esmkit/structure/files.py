@@ -7,7 +7,7 @@ from esmkit.structure.contents import StructureFile
 from esmkit.structure.formats import what_it_is
 from esmkit.text import open_text, shorten
 
-__all__ = ["read_file"]
+__all__ = ["is_mmcif", "read_file", "read_lines"]
 
 MAX_CHARACTERS = 2**27
 """Most text of a file, unpacked: some 1.5 million atoms. A ribosome has 0.2 million; one of this
@@ -28,25 +28,40 @@ def read_file(path: str | Path, model: int | None = None) -> StructureFile:
     from esmkit.structure import mmcif, pdb  # these import Bio.PDB, which takes a while
 
     path = Path(path)
-    lines = _lines(path)
-    first = next((s for line in lines if (s := line.strip()) and s[0] != "#"), "")
-    if not first:
+    lines = read_lines(path)
+    if not _first(lines):
         raise InputError(f"{str(path)!r} is empty; a structure file is in PDB or mmCIF format")
-    if first[:5].lower() == "data_":
+    if is_mmcif(lines):
         return mmcif.parse_mmcif(lines, path, model)
     atoms = pdb.standardized(lines, path)
     if any(map(pdb.is_atom_line, atoms)):
         return pdb.parse_pdb(atoms, path, model)
     known = what_it_is(lines)
     raise InputError(
-        f"{str(path)!r} is no structure file: it begins with {shorten(first, 30)!r} and has "
+        f"{str(path)!r} is no structure file: it begins with {shorten(_first(lines), 30)!r} and has "
         "neither the ATOM lines of a PDB file nor the 'data_' line of an mmCIF file"
         f"{f'. It is {known}' if known else ''}"
     )
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a file, of bounded size whatever a packed file unfolds to."""
+def is_mmcif(lines: list[str]) -> bool:
+    """Tell whether lines are of an mmCIF file."""
+    return _first(lines)[:5].lower() == "data_"
+
+
+def _first(lines: list[str]) -> str:
+    """Return the first line that is neither blank nor a comment."""
+    return next((s for line in lines if (s := line.strip()) and s[0] != "#"), "")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a file, of bounded size whatever a packed file unfolds to.
+
+    Raises
+    ------
+    InputError
+        If it is missing, cannot be unpacked, or is too large.
+    """
     lines: list[str] = []
     size = 0
     with open_text(path, "PDB/mmCIF", "1ubi.pdb") as handle:

@@ -14,13 +14,14 @@ from Bio.PDB.PDBExceptions import PDBConstructionWarning
 from esmkit.errors import InputError
 from esmkit.structure.building import Builder
 from esmkit.structure.cif import ATOMS, Block, read_blocks
+from esmkit.structure.confidence import local_plddt, program_of_mmcif
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.letters import WATERS, is_known, nucleotides
 from esmkit.structure.mmcif_chains import Key, Placed, Run, places
 from esmkit.structure.mmcif_sequences import Sequences, as_number
 from esmkit.text import shorten
 
-__all__ = ["parse_mmcif"]
+__all__ = ["atom_rows", "parse_mmcif"]
 
 _UNKNOWN = frozenset((".", "?", ""))  # how mmCIF writes "not applicable" and "unknown"
 
@@ -36,6 +37,7 @@ class _Atom(NamedTuple):
     altloc: str
     occupancy: str
     xyz: tuple[str, str, str]
+    b_factor: str
 
 
 def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> StructureFile:
@@ -55,8 +57,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     blocks = _blocks_with_atoms(lines, name)
     block, table = blocks[0]
     sites = _atom_sites(table, name)
-    models = [as_number(text) for text in _column(sites, "1", "pdbx_pdb_model_num")]
-    numbers = [1 if number is None else number for number in models]
+    numbers = _model_numbers(sites)
     start, end = _rows_of_model(numbers, path, model)
     atoms = _atoms({key: cells[start:end] for key, cells in sites.items()})
     runs, names = _runs(atoms)
@@ -71,7 +72,7 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
     builder.init_model(0, numbers[start])
     with warnings.catch_warnings():  # what Biopython warns of is dealt with
         warnings.simplefilter("ignore", PDBConstructionWarning)
-        _fill(builder, atoms, runs, placed)
+        _fill(builder, atoms, runs, placed, local_plddt(table, numbers[start]))
     chains = {chain.id.strip(): chain for chain in builder.model}
     if not any(len(chain) for chain in chains.values()):
         raise InputError(f"{name!r} has no atoms; download it again, or check what wrote it")
@@ -93,9 +94,35 @@ def parse_mmcif(lines: Sequence[str], path: Path, model: int | None) -> Structur
             for run, label in zip(runs, placed.labels, strict=True)
             for _ in range(run.start, run.end)
         ],
+        predicted_by=program_of_mmcif(table, path),
         notes=placed.notes,
         also={name: chain for name, chain in placed.also.items() if name not in chains},
     )
+
+
+def atom_rows(
+    lines: Sequence[str], path: Path, model: int
+) -> tuple[list[tuple[Key, str, str, tuple[str, str, str]]], int, int]:
+    """Return the atoms of a model as a program that reads the file finds them.
+
+    Returns
+    -------
+    rows : list of tuple
+        Key of the residue, name of the atom, alternate location (``" "`` if none), and x, y and z
+        as text.
+    place : int
+        Which of the file's models it is, from 1.
+    models : int
+        How many there are.
+    """
+    name = str(path)
+    sites = _atom_sites(_blocks_with_atoms(lines, name)[0][1], name)
+    numbers = _model_numbers(sites)
+    start, end = _rows_of_model(numbers, path, model)
+    edges = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
+    atoms = _atoms({key: cells[start:end] for key, cells in sites.items()})
+    rows = [(atom.key, atom.name, atom.altloc, atom.xyz) for atom in atoms]
+    return rows, 1 + sum(edge <= start for edge in edges), 1 + len(edges)
 
 
 def _blocks_with_atoms(lines: Sequence[str], name: str) -> list[tuple[str, Block]]:
@@ -138,6 +165,11 @@ def _column(sites: Block, default: str, *names: str) -> list[str]:
     return [next((cell for cell in row if cell not in _UNKNOWN), default) for row in cells]
 
 
+def _model_numbers(sites: Block) -> list[int]:
+    models = [as_number(text) for text in _column(sites, "1", "pdbx_pdb_model_num")]
+    return [1 if number is None else number for number in models]
+
+
 def _rows_of_model(numbers: list[int], path: Path, model: int | None) -> tuple[int, int]:
     """Return where the rows of a model begin and end; of several with one number the first."""
     edges = [0, *(i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b), len(numbers)]
@@ -176,6 +208,7 @@ def _atoms(sites: Block) -> list[_Atom]:
             # Biopython writes "None" where a PDB file has a blank.
             ["1" if text == "None" else text for text in _column(sites, "1", "occupancy")],
             zip(*(sites[f"cartn_{axis}"] for axis in "xyz"), strict=True),
+            _column(sites, "?", "b_iso_or_equiv"),
             strict=True,
         )
     ]
@@ -233,8 +266,17 @@ def _runs(atoms: list[_Atom]) -> tuple[list[Run], dict[Key, set[str]]]:
     return runs, names
 
 
-def _fill(builder: Builder, atoms: list[_Atom], runs: list[Run], placed: Placed) -> None:
-    """Give the atoms to the builder; rows that are not protein and cannot be read are noted."""
+def _fill(
+    builder: Builder,
+    atoms: list[_Atom],
+    runs: list[Run],
+    placed: Placed,
+    plddt: dict[tuple[str, int], float],
+) -> None:
+    """Give the atoms to the builder; rows that are not protein and cannot be read are noted.
+
+    What a table says of a residue's pLDDT takes the place of B-factors.
+    """
     left: dict[str, Counter[str]] = defaultdict(Counter)
     for run, label, member in zip(runs, placed.labels, placed.members, strict=True):
         key = run.key
@@ -254,13 +296,15 @@ def _fill(builder: Builder, atoms: list[_Atom], runs: list[Run], placed: Placed)
         # Residues of one name and number are told apart by their positions.
         field = ("H" if key.hetero and not member else " ") + ("" if label is None else str(label))
         builder.init_residue(key.name, field, number, key.insertion or " ")
+        known = plddt.get((key.asym, key.label or 0))
         for row in range(run.start, run.end):
             builder.set_line_counter(row)
             atom = atoms[row]
             place, occupancy = list(map(_number, atom.xyz)), _number(atom.occupancy)
             try:
+                b_factor = _number(atom.b_factor) if known is None else known
                 builder.init_atom(
-                    atom.name, np.array(place, "f"), 0.0, occupancy, atom.altloc, atom.name
+                    atom.name, np.array(place, "f"), b_factor, occupancy, atom.altloc, atom.name
                 )
             except InputError:
                 if is_protein:

@@ -14,6 +14,7 @@ from Bio.PDB.Chain import Chain
 from Bio.PDB.Residue import Residue
 
 from esmkit.errors import InputError
+from esmkit.structure.confidence import program_of_pdb
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.pdb_chains import Group, Part, divide, explain
 from esmkit.structure.pdb_lines import (
@@ -26,7 +27,7 @@ from esmkit.structure.pdb_lines import (
 )
 from esmkit.text import shorten
 
-__all__ = ["is_atom_line", "parse_pdb", "standardized"]
+__all__ = ["is_atom_line", "models_of", "parse_pdb", "standardized"]
 
 _FIRST_LINES = 100
 """Where the remark of PDB2PQR is looked for."""
@@ -56,7 +57,9 @@ def _is_pqr(lines: list[str], path: Path) -> bool:
     return any(line.startswith("REMARK") and "PQR file" in line for line in lines[:_FIRST_LINES])
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
+    """The lines of one model: of its atoms, and of what ends chains."""
+
     number: int
     lines: list[int]  # of atoms, from 0, and of what ends chains
 
@@ -75,7 +78,7 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
     polymers: dict[str, list[str]] = {}
     parents: dict[str, str] = {}
     is_pqr = _is_pqr(lines, path)
-    models, frames = _models(lines)
+    models, frames = models_of(lines)
     for line in lines:
         if line.startswith("SEQRES"):
             chain = line[10:12].strip()
@@ -120,19 +123,20 @@ def parse_pdb(lines: list[str], path: Path, model: int | None) -> StructureFile:
         polymers=polymers,
         parents=parents,
         labels=[],
+        predicted_by=program_of_pdb(lines, path),
         notes=notes_of,
         also={name: chain for name, chain in also.items() if name not in chains},
     )
 
 
-def _models(lines: list[str]) -> tuple[list[_Model], int]:
+def models_of(lines: list[str]) -> tuple[list[Model], int]:
     """Return the models that have atoms, and how many of them END divides.
 
     A model that has no number counts from 1. Frames of a trajectory are divided by END alone in
     some programs (VMD): what follows END is another model if it begins as one did, else (files
     put together) the same model goes on.
     """
-    models: list[_Model] = []
+    models: list[Model] = []
     begins: set[str] = set()
     is_open, after_end, frames = False, False, 1
     for i, line in enumerate(lines):
@@ -140,14 +144,14 @@ def _models(lines: list[str]) -> tuple[list[_Model], int]:
             begin = line[12:27]
             if not is_open or (after_end and begin in begins):
                 frames += is_open
-                models.append(_Model(len(models) + 1, []))
+                models.append(Model(len(models) + 1, []))
                 is_open, begins = True, set()
             if not models[-1].lines or after_end:
                 begins.add(begin)
             after_end = False
             models[-1].lines.append(i)
         elif line.startswith("MODEL") and line[5:6] in ("", " "):
-            models.append(_Model(model_number(line), []))
+            models.append(Model(model_number(line), []))
             is_open, after_end, begins = True, False, set()
         elif line.startswith("ENDMDL"):
             is_open, after_end = False, False
@@ -246,6 +250,8 @@ def _atom(line: AtomLine) -> Atom:
     """Return an atom that stands beside those of its name in other alternate locations."""
     coord = np.array(line.xyz, np.float32)
     # The element is not used, and to guess it from odd names fails.
-    atom = Atom(line.name, coord, 0.0, line.occupancy, line.altloc, line.name, line.line, "C")
+    atom = Atom(
+        line.name, coord, line.b_factor, line.occupancy, line.altloc, line.name, line.line, "C"
+    )
     atom.id = _key(line)
     return atom

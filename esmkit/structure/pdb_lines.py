@@ -50,6 +50,7 @@ class AtomLine(NamedTuple):
     altloc: str
     xyz: tuple[float, float, float]
     occupancy: float
+    b_factor: float = float("nan")
 
 
 class DamagedLine(Exception):
@@ -165,6 +166,7 @@ class LineReader:
             line[16],
             xyz,
             occupancy,
+            _b_factor(line[60:66]),
         )
 
     def _residue_and_chain(self, line: str) -> tuple[str, str]:
@@ -308,6 +310,14 @@ def _moved(line: str) -> int:
         if all(line[i + moved : i + moved + 1] == "." for i in _POINTS):
             return moved
     return 0
+
+
+def _b_factor(text: str) -> float:
+    """Return a B-factor, NaN if it cannot be read: nothing that is always needed depends on it."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _is_decimal(text: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from esmkit.arguments import checked
 from esmkit.errors import InputError
+from esmkit.structure.confidence import usable_plddt
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.files import read_file
 from esmkit.structure.letters import letter_of
@@ -78,7 +79,11 @@ def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
 
 @checked
 def read_structure(
-    path: str | Path, chain: str | None = None, *, model: int | None = None
+    path: str | Path,
+    chain: str | None = None,
+    *,
+    model: int | None = None,
+    predicted: bool = False,
 ) -> Structure:
     """Read one protein chain of a PDB or mmCIF file, plain or gzip.
 
@@ -95,6 +100,8 @@ def read_structure(
         The authors' name of the chain. Not needed if there is one protein chain only.
     model : int, optional
         Number of the model in the file; default is the first.
+    predicted : bool
+        Take B-factors for pLDDT although the file does not say that it is predicted.
 
     Returns
     -------
@@ -123,7 +130,7 @@ def read_structure(
     chain = found.also.get(asked, asked)
     if chain not in found.chains:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
-    structure = _build(found, chain)
+    structure = _build(found, chain, predicted)
     if chain == asked or not found.labels:
         return structure
     note = f"{asked!r} is the label of this chain; its authors call it {chain!r}"
@@ -135,6 +142,7 @@ def read_structures(
     folder: str | Path,
     *,
     model: int | None = None,
+    predicted: bool = False,
     report: list[tuple[Path, str]] | None = None,
 ) -> Iterator[Structure]:
     """Read every protein chain of every structure file in a folder, sorted by file name.
@@ -145,6 +153,8 @@ def read_structures(
         Its files ``.pdb``, ``.ent``, ``.cif`` and ``.mmcif``, each also with ``.gz``, are read.
     model : int, optional
         Number of the model in each file; default is the first.
+    predicted : bool
+        Take B-factors for pLDDT although a file does not say that it is predicted.
     report : list, optional
         Gets ``(path, reason)`` for each file that cannot be used, and for each chain of nucleic
         acid. Without it such a file is an error.
@@ -176,7 +186,7 @@ def read_structures(
     seen: dict[str, int] = {}
     for path in paths:
         try:
-            structures = _all_proteins(path, model, report)
+            structures = _all_proteins(path, model, predicted, report)
         except InputError as error:
             if report is None:
                 raise
@@ -188,7 +198,7 @@ def read_structures(
 
 
 def _all_proteins(
-    path: Path, model: int | None, report: list[tuple[Path, str]] | None
+    path: Path, model: int | None, predicted: bool, report: list[tuple[Path, str]] | None
 ) -> list[Structure]:
     found = read_file(path, model)
     chains = [read_chain(found, chain)[0] for chain in found.chains]
@@ -198,7 +208,7 @@ def _all_proteins(
     structures = []
     for name in proteins:
         try:
-            structures.append(_build(found, name))
+            structures.append(_build(found, name, predicted))
         except InputError as error:
             if report is None:
                 raise
@@ -231,7 +241,7 @@ def _only_protein(found: StructureFile) -> str:
     return proteins[0]
 
 
-def _build(found: StructureFile, chain: str) -> Structure:
+def _build(found: StructureFile, chain: str, predicted: bool) -> Structure:
     summary, residues, more = read_chain(found, chain)
     what = f"chain {chain!r} of {str(found.path)!r}"
     if not residues:
@@ -267,6 +277,14 @@ def _build(found: StructureFile, chain: str) -> Structure:
         array[positions] = np.stack([atoms[name] for name in names], axis=1)
         return array
 
+    plddt = None
+    if found.predicted_by or predicted:
+        b_factors = np.full(size, np.nan)
+        b_factors[positions] = [residue.b_factor for residue in residues]
+        plddt, note = usable_plddt(b_factors)
+        notes += [
+            f"it is predicted, by {found.predicted_by or 'a program unknown'}; {note}"
+        ] * bool(note)
     return Structure(
         id=_name(found.path, chain),
         path=found.path,
@@ -278,6 +296,7 @@ def _build(found: StructureFile, chain: str) -> Structure:
         cb=rows("CB")[:, 0],
         sg=rows("SG")[:, 0],
         notes=tuple(notes),
+        plddt=plddt,
     )
 
 

@@ -1,14 +1,14 @@
 """One protein chain with coordinates: what contacts, heads and the explorer measure against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from esmkit.arguments import checked
-from esmkit.errors import OptionError
+from esmkit.arguments import checked, what_is
+from esmkit.errors import InputError, OptionError
 from esmkit.sequences.proteins import Protein
 from esmkit.structure import secondary
 from esmkit.text import visible
@@ -16,13 +16,16 @@ from esmkit.text import visible
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONTACT_CUTOFF", "Structure"]
+__all__ = ["CONFIDENT", "CONTACT_CUTOFF", "Structure"]
 
 CONTACT_CUTOFF = 8.0
 """Å between Cβ; the definition of CASP and of the ESM papers."""
 
 MAX_DISULFIDE = 2.5
 """Å between the sulfurs; a disulfide bond is 2.05 Å long."""
+
+CONFIDENT = 70
+"""pLDDT from which the AlphaFold database calls a residue confident."""
 
 _THREE_STATES = str.maketrans("HGIEBTS-", "HHHEECCC")
 
@@ -56,6 +59,11 @@ class Structure:
         float64, (R, 3): the sulfur of cysteines, else NaN.
     notes : tuple of str
         What had to be decided on reading, one sentence each.
+    plddt : numpy.ndarray or None
+        float64, (R,), 0 to 100: how sure a prediction is of each residue, NaN for those without
+        Cα; None for a structure that was determined by experiment, or is not known to be predicted.
+    min_plddt : float or None
+        What :meth:`confident` left residues out by.
 
     Examples
     --------
@@ -79,10 +87,14 @@ class Structure:
     cb: np.ndarray
     sg: np.ndarray
     notes: tuple[str, ...] = ()
+    plddt: np.ndarray | None = None
+    min_plddt: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("backbone", "cb", "sg"):  # views, so that the caller's arrays stay writable
             object.__setattr__(self, name, _fixed(getattr(self, name).view()))
+        if self.plddt is not None:
+            object.__setattr__(self, "plddt", _fixed(self.plddt.view()))
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -139,6 +151,55 @@ class Structure:
         np.fill_diagonal(close, False)
         return close
 
+    @checked
+    def confident(self, min_plddt: float) -> "Structure":
+        """Return the structure with the residues that its prediction is not sure of left out.
+
+        They count as not resolved: they have no coordinates, so that they are in no contact and no
+        secondary structure. Numbers and sequence stay.
+
+        Parameters
+        ----------
+        min_plddt : float
+            Least pLDDT, 0 to 100; 70 and more is confident in the AlphaFold database.
+
+        Raises
+        ------
+        OptionError
+            If it is no number from 0 to 100.
+        InputError
+            If the structure is not known to be predicted, or no residue is left.
+        """
+        if not 0 <= min_plddt <= 100:
+            raise OptionError(f"`min_plddt` is a number from 0 to 100, not {what_is(min_plddt)}")
+        if self.plddt is None:
+            raise InputError(
+                f"{self.id!r} has no pLDDT, as it is not known to be a predicted structure "
+                f"({str(self.path)!r} does not name a program of prediction, or tells of an "
+                "experiment); leave `min_plddt` out, or if its B-factors are pLDDT give "
+                "`predicted=True`"
+            )
+        low = ~(self.plddt >= min_plddt)  # NaN is not
+        left = int((self.resolved & low).sum())
+        if not (self.resolved & ~low).any():
+            highest = np.nanmax(self.plddt)
+            raise InputError(
+                f"no residue of {self.id!r} has a pLDDT of {min_plddt:g} or more (the highest is "
+                f"{highest:.1f}); lower `min_plddt`"
+            )
+        note = (
+            f"{left:,} of {int(self.resolved.sum()):,} residues have a pLDDT below {min_plddt:g} and "
+            "count as not resolved"
+        )
+        return replace(
+            self,
+            backbone=np.where(low[:, None, None], np.nan, self.backbone),
+            cb=np.where(low[:, None], np.nan, self.cb),
+            sg=np.where(low[:, None], np.nan, self.sg),
+            notes=(*self.notes, note),
+            min_plddt=float(min_plddt),
+        )
+
     @cached_property
     def _bonds_and_letters(self) -> tuple[np.ndarray, str]:
         bonds, letters = secondary.hydrogen_bonds_and_letters(self.backbone, self.sequence)
@@ -179,7 +240,8 @@ class Structure:
         -------
         pandas.DataFrame
             ``residue_number`` (1-based, in the sequence), ``author_number``, ``letter``,
-            ``secondary_structure``, ``resolved``, and ``ca_x`` to ``cb_z`` in Å.
+            ``secondary_structure``, ``resolved``, and ``ca_x`` to ``cb_z`` in Å; for a predicted
+            structure also ``plddt``.
         """
         import pandas as pd
 
@@ -192,11 +254,21 @@ class Structure:
         }
         for name, array in (("ca", self.ca), ("cb", self.cb)):
             columns |= {f"{name}_{axis}": array[:, k] for k, axis in enumerate("xyz")}
+        if self.plddt is not None:
+            columns["plddt"] = self.plddt
         return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
         many = "residue" if len(self) == 1 else "residues"
         return f"Structure({self.id}: {len(self):,} {many}, {self.resolved.sum():,} resolved)"
+
+    def _confidence_rows(self) -> dict[str, str]:
+        if self.plddt is None:
+            return {}
+        known = self.plddt[np.isfinite(self.plddt)]
+        return {
+            "pLDDT": f"median {np.median(known):.0f}, {(known < CONFIDENT).sum():,} below {CONFIDENT}"
+        }
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -205,6 +277,7 @@ class Structure:
             "residues": f"{len(self):,}, {self.resolved.sum():,} resolved",
             "contacts": f"{int(self.contacts().sum()) // 2:,} pairs, Cβ closer than 8 Å",
             "disulfides": f"{len(self.disulfides):,}",
+            **self._confidence_rows(),
             **{f"note {i}": escape(note) for i, note in enumerate(self.notes, 1)},
         }
         body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())

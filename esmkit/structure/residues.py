@@ -31,7 +31,8 @@ class Residue(NamedTuple):
     """One residue, ligand or water with one position for each atom, in Å.
 
     ``label`` is the 1-based position in the full sequence of the polymer, which mmCIF gives and
-    PDB does not; ``number`` and ``insertion`` are the authors' residue number.
+    PDB does not; ``number`` and ``insertion`` are the authors' residue number; ``b_factor`` is that
+    of Cα, NaN without one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Residue(NamedTuple):
     hetero: bool
     label: int | None
     atoms: dict[str, np.ndarray]
+    b_factor: float
 
     @property
     def author_number(self) -> str:
@@ -184,11 +186,11 @@ def _choose(group: list["BioResidue"], labels: list[int | None]) -> Residue:
     positions: dict[str, np.ndarray] = {}
     for atom in atoms:
         positions.setdefault(atom.name, atom.coord)
+    b_factor = next((float(atom.bfactor) for atom in atoms if atom.name == "CA"), np.nan)
     _, number, insertion = residue.id
     label = labels[atoms[0].serial_number] if labels else None
-    return Residue(
-        residue.resname, number, insertion.strip(), _is_hetero(residue), label, positions
-    )
+    name, insertion = residue.resname, insertion.strip()
+    return Residue(name, number, insertion, _is_hetero(residue), label, positions, b_factor)
 
 
 def _polymer(

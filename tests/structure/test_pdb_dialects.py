@@ -20,10 +20,10 @@ from Bio.PDB.PDBParser import PDBParser
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from esmkit.contacts.to_files import read_chains
 from esmkit.data import demo_structure
 from esmkit.errors import InputError
 from esmkit.structure import Structure, chains_of, read_structure, read_structures
+from esmkit.structure.given import read_chains
 from oracles.structure_files import (
     ATOMS,
     NAMES,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from esmkit.errors import InputError
 from esmkit.sequences.proteins import Protein
-from esmkit.structure import Structure
+from esmkit.structure.record import Structure
 
 __all__ = ["Pairing"]
 
