@@ -54,6 +54,8 @@ class Reliability:
     def to_text(self) -> str:
         """Return the rows of all ranges together, and the error, as lines of text."""
         error = self.error.loc["all"]
+        if np.isnan(error["error"]):
+            return "there is no pair of residues that far apart"
         lines = [f"{'score':<10}{'pairs':>9}{'mean score':>12}{'touch':>8}  interval"]
         for row in self.table.query("range == 'all'").to_dict("records"):
             touch = "" if np.isnan(row["touch"]) else f"{row['touch']:.3f}"

@@ -10,7 +10,14 @@ from esmkit.arguments import checked
 from esmkit.contacts.calibration import Reliability, count_pairs, from_counts
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.prediction import contacts
-from esmkit.contacts.scores import Length, in_columns, score_map, span_of, summarize_scores
+from esmkit.contacts.scores import (
+    Length,
+    check_choice,
+    in_columns,
+    score_map,
+    span_of,
+    summarize_scores,
+)
 from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError
 from esmkit.text import Say, silent
@@ -188,9 +195,13 @@ def evaluate(
     ------
     InputError
         If there are no structures, two have the same ID, or the head was made on all of them.
+    OptionError
+        If an option is another word.
     CheckpointError
         If no head is given and the checkpoint has none.
     """
+    check_choice("training_chains", training_chains, TrainingChains)
+    check_choice("length", length, Length)
     chosen = ContactHead.of_checkpoint(model) if head is None else head
     left_out: dict[str, str] = {}
     in_sample: dict[str, str] = {}
