@@ -10,6 +10,7 @@ from esmkit.arguments import checked
 from esmkit.contacts.calibration import Reliability, count_pairs, from_counts
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.prediction import contacts
+from esmkit.contacts.saturated import rankable
 from esmkit.contacts.scores import (
     Length,
     check_choice,
@@ -258,8 +259,9 @@ class Scored:
                 continue
             found = contacts(self.model, structure.protein, head=head)
             of_chain = found.probability, structure.contacts(), structure.resolved
+            ranking = rankable(found.probability, found.saturated)
             full = len(structure) if self._length == "full" else None
-            self.tables[structure.id] = score_map(*of_chain, length=full)
+            self.tables[structure.id] = score_map(ranking, *of_chain[1:], length=full)
             self._heads[structure.id] = head
             if head.method == "regression":
                 self._counts.append(count_pairs(of_chain))

@@ -1,5 +1,6 @@
 """``esmkit contacts`` as a person types it."""
 
+import dataclasses
 import io
 import json
 import re
@@ -726,3 +727,22 @@ def test_calibration_files(run, tiny_folder, tiny, chains, tmp_path):
     ):
         assert message in fails(run(*common, *arguments, cwd=tmp_path))
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_scores_of_a_chain_that_the_head_knows_say_so(run, tiny_folder, tiny, ubiquitin, tmp_path):
+    """By sequence: the FASTA has another ID and a tag, the structure another name."""
+    ubiquitin_itself = dataclasses.replace(demo_structure(), id="known")
+    fit(tiny, [ubiquitin_itself], inverse_penalty=50).save(tmp_path / "head.json")
+    fit(tiny, ts50()[:1], inverse_penalty=50).save(tmp_path / "other.json")
+    said = (
+        "IN-SAMPLE, too high: ubi on 1ubi_A, for the regression fitted to 1 chain(s) was made on "
+    )
+    for name, count in (("head.json", 1), ("other.json", 0)):
+        done = run(
+            *("contacts", "ubi.fasta", "--structure", "1ubi.pdb.gz", "--head-weights", name),
+            *("--force", "-q", "-m", tiny_folder),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("IN-SAMPLE") == count
+        assert done.stdout.count(said + "known, which") == count
