@@ -156,8 +156,8 @@ def reliability(chains: Iterable[OnChain], *, bins: int = BINS, seed: int = 0) -
     >>> found = reliability([(says, contacts, ubiquitin.resolved)])
     >>> found.table.query("range == 'long' and pairs > 0")[["from", "to", "pairs", "touch"]]
         from   to  pairs  touch
-    30   0.0  0.1   1279    0.0
-    39   0.9  1.0     99    1.0
+    30   0.0  0.1   1296    0.0
+    39   0.9  1.0     82    1.0
     >>> float(found.error.loc["long", "error"].round(3))
     0.05
     """
