@@ -7,6 +7,7 @@ import pytest
 
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
+from esmkit.contacts.calibration import reliability
 from esmkit.contacts.map import ContactMap
 from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
