@@ -150,7 +150,8 @@ long_option = click.option(
     type=click.Choice(["window", "whole", "truncate", "error"]),
     default="window",
     show_default=True,
-    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error.",
+    help="Over 1,022 residues: averaged windows, one pass, the beginning only, or an error. Windows "
+    "differ from one pass, most near their ends.",
 )
 
 on_invalid_option = click.option(

@@ -54,6 +54,8 @@ class Reliability:
     def to_text(self) -> str:
         """Return the rows of all ranges together, and the error, as lines of text."""
         error = self.error.loc["all"]
+        if np.isnan(error["error"]):
+            return "there is no pair of residues that far apart"
         lines = [f"{'score':<10}{'pairs':>9}{'mean score':>12}{'touch':>8}  interval"]
         for row in self.table.query("range == 'all'").to_dict("records"):
             touch = "" if np.isnan(row["touch"]) else f"{row['touch']:.3f}"
@@ -154,8 +156,8 @@ def reliability(chains: Iterable[OnChain], *, bins: int = BINS, seed: int = 0) -
     >>> found = reliability([(says, contacts, ubiquitin.resolved)])
     >>> found.table.query("range == 'long' and pairs > 0")[["from", "to", "pairs", "touch"]]
         from   to  pairs  touch
-    30   0.0  0.1   1279    0.0
-    39   0.9  1.0     99    1.0
+    30   0.0  0.1   1296    0.0
+    39   0.9  1.0     82    1.0
     >>> float(found.error.loc["long", "error"].round(3))
     0.05
     """

@@ -10,7 +10,7 @@ from esmkit.arguments import checked
 from esmkit.contacts.evaluation import Evaluation, Scored
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.ranking import BestHeads, chosen_on, precisions_of_heads
-from esmkit.contacts.scores import CUTS, Length
+from esmkit.contacts.scores import CUTS, Length, check_choice
 from esmkit.errors import InputError, OptionError
 from esmkit.text import Say, silent
 
@@ -143,6 +143,7 @@ def evaluate_best(
         If there are fewer heads than ``count``, or the chains to choose on cannot be split, or those
         of one half are too short to have pairs at long range.
     """
+    check_choice("length", length, Length)
     if not 1 <= count <= model.layers * model.heads:
         raise OptionError(
             f"the best of {model.layers * model.heads} heads are 1 to {model.layers * model.heads} "

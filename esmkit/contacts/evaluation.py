@@ -10,7 +10,15 @@ from esmkit.arguments import checked
 from esmkit.contacts.calibration import Reliability, count_pairs, from_counts
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.prediction import contacts
-from esmkit.contacts.scores import Length, in_columns, score_map, span_of, summarize_scores
+from esmkit.contacts.saturated import rankable
+from esmkit.contacts.scores import (
+    Length,
+    check_choice,
+    in_columns,
+    score_map,
+    span_of,
+    summarize_scores,
+)
 from esmkit.encoder.checkpoints.known import OFFICIAL
 from esmkit.errors import InputError
 from esmkit.text import Say, silent
@@ -188,9 +196,13 @@ def evaluate(
     ------
     InputError
         If there are no structures, two have the same ID, or the head was made on all of them.
+    OptionError
+        If an option is another word.
     CheckpointError
         If no head is given and the checkpoint has none.
     """
+    check_choice("training_chains", training_chains, TrainingChains)
+    check_choice("length", length, Length)
     chosen = ContactHead.of_checkpoint(model) if head is None else head
     left_out: dict[str, str] = {}
     in_sample: dict[str, str] = {}
@@ -247,8 +259,9 @@ class Scored:
                 continue
             found = contacts(self.model, structure.protein, head=head)
             of_chain = found.probability, structure.contacts(), structure.resolved
+            ranking = rankable(found.probability, found.saturated)
             full = len(structure) if self._length == "full" else None
-            self.tables[structure.id] = score_map(*of_chain, length=full)
+            self.tables[structure.id] = score_map(ranking, *of_chain[1:], length=full)
             self._heads[structure.id] = head
             if head.method == "regression":
                 self._counts.append(count_pairs(of_chain))

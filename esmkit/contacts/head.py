@@ -28,8 +28,8 @@ class ContactHead:
 
     For each head the map a of residues is symmetrised, s = a + its transpose, and corrected by its
     average product, s_ij - s_i. s_.j / s_.. (APC; Dunn et al. 2008, Rao et al. 2021). A regression
-    then gives the probability of contact, sigmoid(bias + sum of weight times map); single heads
-    give the mean of their maps, a score.
+    then gives a score from 0 to 1, sigmoid(bias + sum of weight times map), which is no frequency of
+    contacts (``docs/numbers.md``); single heads give the mean of their maps, a score of any size.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class ContactHead:
     weights : numpy.ndarray of float64, shape (n,)
     bias : float
     method : {'regression', 'heads'}
-        Whether the result is a probability, or a score.
+        Whether the result is a score from 0 to 1, or of any size.
     source : str
         Where the weights are from, in words.
     provenance : dict

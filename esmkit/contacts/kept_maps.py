@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.contacts.map import ContactMap
+from esmkit.contacts.saturated import Saturated
 from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors, sync
 
-__all__ = ["KeptMaps", "square", "upper_triangle"]
+__all__ = ["KeptMaps", "pack", "square", "unpack", "upper_triangle"]
 
 _FACTS = ("id", "header", "sequence", "method", "source", "windows", "checkpoint")
 """Attributes of a contact map besides its values."""
@@ -49,12 +50,40 @@ def square(triangle: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
+def pack(values: NDArray[np.float32], saturated: Saturated | None) -> NDArray[np.float32]:
+    """Return a map as one array: its upper triangle, or that with the logits that rank it.
+
+    Returns
+    -------
+    numpy.ndarray of float32
+        Of one axis without logits, of two with some. Then the triangle is followed by the k logits,
+        the rows and columns of their pairs, and k, whole numbers in the bits of a float32.
+    """
+    triangle = upper_triangle(values)
+    if saturated is None:
+        return triangle
+    places = np.concatenate([saturated.rows, saturated.columns, [len(saturated.rows)]])
+    whole = places.astype(np.int32).view(np.float32)
+    return np.concatenate([triangle, saturated.logits, whole])[None]
+
+
+def unpack(packed: NDArray[np.float32]) -> tuple[NDArray[np.float32], Saturated | None]:
+    """Undo :func:`pack`: the map (R, R), and the logits if there are any."""
+    if packed.ndim == 1:
+        return square(packed), None
+    flat = np.ascontiguousarray(packed[0])
+    count = int(flat[-1:].view(np.int32)[0])
+    places = flat[-1 - 2 * count : -1].view(np.int32).astype(np.int64)
+    logits = flat[-1 - 3 * count : -1 - 2 * count]
+    return square(flat[: -1 - 3 * count]), Saturated(places[:count], places[count:], logits)
+
+
 class KeptMaps:
     """A file of contact maps, in the order in which they were added.
 
     It holds NumPy arrays behind each other: first what was to be kept; then for each map its facts,
-    both as JSON in bytes, and its upper triangle, whose CRC-32 is one of the facts; last how many
-    maps there are. So a file that was cut off, between two maps too, or written over is recognised.
+    both as JSON in bytes, and its values as :func:`pack` gives them,
+    whose CRC-32 is one of the facts; last how many maps there are. So a file that was cut off, between two maps too, or written over is recognised.
 
     Parameters
     ----------
@@ -89,11 +118,11 @@ class KeptMaps:
     def add(self, found: ContactMap) -> None:
         """Keep a map, if it is wanted."""
         if self._file is not None and self.wants(found.id):
-            triangle = upper_triangle(found.probability)
+            packed = pack(found.probability, found.saturated)
             facts = {name: getattr(found, name) for name in _FACTS}
             with disk_errors(self.path):
-                _put(self._file, {**facts, _CHECKSUM: crc32(triangle.tobytes())})
-                np.save(self._file, triangle, allow_pickle=False)
+                _put(self._file, {**facts, _CHECKSUM: crc32(packed.tobytes())})
+                np.save(self._file, packed, allow_pickle=False)
             self._count += 1
 
     def end(self) -> None:
@@ -134,12 +163,13 @@ class KeptMaps:
                 _get(file)
                 count = 0
                 while _COUNT not in (facts := _get(file)):
-                    triangle = np.load(file, allow_pickle=False)
-                    if facts.pop(_CHECKSUM) != crc32(triangle.tobytes()):
+                    packed = np.load(file, allow_pickle=False)
+                    if facts.pop(_CHECKSUM) != crc32(packed.tobytes()):
                         raise ValueError
                     count += 1
                     if self.wants(facts["id"]):
-                        yield ContactMap(probability=square(triangle), **facts)
+                        values, saturated = unpack(packed)
+                        yield ContactMap(probability=values, saturated=saturated, **facts)
                 if facts[_COUNT] != count:
                     raise ValueError
             except (ValueError, EOFError, KeyError, TypeError):

@@ -13,6 +13,7 @@ from esmkit.attention.options import AttentionOptions
 from esmkit.contacts.correction import CorrectedSum, correct
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import ContactMap
+from esmkit.contacts.saturated import Saturated, find_saturated, in_windows
 from esmkit.encoder.names import Heads
 from esmkit.errors import OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["contacts", "corrected_maps", "predict"]
+__all__ = ["contacts", "corrected_maps", "predict", "predict_rankable"]
 
 
 def predict(
@@ -45,12 +46,29 @@ def predict(
         Symmetric maps of the proteins that a pass has completed; over windows the mean, and NaN
         for pairs that were never in one window.
     """
+    for done in predict_rankable(
+        model, items, head, long=long, batch_tokens=batch_tokens, missing=missing
+    ):
+        yield [(number, values) for number, values, _ in done]
+
+
+def predict_rankable(
+    model: "Encoder",
+    items: Iterable[tuple[int, Protein]],
+    head: ContactHead,
+    *,
+    long: Long,
+    batch_tokens: int,
+    missing: NDArray[np.bool_] | None = None,
+) -> Iterator[list[tuple[int, NDArray[np.float32], Saturated | None]]]:
+    """Do what :func:`predict` does, and give the logits of pairs that are too sure as well."""
     head.check_fits(model)
     places = {of: place for place, of in enumerate(head.choice.heads)}
     weights = torch.tensor(head.weights, dtype=torch.float32, device=model.device)
     sums: dict[tuple[int, int], CorrectedSum] = {}
-    whole: dict[int, NDArray[np.float32]] = {}
+    whole: dict[int, tuple[NDArray[np.float32], Saturated | None]] = {}
     windows: dict[int, tuple[WindowMean, list[tuple[int, int]]]] = {}
+    sure: dict[int, list[tuple[int, Saturated | None]]] = {}
 
     def take(piece: Piece, layer: int, heads: Sequence[int], block: torch.Tensor) -> None:
         key, residues = (piece.number, piece.index), piece.stop - piece.start
@@ -63,12 +81,15 @@ def predict(
 
     def finish(piece: Piece, done: CorrectedSum) -> None:
         values = done.result()
+        saturated = None
         if head.method == "regression":
-            values = torch.sigmoid(values + head.bias)
+            logits = values + head.bias
+            values = torch.sigmoid(logits)
             # Equal numbers in a vector and behind the last may differ in their last bit
             values = (values + values.T) / 2
+            saturated = find_saturated(values, logits)
         if piece.count == 1:
-            whole[piece.number] = values.cpu().numpy()
+            whole[piece.number] = values.cpu().numpy(), saturated
             return
         if piece.number not in windows:
             mean = WindowMean((piece.residues, piece.residues), (-2, -1))
@@ -76,8 +97,9 @@ def predict(
         mean, pieces = windows[piece.number]
         mean.add(piece.start, piece.stop, values.cpu().numpy())
         pieces.append((piece.start, piece.stop))
+        sure.setdefault(piece.number, []).append((piece.start, saturated))
         if len(pieces) == piece.count:
-            whole[piece.number] = mean.divide(pieces)
+            whole[piece.number] = mean.divide(pieces), in_windows(sure.pop(piece.number))
             del windows[piece.number]
 
     for done in compute(
@@ -89,7 +111,7 @@ def predict(
         batch_tokens=batch_tokens,
         missing=missing,
     ):
-        yield [(number, whole.pop(number)) for number in done]
+        yield [(number, *whole.pop(number)) for number in done]
 
 
 @overload
@@ -195,8 +217,8 @@ def _results(
             held[number] = protein
             yield number, protein
 
-    for batch in predict(model, numbered(), head, long=long, batch_tokens=batch_tokens):
-        for number, values in batch:
+    for batch in predict_rankable(model, numbered(), head, long=long, batch_tokens=batch_tokens):
+        for number, values, saturated in batch:
             protein = held.pop(number)
             yield ContactMap(
                 id=protein.id,
@@ -207,6 +229,7 @@ def _results(
                 source=head.source,
                 windows=len(cut_into_pieces(protein, long)),
                 checkpoint=model.checkpoint.name,
+                saturated=saturated,
             )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked
 from esmkit.contacts.prediction import corrected_maps
-from esmkit.contacts.scores import CUTS, RANGES, Length, bootstrap
+from esmkit.contacts.scores import CUTS, RANGES, Length, bootstrap, check_choice
 from esmkit.errors import InputError
 from esmkit.text import Say, silent
 
@@ -89,6 +89,7 @@ def rank_heads(
 
     from esmkit.encoder.names import head_name
 
+    check_choice("length", length, Length)
     chains: list[Protein] = []
 
     def noted() -> Iterable["Structure"]:

@@ -1,12 +1,12 @@
 """How good a contact map is, measured on a structure: precision, its ceiling and its background."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.arguments import checked
+from esmkit.arguments import checked, what_is
 from esmkit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ def precision_curves(
     InputError
         If there is no chain.
     OptionError
-        If ``up_to`` is no whole number above 0, or a map does not fit its contacts.
+        If ``up_to`` is no whole number above 0, ``length`` another word, or a map does not fit its
+        contacts.
 
     Examples
     --------
@@ -251,6 +252,7 @@ def precision_curves(
 
     if isinstance(up_to, bool) or not isinstance(up_to, int | np.integer) or up_to < 1:
         raise OptionError(f"curves end at a whole number of L, 1 or more, not at {up_to!r}")
+    check_choice("length", length, Length)
     steps = np.arange(1, up_to * CURVE_STEPS + 1)
     curves = [_curves(chain, steps, length) for chain in chains]
     if not curves:
@@ -312,6 +314,20 @@ def _mean(values: Any) -> float:
     kept = np.asarray(values, float)
     kept = kept[~np.isnan(kept)]
     return float(kept.mean()) if len(kept) else float("nan")
+
+
+def check_choice(name: str, given: Any, kind: Any) -> None:
+    """Refuse a word that is none of a ``Literal``'s.
+
+    Raises
+    ------
+    OptionError
+        Naming the option, its values and the one given.
+    """
+    if given not in get_args(kind):
+        raise OptionError(
+            f"{name} is {' or '.join(map(repr, get_args(kind)))}, not {what_is(given)}"
+        )
 
 
 def span_of(name: str) -> str:

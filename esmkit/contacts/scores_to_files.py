@@ -105,7 +105,10 @@ def evaluate_to_files(
         kind = "tsv" if format_of_name(output) == "tsv" else "csv"
         write_table(output, result.chains.reset_index(), kind)
     if plot is not None:
-        maps = (contacts(loaded, c.protein, head=result.heads[c.id]).onto(c) for c in scored)
+        maps = (
+            contacts(loaded, c.protein, head=result.heads[c.id]).onto(c, ranking=True)
+            for c in scored
+        )
         plots.precision_by_rank(precision_curves(maps, length=length), path=plot)
     for path in calibration:
         assert result.reliability is not None  # of a regression there always is one

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from esmkit.arguments import checked
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_file import MAX_MAP_BYTES
-from esmkit.contacts.kept_maps import square, upper_triangle
+from esmkit.contacts.kept_maps import pack, unpack
+from esmkit.contacts.saturated import Saturated
 from esmkit.contacts.top import GivenTop
 from esmkit.contacts.written import Chosen, MapWriter, RrWriter, TsvWriter, Writer
 from esmkit.errors import OptionError
@@ -176,7 +177,7 @@ def contacts_file(
 
 
 class ContactsTask(Task):
-    """One symmetric map for each protein; shards hold its upper triangle."""
+    """One symmetric map for each protein; shards hold its upper triangle, and logits where needed."""
 
     name = "contacts"
 
@@ -285,9 +286,9 @@ class ContactsTask(Task):
         self, index: InputIndex, missing: NDArray[np.bool_], pending: Pending
     ) -> Iterator[Sequence[int]]:
         """Predict what is missing, pass by pass."""
-        from esmkit.contacts.prediction import predict
+        from esmkit.contacts.prediction import predict_rankable
 
-        for batch in predict(
+        for batch in predict_rankable(
             self.model,
             index.distinct(),
             self.head,
@@ -295,9 +296,9 @@ class ContactsTask(Task):
             batch_tokens=self._batch_tokens,
             missing=missing,
         ):
-            for number, values in batch:
-                pending.add(number, upper_triangle(values))
-            yield [number for number, _ in batch]
+            for number, values, saturated in batch:
+                pending.add(number, pack(values, saturated))
+            yield [number for number, _, _ in batch]
 
     def write(
         self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any
@@ -308,7 +309,7 @@ class ContactsTask(Task):
         self._watch.begin()
         try:
             for number, protein in index.proteins():
-                found = self._map(protein, square(shards[number]))
+                found = self._map(protein, *unpack(shards[number]))
                 with writing(where):
                     writer.add(protein, found)
                 self._watch.add(found)
@@ -319,7 +320,9 @@ class ContactsTask(Task):
             finally:
                 self._watch.end()
 
-    def _map(self, protein: Protein, values: NDArray[np.float32]) -> "ContactMap":
+    def _map(
+        self, protein: Protein, values: NDArray[np.float32], saturated: Saturated | None
+    ) -> "ContactMap":
         from esmkit.contacts.map import ContactMap
 
         return ContactMap(
@@ -331,6 +334,7 @@ class ContactsTask(Task):
             source=self.head.source,
             windows=len(cut_into_pieces(protein, self.long)),
             checkpoint=self.model.checkpoint.name,
+            saturated=saturated,
         )
 
     def _open(self, target: Any, provenance: dict[str, Any], where: Path | str) -> Writer:

@@ -85,6 +85,21 @@ def score_maps(
     return pandas.concat(tables).rename_axis(["id", "structure", "range"])
 
 
+def in_sample(
+    head: "ContactHead | None", pairs: Sequence[tuple[Protein, Structure]]
+) -> Iterator[str]:
+    """Yield a line for each protein that the contact head was fitted to, or chosen on."""
+    if head is None:
+        return
+    for protein, structure in pairs:
+        known = head.learnt_from(structure.protein) or head.learnt_from(protein)
+        if known is not None:
+            yield (
+                f"IN-SAMPLE, too high: {protein.id} on {structure.id}, for the {head.source} was "
+                f"made on {known}, which is the same protein or a relative"
+            )
+
+
 def draw_maps(
     maps: Iterable[ContactMap],
     pairs: Sequence[tuple[Protein, Structure]],
@@ -126,7 +141,7 @@ def draw_maps(
             plots.contact_map(found, structure, path=path, **of_this)
             drawn.append(path)
             if structure is not None:
-                curves.append(found.onto(structure))
+                curves.append(found.onto(structure, ranking=True))
     if curves:
         path = folder / f"precision.{kind}"
         plots.precision_by_rank(precision_curves(curves), path=path)
@@ -283,7 +298,8 @@ def predict_to_files(
             run.say(f"wrote {target}")
         if structures:
             table = score_maps(maps(), watch.pairs)
-            text = table.round(3).to_string()
+            head = head_once(model()) if make_head is not None else None
+            text = "\n".join([table.round(3).to_string(), *in_sample(head, watch.pairs)])
             if scores is not None:
                 write_table(scores, table.reset_index(), "tsv")
                 run.say(f"wrote {scores}")

@@ -72,7 +72,7 @@ def compare(contacts: Contacts, structure: "Structure", numbering: Numbering) ->
     resolved, and with a value; ties in the order of i, then j. Of the pairs that touch, those are
     left out that the sequence lacks a residue of: there is no place for them.
     """
-    values, touch, resolved = contacts.onto(structure)
+    values, touch, resolved = contacts.onto(structure, ranking=True)
     pairs = np.stack(np.triu_indices(len(values), MIN_SEPARATION), axis=1)
     pairs = pairs[resolved[pairs].all(axis=1)]
     value, true = values[tuple(pairs.T)], touch[tuple(pairs.T)]

@@ -1,4 +1,10 @@
-"""Sequences too long for the model: cut into windows, whole, cut off, or refused; means of windows."""
+"""Sequences too long for the model: cut into windows, whole, cut off, or refused; means of windows.
+
+A window is read as if it were a protein by itself, with BOS and EOS at its ends, and residues near an
+end miss what lies beyond it. Each value is the mean over all windows that hold the residue, or both
+residues of the pair, all with the same weight. So windows are not the whole protein read at once; by how
+much they differ stands in ``docs/numbers.md``.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -26,7 +32,7 @@ MAX_RESIDUES = 1_022
 """Longest crop ESM-2 was trained on: 1,024 tokens less BOS and EOS (Lin et al. 2023)."""
 
 WINDOW_OVERLAP = MAX_RESIDUES // 2
-"""Residues shared by neighbouring windows of a long sequence."""
+"""Residues shared by neighbouring windows of a long sequence; the last two share these or more."""
 
 Long = Literal["window", "whole", "truncate", "error"]
 
@@ -62,8 +68,14 @@ def check_choices(options: Any, choices: dict[str, Any]) -> None:
 def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:
     """Return the (start, stop) of the windows over a sequence; neighbours share half a window.
 
+    The last window ends where the sequence ends, so that it is as long as the others. It shares more
+    than half with the one before, all but one residue at most; what both hold is averaged over both
+    all the same, and over a third window where that reaches.
+
     >>> windows(1500)
     [(0, 1022), (478, 1500)]
+    >>> windows(1534)  # the last two are nearly one
+    [(0, 1022), (511, 1533), (512, 1534)]
     """
     if residues <= size:
         return [(0, residues)]
@@ -100,7 +112,8 @@ class WindowMean:
     """Averages what the windows of one protein say of its residues, or of pairs of them.
 
     Values are summed in float32, in the order in which they are added, and divided by the number
-    of windows that hold the residue, or both residues of the pair.
+    of windows that hold the residue, or both residues of the pair: every window counts alike, however
+    near its end the residue is, and however much it shares with another.
 
     Parameters
     ----------

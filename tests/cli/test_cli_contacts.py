@@ -1,5 +1,6 @@
 """``esmkit contacts`` as a person types it."""
 
+import dataclasses
 import io
 import json
 import re
@@ -12,7 +13,14 @@ import pandas
 import pytest
 
 import esmkit.data
-from esmkit.contacts import ContactHead, best_heads, evaluate, fit, rank_heads
+from esmkit.contacts import (
+    ContactHead,
+    best_heads,
+    evaluate,
+    evaluate_best,
+    fit,
+    rank_heads,
+)
 from esmkit.contacts.comparison import differences_text
 from esmkit.data import demo_proteins, demo_structure, ts50, ts50_folder
 from esmkit.encoder.encoder import Encoder
@@ -655,3 +663,86 @@ def test_options_of_figures_are_checked_first(
     done = run("contacts", "seqs.fasta", *options, "-m", tiny_folder, cwd=tmp_path)
     assert message in fails(done)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["seqs.fasta"]
+
+
+def test_scores_are_out_of_sample(run, tiny_folder, tiny, chains, few, tmp_path):
+    """Chains of a fit are left out, and heads are chosen on the other half."""
+    common = ("-m", tiny_folder, "-q")
+    fit_some = ("contacts", "fit", "--structures", "chains", "--chains", "2")
+    assert run(*fit_some, *common, cwd=tmp_path).returncode == 0
+    head = ContactHead.load(tmp_path / "contact-head.json", tiny)
+    other = ("contacts", "evaluate", "--structures", "chains", "--head-weights")
+    done = run(*other, "contact-head.json", *common, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    wanted = evaluate(tiny, ts50()[:3], head)
+    assert done.stdout.startswith(
+        wanted.to_text() + "\n\nless contact head of tiny-esm2, on the 1 "
+    )
+    assert done.stdout.splitlines()[1].startswith("left out: 2 chain(s) that the head was made on")
+    done = run(*other, "contact-head.json", "--training-chains", "score", *common, cwd=tmp_path)
+    assert "\nIN-SAMPLE, too high: the head was made on 2 of these chains" in done.stdout
+    fit(tiny, ts50()[:3], inverse_penalty=50).save(tmp_path / "all.json")
+    message = fails(run(*other, "all.json", *common, cwd=tmp_path))
+    assert "; give other structures, or --training-chains score to score them in-sample" in message
+    for named in (["--top", "2"], ["--method", "heads", "--top", "2"]):
+        done = run(
+            *("contacts", "evaluate", *named, "--length", "full", "-o", "t.csv", "--force"),
+            *("--plot", "t.png", "-m", tiny_folder),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (
+            "choosing 2 head(s) by long-range P@L/2 on the 50 chains of TS50, by h" in done.stderr
+        )
+        best = evaluate_best(tiny, few, 2, length="full")
+        assert done.stdout.startswith(best.to_text() + "\n\nless contact head of tiny-esm2")
+        np.testing.assert_allclose(
+            pandas.read_csv(tmp_path / "t.csv")["P@L"], best.chains["P@L"], rtol=0, atol=1e-12
+        )
+        assert (tmp_path / "t.png").stat().st_size > 1000
+
+
+def test_calibration_files(run, tiny_folder, tiny, chains, tmp_path):
+    common = ("contacts", "evaluate", "--structures", "chains", "-q", "-m", tiny_folder)
+    done = run(*common, "--calibration", "c.tsv", "--calibration", "c.svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = evaluate(tiny, ts50()[:3]).reliability
+    assert table is not None
+    found = read_tsv(tmp_path / "c.tsv")
+    assert list(found.columns) == list(table.table.columns)
+    np.testing.assert_allclose(found["touch"], table.table["touch"], rtol=0, atol=1e-12)
+    assert (tmp_path / "c.svg").stat().st_size > 1000
+    assert "'c.tsv' exists already; --force overwrites it" in fails(
+        run(*common, "--calibration", "c.tsv", cwd=tmp_path)
+    )
+    for arguments, message in (
+        (
+            ["--calibration", "x.txt"],
+            "'x.txt' says neither a table nor a figure; let the calibrati",
+        ),
+        (["--calibration", "x.csv", "--top", "1"], "a calibration is of probabilities, and single"),
+        (["--calibration", "x.csv", "--heads", "L0H1"], "a calibration is of probabilities, and s"),
+        (["--calibration", "x.csv", "--each-head"], "a calibration is of probabilities, and singl"),
+        (["--calibration", "none/x.csv"], "there is no folder"),
+    ):
+        assert message in fails(run(*common, *arguments, cwd=tmp_path))
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_scores_of_a_chain_that_the_head_knows_say_so(run, tiny_folder, tiny, ubiquitin, tmp_path):
+    """By sequence: the FASTA has another ID and a tag, the structure another name."""
+    ubiquitin_itself = dataclasses.replace(demo_structure(), id="known")
+    fit(tiny, [ubiquitin_itself], inverse_penalty=50).save(tmp_path / "head.json")
+    fit(tiny, ts50()[:1], inverse_penalty=50).save(tmp_path / "other.json")
+    said = (
+        "IN-SAMPLE, too high: ubi on 1ubi_A, for the regression fitted to 1 chain(s) was made on "
+    )
+    for name, count in (("head.json", 1), ("other.json", 0)):
+        done = run(
+            *("contacts", "ubi.fasta", "--structure", "1ubi.pdb.gz", "--head-weights", name),
+            *("--force", "-q", "-m", tiny_folder),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("IN-SAMPLE") == count
+        assert done.stdout.count(said + "known, which") == count

@@ -1,5 +1,7 @@
 """Contact maps of real proteins: Hugging Face, fair-esm, and the scores known for TS50."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,16 @@ import pandas
 import pytest
 import torch
 
-from esmkit.contacts import Evaluation, best_heads, evaluate, fit, rank_heads
+from esmkit.contacts import (
+    ContactHead,
+    Evaluation,
+    best_heads,
+    differences,
+    evaluate,
+    evaluate_best,
+    fit,
+    rank_heads,
+)
 from esmkit.data import demo_structure, ts50, ts50_folder
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
@@ -164,3 +175,39 @@ def test_ubiquitin_contacts_are_those_of_its_structure(real: Esm2, demo: list[Pr
     assert float(table.loc["long", "P@L/5"]) > 5 * float(table.loc["long", "background"])
     first = found.top(1).iloc[0]
     assert demo_structure().contacts()[first["i_number"] - 1, first["j_number"] - 1]
+
+
+def test_the_calibration_that_the_docs_tell(scored: Evaluation):
+    """The table of docs/numbers.md; pairs at the edge of a bin may fall to the other side."""
+    text = (Path(__file__).parents[2] / "docs" / "numbers.md").read_text(encoding="utf-8")
+    section = text.split("<!-- calibration of TS50 -->")[1].split("\n\n")[0]
+    rows = [
+        [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", line)]
+        for line in section.strip().splitlines()[2:]
+    ]
+    assert len(rows) == 10
+    assert scored.reliability is not None
+    table: Any = scored.reliability.table.query("range == 'all'")
+    found = table[["from", "to", "pairs", "score", "touch", "low", "high"]].to_numpy(float)
+    np.testing.assert_allclose(rows, found, rtol=0.02, atol=0.01)
+    last = float(table["touch"].iloc[-1])
+    assert 0.65 < last < 0.78  # of pairs over 0.9 some 70 % touch
+    error: Any = scored.reliability.error.loc["all"]
+    named = [error["error"], error["low"], error["high"]]
+    assert "error is {:.4f} [{:.4f}, {:.4f}]".format(*named) in text
+    named = [error[f"{name} from 0.1"] for name in ("error", "low", "high")]
+    assert "of the others it is {:.3f} [{:.3f}, {:.3f}]".format(*named) in text
+
+
+def test_heads_that_are_chosen_are_worth_less_on_other_chains(real: Esm2, scored: Evaluation):
+    """Cross-fitted, and compared with the contact head chain by chain, as docs/numbers.md has it."""
+    best = evaluate_best(real, ts50(), 3)
+    assert best.left_out == {}
+    assert len(best.heads) == 50
+    row: Any = differences(best, scored).loc[("long", "P@L/2")]
+    np.testing.assert_allclose(
+        row[["difference", "low", "high"]].to_numpy(float), [-0.006, -0.023, 0.012], atol=0.002
+    )
+    in_sample = ContactHead.mean_of(real, ["L5H4", "L5H10", "L4H11"])
+    means = evaluate(real, ts50(), in_sample).summary["mean"]
+    assert best.summary["mean"]["long", "P@L/2"] <= means["long", "P@L/2"] + 1e-9

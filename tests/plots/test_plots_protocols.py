@@ -7,6 +7,7 @@ import pytest
 
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
+from esmkit.contacts.calibration import reliability
 from esmkit.contacts.map import ContactMap
 from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
@@ -68,10 +69,16 @@ DRAW = {
     "offset_profiles": lambda: plots.offset_profiles(_profile(), ["L1H2"]),
     "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
     "property_map": lambda: plots.property_map(_profile()),
+    "reliability_diagram": lambda: plots.reliability_diagram(_reliability()),
     "head_card": lambda: plots.head_card(_card()),
 }
 TABLES = {"head_precision_grid", "precision_by_rank"}
 """Figures that take tables alone."""
+
+
+def _reliability() -> Any:
+    made = made_contacts()
+    return Only(reliability([made.onto(demo_structure())]), protocols.Reliable)
 
 
 def _maps() -> Any:

@@ -1,5 +1,6 @@
 """Means over the windows of long sequences, against loops over residues and pairs."""
 
+import itertools
 from itertools import product
 from typing import Any
 
@@ -64,3 +65,19 @@ def test_pairs_whole_and_in_bands(pieces, height):
             assert (rows.start < rows.stop) == (start < top + height and top < stop)
             band.add(start, stop, values[1][rows])
         np.testing.assert_array_equal(band.divide(pieces), found[1, top : top + height])
+
+
+@pytest.mark.parametrize("residues", [1023, 1500, 1533, 1534, 1535, 2044, 2045, 5000, 34350])
+def test_what_windows_share(residues: int):
+    """Neighbours share half; the last two more, for the last ends where the sequence does."""
+    pieces = windows(residues)
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == residues
+    assert all(stop - start == 1022 for start, stop in pieces)
+    shared = [a[1] - b[0] for a, b in itertools.pairwise(pieces)]
+    assert shared[:-1] == [511] * (len(shared) - 1)
+    assert 511 <= shared[-1] <= 1021
+    times = np.zeros(residues, int)
+    for start, stop in pieces:
+        times[start:stop] += 1
+    assert set(times) <= {1, 2, 3}
