@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["MODES", "Mode", "ablate"]
+__all__ = ["MODES", "Mode", "ablate", "check_chains"]
 
 Mode = Literal["mean", "zero"]
 MODES: tuple[Mode, ...] = ("mean", "zero")
@@ -149,7 +149,7 @@ def ablate(
         regression = ContactHead.of_checkpoint(model)
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
-        batches = _batches(model, _check_structures(structures), regression)
+        batches = _batches(model, check_chains(structures), regression)
         # One order of chains, so that neither the order given nor the rows change the intervals
         order = np.argsort([name for batch in batches for name in batch.names])
         for layer in range(max(choice.by_layer) + 1):
@@ -181,7 +181,14 @@ def _check_modes(modes: Sequence[Mode] | Mode) -> list[Mode]:
     return wanted
 
 
-def _check_structures(structures: Iterable["Structure"]) -> "list[Structure]":
+def check_chains(structures: Iterable["Structure"]) -> "list[Structure]":
+    """Return chains as a list, or say which cannot be used to take heads away.
+
+    Raises
+    ------
+    InputError
+        If there is none, two have the same ID, or one is over 1,022 residues.
+    """
     chains, seen = list(structures), set()
     if not chains:
         raise InputError("there is no structure to ablate heads on; give at least one chain")

@@ -26,6 +26,7 @@ from esmkit.heads.changes import INTERVALS, REMOVED, flip_test, with_rates
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 from oracles.checkpoints import make_checkpoint
+from oracles.contact_oracles import plain_precision
 
 Chains = list[Structure]
 
@@ -34,20 +35,6 @@ Chains = list[Structure]
 def chains() -> Chains:
     """Three chains of different lengths, 76 to 79 residues among them."""
     return [demo_structure(), *sorted(ts50(), key=len)[:2]]
-
-
-def plain_precision(values: np.ndarray, structure: Structure, divisor: int) -> float:
-    """Long-range P@L/divisor, pair by pair."""
-    contacts, resolved = structure.contacts(), structure.resolved
-    size = len(structure)
-    pairs = [
-        (-values[i, j], i, j)
-        for i in range(size)
-        for j in range(i + 24, size)
-        if resolved[i] and resolved[j]
-    ]
-    count = int(resolved.sum()) // divisor
-    return sum(contacts[i, j] for _, i, j in sorted(pairs)[:count]) / count
 
 
 class Eager:
