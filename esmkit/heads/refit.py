@@ -95,7 +95,8 @@ def refit_without(
 
     Examples
     --------
-    >>> table = refit_without(esmkit.load(), esmkit.data.ts50())           # doctest: +SKIP
+    >>> chains = esmkit.data.ts50()[:10]
+    >>> table = refit_without(esmkit.load(), chains, heads=["L5"])         # doctest: +SKIP
     >>> table.nsmallest(1, "refit_change")["name"].item()                  # doctest: +SKIP
     'L5H4'
     """
