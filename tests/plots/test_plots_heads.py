@@ -192,7 +192,8 @@ def test_ablation_puts_points_where_the_tables_say():
 def test_ablation_tells_output_map_and_refit_apart():
     profile, ablation = made_profile(), made_ablation()
     ranking: Any = plots.ablation_scatter(profile, ablation).axes[2]
-    table: Any = ablation[ablation["mode"] == "mean"].sort_values(by="precision_change")
+    lead: Any = ablation[ablation["mode"] == "mean"]
+    table: Any = lead.sort_values(by="precision_change")
     names = [label.get_text() for label in ranking.get_yticklabels()]
     assert names[0] == "L1H2"
     assert set(names) == set(table["name"])
