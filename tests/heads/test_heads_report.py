@@ -449,3 +449,12 @@ def test_profile_shows_itself_and_opens_doors(tmp_path: Path):
     assert profile.plot("disulfide").get_suptitle().startswith("disulfide")
     assert profile.plot().get_suptitle().startswith("Heads and the properties")
     assert tmp_path / "r/summary.md" in profile.save(tmp_path / "r")
+
+
+@pytest.mark.parametrize(("scored", "few"), [(5, True), (20, False)])
+def test_the_summary_says_where_chains_are_too_few_for_a_rate(scored: int, few: bool):
+    """Of 8 heads on 5 chains no single one has a rate below 8 x 2 / 2**5."""
+    table = made_ablation().assign(q=0.5, scored=scored)
+    text = pages.to_markdown(summary(made_profile(), ablation=table))
+    said = ", which 5 chains are too few to show of one head" if few else ""
+    assert f"with a false discovery rate of at most 0.05 it is none{said}." in text

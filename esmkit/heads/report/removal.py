@@ -70,13 +70,13 @@ def _contacts(rows: Any, mode: str, max_q: float, others: Any) -> list[Block]:
         f"Long-range P@L changes most without {first['name']}: "
         f"{_points(first, '')} percentage points."
     ]
-    if {"high", "q"} <= set(rows.columns) and rows["high"].notna().any():
+    if {"high", "q", "scored"} <= set(rows.columns) and rows["high"].notna().any():
         below, chance = int((rows["high"] < 0).sum()), len(rows) * 0.025
         sure = list(rows.loc[(rows["q"] <= max_q) & (rows["precision_change"] < 0), "name"])
         said.append(
             f"Of {len(rows):,} heads {below:,} have an interval below 0, where {chance:.2g} would "
             f"by chance; with a false discovery rate of at most {max_q:g} "
-            + (f"it is {_some(sure)}." if sure else "it is none.")
+            + (f"it is {_some(sure)}." if sure else f"it is none{_why_none(rows, max_q)}.")
         )
     ways = {
         p: text for p, text in WAYS.items() if _column(p) in rows and rows[_column(p)].notna().any()
@@ -97,6 +97,13 @@ def _contacts(rows: Any, mode: str, max_q: float, others: Any) -> list[Block]:
         header = ["change of long-range P@L, points", *ways.values()]
         blocks.append(Table(header, table))
     return blocks
+
+
+def _why_none(rows: Any, max_q: float) -> str:
+    """Return that chains are too few, if no single head could have had a rate that low."""
+    chains, tests = int(rows["scored"].max()), int(rows["q"].notna().sum())
+    lowest = min(1.0, tests * 2 / 2**chains)  # a flip of all signs is as large as none
+    return f", which {chains} chains are too few to show of one head" if lowest > max_q else ""
 
 
 def _refit(rows: Any, max_q: float) -> Paragraph:
