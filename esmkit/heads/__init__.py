@@ -2,8 +2,8 @@
 
 ``profiling`` makes a profile, with ``measuring``, ``properties``, ``scores``, ``statistics``,
 ``labels`` and the control of ``untrained`` networks; ``result`` is what comes out, ``card`` one head of it, ``report`` a folder of
-tables, figures and answers; ``ablation`` and ``circuits`` say what heads do; ``to_folder`` is what
-``esmkit heads`` does, ``resume`` how it goes on.
+tables, figures and answers; ``ablation``, ``refit`` and ``circuits`` say what heads do;
+``to_folder`` is what ``esmkit heads`` does, ``resume`` how it goes on.
 """
 
 from typing import TYPE_CHECKING

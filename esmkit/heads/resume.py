@@ -9,10 +9,13 @@ from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 
-__all__ = ["ABLATION", "Keeper", "ShardKeeper"]
+__all__ = ["ABLATION", "REFIT", "Keeper", "ShardKeeper"]
 
 ABLATION = 1_000
 """The stage of heads that are switched off; 0 is the model, 1 to 10 are those with random weights."""
+
+REFIT = 1_001
+"""The stage of regressions fitted without a head."""
 
 MAX_FIELDS = 16
 """Most arrays that are put in together; it spaces the numbers of results."""

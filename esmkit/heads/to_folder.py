@@ -67,7 +67,8 @@ def profile_to_folder(
     control, resamples, seed
         Controls, bootstrap samples and their seed, as in :func:`esmkit.heads.profile`.
     ablation : bool
-        Run :func:`esmkit.heads.ablation.ablate` on 20 chains, drawn with ``seed``.
+        Run :func:`esmkit.heads.ablation.ablate` on 20 chains, drawn with ``seed``, and
+        :func:`esmkit.heads.refit.refit_without` on all.
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
     run : Run
@@ -165,6 +166,7 @@ def _measure(
 
     from esmkit.heads.ablation import ablate
     from esmkit.heads.profiling import profile
+    from esmkit.heads.refit import refit_without
     from esmkit.heads.untrained import control_models
 
     def bar(total: int, name: str, unit: str) -> tqdm:
@@ -191,7 +193,11 @@ def _measure(
     some = [used[i] for i in sorted(order)]
     with bar(len(found.heads), "ablation", "head") as shown:
         told = partial(_advance, shown)
-        return found, ablate(model, some, seed=seed, progress=told, keep=keep)
+        without = ablate(model, some, seed=seed, progress=told, keep=keep)
+    with bar(len(found.heads), "refit", "head") as shown:
+        told = partial(_advance, shown)
+        refitted = refit_without(model, used, seed=seed, progress=told, keep=keep)
+    return found, without.merge(refitted, on=["name", "layer", "head"], how="left")
 
 
 def _write(

@@ -7,7 +7,10 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scipy.stats import permutation_test
 from transformers import EsmModel
 
 from esmkit.contacts import ContactHead, evaluate
@@ -19,9 +22,11 @@ from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.heads import ablation
 from esmkit.heads.ablation import ablate
+from esmkit.heads.changes import INTERVALS, REMOVED, flip_test, with_rates
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 from oracles.checkpoints import make_checkpoint
+from oracles.contact_oracles import plain_precision
 
 Chains = list[Structure]
 
@@ -30,20 +35,6 @@ Chains = list[Structure]
 def chains() -> Chains:
     """Three chains of different lengths, 76 to 79 residues among them."""
     return [demo_structure(), *sorted(ts50(), key=len)[:2]]
-
-
-def plain_precision(values: np.ndarray, structure: Structure, divisor: int) -> float:
-    """Long-range P@L/divisor, pair by pair."""
-    contacts, resolved = structure.contacts(), structure.resolved
-    size = len(structure)
-    pairs = [
-        (-values[i, j], i, j)
-        for i in range(size)
-        for j in range(i + 24, size)
-        if resolved[i] and resolved[j]
-    ]
-    count = int(resolved.sum()) // divisor
-    return sum(contacts[i, j] for _, i, j in sorted(pairs)[:count]) / count
 
 
 class Eager:
@@ -80,7 +71,7 @@ class Eager:
         handle.remove()
         regression = self.network.contact_head.regression
         kept = regression.weight.clone()
-        if value is not None and remove_map:
+        if remove_map:
             regression.weight[0, self.place] = 0
         maps = torch.stack(output.attentions, dim=1)
         contacts = self.network.contact_head(tokens, maps)[0].numpy()
@@ -88,45 +79,60 @@ class Eager:
         return output.last_hidden_state[0, 1:-1].double().numpy(), contacts, seen[0]
 
 
-def expected(folder, chains: Chains, layer: int, head: int, mode: str, remove_map: bool) -> dict:
+def changes(pairs: list[tuple[np.ndarray, np.ndarray]], chains: Chains, divisor: int):
+    """Precisions without the head, and less those with it: (chains,) each."""
+    scores = [
+        [plain_precision(values, chain, divisor) for values in pair]
+        for pair, chain in zip(pairs, chains, strict=True)
+    ]
+    intact, without = np.array(scores).T
+    return without, without - intact
+
+
+def expected(folder, chains: Chains, layer: int, head: int, mode: str) -> dict:
     """The row of one ablation, by the plainest way."""
     eager = Eager(folder, layer, head)
-    intact = [eager.run(chain, None, remove_map) for chain in chains]
+    intact = [eager.run(chain, None, False) for chain in chains]
     outputs = torch.cat([output for *_, output in intact])
     value = outputs.mean(0) if mode == "mean" else torch.zeros(outputs.shape[1])
-    rows = []
-    for chain, (states, contacts, _) in zip(chains, intact, strict=True):
-        new_states, new_contacts, _ = eager.run(chain, value, remove_map)
-        a, b = states.mean(0), new_states.mean(0)
-        row = {"drift_cosine": 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))}
-        moved = [
-            np.linalg.norm(y - x) / np.linalg.norm(x)
-            for x, y in zip(states, new_states, strict=True)
-        ]
-        row["drift_relative"] = np.mean(moved)
-        for name, divisor in (("precision", 1), ("precision_half", 2)):
-            row[name] = plain_precision(new_contacts, chain, divisor)
-            row[f"{name}_change"] = row[name] - plain_precision(contacts, chain, divisor)
-        rows.append(row)
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    without = {
+        "output_": [eager.run(chain, value, False) for chain in chains],
+        "map_": [eager.run(chain, None, True) for chain in chains],
+        "precision_": [eager.run(chain, value, True) for chain in chains],
+    }
+    row = {}
+    for prefix, found in without.items():
+        for half, divisor in (("", 1), ("half_", 2)):
+            pairs = [(a[1], b[1]) for a, b in zip(intact, found, strict=True)]
+            precision, change = changes(pairs, chains, divisor)
+            row[f"{prefix}{half}change"] = change.mean()
+            if prefix == "precision_":
+                row[f"precision_{half}".rstrip("_")] = precision.mean()
+    drifts = []
+    for (states, *_), (new, *_) in zip(intact, without["output_"], strict=True):
+        a, b = states.mean(0), new.mean(0)
+        moved = np.linalg.norm(new - states, axis=1) / np.linalg.norm(states, axis=1)
+        drifts.append([1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), moved.mean()])
+    return row | dict(zip(("drift_cosine", "drift_relative"), np.mean(drifts, axis=0), strict=True))
 
 
-@pytest.mark.parametrize("remove_map", [True, False])
-def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains, remove_map):
+def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains):
     model = load(any_tiny_folder, "cpu")
     names = ["L0H1", f"L{model.layers - 1}H0"]
-    table: Any = ablate(model, chains, heads=names, remove_map=remove_map)
+    table: Any = ablate(model, chains, heads=names)
     assert list(table["name"]) == [names[0], names[0], names[1], names[1]]
     for row in table.to_dict("records"):
-        theirs = expected(
-            any_tiny_folder, chains, row["layer"], row["head"], row["mode"], remove_map
-        )
+        theirs = expected(any_tiny_folder, chains, row["layer"], row["head"], row["mode"])
+        assert len(theirs) == 10
         for key, value in theirs.items():
             # Drifts are sums of float32 rounding, 1e-6; precisions count pairs and are equal
             tolerance = 1e-5 if key.startswith("drift") else 1e-9
             np.testing.assert_allclose(row[key], value, rtol=0, atol=tolerance, err_msg=key)
     assert table["drift_relative"].min() > 1e-3  # so that there was something to compare
-    assert table["precision_change"].abs().max() > 0
+    # In an earlier layer output and both are different questions; one map of 20 may move no pair
+    first = table.iloc[0]
+    assert first["output_change"] != 0
+    assert model.layers > 3 or len({first[f"{p}change"] for p in REMOVED}) == 3
 
 
 def test_an_edit_that_changes_nothing_changes_no_bit(tiny: Esm2, chains):
@@ -229,29 +235,71 @@ def edited_values(folder, tmp_path, bias: float) -> Esm2:
 
 
 def test_a_head_that_writes_nothing_is_not_missed(tiny_folder, tmp_path, chains):
-    table: Any = ablate(
-        edited_values(tiny_folder, tmp_path, 0.0), chains, heads=["L0H1"], remove_map=False
-    )
+    table: Any = ablate(edited_values(tiny_folder, tmp_path, 0.0), chains, heads=["L0H1"])
     assert list(table["drift_relative"]) == [0, 0]
-    assert list(table["precision_change"]) == [0, 0]
+    assert list(table["output_change"]) == [0, 0]
+    assert (table["map_change"] != 0).all()
+    assert list(table["precision_change"]) == list(table["map_change"])
 
 
 def test_a_head_that_always_writes_the_same_is_missed_at_zero_alone(tiny_folder, tmp_path, chains):
     table: Any = ablate(edited_values(tiny_folder, tmp_path, 1.0), chains, heads=["L0H1"])
-    zero, mean = table["drift_relative"]
+    mean, zero = table["drift_relative"]
     assert zero > 0.01
     assert mean < 1e-5  # attention weights sum to 1 up to rounding
 
 
 def test_the_output_of_the_last_layer_touches_no_map(tiny: Esm2, chains):
-    table: Any = ablate(tiny, chains, heads=["L1"], remove_map=False)
-    assert (table["precision_change"] == 0).all()
+    table: Any = ablate(tiny, chains, heads=["L1"])
+    for column in ("change", "low", "high", "half_change", "half_low", "half_high"):
+        assert (table[f"output_{column}"] == 0).all()
+    assert table["output_q"].isna().all()  # nothing that could be tested
     assert (table["drift_cosine"] > 0).all()
-    gone: Any = ablate(tiny, chains, heads=["L1"])
-    assert (gone["precision_change"] != 0).any()
-    # the two modes differ in the output alone
-    by_mode: Any = gone.set_index(["name", "mode"])["precision"].unstack()
+    assert (table["precision_change"] != 0).any()
+    # What is lost there is a term of the regression, the same whatever takes the output's place
+    assert (table["precision_change"] == table["map_change"]).all()
+    assert (table["q"].fillna(-1) == table["map_q"].fillna(-1)).all()
+    by_mode: Any = table.set_index(["name", "mode"])["precision"].unstack()
     assert (by_mode["zero"] == by_mode["mean"]).all()
+
+
+def test_the_map_of_a_head_without_weight_is_not_missed(tiny: Esm2, chains):
+    weights = np.random.default_rng(0).normal(size=8)
+    weights[[1, 5]] = 0
+    head = ContactHead.regression(tiny, weights, 0.1, source="a test")
+    table: Any = ablate(tiny, chains, heads=["L0H1", "L1H1"], contact_head=head)
+    assert (table["map_change"] == 0).all()
+    assert table["map_q"].isna().all()
+    assert (table["precision_change"] == table["output_change"]).all()
+    assert (table.loc[table["layer"] == 0, "output_change"] != 0).any()
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=12), st.integers(0, 3))
+def test_flipped_signs_equal_scipy(counts: list[int], seed: int):
+    """Counts of pairs over a length, as changes of precision are: ties are many."""
+    values = np.array(counts) / 137
+    ours = flip_test(np.append(values, np.nan), seed=seed)
+    if not values.any():
+        assert np.isnan(ours)
+        return
+    theirs = permutation_test(
+        (values,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True
+    ).pvalue  # exact: all signs of up to 12 chains
+    # Five standard deviations of the share of 10,000 flips
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5 * np.sqrt(0.25 / 10_000))
+    assert ours >= 1 / 10_001
+
+
+def test_rates_are_over_the_heads_of_a_mode():
+    p = [0.01, 0.5, 0.02, 0.04, np.nan, 0.03]
+    columns = dict.fromkeys(("q", "output_q", "map_q"), p)
+    table: Any = with_rates(
+        pandas.DataFrame({"mode": ["mean", "zero", "mean", "zero", "mean", "zero"], **columns})
+    )
+    for name in columns:
+        np.testing.assert_allclose(
+            table[name], [0.02, 0.5, 0.02, 0.06, np.nan, 0.06], rtol=0, atol=1e-12
+        )
 
 
 def test_the_intact_precision_is_that_of_evaluate(tiny: Esm2, chains):
@@ -279,7 +327,12 @@ def test_without_contact_head_there_is_drift_alone(tmp_path, chains):
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     table: Any = ablate(load(folder, "cpu"), chains, heads=["L0H0"])
     assert table.filter(like="precision").isna().all().all()
-    assert table[["low", "high"]].isna().all().all()
+    assert (
+        table[["low", "high", "q", "output_change", "output_q", "map_change", "map_q"]]
+        .isna()
+        .all()
+        .all()
+    )
     assert (table["drift_cosine_low"] > 0).all()
     assert list(table["chains"]) == [3, 3]
     assert list(table["scored"]) == [0, 0]
@@ -287,7 +340,7 @@ def test_without_contact_head_there_is_drift_alone(tmp_path, chains):
 
 def test_intervals_hold_the_mean_and_need_two_chains(tiny: Esm2, chains):
     table: Any = ablate(tiny, chains, heads=["L0"])
-    for name, prefix in ablation.INTERVALS.items():
+    for name, prefix in INTERVALS.items():
         assert (table[f"{prefix}low"] <= table[name] + 1e-12).all()
         assert (table[f"{prefix}high"] >= table[name] - 1e-12).all()
     assert (table["drift_cosine_low"] < table["drift_cosine_high"]).all()
@@ -300,10 +353,10 @@ def test_heads_are_told_in_order_once(tiny: Esm2, chains):
     told: list[str] = []
     table: Any = ablate(tiny, chains[:1], heads=["L1H3", "L0H2"], progress=told.append)
     assert told == ["L0H2", "L1H3"]
-    assert list(table["mode"]) == ["zero", "mean"] * 2
+    assert list(table["mode"]) == ["mean", "zero"] * 2
 
 
-def test_errors_say_what_to_do(tiny: Esm2, chains):
+def test_errors_say_what_to_do(tiny: Esm2, chains, tmp_path):
     with pytest.raises(InputError, match="there is no structure to ablate heads on; give at least"):
         ablate(tiny, [])
     with pytest.raises(InputError, match="structure '1ubi_A' comes twice; give each chain once"):
@@ -314,10 +367,13 @@ def test_errors_say_what_to_do(tiny: Esm2, chains):
     ):
         ablate(tiny, [long])
     for modes in ("half", [], ["zero", "zero"]):
-        with pytest.raises(OptionError, match="modes are 'zero', 'mean' or both, each once, not"):
+        with pytest.raises(OptionError, match="modes are 'mean', 'zero' or both, each once, not"):
             ablate(tiny, chains, modes=modes)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="there is no L7H0: the model has layers 0 to 1"):
         ablate(tiny, chains, heads=["L7H0"])
+    other = load(make_checkpoint(tmp_path / "other", (3, 2, 24)), "cpu")
+    with pytest.raises(OptionError, match="mean of L2H0, L2H1 is for a model of 3 layers with 2"):
+        ablate(tiny, chains, contact_head=ContactHead.mean_of(other, ["L2"]))
 
 
 def test_a_result_that_is_no_number_is_an_error(tiny_folder, chains, monkeypatch):

@@ -10,6 +10,7 @@ from transformers import EsmModel
 
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
+from esmkit.structure import Structure
 
 
 def eager(folder: Path) -> EsmModel:
@@ -103,3 +104,17 @@ class Planted:
 
     def contacts(self) -> np.ndarray:
         return self._contacts
+
+
+def plain_precision(values: np.ndarray, structure: Structure, divisor: int) -> float:
+    """Long-range P@L/divisor, pair by pair."""
+    contacts, resolved = structure.contacts(), structure.resolved
+    size = len(structure)
+    pairs = [
+        (-values[i, j], i, j)
+        for i in range(size)
+        for j in range(i + 24, size)
+        if resolved[i] and resolved[j]
+    ]
+    count = int(resolved.sum()) // divisor
+    return sum(contacts[i, j] for _, i, j in sorted(pairs)[:count]) / count

@@ -113,13 +113,18 @@ def made_profile(
 
 
 def made_ablation() -> pandas.DataFrame:
-    """Return ablations of all heads of the invented profile; L1H2 costs most."""
+    """Return ablations of all heads of the invented profile; L1H2 costs most, by its map alone.
+
+    Set to zero, L0H3 moves the mean embedding most; set to its mean, hardly.
+    """
     rows = []
-    for mode, size in (("zero", 1.0), ("mean", 0.5)):
+    for mode, size in (("mean", 0.5), ("zero", 1.0)):
         for layer in range(2):
             for head in range(4):
                 worst = (layer, head) == (1, 2)
                 change = -0.02 * size if worst else 0.001 * head
+                output, by_map = (0.0, change) if layer else (change, 0.0)
+                far = mode == "zero" and (layer, head) == (0, 3)
                 rows.append(
                     {
                         "name": f"L{layer}H{head}",
@@ -127,7 +132,25 @@ def made_ablation() -> pandas.DataFrame:
                         "precision_change": change,
                         "low": change - 0.005,
                         "high": change + 0.005,
-                        "drift_cosine": 0.01 * size if worst else 0.0001 * (head + 1),
+                        "drift_cosine": 0.01 * size if worst else 0.0001 * (head + 1) + 0.1 * far,
+                        "chains": 20,
+                        "scored": 20,
+                        "output_change": output,
+                        "output_low": output - 0.004,
+                        "output_high": output + 0.004,
+                        "map_change": by_map,
+                        "map_low": by_map - 0.003,
+                        "map_high": by_map + 0.003,
+                        "q": 0.01 if worst else 0.4,
+                        "output_q": 0.3 if not layer else np.nan,
+                        "map_q": 0.02 if worst else np.nan,
+                        "refit_weight": 3.0 if worst else 0.0,
+                        "refit_precision": 0.1 if worst else 0.13,
+                        "refit_change": -0.03 if worst else 0.0,
+                        "refit_low": -0.04 if worst else 0.0,
+                        "refit_high": -0.02 if worst else 0.0,
+                        "refit_q": 0.001 if worst else np.nan,
+                        "refit_scored": 50,
                     }
                 )
     return pandas.DataFrame(rows)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from matplotlib.collections import PathCollection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,6 +18,7 @@ from esmkit import plots
 from esmkit.errors import OptionError
 from esmkit.heads.statistics import benjamini_hochberg
 from esmkit.plots.card import CHANCE
+from esmkit.plots.labels import name_points
 from esmkit.plots.profiles import family, specialisation, visible_effects
 from esmkit.text import percent, signed
 from oracles.head_profiles import PAIRS, made_ablation, made_profile
@@ -161,20 +164,98 @@ def test_a_share_of_nothing_is_shown_as_far_less():
     assert visible_effects(profile).iloc[0, 0] == -2
 
 
+def drawn(axes: Any) -> set[tuple[float, float]]:
+    points = [p for p in axes.collections if isinstance(p, PathCollection)]
+    return {(float(x), float(y)) for p in points for x, y in np.asarray(p.get_offsets())}
+
+
 def test_ablation_puts_points_where_the_tables_say():
     profile, ablation = made_profile(), made_ablation()
     figure = plots.ablation_scatter(profile, ablation)
-    panels = figure.axes
-    assert len(panels) == 4  # two modes, two measures
+    contacts, drift, _, both = figure.axes
     wanted = specialisation(profile).fillna(0)
-    zero: Any = ablation[ablation["mode"] == "zero"]
-    expected = {(100 * wanted[r["name"]], 100 * r["precision_change"]) for _, r in zero.iterrows()}
-    drawn = set()
-    for points in panels[0].collections:
-        if isinstance(points, PathCollection):
-            drawn |= {(float(x), float(y)) for x, y in np.asarray(points.get_offsets())}
-    assert drawn == expected
-    assert "L1H2" in [text.get_text() for text in panels[0].texts]
+    mean: Any = ablation[ablation["mode"] == "mean"].set_index("name")
+    zero: Any = ablation[ablation["mode"] == "zero"].set_index("name")
+    for axes, measure, unit in ((contacts, "precision_change", 100), (drift, "drift_cosine", 1)):
+        expected = {(100 * wanted[name], unit * r[measure]) for name, r in mean.iterrows()}
+        assert drawn(axes) == expected
+        assert axes.get_title(loc="left") == "head set to its mean"
+        assert "L1H2" in [text.get_text() for text in axes.texts]
+    pairs = zip(mean["drift_cosine"], zero["drift_cosine"], strict=True)
+    assert drawn(both) == {(float(x), float(y)) for x, y in pairs}
+    assert (both.get_xscale(), both.get_yscale()) == ("log", "log")
+    rank = mean["drift_cosine"].rank().corr(zero["drift_cosine"].rank())
+    assert both.get_title(loc="left").endswith(f"rank correlation {rank:.2f}")
+    assert "L0H3" in [text.get_text() for text in both.texts]
+
+
+def test_ablation_tells_output_map_and_refit_apart():
+    profile, ablation = made_profile(), made_ablation()
+    ranking: Any = plots.ablation_scatter(profile, ablation).axes[2]
+    lead: Any = ablation[ablation["mode"] == "mean"]
+    table: Any = lead.sort_values(by="precision_change")
+    names = [label.get_text() for label in ranking.get_yticklabels()]
+    assert names[0] == "L1H2"
+    assert set(names) == set(table["name"])
+    columns = ["precision_change", "output_change", "map_change", "refit_change"]
+    rates = ["q", "output_q", "map_q", "refit_q"]
+    points: list[Any] = [p for p in ranking.collections if isinstance(p, PathCollection)]
+    lines: list[Any] = [p for p in ranking.collections if isinstance(p, LineCollection)]
+    assert len(points) == 8
+    assert len(lines) == 4
+    by_name: Any = table.set_index("name").loc[names]
+    for number, (column, rate) in enumerate(zip(columns, rates, strict=True)):
+        sure = by_name[rate].to_numpy() <= 0.05
+        for kept, dots in zip((sure, ~sure), points[2 * number : 2 * number + 2], strict=True):
+            across, up = np.asarray(dots.get_offsets()).T
+            np.testing.assert_array_equal(across, 100 * by_name[column].to_numpy()[kept])
+            np.testing.assert_array_equal(np.round(up), np.flatnonzero(kept))
+            white = to_rgba("white") == tuple(dots.get_facecolor()[0])
+            assert white == (kept is not sure)
+        prefix = {"precision_change": ""}.get(column, column.replace("change", ""))
+        ends = np.array([segment[:, 0] for segment in lines[number].get_segments()])
+        expected = 100 * by_name[[f"{prefix}low", f"{prefix}high"]].to_numpy()
+        np.testing.assert_array_equal(ends, expected)
+    said = [text.get_text() for text in ranking.get_legend().get_texts()]
+    assert said == [
+        "head gone: output and map",
+        "its output gone (later maps change)",
+        "its map gone from the contact regression",
+        "regression fitted anew without its map",
+    ]
+    assert ranking.get_title(loc="left").endswith("(filled: q ≤ 0.05)")
+
+
+def test_ablation_draws_what_a_table_has():
+    short: Any = made_ablation()[["name", "mode", "precision_change", "drift_cosine"]]
+    figure = plots.ablation_scatter(made_profile(), short)
+    assert len(figure.axes) == 4
+    assert figure.axes[2].get_legend() is None
+    assert "filled" not in figure.axes[2].get_title(loc="left")
+    one: Any = short[short["mode"] == "zero"]
+    titles = [
+        axes.get_title(loc="left") for axes in plots.ablation_scatter(made_profile(), one).axes
+    ]
+    assert titles == ["head set to zero"] * 2 + ["contacts without the head: 95% intervals"]
+    # a drift of 0, or of less by rounding, has a place on logarithmic axes
+    plots.ablation_scatter(made_profile(), short.assign(drift_cosine=[-1e-17] * 8 + [0.1] * 8))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 1.0]))
+def test_names_are_over_no_other_name(seed: int, spread: float):
+    """Many heads have no significant difference: their points lie one over the other."""
+    random = np.random.default_rng(seed)
+    figure = Figure(figsize=(3.5, 2.3))
+    axes = figure.add_axes((0.15, 0.15, 0.8, 0.8))
+    across, up = spread * random.random(120), random.normal(size=120)
+    axes.scatter(across, up)
+    name_points(axes, across, up, np.argsort(-np.abs(up))[:8], [f"L{n}H19" for n in range(120)])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert len(boxes) == 8
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 def test_ablation_without_precision_draws_the_drift_alone():

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from esmkit import plots
@@ -24,10 +23,10 @@ from esmkit.heads.report.page import (
     to_html,
     to_markdown,
 )
+from esmkit.heads.report.removal import removal
 from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
+from esmkit.plots.profiles import FAMILIES, family, kinds_of
 from esmkit.plots.protocols import Profile
-from esmkit.text import signed
 
 if TYPE_CHECKING:
     import pandas
@@ -39,7 +38,7 @@ FIGURES = "figures"
 """The folder of the figures in that of the report."""
 
 LISTED = 3
-"""Heads that the summary names for each label and mode of ablation, chains left out that it lists."""
+"""Heads that the summary names for each label, chains left out that it lists."""
 
 REFERENCES = (
     "Vig et al. 2021, BERTology meets biology, ICLR (arXiv:2006.15222): attention against "
@@ -199,7 +198,7 @@ def summary(
         _labels(profile, kinds),
     ]
     if ablation is not None and len(ablation):
-        blocks += [Heading(2, "Without the head"), *_ablation(profile, ablation)]
+        blocks += [Heading(2, "Without the head"), *removal(profile, ablation)]
     blocks += [
         Heading(2, "Read with care"),
         Points(_caveats(profile)),
@@ -265,42 +264,6 @@ def _labels(profile: Profile, kinds: dict[str, str]) -> Table:
     return Table(
         ["label is about", "heads", "labels, and the heads with each or their number"], rows
     )
-
-
-def _ablation(profile: Profile, ablation: Any) -> list[Block]:
-    """Say which heads cost most when taken away, and whether those are the specialised ones."""
-    blocks: list[Block] = []
-    size = specialisation(profile).fillna(0.0)
-    names = {"zero": "set to zero", "mean": "set to its mean"}
-    for mode, rows in ablation.groupby("mode", sort=False):
-        said = []
-        scored = rows[rows["precision_change"].notna()]
-        if len(scored):
-            worst = scored.nsmallest(LISTED, "precision_change")
-            listed = "; ".join(
-                f"{r['name']} {signed(100 * r['precision_change'], 1)}"
-                + (
-                    f" [{signed(100 * r['low'], 1)}, {signed(100 * r['high'], 1)}]"
-                    if "low" in rows.columns and not np.isnan(r["low"])
-                    else ""
-                )
-                for _, r in worst.iterrows()
-            )
-            said.append(f"long-range P@L changes most for {listed} (percentage points).")
-        drift = rows[rows["drift_cosine"].notna()].nlargest(LISTED, "drift_cosine")
-        if len(drift):
-            listed = "; ".join(f"{r['name']} {r['drift_cosine']:.2g}" for _, r in drift.iterrows())
-            said.append(f"The mean embedding moves most without {listed} (1 - cosine).")
-        both = rows[rows["name"].isin(size.index) & rows["drift_cosine"].notna()]
-        if len(both) > 2 and both["name"].map(size).nunique() > 1:
-            rank = both["name"].map(size).corr(both["drift_cosine"], method="spearman")
-            if not np.isnan(rank):
-                said.append(
-                    "Rank correlation of drift with the head's largest significant difference: "
-                    f"{rank:+.2f}."
-                )
-        blocks.append(Paragraph(" ".join(said), f"Head {names.get(str(mode), str(mode))}:"))
-    return blocks
 
 
 def _caveats(profile: Profile) -> list[str]:
