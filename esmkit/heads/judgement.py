@@ -23,6 +23,7 @@ __all__ = [
     "Rules",
     "Size",
     "judge",
+    "lacks_q",
     "points",
     "q_text",
     "shares",
@@ -228,6 +229,11 @@ def q_text(value: float) -> str:
     if np.isnan(value):
         return f"q {UNKNOWN}"
     return "q < 1e-9" if value < 1e-9 else f"q = {value:.1g}"
+
+
+def lacks_q(effect: Mapping[Any, Any], rules: Any = Rules()) -> bool:
+    """Tell whether an effect would hold, were its false discovery rate not too high."""
+    return not judge(effect, rules).confirmed and judge({**effect, "q": 0.0}, rules).holds
 
 
 def shares(effect: Mapping[Any, Any]) -> str:

@@ -164,10 +164,10 @@ def _size(best: dict[Any, Any], found: Judgement, name: str, tests: str) -> list
     if not found.confirmed and not found.only_control:
         chosen = ", the head with the largest difference in one half of the chains,"
     text = (
-        f"{head}{chosen} puts {percent(best['share'])} of its weight on {them}, "
+        f"{head}{chosen} puts {percent(best['share'])} of its weight between residues on {them}, "
         f"{percent(best['background'])} expected from its distances and queries: "
         f"{points(best['difference'])} {spread(best['low'], best['high'])}, {times(best)} as much. "
-        f"The other {percent(1 - best['share'], 3)} of its weight between residues is elsewhere."
+        f"The other {percent(1 - best['share'], 3)} of it is elsewhere."
     )
     halves = (
         f"In one half of the chains the difference is {points(best['half_a'])}, in the other "
