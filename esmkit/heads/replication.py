@@ -47,8 +47,8 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
         that a label needs, but of too high a q); ``q`` of the first set; for both sets ``share``,
         ``background``, ``difference``, ``low``, ``high``, ``ratio`` and ``proteins``, those of the
         second with ``other_`` before; ``relative``, the second difference over the first;
-        ``holds``, whether the second interval lies above 0: ``yes``, ``no`` or ``insufficient``;
-        ``other_label``, the label of the head in the second set.
+        ``holds``, whether the second interval lies above 0: ``yes``, ``no`` or ``insufficient``.
+        The second profile may be without controls: nothing here goes by its p values.
 
     Raises
     ------
@@ -69,15 +69,14 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
     known: Any = first.effects
     known = known[(known["kind"] != "offset") & known["difference"].notna()]
     others = {(row["name"], row["property"]): row for row in second.effects.to_dict("records")}
-    other_labels = _labels(second)
     rows = []
     for row in known.to_dict("records"):
         state = _state(row, labels[row["name"]], rules)
         found = others.get((row["name"], row["property"]))
         if state and found is not None:
-            rows.append(_row(row, found, state, other_labels[row["name"]]))
+            rows.append(_row(row, found, state))
     columns = ["name", "property", "family", "state", "q", *OF_BOTH]
-    columns += [f"other_{name}" for name in OF_BOTH] + ["relative", "holds", "other_label"]
+    columns += [f"other_{name}" for name in OF_BOTH] + ["relative", "holds"]
     rows.sort(key=lambda row: list(STATES).index(row["state"]))
     return pandas.DataFrame(rows, columns=columns)
 
@@ -111,9 +110,7 @@ def _state(row: dict[Any, Any], label: str, rules: Any) -> str:
     return "large" if lacks_q(row, rules) else ""
 
 
-def _row(
-    row: dict[Any, Any], other: dict[Any, Any], state: str, other_label: str
-) -> dict[str, Any]:
+def _row(row: dict[Any, Any], other: dict[Any, Any], state: str) -> dict[str, Any]:
     holds = "yes" if other["low"] > 0 else "no"
     if np.isnan(other["difference"]) or other["proteins"] < MIN_PROTEINS:
         holds = "insufficient"
@@ -127,5 +124,4 @@ def _row(
         **{f"other_{name}": other[name] for name in OF_BOTH},
         "relative": other["difference"] / row["difference"],
         "holds": holds,
-        "other_label": other_label,
     }
