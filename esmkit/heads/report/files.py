@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from esmkit import plots
 from esmkit.errors import MissingDependencyError
-from esmkit.files.disk import place_of
+from esmkit.files.disk import place_of, write_durably
 from esmkit.files.names import file_name
 from esmkit.files.tables import open_table, write_table
 from esmkit.heads.report.answers import QUESTIONS
+from esmkit.heads.report.paper import head_table, table_latex, table_markdown
 from esmkit.plots.profiles import kinds_of, offset_columns, without_hit
 from esmkit.plots.protocols import Profile
 from esmkit.text import Say, silent
@@ -45,11 +46,18 @@ def write_tables(
     tables: dict[str, Any] = {"effects": profile.effects, "heads": heads.drop(columns=offsets)}
     if offsets:
         tables["offsets"] = heads[["name", "layer", "head", *offsets]]
+    tables["table"] = head_table(profile)
     tables |= {"circuits": circuits} if circuits is not None else {}
     written, notes = [], []
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table, "csv")
         written.append(folder / f"{name}.csv")
+    for name, text in {
+        "table.md": table_markdown(profile),
+        "table.tex": table_latex(profile),
+    }.items():
+        write_durably(folder / name, text.encode("utf-8", "replace"))
+        written.append(folder / name)
     path = place_of(folder / "effects.parquet")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
