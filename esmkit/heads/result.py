@@ -77,12 +77,45 @@ class HeadProfile:
             )
         return rows.sort_values(by="difference", ascending=False)
 
-    def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
-        """Return the heads with the largest difference for a property."""
-        from esmkit.plots.profiles import of_property
+    def best(
+        self, property_name: str, count: int = 5, *, supported: bool = True
+    ) -> "pandas.DataFrame":
+        """Return the heads with the largest difference for a property.
 
-        rows = of_property(self, property_name)
-        return rows.sort_values(by="difference", ascending=False).head(count)
+        Parameters
+        ----------
+        property_name : str
+        count : int
+            Heads, at most.
+        supported : bool
+            Only heads that look there significantly more than expected, by the rules of the
+            profile; there may be none. If false, the others follow these.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns as in ``effects``, and ``supported``, which tells the two apart.
+        """
+        from esmkit.plots.profiles import judged, of_property
+
+        rows: Any = judged(self, of_property(self, property_name))
+        rows = rows.rename(columns={"significant": "supported"})
+        rows["supported"] &= rows["difference"] > 0
+        if supported:
+            rows = rows[rows["supported"]]
+        return rows.sort_values(
+            by=["supported", "difference"], ascending=False, kind="stable"
+        ).head(count)
+
+    def table(self) -> "pandas.DataFrame":
+        """Return one line for each head, for a paper.
+
+        Label, property, share, background, difference with its interval, q and support; or why a
+        head has no property. See :func:`esmkit.heads.report.paper.head_table` for the columns.
+        """
+        from esmkit.heads.report.paper import head_table
+
+        return head_table(self)
 
     def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
         """Return which of its labels and effects hold on the chains of another profile.

@@ -10,11 +10,14 @@ import numpy as np
 import pandas
 import pytest
 
+from esmkit import plots
 from esmkit.attention.extract import attention
 from esmkit.embeddings import writers as exports
-from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
 from esmkit.esm2 import Esm2
+from esmkit.files.tables import write_table
 from esmkit.heads import card
+from esmkit.heads.reading import read_profile
 from esmkit.heads.report import page as pages
 from esmkit.heads.report import summary as report
 from esmkit.heads.report.answers import answer
@@ -71,13 +74,57 @@ def test_report_writes_tables_figures_and_summary(tmp_path: Path):
     assert {"figures/ablation.png", "figures/disulfide.png"} <= names
     there = {str(p.relative_to(tmp_path / "heads")) for p in tmp_path.rglob("*") if p.is_file()}
     assert there == names  # nothing unfinished is left
-    assert len([name for name in names if name.startswith("figures/")]) == 7 + 3
-    for name, table in (("effects", profile.effects), ("heads", profile.heads)):
+    # of seven properties one, in too few chains, has no grid
+    assert len([name for name in names if name.startswith("figures/")]) == 6 + 3
+    columns = [f"offset_{offset}" for offset in range(-32, 33)]
+    offsets = profile.heads[["name", "layer", "head", *columns]]
+    tables = {"effects": profile.effects, "offsets": offsets}
+    for name, table in (tables | {"heads": profile.heads.drop(columns=columns)}).items():
         back = pandas.read_csv(tmp_path / "heads" / f"{name}.csv")
         pandas.testing.assert_frame_equal(back, table)
     facts = json.loads((tmp_path / "heads/provenance.json").read_text())
     assert facts["checkpoint"] == profile.provenance["checkpoint"]
     assert facts["left_out"] == []
+
+
+def test_a_property_without_a_hit_has_no_figure_and_the_summary_says_why(tmp_path: Path):
+    profile = made_profile()
+    change(profile, "L1H2", "disulfide", q=0.06)
+    change(profile, "L1H2", "to strand", q=0.2)
+    write_report(profile, tmp_path)
+    names = {path.stem.split("-")[0] for path in (tmp_path / "figures").iterdir()}
+    assert {"disulfide", "to_strand", "rare"}.isdisjoint(names)
+    assert {"strand_partner", "cysteine_pair", "offsets", "properties"} <= names
+    assert (
+        "**No figure of its own:** No head looks there significantly more than expected (q of at "
+        "most 0.05): disulfide, to strand. In too few chains to be judged: rare."
+    ) in (tmp_path / "summary.md").read_text()
+    profile.effects["q"] = 1.0
+    write_report(profile, tmp_path / "none")
+    assert [path.stem for path in (tmp_path / "none/figures").iterdir()] == ["offsets"]
+
+
+def test_a_folder_reads_back_also_one_of_an_earlier_version(tmp_path: Path):
+    profile = made_profile(labels={"L0H0": "NA", "L0H1": "=1+1", "L0H2": "7"})
+    profile.left_out.append(("1ABC", "too long"))
+    write_report(profile, tmp_path / "new")
+    write_report(profile, tmp_path / "old")
+    (tmp_path / "old" / "offsets.csv").unlink()
+    write_table(tmp_path / "old" / "heads.csv", profile.heads)
+    for name in ("new", "old"):
+        found = read_profile(tmp_path / name)
+        for table in ("effects", "heads"):
+            pandas.testing.assert_frame_equal(
+                getattr(found, table), getattr(profile, table), check_exact=True
+            )
+        assert (found.provenance, found.left_out) == (profile.provenance, profile.left_out)
+        assert found.rules == profile.rules
+        plots.offset_profiles(found)
+    (tmp_path / "old" / "effects.csv").write_text("name\nL0H0\n")
+    with pytest.raises(InputError, match="is not a folder that `esmkit heads` wrote"):
+        read_profile(tmp_path / "old")
+    with pytest.raises(InputError, match="there is no folder"):
+        read_profile(tmp_path / "nowhere")
 
 
 def test_parquet_holds_the_effects(tmp_path: Path):

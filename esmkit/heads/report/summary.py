@@ -1,20 +1,18 @@
 """A profile as a folder: tables, figures and a summary that a biologist can read."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from esmkit import plots
-from esmkit.errors import MissingDependencyError, OptionError
-from esmkit.files.disk import disk_errors, place_of, through_links, write_durably
-from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
-from esmkit.files.tables import open_table, write_table
+from esmkit.errors import OptionError
+from esmkit.files.disk import disk_errors, through_links, write_durably
+from esmkit.files.names import FIGURE_FORMATS, check_folder
+from esmkit.files.tables import write_table
 from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
+from esmkit.heads.report.files import Shown, write_figures, write_tables
 from esmkit.heads.report.page import (
     Block,
     Figures,
@@ -25,18 +23,18 @@ from esmkit.heads.report.page import (
     to_html,
     to_markdown,
 )
-from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
+from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation, without_hit
 from esmkit.plots.protocols import Profile
-from esmkit.text import signed
+from esmkit.text import Say, signed, silent
 
 if TYPE_CHECKING:
     import pandas
 
 
-__all__ = ["summary", "write_report"]
+__all__ = ["PROVENANCE", "add_ablation", "summary", "write_report"]
 
-FIGURES = "figures"
-"""The folder of the figures in that of the report."""
+PROVENANCE = "provenance.json"
+"""Name of the file that says where a report comes from."""
 
 LISTED = 3
 """Heads that the summary names for each label and mode of ablation, chains left out that it lists."""
@@ -61,14 +59,18 @@ def write_report(
     circuits: "pandas.DataFrame | None" = None,
     kind: str = "png",
     force: bool = False,
+    unfinished: str = "",
+    progress: Say = silent,
 ) -> list[Path]:
     """Write a profile into a folder: tables, figures, a summary.
 
     ``effects.csv`` and ``effects.parquet`` (if pyarrow is installed) have a line for each head and
-    property, ``heads.csv`` one for each head; ``figures/`` a grid of heads for each property that
-    is no offset, offset profiles, and heads beside properties; ``summary.md`` and ``summary.html``
-    (one file, figures included) answer in words; ``provenance.json`` says where it comes from. With
-    ablations and circuits, their tables too. The summary is written last.
+    property, ``heads.csv`` one for each head, ``offsets.csv`` where each looks along the chain;
+    ``table.csv``, ``table.md`` and ``table.tex`` are the line of each head for a paper; ``figures/``
+    a grid of heads for each property that is no offset and that a head looks for, offset profiles,
+    and heads beside properties; ``summary.md`` and ``summary.html`` (one file, figures included)
+    answer in words; ``provenance.json`` says where it comes from. With ablations and circuits,
+    their tables too. The summary is written last.
 
     Parameters
     ----------
@@ -83,6 +85,10 @@ def write_report(
         Format of the figures.
     force : bool
         Write into a folder that is not empty, over files of the same name.
+    unfinished : str
+        What is still to come, for the head of the summary; by default nothing.
+    progress : callable
+        Called with the name of each figure before it is drawn.
 
     Returns
     -------
@@ -101,79 +107,80 @@ def write_report(
     folder = through_links(Path(folder))
     check_folder(folder, "folder", force=force, forced="force=True")
     with disk_errors(folder):
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        written, notes = _write_tables(profile, folder, ablation, circuits)
-        shown: dict[str, tuple[str, str, str]] = {}
-        for name, figure in _figures(profile, ablation):
-            path = folder / FIGURES / f"{file_name(name)}.{kind}"
-            plots.save(figure, path)
-            written.append(path)
-            if name in (*QUESTIONS, "offsets", "properties", "ablation"):
-                title = figure.get_suptitle()
-                shown[name] = (title, f"{FIGURES}/{path.name}", plots.inline_html(figure))
-        facts = {**profile.provenance, "left_out": profile.left_out}
-        blocks = summary(profile, ablation=ablation, figures=shown, notes=notes)
-        title = str(profile.provenance["checkpoint"]["name"])
-        for name, text in {
-            "provenance.json": json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n",
-            "summary.md": to_markdown(blocks),
-            "summary.html": to_html(blocks, f"Attention heads of {title}"),
-        }.items():
-            write_durably(folder / name, text.encode("utf-8", "replace"))
-            written.append(folder / name)
-    return written
+        folder.mkdir(parents=True, exist_ok=True)
+        written, notes = write_tables(profile, folder, circuits)
+        if ablation is not None:
+            written.append(_write_ablation(folder, ablation))
+        figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
+        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished)
+    return [*written, *figures, *pages]
 
 
-def _write_tables(
+def add_ablation(
     profile: Profile,
     folder: Path,
     ablation: "pandas.DataFrame | None",
-    circuits: "pandas.DataFrame | None",
-) -> tuple[list[Path], list[str]]:
-    tables = {"effects": profile.effects, "heads": profile.heads}
-    tables |= {"ablation": ablation} if ablation is not None else {}
-    tables |= {"circuits": circuits} if circuits is not None else {}
-    for name, table in (("replication", profile.replication), ("disulfides", profile.disulfides)):
-        tables |= {name: table} if table is not None else {}
-    written, notes = [], []
-    for name, table in tables.items():
-        path = folder / f"{name}.csv"
-        write_table(path, table, "csv")
-        written.append(path)
-    path = place_of(folder / "effects.parquet")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open_table("parquet", unfinished, profile.provenance) as writer:
-            writer.add(profile.effects)
-        unfinished.replace(path)
-        written.append(path)
-    except MissingDependencyError:
-        notes.append(
-            "effects.parquet was not written, for pyarrow is not installed "
-            "(pip install 'esmkit[parquet]'); effects.csv holds the same."
+    *,
+    kind: str,
+    notes: list[str],
+    progress: Say = silent,
+) -> list[Path]:
+    """Write what an ablation changes in a report that has none: its table, its figure, the summary.
+
+    Parameters
+    ----------
+    profile : HeadProfile
+    folder : Path
+        Where to write; the files take their places in the report later.
+    ablation : pandas.DataFrame, optional
+        Without one, the summary alone is written, as of a report that is to have none.
+    kind : {'png', 'svg', 'pdf'}
+        Format of the figures, as in the report.
+    notes : list of str
+        Sentences for the end of the summary.
+    progress : callable
+        Called with the name of each figure before it is drawn.
+
+    Returns
+    -------
+    list of Path
+        What was written, the summary last but for the provenance.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [] if ablation is None else [_write_ablation(folder, ablation)]
+        figures, shown = write_figures(
+            profile, folder, ablation, kind, only=["ablation"], progress=progress
         )
-        path.unlink(missing_ok=True)  # one of an earlier run would contradict effects.csv
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return written, notes
+        return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
 
 
-def _figures(profile: Profile, ablation: "pandas.DataFrame | None") -> Any:
-    """Yield name and figure, one after the other, so that they never all lie in memory."""
-    kinds = kinds_of(profile)
-    looked_for = [name for name, kind in kinds.items() if kind != "offset"]
-    for name in looked_for:
-        yield name, plots.property_grid(profile, name)
-    yield "offsets", plots.offset_profiles(profile)
-    if looked_for:
-        yield "properties", plots.property_map(profile)
-    if ablation is not None and _has_numbers(ablation):
-        figure: Figure = plots.ablation_scatter(profile, ablation)
-        yield "ablation", figure
+def _write_ablation(folder: Path, ablation: "pandas.DataFrame") -> Path:
+    write_table(folder / "ablation.csv", ablation, "csv")
+    return folder / "ablation.csv"
 
 
-def _has_numbers(ablation: Any) -> bool:
-    return bool(ablation[["precision_change", "drift_cosine"]].notna().to_numpy().any())
+def _write_pages(
+    profile: Profile,
+    folder: Path,
+    ablation: "pandas.DataFrame | None",
+    shown: Shown,
+    notes: list[str],
+    unfinished: str,
+) -> list[Path]:
+    """Write provenance and summary; return their paths."""
+    facts = {**profile.provenance, "left_out": profile.left_out}
+    blocks = summary(profile, ablation=ablation, figures=shown, notes=notes, unfinished=unfinished)
+    title = str(profile.provenance["checkpoint"]["name"])
+    written = []
+    for name, text in {
+        PROVENANCE: json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n",
+        "summary.md": to_markdown(blocks),
+        "summary.html": to_html(blocks, f"Attention heads of {title}"),
+    }.items():
+        write_durably(folder / name, text.encode("utf-8", "replace"))
+        written.append(folder / name)
+    return written
 
 
 def summary(
@@ -182,15 +189,14 @@ def summary(
     ablation: "pandas.DataFrame | None" = None,
     figures: dict[str, tuple[str, str, str]] | None = None,
     notes: list[str] | None = None,
+    unfinished: str = "",
 ) -> list[Block]:
     """Return the summary as blocks of a page; every number in it is from the profile."""
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
     kinds = kinds_of(profile)
     blocks: list[Block] = [
-        Heading(
-            1,
-            f"Where the attention of {profile.provenance['checkpoint']['name']} goes, head by head",
-        ),
+        Heading(1, f"What the attention heads of {profile.provenance['checkpoint']['name']} see"),
+        *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
         *[
             Paragraph(
@@ -222,7 +228,18 @@ def summary(
         small = [figures[name] for name in QUESTIONS if name in figures]
         large = [figures[n] for n in ("ablation", "offsets", "properties") if n in figures]
         blocks += [Heading(2, "Figures"), Figures(small, small=True), Figures(large)]
+        blocks += _not_drawn(profile)
     return blocks
+
+
+def _not_drawn(profile: Profile) -> list[Block]:
+    """Say which properties have no figure, and why."""
+    reasons = without_hit(profile)
+    said = []
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        said.append(f"{reason}: {', '.join(names)}.")
+    return [Paragraph(" ".join(said), "No figure of its own:")] if said else []
 
 
 def _source(profile: Profile) -> list[Block]:
