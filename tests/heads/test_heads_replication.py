@@ -75,7 +75,7 @@ def test_replication_needs_other_chains_and_the_same_model():
         "the profiles are of two models, tiny and esm2_t12; replication compares one model on two "
         "sets of chains"
     )
-    with pytest.raises(OptionError, match="two models"):
+    with pytest.raises(OptionError, match="two models, for they have other heads"):
         first.replicates(made_profile(3, 4, chains=OTHERS))
 
 
@@ -136,3 +136,43 @@ def test_halves_of_a_set_by_plain_code(tiny: Esm2):
         there: Any = of.loc[(row["name"], row["property"])]
         assert row["other_difference"] == there["difference"]
         assert row["holds"] == ("yes" if there["low"] > 0 else "no")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_command_repeats_findings_on_a_second_set(
+    tiny_folder: Path, tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """From structures, or from a folder that it wrote; the ablation is added beside it."""
+    from click.testing import CliRunner
+
+    from esmkit.cli.heads import command
+    from esmkit.data import ts50_folder
+    from esmkit.heads import untrained
+    from esmkit.heads.reading import read_profile
+
+    monkeypatch.setattr(untrained, "MAX_CONTROLS", 1)
+    names = sorted(path.name for path in ts50_folder().glob("*.gz"))[:24]
+    for n in (0, 1):
+        (tmp_path / f"set{n}").mkdir()
+        for name in names[n::2]:
+            (tmp_path / f"set{n}" / name).symlink_to(ts50_folder() / name)
+    options = ["-m", str(tiny_folder), "--device", "cpu", "--resamples", "100", "--no-ablation"]
+
+    def run(first: int, out: str, *more: str) -> Any:
+        where = ["--structures", str(tmp_path / f"set{first}"), "-o", str(tmp_path / out)]
+        return CliRunner().invoke(command, [*where, *options, *more])
+
+    second = tmp_path / "set1"
+    if kept:
+        assert run(1, "second").exit_code == 0
+        second = tmp_path / "second"
+    done = run(0, "first", "--replicate", str(second))
+    assert done.exit_code == 0, done.output
+    found = read_profile(tmp_path / "first")
+    assert found.replication is not None
+    assert set(found.replication["holds"]) <= {"yes", "no", "insufficient"}
+    assert "## On a second set of chains" in (tmp_path / "first/summary.md").read_text()
+    refused = run(0, "third", "--replicate", str(tmp_path / "set0"))
+    assert refused.exit_code == 2
+    assert "12 chains are in both profiles" in refused.output
+    assert not (tmp_path / "third").exists()
