@@ -197,8 +197,8 @@ def test_a_run_begun_with_ablation_is_finished_without(begun, work, tmp_path, mo
         ({}, {"ablation": False}, 0),
         ({}, {"resamples": 120}, 0),
         ({"control": True}, {"kind": "svg"}, 0),
-        ({}, {"control": True}, 10),  # the control; not the chains
-        ({"control": True}, {"control": True, "seed": 1}, 10),  # its control has
+        ({}, {"control": True}, 20),  # the controls, random and permuted; not the chains
+        ({"control": True}, {"control": True, "seed": 1}, 20),  # its controls have
     ],
 )
 def test_options_that_only_add_go_on_with_what_was_measured(
