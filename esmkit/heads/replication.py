@@ -9,18 +9,13 @@ from esmkit.errors import OptionError
 from esmkit.heads.judgement import judge, lacks_q
 from esmkit.heads.statistics import FAMILIES, MIN_PROTEINS
 from esmkit.plots.protocols import Profile
-from esmkit.text import Say
 
 if TYPE_CHECKING:
     import pandas
 
-    from esmkit.encoder.encoder import Encoder
-    from esmkit.heads.properties import Property
-    from esmkit.heads.result import HeadProfile
-    from esmkit.heads.resume import Keeper
     from esmkit.structure import Structure
 
-__all__ = ["STATES", "Second", "check_second", "profile_second", "replicate"]
+__all__ = ["STATES", "Second", "check_second", "replicate"]
 
 STATES = {
     "label": "labels of a property",
@@ -32,7 +27,7 @@ STATES = {
 OF_BOTH = ("share", "background", "difference", "low", "high", "ratio", "proteins")
 """Columns that are given for both sets; those of the second begin with ``other_``."""
 
-Second: TypeAlias = "Sequence[Structure] | HeadProfile"
+Second: TypeAlias = "Sequence[Structure] | Profile"
 """A second set: its chains, or what was found on them before."""
 
 NAMED = 3
@@ -75,9 +70,7 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
     """
     import pandas
 
-    check_second(
-        first.provenance["checkpoint"], first.provenance["chains"], cast("HeadProfile", second)
-    )
+    check_second(first.provenance["checkpoint"], first.provenance["chains"], second)
     if list(first.heads["name"]) != list(second.heads["name"]):
         raise OptionError("the profiles are of two models, for they have other heads")
     rules, labels = first.rules, _labels(first)
@@ -94,43 +87,6 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
     columns += [f"other_{name}" for name in OF_BOTH] + ["relative", "holds"]
     rows.sort(key=lambda row: list(STATES).index(row["state"]))
     return pandas.DataFrame(rows, columns=columns)
-
-
-def profile_second(
-    model: "Encoder",
-    chains: "Sequence[Structure]",
-    properties: "Sequence[Property]",
-    keep: "Keeper",
-    options: Mapping[str, Any],
-    progress: Say,
-    say: Say,
-) -> "HeadProfile":
-    """Profile a second set of chains: without controls, for none of its p values is asked for.
-
-    Parameters
-    ----------
-    model, chains, properties, keep, progress
-        As for :func:`esmkit.heads.profile`.
-    options : mapping
-        ``resamples`` and ``seed`` of the first profile.
-    say : callable
-        Called with a sentence for each chain that is left out.
-    """
-    from esmkit.heads.profiling import profile
-
-    found = profile(
-        model,
-        chains,
-        properties=properties,
-        control=False,
-        resamples=options["resamples"],
-        seed=options["seed"],
-        progress=progress,
-        keep=keep,
-    )
-    for name, reason in found.left_out:
-        say(f"left out of the second set: {name}: {reason}")
-    return found
 
 
 def _labels(profile: Profile) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from esmkit.files.work_folder import WorkFolder, tidy_up, was_finishing, work_fo
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
 from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
-from esmkit.heads.replication import Second, check_second, profile_second
+from esmkit.heads.replication import Second, check_second
 from esmkit.heads.resume import (
     Key,
     ShardKeeper,
@@ -281,13 +281,15 @@ class _Job:
 
     def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
         """Profile the second set of chains, if that has not been done before."""
+        from esmkit.heads.second import profile_second
+
         if not isinstance(second, Sequence):
-            return second
+            return cast("HeadProfile", second)
         key = profile_keys(second, self.properties, seed=self.asked["seed"])
         shown = bar(len(second), "second set", "chain", self.run)
         with shown, self._keeper(work, key) as keep:
-            told = partial(advance, shown), self.run.say
-            return profile_second(self.model, second, self.properties, keep, self.asked, *told)
+            given = (self.model, second, self.properties, keep, self.asked)
+            return profile_second(*given, partial(advance, shown), self.run.say)
 
     def _place(
         self,

@@ -400,8 +400,8 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
     said = list(dict.fromkeys(names))
     assert said == [
         "heads: chains",
-        "heads: control 1/2",
-        "heads: control 2/2",
+        "heads: trained weights",
+        *(f"heads: {kind} weights {n}/2" for kind in ("random", "permuted") for n in (1, 2)),
         "heads: figures",
         "heads: ablation",
     ]
