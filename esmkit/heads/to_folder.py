@@ -274,13 +274,11 @@ class _Job:
             self.run.say(f"left out: {name}: {reason}")
         compiled = work.compiled(self.model.compiled)
         how = {**found.provenance, "compiled": compiled, "command": self.run.command}
-        found = replace(found, provenance=how)
-        if self.second is None:
-            return found
-        return replace(found, replication=found.replicates(self._repeated(work, self.second)))
+        second = self._repeated(work, self.second) if self.second is not None else None
+        table = found.replicates(second) if second is not None else None
+        return replace(found, provenance=how, replication=table)
 
     def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
-        """Profile the second set of chains, if that has not been done before."""
         from esmkit.heads.second import profile_second
 
         if not isinstance(second, Sequence):
