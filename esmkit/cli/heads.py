@@ -1,6 +1,7 @@
 """``esmkit heads``: what each attention head looks at, with controls."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,13 @@ from esmkit.cli.options import (
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command
 
+if TYPE_CHECKING:
+    from esmkit.heads.replication import Second
+
 __all__ = ["command"]
+
+SHIPPED = "shipped"
+"""Names the second set of chains that comes with esmkit."""
 
 
 @click.command("heads", cls=Command, short_help="What each attention head looks at, with controls.")
@@ -62,6 +69,12 @@ __all__ = ["command"]
     show_default=True,
     help="Format of the figures.",
 )
+@click.option(
+    "--replicate",
+    type=PATH,
+    help="A second set of chains, on which what was found is repeated: a folder of PDB or mmCIF "
+    "files, one that this command wrote, or 'shipped' for 62 chains that come with esmkit.",
+)
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options
@@ -75,6 +88,7 @@ def command(
     resamples: int,
     seed: int,
     plot_format: str,
+    replicate: str | None,
     force: bool,
     restart: bool,
     model: ModelChoice,
@@ -83,14 +97,18 @@ def command(
     """Measure what each attention head looks at: contacts, helices, disulfides, amino acids, offsets.
 
     Writes tables (effects with backgrounds, intervals, corrected p values and controls; a line for
-    each head with its label), figures and a one-page summary. With the 8M model and TS50 it takes
-    some minutes. A run that is stopped goes on where it was when the same command is given again.
+    each head with its label, also as table.csv, table.md and table.tex for a paper), figures and a
+    one-page summary. With the 8M model and TS50 it takes some minutes. The folder appears when the
+    heads are profiled; the ablation is added to it. A run that is stopped goes on where it was when
+    the same command is given again, also with other options: what they do not change is not
+    measured again. A folder made with --no-ablation gets one from the same command without it.
 
     \b
     Examples:
       esmkit heads
       esmkit heads --structures chains -o profile --no-ablation
       esmkit heads --annotations features.tsv -o with-features
+      esmkit heads --replicate shipped -o replicated
 
     In Python:
 
@@ -112,6 +130,19 @@ def command(
             resamples=resamples,
             seed=seed,
             kind=plot_format,
+            replicate=None if replicate is None else lambda: _second(replicate),
             run=run,
         )
     run.say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")
+
+
+def _second(where: str) -> "Second":
+    """Return the chains, or the profile, on which findings are repeated."""
+    from esmkit.data import replication
+    from esmkit.heads.reading import read_profile
+
+    if where == SHIPPED:
+        return replication()
+    if (Path(where) / "effects.csv").is_file():
+        return read_profile(where)
+    return structures_of(where, make_say(quiet=False))
