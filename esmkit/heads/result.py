@@ -37,12 +37,19 @@ class HeadProfile:
         Checkpoint, chains, settings; JSON-ready.
     left_out : list of (str, str)
         Chains that took no part, and why.
+    replication : pandas.DataFrame, optional
+        How its effects fare on a second set of chains: what :meth:`replicates` returned.
+    disulfides : pandas.DataFrame, optional
+        How well each head tells bonded cysteine pairs from others of the same chain, a row for
+        each: ``name``, ``auc``, ``low``, ``high``, ``chains``, ``bonds``, ``pairs``.
     """
 
     effects: "pandas.DataFrame" = field(repr=False)
     heads: "pandas.DataFrame" = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    replication: "pandas.DataFrame | None" = field(default=None, repr=False)
+    disulfides: "pandas.DataFrame | None" = field(default=None, repr=False)
 
     @property
     def rules(self) -> Rules:
@@ -109,6 +116,25 @@ class HeadProfile:
         from esmkit.heads.report.paper import head_table
 
         return head_table(self)
+
+    def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
+        """Return which of its labels and effects hold on the chains of another profile.
+
+        See :func:`esmkit.heads.replication.replicate`; ``dataclasses.replace(profile,
+        replication=...)`` puts the table into the report.
+
+        Parameters
+        ----------
+        other : HeadProfile
+            Of the same model, on other chains.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        from esmkit.heads.replication import replicate
+
+        return replicate(self, other)
 
     def head(self, name: str, **options: Any) -> "HeadCard":
         """Return all that is known about one head, such as ``L5H4``, to be looked at in Jupyter.

@@ -248,13 +248,13 @@ class _Job:
 
     def _profiled(self, work: WorkFolder) -> "HeadProfile":
         """Profile the heads; the bar says in which model."""
+        from esmkit.heads.controls import passes as names_of
         from esmkit.heads.profiling import profile
-        from esmkit.heads.untrained import control_models
 
-        controls = control_models(self.model) if self.asked["control"] else 0
+        names = names_of(self.model, control=self.asked["control"])
         key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
         with (
-            Passes(len(self.chains), controls, self.run) as passes,
+            Passes(len(self.chains), names, self.run) as passes,
             self._keeper(work, key, passes) as keep,
         ):
             found = profile(

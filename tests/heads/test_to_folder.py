@@ -197,8 +197,8 @@ def test_a_run_begun_with_ablation_is_finished_without(begun, work, tmp_path, mo
         ({}, {"ablation": False}, 0),
         ({}, {"resamples": 120}, 0),
         ({"control": True}, {"kind": "svg"}, 0),
-        ({}, {"control": True}, 10),  # the control; not the chains
-        ({"control": True}, {"control": True, "seed": 1}, 10),  # its control has
+        ({}, {"control": True}, 20),  # two controls; not the chains
+        ({"control": True}, {"control": True, "seed": 1}, 20),  # its controls have
     ],
 )
 def test_options_that_only_add_go_on_with_what_was_measured(
@@ -345,7 +345,14 @@ def test_a_profile_reads_back_to_the_last_bit(work, tiny, chains, tmp_path):
     for name in ("chains", "properties", "rules", "checkpoint", "seed"):
         assert found.provenance[name] == expected.provenance[name]
     # what else a profile may come to hold has to be written and read as well
-    assert [f.name for f in fields(HeadProfile)] == ["effects", "heads", "provenance", "left_out"]
+    known = ["effects", "heads", "provenance", "left_out", "replication", "disulfides"]
+    assert [f.name for f in fields(HeadProfile)] == known
+    for name in known[-2:]:
+        left, right = getattr(found, name), getattr(expected, name)
+        if right is None:
+            assert left is None
+        else:
+            pandas.testing.assert_frame_equal(left, right, check_exact=True)
 
 
 def test_keys_name_what_a_measurement_rests_on(chains):
@@ -400,8 +407,10 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
     said = list(dict.fromkeys(names))
     assert said == [
         "heads: chains",
-        "heads: control 1/2",
-        "heads: control 2/2",
+        "heads: control, random weights 1/2",
+        "heads: control, random weights 2/2",
+        "heads: control, permuted weights 1/2",
+        "heads: control, permuted weights 2/2",
         "heads: figures",
         "heads: ablation",
     ]

@@ -48,6 +48,8 @@ def write_tables(
         tables["offsets"] = heads[["name", "layer", "head", *offsets]]
     tables["table"] = head_table(profile)
     tables |= {"circuits": circuits} if circuits is not None else {}
+    for name, found in (("replication", profile.replication), ("disulfides", profile.disulfides)):
+        tables |= {name: found} if found is not None else {}
     written, notes = [], []
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table, "csv")

@@ -10,6 +10,7 @@ from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors, through_links, write_durably
 from esmkit.files.names import FIGURE_FORMATS, check_folder
 from esmkit.files.tables import write_table
+from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
 from esmkit.heads.report.files import Shown, write_figures, write_tables
 from esmkit.heads.report.page import (
@@ -22,7 +23,6 @@ from esmkit.heads.report.page import (
     to_html,
     to_markdown,
 )
-from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation, without_hit
 from esmkit.plots.protocols import Profile
 from esmkit.text import Say, signed, silent
@@ -195,27 +195,34 @@ def summary(
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
     kinds = kinds_of(profile)
     blocks: list[Block] = [
-        Heading(1, f"What the attention heads of {profile.provenance['checkpoint']['name']} see"),
+        Heading(
+            1,
+            f"Where the attention of {profile.provenance['checkpoint']['name']} goes, head by head",
+        ),
         *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
         *[
             Paragraph(
                 " ".join(found.sentences),
-                f"Does a head see {QUESTIONS[found.property]}? {found.verdict}.",
+                f"{QUESTIONS[found.property].capitalize()}: {found.verdict[0].lower()}"
+                f"{found.verdict[1:]}.",
             )
             for found in answers
         ],
         *_numbers(answers),
         Heading(2, "Labels"),
         _labels(profile, kinds),
+        *sections.findings(profile),
+        *sections.replication(profile.replication),
+        *sections.disulfides(profile.disulfides),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *_ablation(profile, ablation)]
     blocks += [
         Heading(2, "Read with care"),
-        Points(_caveats(profile)),
+        Points(sections.caveats(profile)),
         Heading(2, "Methods"),
-        Points(_methods(profile)),
+        Points(sections.methods(profile)),
         Heading(2, "References"),
         Points(REFERENCES),
         *[Paragraph(note) for note in notes or []],
@@ -323,58 +330,3 @@ def _ablation(profile: Profile, ablation: Any) -> list[Block]:
                 )
         blocks.append(Paragraph(" ".join(said), f"Head {names.get(str(mode), str(mode))}:"))
     return blocks
-
-
-def _caveats(profile: Profile) -> list[str]:
-    effects: Any = profile.effects
-    chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
-    max_q = profile.rules.max_q
-    called = int((effects["q"] <= max_q).sum())
-    if profile.provenance.get("control"):
-        meaning = (
-            "They stand out from heads of untrained networks of the same shape; if the others did "
-            f"not differ from those at all, {100 * max_q:g}% of the findings would be false."
-        )
-    else:
-        meaning = (
-            "Without the control they stand out from shifted labels only, as many heads of untrained "
-            "networks do, by a random taste for amino acids: take q as a description."
-        )
-    return [
-        "Attention is not explanation: where a head looks does not say what the model uses it for "
-        "(Jain & Wallace 2019); ablation is the other half of the story.",
-        f"One checkpoint and {chains:,} chains. Other weights, sizes and protein families may "
-        "differ; intervals cover the choice of chains of this kind, nothing else.",
-        f"{tests:,} tests, {called:,} of them with q of at most {max_q:g}. " + meaning,
-        "Significant is not large: look at share and ratio.",
-        "Properties go together (strands are rich in valine, and pair over contacts): a label names "
-        "the strongest, not the only one.",
-    ]
-
-
-def _methods(profile: Profile) -> list[str]:
-    resamples = profile.provenance.get("resamples", 0)
-    models = profile.provenance.get("random_models", 0)
-    control, factor = "no random weights in this run;", ""
-    if profile.provenance.get("control"):
-        control = f"{models} model{'s' * (models != 1)} of the same shape with random weights, and"
-        factor = (
-            " The variance over shifts is multiplied, for each property, by the mean squared "
-            "deviation of the heads with random weights (inflation; Devlin & Roeder 1999)."
-        )
-    return [
-        "Share: of the head's weight between resolved residues, the part on pairs with the property "
-        "(residues: on pairs whose key has it).",
-        "Background: what that would be for a map with the head's own weight at each distance along "
-        "the chain (offset, key - query) and of each query, and even beside that; for strong links "
-        "with the distances alone. Difference = share - background.",
-        "Test: labels are shifted circularly along each chain, all shifts; one-sided for more than "
-        f"expected.{factor} q after Benjamini & Hochberg (1995) over heads x properties. Intervals: "
-        f"bootstrap over chains, {resamples:,} resamples, 95%.",
-        f"Support: at least {MIN_PROTEINS} chains with the property, and {MIN_ARCS} links of weight "
-        "0.3 or more (Vig et al. 2021) for shares of links; otherwise insufficient. "
-        "Chains without a property count for none of its numbers.",
-        f"Controls: {control} a head that knows only its mean offsets. Heads are chosen in every "
-        "second chain (half A) and judged in the others (half B). Contacts: Cβ within 8 Å, 24 or "
-        "more apart (as Rao et al. 2021 for range).",
-    ]
