@@ -280,10 +280,9 @@ class _Job:
         from esmkit.heads.report.files import figure_names
         from esmkit.heads.report.summary import write_report
 
-        self.run.say(
-            "comparing the circuits of heads, from their weights, with those of random ones"
-        )
-        weights = circuits(self.model).to_frame()
+        layers = self.model.layers
+        with bar(layers, "circuits, against random heads", "layer", self.run) as shown:
+            weights = circuits(self.model, progress=partial(advance, shown)).to_frame()
         staged = work.temporary()
         with (
             self._said(work),
@@ -327,7 +326,7 @@ class _Job:
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
-        from esmkit.heads.report.files import NO_PARQUET
+        from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
         made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
@@ -335,10 +334,13 @@ class _Job:
             how = "in part"
         facts = {**found.provenance, "compiled": how, "command": self.run.command}
         notes = [] if "effects.parquet" in made.files else [NO_PARQUET]
-        self.run.say("drawing and writing the summary")
-        with self._said(work):
+        drawn = [name for name in figure_names(found, table) if name in SHOWN]
+        with self._said(work), bar(len(drawn), "figures", "figure", self.run) as shown:
             add_ablation(
-                replace(found, provenance=facts), staged, table, kind=self.kind, notes=notes
+                *(replace(found, provenance=facts), staged, table),
+                kind=self.kind,
+                notes=notes,
+                progress=partial(advance, shown),
             )
             record(staged, self.identity, "left out" if table is None else "done", made.files)
         if table is not None:

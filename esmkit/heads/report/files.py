@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "figure_names", "write_figures", "write_tables"]
+__all__ = ["FIGURES", "NO_PARQUET", "SHOWN", "figure_names", "write_figures", "write_tables"]
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
