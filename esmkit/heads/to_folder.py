@@ -18,7 +18,7 @@ from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work_folder import WorkFolder, tidy_up, was_finishing, work_folder_of
+from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
 from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
@@ -50,9 +50,6 @@ TO_COME = (
     "the ablation (what is lost without each head) is not done yet. What was measured so far is "
     "whole; the same command again goes on with the ablation and adds it."
 )
-
-ADDED = "added.way"
-"""Note in the work folder that the ablation is measured, and on its way into the folder."""
 
 Plan = Literal["new", "anew", "add", "close"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation

@@ -18,7 +18,7 @@ from esmkit.esm2 import Esm2
 from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
 from esmkit.heads import made as made_module
-from esmkit.heads import passes, to_folder
+from esmkit.heads import passes
 from esmkit.heads.reading import read_profile
 from esmkit.heads.resume import ablation_keys, profile_keys
 from esmkit.heads.to_folder import profile_to_folder
@@ -319,6 +319,23 @@ def test_stopped_while_the_ablation_is_added(begun, work, whole, tmp_path, monke
     assert any("was complete" in text for text in said) == (at == 5)
 
 
+def test_stopped_while_the_work_is_deleted(begun, work, whole, tmp_path, monkeypatch):
+    """At any file: the run before is known as complete until the last of them is gone."""
+    with monkeypatch.context() as patch:
+        patch.setattr("esmkit.files.disk.delete", lambda path: _stop() if _last(path) else None)
+        with pytest.raises(Stop):
+            work(begun)
+    for path in (tmp_path / "out.work").glob("*.safetensors"):
+        path.unlink()
+    assert contents(begun) == whole
+    assert any("was complete" in text for text in work(begun))
+    assert not (tmp_path / "out.work").exists()
+
+
+def _last(path: Path) -> bool:
+    return path.name == "added.way"
+
+
 def test_what_is_to_be_done_with_it_is_done_once_it_is_complete(begun, work, whole, tmp_path):
     done: list[dict[str, bytes]] = []
     with pytest.raises(Stop):
@@ -425,4 +442,3 @@ def test_a_record_leads_nowhere_else(tmp_path: Path):
     facts["files"] = {"summary.md": "00"}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))
     assert made_module.read_made(tmp_path) is not None
-    assert to_folder.ADDED.endswith(".way")
