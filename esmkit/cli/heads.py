@@ -1,6 +1,7 @@
 """``esmkit heads``: what each attention head looks at, with controls."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,13 @@ from esmkit.cli.options import (
 from esmkit.cli.stopping import kept
 from esmkit.cli.values import Command
 
+if TYPE_CHECKING:
+    from esmkit.heads.replication import Second
+
 __all__ = ["command"]
+
+SHIPPED = "shipped"
+"""Names the second set of chains that comes with esmkit."""
 
 
 @click.command("heads", cls=Command, short_help="What each attention head looks at, with controls.")
@@ -62,6 +69,12 @@ __all__ = ["command"]
     show_default=True,
     help="Format of the figures.",
 )
+@click.option(
+    "--replicate",
+    type=PATH,
+    help="A second set of chains, on which what was found is repeated: a folder of PDB or mmCIF "
+    "files, one that this command wrote, or 'shipped' for 62 chains that come with esmkit.",
+)
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options
@@ -74,6 +87,7 @@ def command(
     resamples: int,
     seed: int,
     plot_format: str,
+    replicate: str | None,
     force: bool,
     restart: bool,
     model: ModelChoice,
@@ -93,6 +107,7 @@ def command(
       esmkit heads
       esmkit heads --structures chains -o profile --no-ablation
       esmkit heads --annotations features.tsv -o with-features
+      esmkit heads --replicate shipped -o replicated
 
     In Python:
 
@@ -114,6 +129,19 @@ def command(
             resamples=resamples,
             seed=seed,
             kind=plot_format,
+            replicate=None if replicate is None else lambda: _second(replicate),
             run=run,
         )
     run.say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")
+
+
+def _second(where: str) -> "Second":
+    """Return the chains, or the profile, on which findings are repeated."""
+    from esmkit.data import replication
+    from esmkit.heads.reading import read_profile
+
+    if where == SHIPPED:
+        return replication()
+    if (Path(where) / "effects.csv").is_file():
+        return read_profile(where)
+    return structures_of(where, make_say(quiet=False))

@@ -41,7 +41,7 @@ class Passes:
     ----------
     chains : int
     names : sequence of str
-        Of the passes, in their order; the first is that of the model itself.
+        Of the passes, in their order (:func:`esmkit.heads.controls.passes`); the first is that of the model itself.
     run : Run
     """
 

@@ -1,6 +1,7 @@
 """Do the effects of one set of chains hold in another? Two profiles of one model, side by side."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -8,11 +9,18 @@ from esmkit.errors import OptionError
 from esmkit.heads.judgement import judge, lacks_q
 from esmkit.heads.statistics import FAMILIES, MIN_PROTEINS
 from esmkit.plots.protocols import Profile
+from esmkit.text import Say
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["STATES", "replicate"]
+    from esmkit.encoder.encoder import Encoder
+    from esmkit.heads.properties import Property
+    from esmkit.heads.result import HeadProfile
+    from esmkit.heads.resume import Keeper
+    from esmkit.structure import Structure
+
+__all__ = ["STATES", "Second", "check_second", "profile_second", "replicate"]
 
 STATES = {
     "label": "labels of a property",
@@ -23,6 +31,9 @@ STATES = {
 
 OF_BOTH = ("share", "background", "difference", "low", "high", "ratio", "proteins")
 """Columns that are given for both sets; those of the second begin with ``other_``."""
+
+Second: TypeAlias = "Sequence[Structure] | HeadProfile"
+"""A second set: its chains, or what was found on them before."""
 
 NAMED = 3
 """Chains that an error names."""
@@ -47,8 +58,8 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
         that a label needs, but of too high a q); ``q`` of the first set; for both sets ``share``,
         ``background``, ``difference``, ``low``, ``high``, ``ratio`` and ``proteins``, those of the
         second with ``other_`` before; ``relative``, the second difference over the first;
-        ``holds``, whether the second interval lies above 0: ``yes``, ``no`` or ``insufficient``;
-        ``other_label``, the label of the head in the second set.
+        ``holds``, whether the second interval lies above 0: ``yes``, ``no`` or ``insufficient``.
+        The second profile may be without controls: nothing here goes by its p values.
 
     Raises
     ------
@@ -64,44 +75,110 @@ def replicate(first: Profile, second: Profile) -> "pandas.DataFrame":
     """
     import pandas
 
-    _check(first, second)
+    check_second(
+        first.provenance["checkpoint"], first.provenance["chains"], cast("HeadProfile", second)
+    )
+    if list(first.heads["name"]) != list(second.heads["name"]):
+        raise OptionError("the profiles are of two models, for they have other heads")
     rules, labels = first.rules, _labels(first)
     known: Any = first.effects
     known = known[(known["kind"] != "offset") & known["difference"].notna()]
     others = {(row["name"], row["property"]): row for row in second.effects.to_dict("records")}
-    other_labels = _labels(second)
     rows = []
     for row in known.to_dict("records"):
         state = _state(row, labels[row["name"]], rules)
         found = others.get((row["name"], row["property"]))
         if state and found is not None:
-            rows.append(_row(row, found, state, other_labels[row["name"]]))
+            rows.append(_row(row, found, state))
     columns = ["name", "property", "family", "state", "q", *OF_BOTH]
-    columns += [f"other_{name}" for name in OF_BOTH] + ["relative", "holds", "other_label"]
+    columns += [f"other_{name}" for name in OF_BOTH] + ["relative", "holds"]
     rows.sort(key=lambda row: list(STATES).index(row["state"]))
     return pandas.DataFrame(rows, columns=columns)
+
+
+def profile_second(
+    model: "Encoder",
+    chains: "Sequence[Structure]",
+    properties: "Sequence[Property]",
+    keep: "Keeper",
+    options: Mapping[str, Any],
+    progress: Say,
+    say: Say,
+) -> "HeadProfile":
+    """Profile a second set of chains: without controls, for none of its p values is asked for.
+
+    Parameters
+    ----------
+    model, chains, properties, keep, progress
+        As for :func:`esmkit.heads.profile`.
+    options : mapping
+        ``resamples`` and ``seed`` of the first profile.
+    say : callable
+        Called with a sentence for each chain that is left out.
+    """
+    from esmkit.heads.profiling import profile
+
+    found = profile(
+        model,
+        chains,
+        properties=properties,
+        control=False,
+        resamples=options["resamples"],
+        seed=options["seed"],
+        progress=progress,
+        keep=keep,
+    )
+    for name, reason in found.left_out:
+        say(f"left out of the second set: {name}: {reason}")
+    return found
 
 
 def _labels(profile: Profile) -> dict[str, str]:
     return dict(zip(profile.heads["name"], profile.heads["label"], strict=True))
 
 
-def _check(first: Profile, second: Profile) -> None:
-    """Refuse two models, and sets that share chains."""
-    one, other = (profile.provenance["checkpoint"] for profile in (first, second))
-    same = one.get("sha256") == other.get("sha256") and one.get("name") == other.get("name")
-    if not same or list(first.heads["name"]) != list(second.heads["name"]):
-        raise OptionError(
-            f"the profiles are of two models, {one.get('name')} and {other.get('name')}; replication "
-            "compares one model on two sets of chains"
-        )
-    shared = sorted(set(first.provenance["chains"]) & set(second.provenance["chains"]))
+def check_second(
+    checkpoint: Mapping[str, Any], chains: "Sequence[Structure | str]", second: Second
+) -> list[str]:
+    """Refuse a second set of another model, or with chains of the first, before it is measured.
+
+    Parameters
+    ----------
+    checkpoint : mapping
+        That of the first profile, as in its provenance.
+    chains : sequence of Structure or str
+        Its chains, or their IDs.
+    second : sequence of Structure, or HeadProfile
+
+    Returns
+    -------
+    list of str
+        IDs of the chains of the second set.
+
+    Raises
+    ------
+    OptionError
+    """
+    provenance = getattr(second, "provenance", None)
+    if provenance is None:
+        structures = cast("Sequence[Structure]", second)
+        others = [structure.id for structure in structures]
+    else:
+        others, other = list(provenance["chains"]), provenance["checkpoint"]
+        if any(checkpoint.get(name) != other.get(name) for name in ("name", "sha256")):
+            raise OptionError(
+                f"the profiles are of two models, {checkpoint.get('name')} and {other.get('name')}; "
+                "replication compares one model on two sets of chains"
+            )
+    ids = {chain if isinstance(chain, str) else chain.id for chain in chains}
+    shared = sorted(ids & set(others))
     if shared:
         listed = ", ".join(shared[:NAMED]) + (", ..." if len(shared) > NAMED else "")
         raise OptionError(
             f"{len(shared):,} chain{'s are' if len(shared) > 1 else ' is'} in both profiles "
             f"({listed}); give a second set with none of the first"
         )
+    return others
 
 
 def _state(row: dict[Any, Any], label: str, rules: Any) -> str:
@@ -111,9 +188,7 @@ def _state(row: dict[Any, Any], label: str, rules: Any) -> str:
     return "large" if lacks_q(row, rules) else ""
 
 
-def _row(
-    row: dict[Any, Any], other: dict[Any, Any], state: str, other_label: str
-) -> dict[str, Any]:
+def _row(row: dict[Any, Any], other: dict[Any, Any], state: str) -> dict[str, Any]:
     holds = "yes" if other["low"] > 0 else "no"
     if np.isnan(other["difference"]) or other["proteins"] < MIN_PROTEINS:
         holds = "insufficient"
@@ -127,5 +202,4 @@ def _row(
         **{f"other_{name}": other[name] for name in OF_BOTH},
         "relative": other["difference"] / row["difference"],
         "holds": holds,
-        "other_label": other_label,
     }

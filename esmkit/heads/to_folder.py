@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, 
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
 from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
+from esmkit.heads.replication import Second, check_second, profile_second
 from esmkit.heads.resume import (
     Key,
     ShardKeeper,
@@ -67,6 +68,7 @@ def profile_to_folder(
     resamples: int = 2_000,
     seed: int = 0,
     kind: str = "png",
+    replicate: "Callable[[], Second] | None" = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
     """Profile the heads of a model, look at their circuits, switch each off, and write it all.
@@ -92,6 +94,9 @@ def profile_to_folder(
         Run :func:`esmkit.heads.ablation.ablate` on 20 chains, drawn with ``seed``.
     kind : {'png', 'svg', 'pdf'}
         Format of the figures.
+    replicate : callable, optional
+        Called like ``structures`` for a second set of chains, or its profile, on which to repeat
+        what was found; see :func:`esmkit.heads.replication.replicate`.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -121,9 +126,13 @@ def profile_to_folder(
         settings={"chains": [f"{chain.id} {chain_digest(chain)}" for chain in chains]},
     )
     identity = {**measured, **asked, "annotations": _hash(annotations), "plot-format": kind}
+    second = replicate() if replicate else None
+    if second is not None:
+        identity["replicate"] = check_second(loaded.checkpoint.to_dict(), chains, second)
     # as it reads from a file
     job = _Job(
-        loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run
+        *(loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run),
+        second,
     )
     made = read_made(folder)
     if made is not None and not run.restart and job.stopped_after(made, ablation=ablation):
@@ -167,6 +176,7 @@ class _Job:
     asked: dict[str, Any]
     kind: str
     run: Run
+    second: "Second | None" = None
 
     def stopped_after(self, made: Made, *, ablation: bool) -> bool:
         """Tell whether the same run was stopped when all was in its place, with its work beside it."""
@@ -261,7 +271,20 @@ class _Job:
             self.run.say(f"left out: {name}: {reason}")
         compiled = work.compiled(self.model.compiled)
         how = {**found.provenance, "compiled": compiled, "command": self.run.command}
-        return replace(found, provenance=how)
+        found = replace(found, provenance=how)
+        if self.second is None:
+            return found
+        return replace(found, replication=found.replicates(self._repeated(work, self.second)))
+
+    def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
+        """Profile the second set of chains, if that has not been done before."""
+        if not isinstance(second, Sequence):
+            return second
+        key = profile_keys(second, self.properties, seed=self.asked["seed"])
+        shown = bar(len(second), "second set", "chain", self.run)
+        with shown, self._keeper(work, key) as keep:
+            told = partial(advance, shown), self.run.say
+            return profile_second(self.model, second, self.properties, keep, self.asked, *told)
 
     def _place(
         self,

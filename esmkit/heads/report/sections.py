@@ -78,7 +78,7 @@ def replication(replicated: "pandas.DataFrame | None") -> list[Block]:
             rows.append([f"{text}, {family}", f"{len(of):,}", f"{held:,}", relative])
     labels = table[table["state"] == "label"]
     held = labels[labels["holds"] == "yes"]
-    said = f"Of {len(labels):,} labels of a property {len(held):,} hold on the second set"
+    said = f"Labels of a property that hold there: {len(held):,} of {len(labels):,}"
     lost = [
         f"{r['name']} {r['property']}" for r in labels.to_dict("records") if r["holds"] != "yes"
     ]
