@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +222,10 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def delete_folder(folder: Path, *, last: str) -> None:
-    """Delete a folder with what is in it, as far as it can be: a file of the name ``last`` last."""
+def delete_folder(folder: Path, *, last: Collection[str]) -> None:
+    """Delete a folder with what is in it, as far as it can be: files of the names ``last`` last."""
     with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name in last):
             delete(path)
         folder.rmdir()
 

@@ -31,6 +31,7 @@ from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
 __all__ = [
+    "ADDED",
     "WorkFolder",
     "finished_by_killed_run",
     "scratch_file",
@@ -48,6 +49,9 @@ OUTPUT = "output.tmp"
 FINISHING = "finishing.json"
 """Names the finished output by inode, size and time, or each of its files if it is a folder, just
 before it is moved to its place. It holds the fingerprint too, for it is the last file to go."""
+
+ADDED = "added.way"
+"""Note that what was still to come is measured too, and on its way into the output."""
 
 _WAYS = {True: "compiled", False: "plain"}
 """Names of the notes on how attention was computed, by whether it was compiled."""
@@ -87,13 +91,11 @@ class WorkFolder:
         self.output = through_links(output)
         self._force = force
         self.folder = work_folder_of(output)
-        self.fingerprint = fingerprint
-        self.damaged = 0
+        self.fingerprint, self.damaged = fingerprint, 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._lock = take_lock(work_folder_of(output) / "lock", output)
-        self.shard_of = ShardPaths()
-        self._next = 0
+        self.shard_of, self._next = ShardPaths(), 0
         try:
             with disk_errors(self.folder):
                 if restart:
@@ -305,7 +307,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        delete_folder(self.folder, last=FINISHING)
+        delete_folder(self.folder, last=(FINISHING, ADDED))
         self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
@@ -347,9 +349,7 @@ def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = No
         if isinstance(finished, dict)
         else file_identity(output) == finished
     )
-    if whole and fingerprint is not None:
-        whole = before == json.loads(json.dumps(fingerprint))
-    return whole
+    return whole and (fingerprint is None or before == json.loads(json.dumps(fingerprint)))
 
 
 def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
@@ -368,7 +368,7 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     """
     with disk_errors(work_folder_of(output)), take_lock(work_folder_of(output) / "lock", output):
         then()
-        delete_folder(work_folder_of(output), last=FINISHING)
+        delete_folder(work_folder_of(output), last=(FINISHING, ADDED))
 
 
 def was_finishing(output: Path) -> bool:
@@ -397,5 +397,4 @@ def _is_ours(path: Path) -> bool:
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder of the work on the way to an output, whether it is there or not."""
-    output = through_links(output)
-    return output.with_name(output.name + ".work")
+    return (real := through_links(output)).with_name(f"{real.name}.work")

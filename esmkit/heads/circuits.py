@@ -44,6 +44,7 @@ from esmkit.heads.similarity import (
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import AMINO_ACIDS
 from esmkit.sequences.tokens import encode
+from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -197,6 +198,7 @@ def circuits(
     permutations: int = PERMUTATIONS,
     controls: int = CONTROLS,
     seed: int = 0,
+    progress: Say = silent,
 ) -> Circuits:
     """Compute the OV and QK circuits of every head from its weights, and compare with BLOSUM62.
 
@@ -212,6 +214,8 @@ def circuits(
         Random heads for each layer; at least 1.
     seed : int
         Seed of both.
+    progress : callable
+        Called with the name of each layer, such as ``L5``, before its turn.
 
     Returns
     -------
@@ -243,6 +247,7 @@ def circuits(
     width = targets.shape[1] // p.heads
     comparison = _Comparison(scanned, p.inverse_frequencies, permutations, seed)
     for layer, (of_layer, _) in enumerate(each):
+        progress(f"L{layer}")
         null = RandomHeads(of_layer[0], targets, width, controls, seed=[seed, layer])
         comparison.add_layer(layer, ov[layer], qk[layer], null)
     table, by_offset = comparison.tables()

@@ -147,8 +147,8 @@ def judge(effect: Mapping[Any, Any], rules: Any = Rules()) -> Judgement:
     >>> effect |= {"low": 0.011, "ratio_low": 1.6, "q": 1e-3, "half_b_low": 0.01}
     >>> judge(effect).size
     'preference'
-    >>> judge({**effect, "q": 0.08})
-    Judgement(size='none', lacks=('q = 0.08 within pairs',))
+    >>> judge({**effect, "q": 0.08}).lacks
+    ('q = 0.08 within pairs',)
     """
     low, difference = float(effect["low"]), float(effect["difference"])
     share, background = float(effect["share"]), float(effect["background"])

@@ -33,39 +33,32 @@ def advance(shown: "tqdm", _: str = "") -> None:
 
 
 class Passes:
-    """One bar over all passes of the chains: through the model, and through its controls.
+    """One bar over all passes of the chains: with the trained weights, and with those of controls.
 
-    Called with the stage of each chain before its turn: 0 is the model, 1, 2, ... its controls.
+    Called with the stage of each chain before its turn, which is another for each pass.
 
     Parameters
     ----------
-    chains, controls : int
+    chains : int
+    names : sequence of str
+        Of the passes, in their order (:func:`esmkit.heads.controls.passes`); the first is that of the model itself.
     run : Run
-    names : sequence of str, optional
-        What the passes are called, in their order (:func:`esmkit.heads.controls.passes`).
     """
 
-    def __init__(self, chains: int, controls: int, run: Run, names: Sequence[str] = ()) -> None:
-        self._controls = controls
-        self._names = names
+    def __init__(self, chains: int, names: Sequence[str], run: Run) -> None:
+        self._names = ["chains", *(f"control, {name}" for name in names[1:])]
         self._stages: list[int] = []
-        self._bar = bar(chains * (1 + controls), "chains", "chain", run)
+        self._bar = bar(chains * len(names), "chains", "chain", run)
 
     def __call__(self, stage: int) -> None:
         """Take one step, and name the pass if it is another."""
         if stage not in self._stages:
             if len(self._stages) == 1:  # now it is known how many chains take part
-                self._bar.total = self._bar.n * (1 + self._controls)
+                self._bar.total = self._bar.n * len(self._names)
             self._stages.append(stage)
-            self._bar.set_description(f"heads: {self.name(stage)}")
+            number = min(len(self._stages), len(self._names)) - 1
+            self._bar.set_description(f"heads: {self._names[number]}")
         self._bar.update()
-
-    def name(self, stage: int) -> str:
-        """Return what a pass is called."""
-        number = self._stages.index(stage) if stage in self._stages else stage
-        if number < len(self._names):
-            return self._names[number]
-        return f"control {number}/{max(number, self._controls)}" if number else "chains"
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_FOLDER", "read_profile"]
 
-TEXT = ("name", "property", "kind", "family", "label", "evidence", "state", "holds")
+TEXT = (
+    *("name", "property", "kind", "family", "label", "evidence", "reason"),
+    *("state", "holds", "other_label"),
+)
 """Columns that are text, also where a cell is empty or looks like a number."""
 
 OF_FOLDER = ("left_out", "ablation", "identity", "files")
@@ -65,10 +68,9 @@ def read_profile(folder: str | Path) -> HeadProfile:
             heads = heads.merge(offsets, on="name", how="left", validate="one_to_one")
         effects[["name", "property", "kind", "difference", "q"]]
         heads[["name", "label", "evidence"]]
-        more = {
-            name: _read(folder / f"{name}.csv")
+        others = {
+            name: _read(folder / f"{name}.csv") if (folder / f"{name}.csv").exists() else None
             for name in ("replication", "disulfides")
-            if (folder / f"{name}.csv").exists()
         }
         left_out = [(str(name), str(why)) for name, why in facts.get("left_out", [])]
         provenance = {name: value for name, value in facts.items() if name not in OF_FOLDER}
@@ -81,7 +83,7 @@ def read_profile(folder: str | Path) -> HeadProfile:
             f"{str(folder)!r} is not a folder that `esmkit heads` wrote ({error}); give one with "
             "heads.csv, effects.csv and provenance.json"
         ) from None
-    return HeadProfile(effects, heads, provenance, left_out, **more)
+    return HeadProfile(effects, heads, provenance, left_out, **others)
 
 
 def _read(path: Path) -> "pandas.DataFrame":

@@ -18,7 +18,7 @@ from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work_folder import WorkFolder, tidy_up, was_finishing, work_folder_of
+from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
 from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
@@ -51,9 +51,6 @@ TO_COME = (
     "the ablation (what is lost without each head) is not done yet. What was measured so far is "
     "whole; the same command again goes on with the ablation and adds it."
 )
-
-ADDED = "added.way"
-"""Note in the work folder that the ablation is measured, and on its way into the folder."""
 
 Plan = Literal["new", "anew", "add", "close"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
@@ -258,14 +255,14 @@ class _Job:
 
     def _profiled(self, work: WorkFolder) -> "HeadProfile":
         """Profile the heads; the bar says in which model."""
-        from esmkit.heads.controls import passes
+        from esmkit.heads.controls import passes as names_of
         from esmkit.heads.profiling import profile
 
-        names = passes(self.model, control=self.asked["control"])
+        names = names_of(self.model, control=self.asked["control"])
         key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
         with (
-            Passes(len(self.chains), len(names) - 1, self.run, names) as shown,
-            self._keeper(work, key, shown) as keep,
+            Passes(len(self.chains), names, self.run) as passes,
+            self._keeper(work, key, passes) as keep,
         ):
             found = profile(
                 self.model, self.chains, properties=self.properties, keep=keep, **self.asked
@@ -305,10 +302,9 @@ class _Job:
         from esmkit.heads.report.files import figure_names
         from esmkit.heads.report.summary import write_report
 
-        self.run.say(
-            "comparing the circuits of heads, from their weights, with those of random ones"
-        )
-        weights = circuits(self.model).to_frame()
+        layers = self.model.layers
+        with bar(layers, "circuits, against random heads", "layer", self.run) as shown:
+            weights = circuits(self.model, progress=partial(advance, shown)).to_frame()
         staged = work.temporary()
         with (
             self._said(work),
@@ -361,7 +357,7 @@ class _Job:
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
-        from esmkit.heads.report.files import NO_PARQUET
+        from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
         made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
@@ -369,10 +365,13 @@ class _Job:
             how = "in part"
         facts = {**found.provenance, "compiled": how, "command": self.run.command}
         notes = [] if "effects.parquet" in made.files else [NO_PARQUET]
-        self.run.say("drawing and writing the summary")
-        with self._said(work):
+        drawn = [name for name in figure_names(found, table) if name in SHOWN]
+        with self._said(work), bar(len(drawn), "figures", "figure", self.run) as shown:
             add_ablation(
-                replace(found, provenance=facts), staged, table, kind=self.kind, notes=notes
+                *(replace(found, provenance=facts), staged, table),
+                kind=self.kind,
+                notes=notes,
+                progress=partial(advance, shown),
             )
             record(staged, self.identity, "left out" if table is None else "done", made.files)
         if table is not None:

@@ -166,8 +166,9 @@ def _mark_cells(axes: Axes, rows: Any, places: Any, numbers: bool, digits: int) 
             text = signed(100 * row["difference"], digits)
             written = axes.text(across, down, text, ha="center", va="center", fontsize=5.5)
             written.set(color="white" if dark else "black")
-            if not row["significant"]:
-                written.set_color("0.35")
+            if not row["significant"]:  # no line of the hatch through the number
+                written.set(color="white" if dark else "0.35")
+                written.set_bbox({"fc": (red, green, blue), "ec": "none", "pad": 0.8})
 
 
 def _signed_bar(figure: HouseFigure, axes: Axes, image: Any, layers: int) -> None:
@@ -239,7 +240,7 @@ def offset_profiles(
     with house_style():
         figure = new(
             PAGE_WIDTH,
-            TITLE_HEIGHT + down * (tall + 0.42) + 0.62,
+            TITLE_HEIGHT + down * (tall + 0.42) + 0.74,
             f"Where {'heads' if heads is not None else f'all {len(table)} heads'} look along "
             "the sequence",
             f"share of the weight between residues at each offset (key - query) · {source(profile)}",
@@ -263,7 +264,9 @@ def offset_profiles(
             axes.set_xticks([-32, -16, -8, 0, 8, 16, 32])
             axes.xaxis.set_major_formatter(lambda offset, _: f"{offset:+d}" if offset else "0")
             axes.set_title(f"layer {layer}", fontsize=7, pad=2, loc="left")
-        top = TITLE_HEIGHT + down * (tall + 0.42) + 0.2
+            if number + across >= len(layers):  # the lowest of its column
+                axes.set_xlabel("offset (key - query, residues)", labelpad=1)
+        top = TITLE_HEIGHT + down * (tall + 0.42) + 0.32
         bar = figure.colorbar(
             image, cax=panel(figure, 0.42, top, 2.6, 0.08), orientation="horizontal"
         )

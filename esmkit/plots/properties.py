@@ -15,9 +15,11 @@ from esmkit.errors import OptionError
 from esmkit.plots.figure import (
     MARGIN,
     PAGE_WIDTH,
+    SUBTITLE_POINTS,
     TITLE_HEIGHT,
     HouseFigure,
     finish,
+    fit,
     house_style,
     new,
     panel,
@@ -36,8 +38,8 @@ from esmkit.plots.protocols import Profile
 
 __all__ = ["property_map"]
 
-MAP_ROW, MAP_COLUMN = 0.098, 0.155
-"""Inches that a head and a property take in the map."""
+MAP_ROW, MAP_COLUMN = 0.098, 0.33
+"""Inches that a head takes in the map, and those that a property takes at most."""
 
 KIND_COLOUR = {"pair": "black", "residue": "#0072B2"}
 KIND_TEXT = {"pair": "a kind of pair", "residue": "a kind of residue looked at"}
@@ -50,7 +52,8 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     +1 is twice the odds. White is no significant effect (q of either tail over the ``max_q`` of
     the profile's rules, or for less a 95 % interval that reaches 0), grey insufficient support.
     Rows and columns are ordered by hierarchical clustering of what is seen (average linkage,
-    Euclidean). Fixed offsets are left out: :func:`esmkit.plots.offset_profiles` shows them.
+    Euclidean). Properties that none of these heads has a significant effect for are left out, and
+    named below. Fixed offsets are left out: :func:`esmkit.plots.offset_profiles` shows them.
 
     Parameters
     ----------
@@ -80,6 +83,7 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     largest = specialisation(profile).reindex(values.index)
     kept = largest.dropna().nlargest(most).index
     values = values.loc[[name for name in values.index if name in set(kept)]]
+    values, left_out = _with_hits(values)
     tree = _tree(values.to_numpy())
     if tree is not None:
         values = values.iloc[hierarchy.leaves_list(tree)]
@@ -90,28 +94,69 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     rows, columns = max(1, len(values)), values.shape[1]
     left, top, right = 1.05, TITLE_HEIGHT + 1.05, 1.2
     total = len(profile.heads)
-    width = min(MAP_COLUMN, 4.9 / columns) if columns > 10 else 0.25
+    width = min(MAP_COLUMN, 4.9 / columns)
+    across = max(PAGE_WIDTH, left + width * columns + right)
+    notes = _wrapped(left_out, across - 2 * MARGIN)
+    below = 0.14 * len(notes) + 0.08 * bool(notes)
     with house_style():
         figure = new(
-            max(PAGE_WIDTH, left + width * columns + right),
-            top + rows * MAP_ROW + 0.7,
+            across,
+            top + rows * MAP_ROW + 0.7 + below,
             "Heads and the properties they look for, beyond what offsets explain",
-            f"{_count_of(len(values), total)} · {source(profile)}",
+            f"{_count_of(len(values), total, most)} · {source(profile)}",
         )
         axes = panel(figure, left, top, width * columns, rows * MAP_ROW)
         _draw_map(axes, values, labels, kinds)
         if tree is not None:
             _draw_tree(panel(figure, MARGIN, top, left - 0.5, rows * MAP_ROW), tree)
         height = top + rows * MAP_ROW
-        bar = panel(figure, left, height + 0.12, min(2.0, max(1.0, width * columns)), 0.08)
+        bar = panel(figure, left, height + 0.12, 2.0, 0.08)
         shown = figure.colorbar(axes.images[0], cax=bar, orientation="horizontal", extend="both")
         shown.set_ticks([-2, -1, 0, 1, 2], labels=["¼", "½", "1", "2", "4"])
         shown.set_label("times the odds expected from offsets", loc="left")
-        _say_kinds(figure, values.columns, kinds)
+        _say_kinds(figure, values.columns, kinds, height + 0.28)
+        for number, line in enumerate(notes):
+            place = (MARGIN / across, 1 - (height + 0.7 + 0.14 * number) / figure.get_figheight())
+            figure.text(*place, line, fontsize=SUBTITLE_POINTS, color="0.35", parse_math=False)
         return finish(figure, path)
 
 
-def _count_of(shown: int, total: int) -> str:
+def _with_hits(values: Any) -> tuple[Any, list[str]]:
+    """Return the columns with an effect that is seen, and sentences that name the others."""
+    if not len(values):
+        return values, []
+    unknown = values.isna().all()
+    hit = (values.fillna(0.0) != 0).any()
+    said = [
+        f"{text}: {', '.join(map(one_line, values.columns[left]))}."
+        for text, left in (
+            ("Left out, for none of these heads has a significant effect", ~hit & ~unknown),
+            ("Left out, for too few chains have it", unknown),
+        )
+        if left.any()
+    ]
+    return values.loc[:, hit], said
+
+
+def _wrapped(sentences: Iterable[str], width: float) -> list[str]:
+    """Return sentences as lines of that many inches."""
+    lines: list[str] = []
+    for sentence in sentences:
+        line = ""
+        for word in sentence.split(" "):
+            longer = f"{line} {word}".strip()
+            if line and fit(longer, width, SUBTITLE_POINTS) != longer:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(fit(line, width, SUBTITLE_POINTS))
+    return lines
+
+
+def _count_of(shown: int, total: int, most: int) -> str:
+    if 0 < shown < most and shown < total:
+        verb = "has" if shown == 1 else "have"
+        return f"the {shown} of {total} heads that {verb} a significant effect"
     if shown == total:
         return f"all {total} heads"
     if not shown:
@@ -161,9 +206,11 @@ def _draw_tree(axes: Axes, tree: NDArray[np.float64]) -> None:
     axes.set_axis_off()
 
 
-def _say_kinds(figure: HouseFigure, names: Iterable[str], kinds: dict[str, str]) -> None:
+def _say_kinds(
+    figure: HouseFigure, names: Iterable[str], kinds: dict[str, str], top: float
+) -> None:
     there = {kinds[name] for name in names}
     across, down = figure.get_size_inches()
     for number, kind in enumerate(kind for kind in KIND_TEXT if kind in there):
-        place = ((3.5 + 1.45 * number) / across, 0.42 / down)
+        place = ((3.5 + 1.45 * number) / across, 1 - top / down)
         figure.text(*place, f"name of {KIND_TEXT[kind]}", color=KIND_COLOUR[kind], fontsize=6)

@@ -124,7 +124,9 @@ def test_map_shows_log_odds_beside_the_names_of_its_rows():
     axes = plots.property_map(profile).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     properties = [label.get_text() for label in axes.get_xticklabels()]
-    assert sorted(properties) == sorted(name for name, kind, *_ in PAIRS if kind != "offset")
+    assert sorted(properties) == sorted(
+        name for name, kind, *_ in PAIRS if kind != "offset" and name != "rare"
+    )
     values = shown(axes.get_images()[0])
     table: Any = profile.effects.set_index(["name", "property"])
     for i, name in enumerate(names):
@@ -141,10 +143,70 @@ def test_map_shows_log_odds_beside_the_names_of_its_rows():
     assert len(names) == specialisation(profile).notna().sum() > 20
 
 
+def test_map_leaves_out_properties_without_a_hit_and_names_them():
+    profile = made_profile()
+    effects: Any = profile.effects
+    effects.loc[effects["property"].isin(["disulfide", "to strand"]), "q"] = 0.3
+    figure = plots.property_map(profile)
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert set(names) == {
+        *("long-range contact", "helix partner", "strand partner", "cysteine pair"),
+    }
+    said = " ".join(texts(figure))
+    assert "none of these heads has a significant effect: disulfide, to strand." in said
+    assert "too few chains have it: rare." in said
+    assert "the 1 of 8 heads that has a significant effect" in said
+
+
+def test_captions_and_names_are_neither_cut_nor_over_each_other():
+    names = {name: f"{name} {'x' * 12} {n}" for n, (name, *_) in enumerate(PAIRS)}
+    profile = made_profile(6, 20, rename=names)
+    effects: Any = profile.effects
+    planted = effects["name"] == "L1H2"
+    chosen = names["long-range contact"], names["helix partner"]
+    effects.loc[planted & ~effects["property"].isin(chosen), "q"] = 0.3
+    figure = plots.property_map(profile)
+    figure.draw_without_rendering()
+    page = figure.bbox
+    written: list[Any] = [text for text in figure.findobj(Text) if text.get_text()]
+    for text in written:
+        box = text.get_window_extent()
+        assert box.x0 >= page.x0 - 1
+        assert box.x1 <= page.x1 + 1, text.get_text()
+        assert box.y0 >= page.y0 - 1
+        assert box.y1 <= page.y1 + 1, text.get_text()
+    below = [text for text in figure.texts if text.get_text()]
+    boxes = [text.get_window_extent().padded(-1) for text in below]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number]), below[number].get_text()
+
+
+def test_offset_profiles_say_what_their_axis_is():
+    for layers in (1, 4, 6):
+        figure = plots.offset_profiles(made_profile(layers, 3))
+        figure.draw_without_rendering()
+        labels = [axes.get_xlabel() for axes in figure.axes if axes.get_images()]
+        lowest = min(layers, 3)
+        assert labels[-lowest:] == ["offset (key - query, residues)"] * lowest
+        assert not any(labels[:-lowest])
+        boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes if axes.get_xlabel()]
+        for number, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_numbers_of_hatched_cells_can_be_read():
+    """White on dark; the hatch does not run through them."""
+    figure = plots.property_grid(made_profile(rules={"max_q": 1e-9}), NAME)
+    by_text = {text.get_text(): text for text in figure.axes[0].texts}
+    planted = by_text["+3.0"]
+    assert planted.get_color() == "white"
+    assert planted.get_bbox_patch() is not None
+
+
 def test_map_takes_the_heads_with_the_largest_effects_and_says_so():
     figure = plots.property_map(made_profile(), most=1)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["L1H2"]
-    assert any(text.startswith("1 of 8 heads") for text in texts(figure))
+    assert any(text.startswith("1 of 8 heads: those with the largest") for text in texts(figure))
     with pytest.raises(OptionError, match="most is at least 1, not 0"):
         plots.property_map(made_profile(), most=0)
 

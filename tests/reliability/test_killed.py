@@ -178,7 +178,7 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
         assert (tmp_path / "cut").exists() == (moment == 9)  # all but the ablation was finished
     said: list[str] = []
     work(tmp_path / "cut", said.append)
-    held = 10 + 10 + 9  # chains in the model and in one with random weights; without a head
+    held = 3 * 10 + 9  # chains in the model and in two controls; without a head
     assert f"the {held} measurements of chains and heads in {tmp_path / 'cut.work'}" in " ".join(
         said
     )

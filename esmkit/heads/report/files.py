@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "figure_names", "write_figures", "write_tables"]
+__all__ = ["FIGURES", "NO_PARQUET", "SHOWN", "figure_names", "write_figures", "write_tables"]
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
@@ -48,8 +48,8 @@ def write_tables(
         tables["offsets"] = heads[["name", "layer", "head", *offsets]]
     tables["table"] = head_table(profile)
     tables |= {"circuits": circuits} if circuits is not None else {}
-    for name, table in (("replication", profile.replication), ("disulfides", profile.disulfides)):
-        tables |= {name: table} if table is not None else {}
+    for name, found in (("replication", profile.replication), ("disulfides", profile.disulfides)):
+        tables |= {name: found} if found is not None else {}
     written, notes = [], []
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table, "csv")

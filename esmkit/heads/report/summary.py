@@ -195,7 +195,10 @@ def summary(
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
     kinds = kinds_of(profile)
     blocks: list[Block] = [
-        Heading(1, f"What the attention heads of {profile.provenance['checkpoint']['name']} see"),
+        Heading(
+            1,
+            f"Where the attention of {profile.provenance['checkpoint']['name']} goes, head by head",
+        ),
         *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
         *[
