@@ -10,6 +10,8 @@ __all__ = [
     "demo_fasta",
     "demo_proteins",
     "demo_structure",
+    "replication",
+    "replication_folder",
     "ts50",
     "ts50_folder",
     "ubiquitin_fasta",
@@ -48,6 +50,31 @@ def demo_structure() -> Structure:
     Structure(1ubi_A: 76 residues, 76 resolved)
     """
     return read_structure(_folder() / "1ubi.pdb.gz")
+
+
+def replication_folder() -> Path:
+    """Return the folder of the second set of chains: its files, and ``labels.tsv``."""
+    return _folder() / "replication"
+
+
+def replication() -> list[Structure]:
+    """Return 62 other chains, on which findings of TS50 can be repeated, sorted by ID.
+
+    Each has at most 35 % identity to every other and to TS50. Chains have 30 to 650 residues, some
+    not resolved; 35 have disulfides, 104 in all. They are read once; the arrays are read-only, so
+    that the list can be shared.
+
+    Examples
+    --------
+    >>> sum(len(chain.disulfides) for chain in replication())
+    104
+    """
+    return list(_replication())
+
+
+@functools.cache
+def _replication() -> tuple[Structure, ...]:
+    return tuple(read_structures(replication_folder()))
 
 
 def ts50_folder() -> Path:
