@@ -44,7 +44,8 @@ def test_the_totals_that_the_readme_states():
     assert (min(map(len, chains)), max(map(len, chains))) == (30, 650)
     assert min(chain.resolved.mean() for chain in chains) >= 0.8
     short = [chain for chain in bonded if len(chain) <= 61]
-    assert len(short) == 17
+    assert len(short) == 14
+    assert all(2 * len(chain.disulfides) == chain.sequence.count("C") for chain in short)
     assert not {chain.sequence for chain in chains} & {chain.sequence for chain in ts50()}
 
 
