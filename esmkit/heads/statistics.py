@@ -4,19 +4,22 @@ Two null hypotheses are tested. ``p_shift``: the labels lie anywhere along the c
 with *any* taste for amino acids rejects, for contacts, strands and helices differ in what they are
 made of, and one amino acid is liked together with others; an untrained network has such tastes, at
 random. ``p``: the labels lie anywhere, and the sum varies as much more than that as it does for
-the heads of networks with random weights. This factor on the variance, one for each property, is
+the heads of networks that were not trained. This factor on the variance, one for each property, is
 the inflation of genomic control (Devlin & Roeder 1999, Biometrics 55:997).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from esmkit.heads.resampling import interval, samples
 from esmkit.heads.scores import BlockScores
 
 __all__ = [
+    "FAMILIES",
     "MIN_ARCS",
     "MIN_PROTEINS",
     "Accumulator",
@@ -25,7 +28,11 @@ __all__ = [
     "bonferroni",
     "inflation",
     "tail",
+    "within",
 ]
+
+FAMILIES = {"pair": "pairs", "residue": "residues", "offset": "offsets"}
+"""Families of tests, by the kind of property; each is corrected for by itself."""
 
 MIN_ARCS = 100
 """Fewer arcs give no thresholded share (Vig et al. 2021)."""
@@ -63,6 +70,36 @@ def bonferroni(p: ArrayLike) -> Array:
     """
     p = np.asarray(p, float)
     return np.minimum(p * (~np.isnan(p)).sum(), 1.0)
+
+
+def within(groups: ArrayLike, correct: Callable[[Array], Array], p: ArrayLike) -> Array:
+    """Return p values corrected for the tests of their own group.
+
+    A family of tests that all come out, such as heads that attend to an offset against that very
+    offset, would otherwise lower the bar for the others.
+
+    Parameters
+    ----------
+    groups : array_like, shape (n,)
+        The group of each test.
+    correct : callable
+        :func:`benjamini_hochberg` or :func:`bonferroni`.
+    p : array_like of float, shape (n,)
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+
+    Examples
+    --------
+    >>> within(["a", "a", "b"], bonferroni, [0.01, 0.5, 0.02])
+    array([0.02, 1.  , 0.02])
+    """
+    groups, p = np.asarray(groups), np.asarray(p, float)
+    found = np.empty_like(p)
+    for group in np.unique(groups):
+        found[groups == group] = correct(p[groups == group])
+    return found
 
 
 def inflation(deviations: Array) -> Array:
@@ -122,11 +159,12 @@ class Effects:
     """Pooled effects of n heads and P properties.
 
     ``share``, ``background`` (expected share) and ``difference`` are (n, P), as are ``low`` and
-    ``high`` (95 % bootstrap interval of the difference over proteins), ``p`` and ``p_shift`` (see
-    the module), ``half`` (difference in the even and in the odd proteins: (2, n, P)), ``half_low``
+    ``high`` (95 % bootstrap interval of the difference over proteins), ``ratio_low`` and
+    ``ratio_high`` (that of share over background), ``p`` and ``p_shift`` (see the module), ``half`` (difference in the even and in the odd proteins: (2, n, P)), ``half_low``
     and ``half_high`` (interval in the odd ones), ``arc_share`` and ``arc_background``, ``weight``
     (the weight between residues of the proteins with the property) and ``best_in`` (proteins in
-    which no head has a larger difference). Proteins without a property count for none of these.
+    which no head has a larger difference). Proteins without a property count for none of these, but
+    for ``pooled_arc_share``: that over the arcs of all proteins, as Vig et al. 2021 define it.
     """
 
     share: Array
@@ -143,6 +181,9 @@ class Effects:
     arc_background: Array
     weight: Array
     best_in: Array
+    ratio_low: Array
+    ratio_high: Array
+    pooled_arc_share: Array
 
 
 class Accumulator:
@@ -163,6 +204,7 @@ class Accumulator:
         self.proteins = np.zeros(properties, np.int64)
         self.labelled = np.zeros(properties, np.int64)
         self.arcs = np.zeros((heads, properties), np.int64)
+        self.pooled_arcs = np.zeros(heads, np.int64)
         self.best_in = np.zeros((heads, properties))
         self.count = 0
 
@@ -175,6 +217,7 @@ class Accumulator:
         # A protein without the property says nothing about it: its weight does not count there
         there = present[None, :].astype(np.float64)
         self.arcs += scores.arcs[:, None] * present
+        self.pooled_arcs += scores.arcs
         self.moments += np.stack([scores.mean, scores.variance, scores.third]) * there
         one = {
             "mass": scores.mass[:, None] * there,
@@ -231,6 +274,8 @@ class Accumulator:
         stacked = self._stacked()
         total = {name: values.sum(0) for name, values in stacked.items()}
         low, high = _interval(stacked, resamples, seed)
+        draws = samples(len(stacked["hits"]), resamples, seed)
+        ratio_low, ratio_high = interval(draws, stacked["hits"], stacked["expected"])
         halves = [{name: values[start::2] for name, values in stacked.items()} for start in (0, 1)]
         half = np.stack([_difference({n: v.sum(0) for n, v in h.items()}) for h in halves])
         half_low, half_high = _interval(halves[1], resamples, seed + 1)
@@ -239,17 +284,19 @@ class Accumulator:
             background = total["expected"] / total["mass"]
             arc_share = total["arc_hits"] / total["arcs"]
             arc_background = total["arc_expected"] / total["arcs"]
+            pooled = total["arc_hits"] / self.pooled_arcs[:, None]
         excess = total["hits"] - total["expected"]
         mean, variance, third = self.moments
         p_shift = tail(excess, mean, variance, third)
         p = tail(excess, mean, variance * inflated, third * np.power(inflated, 1.5))
         scarce, weight, best_in = self._scarce, total["mass"], self.best_in.copy()
-        tested = (low, high, p, p_shift, *half, half_low, half_high)
+        tested = (low, high, p, p_shift, *half, half_low, half_high, ratio_low, ratio_high)
         of_all = (share, background, *tested, weight, best_in)
         for values in of_all:
             values[scarce] = np.nan
         for values in (arc_share, arc_background):
             values[scarce | (self.arcs < MIN_ARCS)] = np.nan
+        pooled[scarce | (self.pooled_arcs < MIN_ARCS)[:, None]] = np.nan
         return Effects(
             share,
             background,
@@ -265,7 +312,37 @@ class Accumulator:
             arc_background,
             weight,
             best_in,
+            ratio_low,
+            ratio_high,
+            pooled,
         )
+
+    def between(self, one: int, other: int, *, resamples: int, seed: int) -> tuple[Array, Array]:
+        """Return the interval of how much larger the ratio of one property is than another's.
+
+        Both ratios are taken of the same resampled proteins, so that what they share, such as a
+        protein with many cysteines, is not counted as a difference.
+
+        Parameters
+        ----------
+        one, other : int
+            Places of the properties.
+        resamples, seed : int
+
+        Returns
+        -------
+        tuple of numpy.ndarray of float64, shape (n,)
+            Ends of the 95 % bootstrap interval; NaN where support is insufficient.
+        """
+        stacked = self._stacked()
+        draws = samples(len(stacked["hits"]), resamples, seed)
+        parts = [
+            stacked[name][:, :, place] for place in (one, other) for name in ("hits", "expected")
+        ]
+        low, high = interval(draws, *parts)
+        scarce = self._scarce[:, one] | self._scarce[:, other]
+        low[scarce] = high[scarce] = np.nan
+        return low, high
 
 
 def _sum(groups: Any) -> dict[str, Array]:
@@ -280,23 +357,5 @@ def _difference(total: dict[str, Array]) -> Array:
 
 def _interval(stacked: dict[str, Array], resamples: int, seed: int) -> tuple[Array, Array]:
     """Return the 95 % percentile interval of the difference, proteins resampled."""
-    count, *shape = stacked["hits"].shape
-    if count < 2:
-        return np.full(shape, np.nan), np.full(shape, np.nan)
-    random = np.random.default_rng(seed)
-    draws = random.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    excess = (stacked["hits"] - stacked["expected"]).reshape(count, -1)
-    mass = stacked["mass"].reshape(count, -1)
-    low, high = np.empty(excess.shape[1]), np.empty(excess.shape[1])
-    for start in range(0, excess.shape[1], 500):  # so that the samples of all never lie in memory
-        part = slice(start, start + 500)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = (draws @ excess[:, part]) / (draws @ mass[:, part])
-        missing = np.isnan(values)
-        ends = np.full((2, values.shape[1]), np.nan)
-        whole, some = ~missing.any(0), missing.any(0) & ~missing.all(0)
-        ends[:, whole] = np.quantile(values[:, whole], [0.025, 0.975], axis=0)
-        if some.any():  # a sample without any protein that has the property; slow, so only these
-            ends[:, some] = np.nanquantile(values[:, some], [0.025, 0.975], axis=0)
-        low[part], high[part] = ends
-    return low.reshape(shape), high.reshape(shape)
+    draws = samples(len(stacked["hits"]), resamples, seed)
+    return interval(draws, stacked["hits"] - stacked["expected"], stacked["mass"])

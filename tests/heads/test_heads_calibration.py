@@ -11,10 +11,11 @@ from esmkit.encoder.names import choose_heads
 from esmkit.esm2 import Esm2
 from esmkit.heads.labels import Rules
 from esmkit.heads.measuring import Measured, add_chain
-from esmkit.heads.profiling import _effects_table, _heads_table, profile
+from esmkit.heads.profiling import profile
 from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.scores import ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
+from esmkit.heads.tables import beyond_controls, effects_table, heads_table
 from esmkit.heads.untrained import with_random_weights
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure
@@ -126,8 +127,9 @@ def tables(
         labels = ChainLabels(chain, properties)
         add_chain(measured, chain.id, score_block(maps_of(chain), labels), labels)
     effects = measured.accumulator.effects(resamples=2_000, seed=0)
-    table = _effects_table(properties, choice, measured, effects, None)
-    return table, _heads_table(choice, measured, table, Rules())
+    beyond = beyond_controls(properties, measured, resamples=100, seed=0)
+    table = effects_table(properties, choice, measured, effects, None, beyond)
+    return table, heads_table(choice, measured, table, Rules())
 
 
 PLANTED = {

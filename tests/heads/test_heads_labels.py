@@ -20,6 +20,7 @@ EFFECT: dict[str, float | str] = {
     "difference": 0.08,
     "low": 0.06,
     "high": 0.10,
+    "ratio_low": 2.4,
     "q": 1e-4,
     "half_b": 0.07,
     "half_b_low": 0.05,
@@ -29,7 +30,6 @@ EFFECT: dict[str, float | str] = {
 }
 ARCS: dict[str, float | str] = {**EFFECT, "arc_share": 0.4, "arc_background": 0.05, "arcs": 1234}
 BARELY = 1e-9
-MIXED = ("mixed", "no property holds a share that is large, significant and reproducible")
 
 
 def label(*effects: dict, **facts: float) -> str:
@@ -76,65 +76,83 @@ def test_insufficient():
     assert label({**EFFECT, "difference": np.nan}, EFFECT) == "long-range contact"
 
 
-def test_a_property_by_all_of_the_weight():
-    assert describe(FACTS, [EFFECT]) == (
-        "long-range contact",
-        "12.0% against 4.0%: +8.0 [+6.0, +10.0] points, q = 1e-04; in the other half of the proteins "
-        "+7.0 points",
-    )
+TEXT = (
+    "12% against 4.0% expected: +8.0 points [+6.0, +10.0], q = 0.0001; in the other half of the "
+    "proteins +7.0 points"
+)
 
 
-def test_a_property_by_its_arcs():
+def test_a_property_with_its_evidence():
+    assert describe(FACTS, [EFFECT]) == ("long-range contact", TEXT)
     assert describe(FACTS, [ARCS]) == (
         "long-range contact",
-        "40% of its 1,234 arcs against 5.0% expected from its offsets; of all weight 12.0% against "
-        "4.0%: +8.0 [+6.0, +10.0] points, q = 1e-04; in the other half of the proteins +7.0 points",
+        f"{TEXT}; of its 1,234 strong links 40% against 5.0%",
     )
 
 
 @pytest.mark.parametrize(
-    ("column", "holds", "fails"),
+    ("column", "holds", "fails", "lacks"),
     [
-        ("q", 0.05, 0.05 + BARELY),
-        ("q", 0.0, np.nan),
-        ("low", BARELY, 0.0),
-        ("low", 0.01, np.nan),
-        ("half_b_low", BARELY, 0.0),
-        ("half_b_low", 0.01, np.nan),
-        ("share", 0.06, 0.06 - BARELY),
-        ("background", 0.08, 0.08 + BARELY),
-        ("difference", 0.02, 0.02 - BARELY),
+        ("q", 0.05, 0.05 + BARELY, "q = 0.05 within pairs"),
+        ("q", 0.0, np.nan, "q not known within pairs"),
+        ("half_b_low", BARELY, 0.0, "the two halves of the chains do not both show it"),
+        ("half_b_low", 0.01, np.nan, "the two halves of the chains do not both show it"),
+        ("half_a", BARELY, 0.0, "the two halves of the chains do not both show it"),
+        ("low", 0.005, 0.005 - BARELY, "its lower end is under 0.5 points, and it may be"),
+        ("low", 0.005, 0.0, "the lower end of its interval is 0.00 points"),
+        ("low", 0.005, np.nan, "the lower end of its interval is not known"),
+        ("ratio_low", 1.25, 1.25 - BARELY, "as little as 1.25 times the expected share, under 1"),
+        ("beyond_control_low", 1 + BARELY, 1.0, "that of any pair of its control"),
     ],
 )
-def test_limits_of_a_property(column: str, holds: float, fails: float):
-    assert label({**EFFECT, column: holds}) == "long-range contact"
-    assert describe(FACTS, [{**EFFECT, column: fails}]) == MIXED
+def test_limits_of_a_property(column: str, holds: float, fails: float, lacks: str):
+    effect: dict = {**EFFECT, "low": 0.04, "beyond_control": 2.0, "beyond_control_high": 3.0}
+    assert label({**effect, column: holds}) == "long-range contact"
+    found = describe(FACTS, [{**effect, "ratio_low": 1.2, column: fails}])
+    assert found[0] == "mixed"
+    assert found[1].startswith("nearest: long-range contact +8.0 points [")
+    assert lacks in found[1]
 
 
-@pytest.mark.parametrize("column", ["q", "low", "half_b_low"])
-def test_arcs_do_not_replace_significance(column: str):
-    assert label({**ARCS, column: np.nan}) == "mixed"
-    assert label({**ARCS, column: 0.06 if column == "q" else -0.01}) == "mixed"
+def test_what_is_large_needs_no_ratio():
+    """A share cannot be much more than a background of a third."""
+    strand: dict = {**EFFECT, "property": "to strand", "kind": "residue", "ratio_low": 1.2}
+    assert label({**strand, "low": 0.05}) == "strand"
+    assert label({**strand, "low": 0.05 - BARELY}) == "mixed"
 
 
-def test_arcs_may_be_large_where_all_weight_is_not():
-    few: dict = {**ARCS, "share": 0.041, "difference": 0.001}
-    assert label(few) == "long-range contact"
-    assert label({**few, "arc_share": np.nan, "arc_background": np.nan}) == "mixed"
-    # beyond the least difference, but no more than the background by ratio
-    assert label({**few, "arc_share": 0.7, "arc_background": 0.6}) == "mixed"
-    # a ratio large enough, but less than the least difference: then all weight counts
-    assert label({**few, "arc_share": 0.05, "arc_background": 0.01}) == "mixed"
-    assert label({**EFFECT, "arc_share": 0.05, "arc_background": 0.01}) == "long-range contact"
+def test_a_table_without_intervals_of_ratios_takes_the_background_as_exact():
+    effect = {name: value for name, value in EFFECT.items() if name != "ratio_low"}
+    assert label({**effect, "low": 0.01 + BARELY}) == "long-range contact"  # 5 % over 4 %
+    assert label({**effect, "low": 0.01 - BARELY}) == "mixed"
 
 
-def test_the_largest_is_taken_and_arcs_come_first():
+def test_strong_links_decide_nothing():
+    """Their number grows with the set of chains; what a head does, does not."""
+    small: dict = {**EFFECT, "low": 0.001, "ratio_low": 1.02}
+    for arcs in (0, 62, 99, 100, 10_000):
+        for share in (np.nan, 0.9):
+            links = {"arcs": arcs, "arc_share": share, "arc_background": share / 9}
+            assert label({**EFFECT, **links}) == "long-range contact"
+            assert label({**small, **links}) == "mixed"
+
+
+def test_the_nearest_is_that_which_lacks_least_and_then_the_largest():
+    far: dict = {**EFFECT, "q": 0.2, "low": -0.01, "property": "to leucine", "difference": 0.2}
+    near: dict = {**EFFECT, "q": 0.08}
+    assert describe(FACTS, [far, near]) == (
+        "mixed",
+        "nearest: long-range contact +8.0 points [+6.0, +10.0], but q = 0.08 within pairs",
+    )
+    larger: dict = {**near, "property": "strand partner", "difference": 0.09}
+    assert "nearest: strand partner +9.0" in describe(FACTS, [near, larger, far])[1]
+
+
+def test_the_largest_is_taken_and_the_others_named():
     small: dict = {**EFFECT, "property": "to leucine", "kind": "residue", "difference": 0.03}
     assert label(small, EFFECT) == label(EFFECT, small) == "long-range contact"
+    assert describe(FACTS, [small, EFFECT])[1] == f"{TEXT}; holds too: leucine"
     assert label(small) == "leucine"
-    arcs: dict = {**ARCS, "property": "disulfide", "difference": 0.001, "arc_share": 0.11}
-    assert label(small, EFFECT, arcs) == "disulfide"
-    assert label(arcs, {**ARCS, "arc_share": 0.12}) == "long-range contact"
     # one that does not hold does not stand in the way of another
     assert label({**ARCS, "property": "disulfide", "q": 0.2}, EFFECT) == "long-range contact"
 
@@ -145,10 +163,10 @@ def test_rules_are_those_that_are_given():
     assert describe(FACTS, [EFFECT], Rules(offset_share=0.1))[0] == "offset -2"
     assert describe(FACTS, [EFFECT], Rules(positional=0.2))[0] == "positional"
     assert describe(FACTS, [EFFECT], Rules(max_q=1e-5))[0] == "mixed"
-    assert describe(FACTS, [EFFECT], Rules(min_ratio=3.1))[0] == "mixed"
-    assert describe(FACTS, [EFFECT], Rules(min_difference=0.09))[0] == "mixed"
-    arcs = [{**ARCS, "difference": 0.001}]
-    assert describe(FACTS, arcs, Rules(min_arc_difference=0.36))[0] == "mixed"
+    assert describe(FACTS, [EFFECT], Rules(min_difference=0.061))[0] == "mixed"
+    large = Rules(min_ratio=3.1, large_difference=0.061)
+    assert describe(FACTS, [EFFECT], large)[0] == "mixed"
+    assert describe(FACTS, [EFFECT], Rules(min_ratio=3.1))[0] == "long-range contact"
 
 
 def test_nan_facts_are_no_label():

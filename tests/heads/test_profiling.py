@@ -1,6 +1,7 @@
 """esmkit.heads.profile from chains to tables, on models of several shapes."""
 
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,13 +9,22 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from scipy.stats import false_discovery_control
 
 from esmkit.attention.options import columns_of
 from esmkit.data import ts50
+from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2, load
-from esmkit.heads import Property, profile, standard_properties
-from esmkit.heads.untrained import control_models, with_random_weights
+from esmkit.heads import Property, profile, standard_properties, untrained
+from esmkit.heads.controls import passes
+from esmkit.heads.measuring import measure
+from esmkit.heads.resume import Keeper
+from esmkit.heads.untrained import (
+    control_models,
+    with_permuted_weights,
+    with_random_weights,
+)
 from esmkit.structure import Structure
 from oracles.head_chains import made
 
@@ -24,20 +34,26 @@ FEW = [
     if p.name in ("long-range contact", "disulfide", "helix partner", "to helix", "offset +1")
 ]
 COLUMNS = [
-    *("name", "layer", "head", "property", "kind", "share", "background", "difference", "low"),
-    *("high", "ratio", "log_odds", "p", "p_shift", "q", "p_bonferroni", "arc_share"),
-    *(
-        "arc_background",
-        "arcs",
-        "proteins",
-        "labelled",
-        "half_a",
-        "half_b",
-        "half_b_low",
-        "half_b_high",
-    ),
-    *("position_only", "weight", "best_in", "inflation", "random", "random_limit"),
+    *("name", "layer", "head", "property", "kind", "family", "share", "background", "difference"),
+    *("low", "high", "ratio", "ratio_low", "ratio_high", "log_odds", "p", "p_shift", "q"),
+    *("p_bonferroni", "arc_share", "arc_background", "arcs", "pooled_arc_share", "pooled_arcs"),
+    *("proteins", "labelled", "half_a", "half_b", "half_b_low", "half_b_high", "position_only"),
+    *("weight", "best_in", "beyond_control", "beyond_control_low", "beyond_control_high"),
+    *("inflation", "random", "random_limit", "permuted", "permuted_limit"),
 ]
+OF_CONTROLS = 5
+"""Columns, at the end, that there are with controls only."""
+
+
+CONTROLS = 3
+"""Models of each control here; the small models of the tests would have ten, which takes long."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_controls() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untrained, "MAX_CONTROLS", CONTROLS)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -100,33 +116,105 @@ def test_the_columns_agree_with_each_other(whole: Any, chains: list[Structure]):
     np.testing.assert_allclose(states.groupby("name")["share"].sum(), 1, atol=0.02)
 
 
-def test_controls_are_models_with_random_weights(whole: Any, tiny: Esm2, chains: list[Structure]):
+def test_controls_are_untrained_models(whole: Any, tiny: Esm2, chains: list[Structure]):
     """Their differences, the limit over all of them, and the inflation, by hand from tables."""
     models = control_models(tiny)
-    assert models == whole.provenance["random_models"] == 10  # eight heads in each
-    controls: Any = [
-        profile(with_random_weights(tiny, seed=n), chains, resamples=100, control=False).effects
-        for n in range(models)
-    ]
+    assert models == whole.provenance["random_models"] == CONTROLS
+    assert models == whole.provenance["permuted_models"]
     effects = whole.effects
+    for kind, make in (("random", with_random_weights), ("permuted", with_permuted_weights)):
+        controls: Any = [
+            profile(make(tiny, seed=n), chains, resamples=100, control=False).effects
+            for n in range(models)
+        ]
+        np.testing.assert_array_equal(effects[kind], controls[0]["difference"])
+        for name, rows in effects.groupby("property"):
+            of: Any = pandas.concat([c[c["property"] == name] for c in controls])
+            if of["difference"].isna().all():
+                assert rows[f"{kind}_limit"].isna().all()
+                assert (rows["inflation"] == 1).all()
+                continue
+            limit = np.quantile(of["difference"].abs(), 0.95)
+            np.testing.assert_allclose(rows[f"{kind}_limit"], limit)
     assert (effects["inflation"] > 2).mean() > 0.5
-    np.testing.assert_array_equal(effects["random"], controls[0]["difference"])
-    for name, rows in effects.groupby("property"):
-        of: Any = pandas.concat([c[c["property"] == name] for c in controls])
-        if of["difference"].isna().all():
-            assert rows["random_limit"].isna().all()
-            assert (rows["inflation"] == 1).all()
-            continue
-        limit = np.quantile(of["difference"].abs(), 0.95)
-        np.testing.assert_allclose(rows["random_limit"], limit)
-        # the null is wider by the inflation (tests of statistics have the numbers)
-        known = rows[rows["p_shift"] < 0.4]
-        if known["inflation"].max() > 1.5:
-            assert (known["p"] > known["p_shift"]).all()
-        assert (known["p"] >= known["p_shift"]).all()
+    # the null is wider by the inflation (tests of statistics have the numbers)
+    known = effects[effects["p_shift"] < 0.4]
+    assert (known["p"] >= known["p_shift"]).all()
+    assert (known["p"] > known["p_shift"])[known["inflation"] > 1.5].all()
 
 
-def test_how_many_controls():
+def test_the_inflation_is_that_of_the_wider_control(
+    tiny: Esm2, chains: list[Structure], whole: Any
+):
+    """Of random or of permuted weights, whichever is larger for the property, by plain sums."""
+    choice = choose_heads(None, "all", of_layers=tiny.layers, of_heads=tiny.heads)
+    squares = []
+    for make in (with_random_weights, with_permuted_weights):
+        found = [
+            measure(make(tiny, seed=n), chains, standard_properties(), choice)
+            for n in range(CONTROLS)
+        ]
+        every = np.concatenate([one.accumulator.deviations() for one in found])
+        squares.append(
+            [np.mean(of[~np.isnan(of)] ** 2) if (of == of).any() else 1 for of in every.T]
+        )
+    random, permuted = np.array(squares)
+    assert (random > permuted).any()
+    assert (permuted > random).any()
+    wanted = np.maximum(np.maximum(random, permuted), 1)
+    np.testing.assert_allclose(whole.effects["inflation"][: len(wanted)], wanted)
+
+
+def test_passes_are_named_as_they_run(tiny: Esm2, chains: list[Structure]):
+    """One for each time that the chains are gone through, and each with a stage of its own."""
+    stages: list[int] = []
+
+    class Watched(Keeper):
+        def get(self, stage: int, place: int, names: Any) -> None:
+            stages.append(stage)
+
+    told: list[str] = []
+    profile(tiny, chains[:2], properties=FEW, resamples=100, progress=told.append, keep=Watched())
+    named = passes(tiny)
+    assert named == [
+        "trained weights",
+        *(f"random weights {n}/3" for n in (1, 2, 3)),
+        *(f"permuted weights {n}/3" for n in (1, 2, 3)),
+    ]
+    assert len(told) == 2 * len(named) == len(stages)
+    assert list(dict.fromkeys(stages)) == list(range(7))
+    assert passes(tiny, control=False) == ["trained weights"]
+
+
+def test_q_is_within_the_family(whole: Any):
+    """scipy on the tests of each family alone; a user's residues belong to the residues."""
+    effects = whole.effects
+    assert dict(zip(effects["kind"], effects["family"], strict=True)) == {
+        "pair": "pairs",
+        "residue": "residues",
+        "offset": "offsets",
+    }
+    for _, rows in effects.groupby("family"):
+        known = rows[rows["p"].notna()]
+        np.testing.assert_allclose(known["q"], false_discovery_control(known["p"]))
+        np.testing.assert_allclose(
+            known["p_bonferroni"], np.minimum(known["p"] * len(known), 1), rtol=1e-12
+        )
+        assert rows["q"].isna().equals(rows["p"].isna())
+
+
+def test_offsets_do_not_lower_the_bar_for_pairs(tiny: Esm2, chains: list[Structure], whole: Any):
+    """q of pairs is the same whether offsets and residues are tested or not."""
+    pairs = [p for p in standard_properties() if p.kind == "pair"]
+    alone: Any = profile(tiny, chains, properties=pairs, resamples=100).effects
+    among = whole.effects[whole.effects["kind"] == "pair"].reset_index(drop=True)
+    pandas.testing.assert_frame_equal(
+        alone.drop(columns="best_in"), among.drop(columns="best_in"), rtol=1e-9, check_exact=False
+    )
+
+
+def test_how_many_controls(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(untrained, "MAX_CONTROLS", 10)
     shapes = {(6, 20): 3, (12, 20): 2, (33, 20): 1, (1, 1): 10}
     for (layers, heads), models in shapes.items():
         assert control_models(SimpleNamespace(layers=layers, heads=heads)) == models  # type: ignore
@@ -213,12 +301,12 @@ def test_one_chain_is_insufficient(tiny: Esm2, chains: list[Structure]):
 
 def test_without_control(tiny: Esm2, chains: list[Structure], whole: Any):
     found: Any = profile(tiny, iter(chains), resamples=100, control=False)
-    assert list(found.effects.columns) == COLUMNS[:-3]
+    assert list(found.effects.columns) == COLUMNS[:-OF_CONTROLS]
     np.testing.assert_array_equal(found.effects["p"], found.effects["p_shift"])
     assert found.provenance["random_models"] == 0
     tests = ["p", "q", "p_bonferroni"]
     pandas.testing.assert_frame_equal(
-        found.effects.drop(columns=tests), whole.effects[COLUMNS[:-3]].drop(columns=tests)
+        found.effects.drop(columns=tests), whole.effects[COLUMNS[:-OF_CONTROLS]].drop(columns=tests)
     )
     assert found.provenance["control"] is False
 
@@ -235,7 +323,7 @@ def test_progress_is_told_each_chain_before_its_turn(tiny: Esm2, chains: list[St
     assert told == [s.id for s in chains[:3]]
     told.clear()
     profile(tiny, chains[:3], properties=FEW, resamples=100, progress=told.append)
-    assert told == [s.id for s in chains[:3]] * (1 + control_models(tiny))
+    assert told == [s.id for s in chains[:3]] * (1 + 2 * control_models(tiny))
 
 
 def test_options_that_make_no_sense(tiny: Esm2, chains: list[Structure]):
@@ -305,6 +393,35 @@ def test_random_weights_are_reproducible(tiny: Esm2):
         assert torch.equal(buffer, dict(tiny.network.named_buffers())[name]), name
     assert (a.layers, a.heads, a.width) == (tiny.layers, tiny.heads, tiny.width)
     assert not np.allclose(a.attention("ACDEFG").maps, tiny.attention("ACDEFG").maps)
+    np.testing.assert_array_equal(a.attention("ACDEFG").maps, b.attention("ACDEFG").maps)
+
+
+def test_permuted_weights_are_the_weights_in_another_order(any_tiny_folder):
+    model = load(any_tiny_folder, "cpu")
+    before = {name: p.clone() for name, p in model.network.named_parameters()}
+    state = torch.get_rng_state()
+    a, b, c = (with_permuted_weights(model, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    moved = 0
+    for (name, x), (_, y), (_, z) in zip(
+        *(m.network.named_parameters() for m in (a, b, c)), strict=True
+    ):
+        own = before[name]
+        assert torch.equal(x, y), name
+        assert x.shape == own.shape, name
+        assert torch.equal(x.flatten().sort().values, own.flatten().sort().values), name
+        if own.ndim == 2:
+            assert not torch.equal(x, own), name
+            assert not torch.equal(x, z), name
+            moved += 1
+        assert x.data_ptr() != model.network.get_parameter(name).data_ptr(), name
+    assert moved >= 6 * model.layers
+    for name, own in model.network.named_parameters():  # the model itself is left as it is
+        assert torch.equal(own, before[name]), name
+    for name, buffer in a.network.named_buffers():
+        assert torch.equal(buffer, dict(model.network.named_buffers())[name]), name
+    assert type(a) is type(model)
+    assert not np.allclose(a.attention("ACDEFG").maps, model.attention("ACDEFG").maps)
     np.testing.assert_array_equal(a.attention("ACDEFG").maps, b.attention("ACDEFG").maps)
 
 

@@ -1,28 +1,44 @@
-"""Answers of a profile to questions such as "does a head see disulfides?", in plain words."""
+"""Answers of a profile to questions such as "does a head attend to disulfides?", in plain words.
+
+Every answer says how large an effect is before anything else, by the one decision that labels go by
+too (:mod:`esmkit.heads.judgement`).
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.protocols import Profile, Rules
-from esmkit.text import percent, signed
+from esmkit.heads.judgement import (
+    CONTROLS,
+    SIZES,
+    UNKNOWN,
+    Judgement,
+    judge,
+    points,
+    q_text,
+    spread,
+    times,
+)
+from esmkit.heads.statistics import FAMILIES, MIN_ARCS, MIN_PROTEINS
+from esmkit.plots.protocols import Profile
+from esmkit.text import percent
 
 __all__ = ["QUESTIONS", "UNKNOWN", "Answer", "answer"]
 
 QUESTIONS = {
     "long-range contact": "long-range contacts",
-    "helix partner": "helices (partners 3 or 4 apart)",
+    "helix partner": "helix partners (3 or 4 apart)",
     "strand partner": "strand partners",
     "disulfide": "disulfides",
 }
 """Properties that the summary asks about, and what it calls them."""
 
-CYSTEINES = "cysteine pair"
-"""The control of disulfides: any two cysteines."""
+POSITIONAL, SINK = "Mostly positional", "In a sink"
+"""Verdicts on heads whose label says that something else takes most of their weight."""
 
-UNKNOWN = "not known"
+NAMED = 6
+"""Heads that an answer names."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,12 @@ class Answer:
     ----------
     property : str
     verdict : str
-        A few words, such as ``Yes``, ``Weakly``, ``Mostly positional`` or ``No``.
+        A few words, of :data:`esmkit.heads.judgement.SIZES`, or ``Mostly positional``, ``In a
+        sink``, ``Not beyond cysteine pair``, ``Insufficient``, ``Not measured``.
     sentences : list of str
         What it rests on.
     head : str
-        The head that is best in one half of the chains; empty if there is none.
+        The head with the largest effect; empty if there is none.
     numbers : dict
         Text by name, each with its unit.
     """
@@ -50,10 +67,12 @@ class Answer:
 
 
 def answer(profile: Profile, name: str) -> Answer:
-    """Answer whether a head looks for a property.
+    """Answer how much of its weight a head puts on a property, beyond what is expected.
 
-    The head is chosen in one half of the chains (``half_a``) and judged in the other (``half_b``),
-    so that the best of many is not taken for good because it was lucky.
+    The head is that with the largest size among those whose effect is confirmed, those that have a
+    label for distances or special tokens last; of one size, that with the largest difference in
+    one half of the chains (``half_a``), so that the number from the other half (``half_b``) is not
+    the best of many.
 
     Parameters
     ----------
@@ -87,65 +106,158 @@ def answer(profile: Profile, name: str) -> Answer:
                 f"{MIN_PROTEINS} allow no answer."
             ],
         )
-    best = known.loc[known["half_a"].idxmax()].to_dict()
-    label = _label(profile, best["name"])
-    rules = profile.rules
-    verdict, why = _judge(best, label, rules, name)
-    sentences = [*why, *_leaders(rows, best)]
-    if name == "disulfide":
-        verdict, sentences = _against_cysteines(effects, best, rules, verdict, sentences)
+    rules, labels = (
+        profile.rules,
+        dict(zip(profile.heads["name"], profile.heads["label"], strict=True)),
+    )
+    judged = [(row, judge(row, rules)) for row in known.to_dict("records")]
+
+    def order(each: tuple[dict[Any, Any], Judgement]) -> tuple[bool, int, bool, float]:
+        row, found = each
+        labelled = found.holds and not _place(str(labels[row["name"]]))
+        return labelled, found.rank, found.only_control, row["half_a"]
+
+    best, found = max(judged, key=order)
+    label = str(labels[best["name"]])
+    sentences = [
+        *_size(best, found, name, _tests(effects, best)),
+        *_control(best, effects),
+        *_limits(best),
+        *_arcs(best),
+        *_of_place(best["name"], label, found),
+        *_others(judged),
+        *_leaders(rows, best),
+        _power(best),
+    ]
+    verdict = _verdict(found, label, name)
     return Answer(name, verdict, sentences, best["name"], _numbers(best, label))
 
 
-def _label(profile: Profile, name: str) -> str:
-    table: Any = profile.heads
-    return str(table.loc[table["name"] == name, "label"].iloc[0])
+def _place(label: str) -> str:
+    """Return the verdict on heads whose label is about distances or special tokens, or nothing."""
+    if label.endswith(" sink"):
+        return SINK
+    return POSITIONAL if label == "positional" or label.startswith("offset ") else ""
 
 
-def _judge(best: dict[str, Any], label: str, rules: Rules, name: str) -> tuple[str, list[str]]:
-    """Return verdict and reasons, from significance to size."""
-    head, ratio = best["name"], best["ratio"]
-    chosen = f"{head} is the best head in one half of the chains"
-    other = f"{_points(best['half_b'])} {_range(best['half_b_low'], best['half_b_high'])}"
-    if not (best["half_a"] > 0 and best["q"] <= rules.max_q and best["half_b_low"] > 0):
-        return "No", [
-            f"{chosen}, but that is not confirmed: in the other half its weight on these pairs is "
-            f"{other} beyond what its offsets explain ({_q(best['q'])} over all chains)."
-        ]
-    reasons = [
-        f"{chosen}, and the other half confirms it: {other} of its weight more than its offsets "
-        f"explain. Over all chains {percent(best['share'])} of its weight is on these pairs against "
-        f"{percent(best['background'])} expected, {ratio:.1f} times as much ({_q(best['q'])})."
-    ]
-    positional = label == "positional" or label.startswith("offset ")
-    arcs = best["arc_share"] - best["arc_background"]
-    if name == "helix partner" and (positional or ratio < rules.min_ratio):
-        reasons.append(
-            f"{head} is labelled {label}, and most of that weight is where its distances along the "
-            "sequence put it anyway: positional, with a small preference for helices."
-        )
-        return "Mostly positional", reasons
-    if ratio < rules.min_ratio and not arcs >= rules.min_arc_difference:
-        reasons.append(
-            "Most of that weight is where its distances along the sequence put it anyway."
-        )
-        return "Barely", reasons
-    if best["difference"] >= rules.min_difference or arcs >= rules.min_arc_difference:
-        if arcs >= rules.min_arc_difference:
-            reasons.append(
-                f"Of its {int(best['arcs']):,} strong links (weight of at least 0.3) "
-                f"{percent(best['arc_share'])} are such pairs, against "
-                f"{percent(best['arc_background'])} expected."
-            )
-        return "Yes", reasons
-    reasons.append(
-        f"Real, but small: {percent(1 - best['share'], 3)} of its weight between residues is "
-        "elsewhere."
+def _verdict(found: Judgement, label: str, name: str) -> str:
+    if found.size not in ("none", "trace") and _place(label):
+        return _place(label)
+    if found.only_control:
+        return f"Not beyond any {CONTROLS.get(name, 'pair')}"
+    return SIZES[found.size]
+
+
+def _tests(effects: Any, best: dict[Any, Any]) -> str:
+    """Return the family of an effect, and how many tests it has."""
+    family = FAMILIES[best["kind"]]
+    of = effects[(effects["kind"] == best["kind"]) & effects["q"].notna()]
+    return (
+        f"within {family}: {of['name'].nunique():,} heads x {of['property'].nunique():,} properties"
     )
-    return "Weakly", reasons
 
 
-def _leaders(rows: Any, best: dict[str, Any]) -> list[str]:
+def _size(best: dict[Any, Any], found: Judgement, name: str, tests: str) -> list[str]:
+    """Say how large the effect is, then whether it is confirmed."""
+    head, them = best["name"], QUESTIONS.get(name, f"{name!r}")
+    chosen = ""
+    if not found.confirmed and not found.only_control:
+        chosen = ", the head with the largest difference in one half of the chains,"
+    text = (
+        f"{head}{chosen} puts {percent(best['share'])} of its weight on {them}, "
+        f"{percent(best['background'])} expected from its distances and queries: "
+        f"{points(best['difference'])} {spread(best['low'], best['high'])}, {times(best)} as much. "
+        f"The other {percent(1 - best['share'], 3)} of its weight between residues is elsewhere."
+    )
+    halves = (
+        f"In one half of the chains the difference is {points(best['half_a'])}, in the other "
+        f"{points(best['half_b'])} {spread(best['half_b_low'], best['half_b_high'])}; "
+        f"{q_text(best['q'])} ({tests})."
+    )
+    if found.lacks:
+        what = "That is not confirmed" if not found.confirmed else "It is not called a preference"
+        halves += f" {what}: {', and '.join(found.lacks)}."
+    return [text, halves]
+
+
+def _control(best: dict[Any, Any], effects: Any) -> list[str]:
+    """Hold bonded pairs against any two cysteines, so that one is not sold as the other."""
+    if best["property"] not in CONTROLS:
+        return []
+    of = CONTROLS[best["property"]]
+    rows = effects[(effects["property"] == of) & (effects["name"] == best["name"])]
+    if rows.empty or rows["ratio"].isna().all():
+        return [
+            "Pairs of cysteines that are not bonded were not measured, so this may be no more than "
+            "a liking for cysteines."
+        ]
+    control = rows.iloc[0].to_dict()
+    text = f"Control: on any two cysteines, bonded or not, it puts {times(control)} the expected weight"
+    if np.isnan(best.get("beyond_control_low", np.nan)):
+        return [f"{text}. Whether bonded ones have more of it was not measured."]
+    what = times(best, "beyond_control")
+    if best["beyond_control_low"] > 1:
+        return [f"{text}; on bonded ones {what} that, in the same resampled chains."]
+    return [f"{text}; on bonded ones {what} that, which may be a liking for cysteines as such."]
+
+
+def _limits(best: dict[Any, Any]) -> list[str]:
+    """Say how large the effects of untrained heads are."""
+    if np.isnan(best.get("permuted_limit", np.nan)):
+        return []
+    return [
+        f"Of heads with permuted weights, 95% are within ±{100 * best['permuted_limit']:.2g} points, "
+        f"of heads with random weights within ±{100 * best['random_limit']:.2g}."
+    ]
+
+
+def _arcs(best: dict[Any, Any]) -> list[str]:
+    """Say what its strong links are, or that it has too few; the verdict does not depend on it."""
+    links = f"{int(best['arcs']):,} strong links (weight of at least 0.3)"
+    if np.isnan(best["arc_share"]):
+        return [f"Its {links} are too few for a share of them; {MIN_ARCS} are needed."]
+    return [
+        f"Of its {links} {percent(best['arc_share'])} are such pairs, "
+        f"{percent(best['arc_background'])} expected."
+    ]
+
+
+def _of_place(head: str, label: str, found: Judgement) -> list[str]:
+    """Say that a head is labelled for something else than the property, if that is so."""
+    if found.size == "none" or not _place(label):
+        return []
+    if _place(label) == SINK:
+        return [
+            f"{head} is labelled {label}: most of its weight goes there, and these shares are of "
+            "the rest."
+        ]
+    return [
+        f"{head} is labelled {label}: most of its weight is where its distances along the sequence "
+        "put it anyway."
+    ]
+
+
+def _others(judged: list[tuple[dict[Any, Any], Judgement]]) -> list[str]:
+    """Say how many heads have a confirmed effect, and which are at least a preference."""
+    confirmed = [each for each in judged if each[1].confirmed]
+    beside = [str(row["name"]) for row, found in judged if found.only_control]
+    if not confirmed and beside:
+        return [f"More than chance, but not more than on its control: {_listed(beside)}."]
+    if not confirmed:
+        return ["No other head is confirmed either."] if len(judged) > 1 else []
+    held = [str(row["name"]) for row, found in confirmed if found.holds]
+    text = f"Confirmed, of whatever size: {len(confirmed):,} of {len(judged):,} heads; "
+    if not held:
+        return [text + "at least a preference: none."]
+    return [f"{text}at least a preference: {_listed(held)}."]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _leaders(rows: Any, best: dict[Any, Any]) -> list[str]:
     """Say in how many chains a head is the best one, if the profile counted that."""
     if "best_in" not in rows.columns or rows["best_in"].isna().all():
         return []
@@ -159,147 +271,53 @@ def _leaders(rows: Any, best: dict[str, Any]) -> list[str]:
     return [text + "."]
 
 
-def _against_cysteines(
-    effects: Any, best: dict[str, Any], rules: Rules, verdict: str, sentences: list[str]
-) -> tuple[str, list[str]]:
-    """Hold bonded pairs against any two cysteines, so that one is not sold as the other."""
-    head = best["name"]
-    control = effects[(effects["property"] == CYSTEINES) & (effects["name"] == head)]
-    if control.empty or control["ratio"].isna().all():
-        return verdict, [
-            *sentences,
-            "Pairs of cysteines that are not bonded were not measured, so this may be no more than "
-            "a liking for cysteines.",
-        ]
-    any_two = control.iloc[0]
-    excess = best["ratio"] / any_two["ratio"]
-    text = (
-        f"Control: on any two cysteines, bonded or not, {head} has {any_two['ratio']:.1f} times the "
-        f"expected weight, on bonded ones {best['ratio']:.1f} times"
+def _power(best: dict[Any, Any]) -> str:
+    """Say how large an effect had to be to be seen."""
+    half = (best["high"] - best["low"]) / 2
+    support = (
+        f"{int(best['proteins']):,} chains with {int(best['labelled']):,} such pairs in both orders"
     )
-    bonded = _bonded_weight(best, any_two)
-    if bonded is not None:
-        text += (
-            f"; {percent(bonded)} of its weight on cysteine pairs is on bonded ones, which are "
-            f"{percent(best['labelled'] / any_two['labelled'])} of these pairs"
-        )
-    sentences = [*sentences, text + "."]
-    others = _prefer_bonded(effects, rules)
-    if excess < rules.min_ratio:
-        sentences.append("It attends to cysteines, bonded or not.")
-        if verdict != "No":
-            verdict = "Mostly cysteines" if others else "Not beyond cysteines"
-    elif verdict == "No":
-        sentences.append(
-            "That is more for bonded ones, but an effect that is not confirmed may be luck."
-        )
-    else:
-        sentences.append("It prefers bonded cysteines to cysteines as such.")
-    others = [each for each in others if each[0] != head]
-    same = [n for n, a, b in _confirmed(effects, rules) if a < rules.min_ratio * b and n != head]
-    if same:
-        sentences.append(
-            f"Confirmed too, but not beyond any two cysteines: {', '.join(same[:4])}"
-            f"{', ...' if len(same) > 4 else ''}."
-        )
-    if others and not (verdict != "No" and excess >= rules.min_ratio):
-        listed = ", ".join(f"{n} ({a:.1f} against {b:.1f})" for n, a, b in others[:4])
-        sentences.append(
-            f"{len(others)} other head{'s' * (len(others) != 1)} with a confirmed effect favour "
-            f"bonded pairs at least {rules.min_ratio:g} times more than any two cysteines: "
-            f"{listed}{', ...' if len(others) > 4 else ''}. That is a hint, not a test; bonded "
-            "cysteines also touch, which a head that looks for contacts sees as well."
-        )
-    return verdict, sentences
+    if np.isnan(half):
+        return f"Power: {support}."
+    return (
+        f"Power: {support}; its interval reaches {100 * half:.2g} points to either side, so that a "
+        "smaller effect of this head would not stand out."
+    )
 
 
-def _prefer_bonded(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
-    """Return heads whose disulfide effect is well over that on any two cysteines, largest first."""
-    found = _confirmed(effects, rules)
-    return [each for each in found if each[1] >= rules.min_ratio * each[2]]
-
-
-def _confirmed(effects: Any, rules: Rules) -> list[tuple[str, float, float]]:
-    """Return heads with a confirmed disulfide effect, its ratio and that of any two cysteines."""
-    bonded = effects[effects["property"] == "disulfide"].set_index("name")
-    any_two = effects[effects["property"] == CYSTEINES].set_index("name")["ratio"]
-    held = bonded[
-        (bonded["q"] <= rules.max_q) & (bonded["half_a"] > 0) & (bonded["half_b_low"] > 0)
-    ]
-    held = held.sort_values(by="difference", ascending=False)
-    return [
-        (str(name), float(ratio), float(any_two[name]))
-        for name, ratio in held["ratio"].items()
-        if name in any_two.index
-    ]
-
-
-def _bonded_weight(best: dict[str, Any], any_two: Any) -> float | None:
-    """Return the part of the weight on cysteine pairs that is on bonded ones, if it is known.
-
-    Shares of two properties refer to the weight in the chains that have each; they compare only if
-    these are the same chains, or if the weight is given.
-    """
-    if best["proteins"] == any_two["proteins"]:
-        weight = 1.0
-    elif best.get("weight", 0) > 0 and any_two.get("weight", 0) > 0:
-        weight = best["weight"] / any_two["weight"]
-    else:
-        return None
-    return float(weight * best["share"] / any_two["share"]) if any_two["share"] > 0 else None
-
-
-def _numbers(best: dict[str, Any], label: str) -> dict[str, str]:
-    arcs = f"fewer than {MIN_ARCS}"
+def _numbers(best: dict[Any, Any], label: str) -> dict[str, str]:
+    arcs = f"fewer than {MIN_ARCS} ({int(best['arcs']):,})"
     if not np.isnan(best["arc_share"]):
         arcs = (
             f"{percent(best['arc_share'])} of {int(best['arcs']):,}, expected "
             f"{percent(best['arc_background'])}"
         )
-    control = UNKNOWN
-    if "random" in best and not np.isnan(best["random"]):
-        control = (
-            f"{_points(best['random'], 2)} (95% of heads within ±{100 * best['random_limit']:.2g})"
-        )
+    untrained = {
+        f"{kind} weights: difference": _of_untrained(best, kind) for kind in ("permuted", "random")
+    }
     return {
         "head (label)": f"{best['name']} ({label})",
-        "chosen in half A: difference": _points(best["half_a"]),
-        "confirmed in half B: difference [95% interval]": f"{_points(best['half_b'])} "
-        f"{_range(best['half_b_low'], best['half_b_high'])}",
-        "all chains: difference [95% interval]": f"{_points(best['difference'])} "
-        f"{_range(best['low'], best['high'])}",
+        "all chains: difference [95% interval]": f"{points(best['difference'])} "
+        f"{spread(best['low'], best['high'])}",
         "share of its weight": percent(best["share"]),
         "background, from its offsets and queries in each chain": percent(best["background"]),
+        "share / background [95% interval]": times(best).replace(" times", ""),
+        "half A of the chains: difference": points(best["half_a"]),
+        "half B of the chains: difference [95% interval]": f"{points(best['half_b'])} "
+        f"{spread(best['half_b_low'], best['half_b_high'])}",
         "position only, from its mean offsets": percent(best["position_only"])
         if not np.isnan(best.get("position_only", np.nan))
         else UNKNOWN,
-        "random weights: difference": control,
-        "share / background": f"{best['ratio']:.2f}",
-        "false discovery rate (Benjamini-Hochberg)": _q(best["q"]),
+        **untrained,
+        f"false discovery rate within {FAMILIES[best['kind']]} (Benjamini-Hochberg)": q_text(
+            best["q"]
+        ),
         "support": f"{int(best['proteins']):,} chains, {int(best['labelled']):,} ordered pairs",
         "strong links (weight ≥ 0.3) on such pairs": arcs,
     }
 
 
-def _digits(value: float) -> int:
-    return 1 if not np.isfinite(value) or abs(value) >= 0.01 else 2
-
-
-def _points(share: float, digits: int | None = None) -> str:
-    """Return a difference of shares in percentage points."""
-    if np.isnan(share):
+def _of_untrained(best: dict[Any, Any], kind: str) -> str:
+    if np.isnan(best.get(kind, np.nan)):
         return UNKNOWN
-    return f"{signed(100 * share, digits or _digits(share))} points"
-
-
-def _range(low: float, high: float) -> str:
-    if np.isnan(low) or np.isnan(high):
-        return "[interval not known]"
-    digits = max(_digits(low), _digits(high))
-    return f"[{signed(100 * low, digits)}, {signed(100 * high, digits)}]"
-
-
-def _q(value: float) -> str:
-    if np.isnan(value):
-        return f"q {UNKNOWN}"
-    return "q < 1e-9" if value < 1e-9 else f"q = {value:.1g}"
+    return f"{points(best[kind], 2)} (95% of heads within ±{100 * best[f'{kind}_limit']:.2g})"
