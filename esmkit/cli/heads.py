@@ -82,8 +82,11 @@ def command(
     """Measure what each attention head looks at: contacts, helices, disulfides, amino acids, offsets.
 
     Writes tables (effects with backgrounds, intervals, corrected p values and controls; a line for
-    each head with its label), figures and a one-page summary. With the 8M model and TS50 it takes
-    some minutes. A run that is stopped goes on where it was when the same command is given again.
+    each head with its label, also as table.csv, table.md and table.tex for a paper), figures and a
+    one-page summary. With the 8M model and TS50 it takes some minutes. The folder appears when the
+    heads are profiled; the ablation is added to it. A run that is stopped goes on where it was when
+    the same command is given again, also with other options: what they do not change is not
+    measured again. A folder made with --no-ablation gets one from the same command without it.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -26,10 +26,18 @@ from esmkit.files.disk import (
     through_links,
     write_durably,
 )
+from esmkit.files.locks import take_lock
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
 
-__all__ = ["WorkFolder", "finished_by_killed_run", "scratch_file", "tidy_up", "was_finishing"]
+__all__ = [
+    "WorkFolder",
+    "finished_by_killed_run",
+    "scratch_file",
+    "tidy_up",
+    "was_finishing",
+    "work_folder_of",
+]
 
 FINGERPRINT = "fingerprint.json"
 """File of the values that must be equal for old shards to be used."""
@@ -78,12 +86,12 @@ class WorkFolder:
     ) -> None:
         self.output = through_links(output)
         self._force = force
-        self.folder = _folder_of(output)
+        self.folder = work_folder_of(output)
         self.fingerprint = fingerprint
         self.damaged = 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
-            self._lock = _take_lock(output)
+            self._lock = take_lock(work_folder_of(output) / "lock", output)
         self.shard_of = ShardPaths()
         self._next = 0
         try:
@@ -152,9 +160,13 @@ class WorkFolder:
             self.shard_of.add(numbers, path)
 
     def note_attention(self, *, compiled: bool) -> None:
-        """Note, for good, how attention is computed for the results that are added from now on."""
+        """Note how attention is computed for the results that are added from now on."""
+        self.note(f"{_WAYS[compiled]}.way")
+
+    def note(self, name: str) -> None:
+        """Leave an empty file of that name, which ends in ``.way``, until the work is finished."""
         with disk_errors(self.folder):
-            write_durably(self.folder / f"{_WAYS[compiled]}.way")
+            write_durably(self.folder / name)
 
     def compiled(self, otherwise: bool) -> bool | str:
         """Say for which results here attention was compiled, whichever process computed them.
@@ -170,7 +182,8 @@ class WorkFolder:
             True for all of them, False for none.
         """
         with disk_errors(self.folder):
-            ways = {path.stem for path in self.folder.glob("*.way")} or {_WAYS[otherwise]}
+            noted = {path.stem for path in self.folder.glob("*.way")}
+        ways = noted.intersection(_WAYS.values()) or {_WAYS[otherwise]}
         return "in part" if len(ways) > 1 else ways == {_WAYS[True]}
 
     def write(self, arrays: Mapping[int, NDArray[Any]]) -> None:
@@ -232,7 +245,9 @@ class WorkFolder:
         then()
         self.remove()
 
-    def finish_folder(self, then: Callable[[], None] = lambda: None) -> list[Path]:
+    def finish_folder(
+        self, then: Callable[[], None] = lambda: None, *, more: bool = False
+    ) -> list[Path]:
         """Move a folder of files, written at :meth:`temporary`, to its place.
 
         At once if there is nothing, or an empty folder; file by file into one that holds others.
@@ -241,6 +256,8 @@ class WorkFolder:
         ----------
         then : callable
             Last step with the output where it stands, as for :meth:`finish`.
+        more : bool
+            There is more to come: the work stays as it is, and the last step is not yet done.
 
         Returns
         -------
@@ -271,8 +288,11 @@ class WorkFolder:
                     (self.output / name).parent.mkdir(parents=True, exist_ok=True)
                     move_into_place(staged / name, self.output / name)
             sync_folder(self.output.parent)
-        then()
-        self.remove()
+        if more:
+            (self.folder / FINISHING).unlink()
+        else:
+            then()
+            self.remove()
         return [self.output / name for name in names]
 
     def _announce(self, identity: "list[int] | dict[str, Any] | None") -> None:
@@ -304,7 +324,7 @@ def scratch_file(output: Path, name: str) -> Path:
     The file is thrown away with what is left of the output when an unfinished run goes on; it is
     there for ``then`` of :meth:`WorkFolder.finish`, also if that is cut short and done again.
     """
-    return _folder_of(output) / f"{name}.tmp"
+    return work_folder_of(output) / f"{name}.tmp"
 
 
 def finished_by_killed_run(output: Path, fingerprint: dict[str, Any] | None = None) -> bool:
@@ -346,9 +366,9 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     ResumeError
         If it has not been killed, and is still at it.
     """
-    with disk_errors(_folder_of(output)), _take_lock(output):
+    with disk_errors(work_folder_of(output)), take_lock(work_folder_of(output) / "lock", output):
         then()
-        delete_folder(_folder_of(output), last=FINISHING)
+        delete_folder(work_folder_of(output), last=FINISHING)
 
 
 def was_finishing(output: Path) -> bool:
@@ -359,11 +379,11 @@ def was_finishing(output: Path) -> bool:
 def _finishing(output: Path) -> tuple[Any, dict[str, Any]]:
     """Return what a run was about to move into place, and its fingerprint."""
     try:
-        facts = json.loads((_folder_of(output) / FINISHING).read_bytes())
+        facts = json.loads((work_folder_of(output) / FINISHING).read_bytes())
         return facts["output"], facts["fingerprint"]
     except (OSError, ValueError, LookupError, TypeError):
         with contextlib.suppress(OSError):  # killed when all but the empty folder was gone
-            _folder_of(output).rmdir()
+            work_folder_of(output).rmdir()
         return None, {}
 
 
@@ -375,23 +395,7 @@ def _is_ours(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.stem.isdigit()
 
 
-def _take_lock(output: Path) -> IO[bytes]:
-    handle = (_folder_of(output) / "lock").open("ab")
-    try:
-        import fcntl
-    except ImportError:  # Windows refuses to delete files in use, which protects as well
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise ResumeError(
-            f"another process is writing {str(output)!r} just now; wait for it, or give "
-            "the output another name"
-        ) from None
-    return handle
-
-
-def _folder_of(output: Path) -> Path:
+def work_folder_of(output: Path) -> Path:
+    """Return the folder of the work on the way to an output, whether it is there or not."""
     output = through_links(output)
     return output.with_name(output.name + ".work")

@@ -3,7 +3,7 @@
 ``profiling`` makes a profile, with ``measuring``, ``properties``, ``scores``, ``statistics``,
 ``labels`` and the control of ``untrained`` networks; ``result`` is what comes out, ``card`` one head of it, ``report`` a folder of
 tables, figures and answers; ``ablation`` and ``circuits`` say what heads do; ``to_folder`` is what
-``esmkit heads`` does, ``resume`` how it goes on.
+``esmkit heads`` does, ``resume`` and ``made`` how it goes on, ``reading`` reads its folder.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from esmkit.heads.labels import Rules
     from esmkit.heads.profiling import profile
     from esmkit.heads.properties import Property, read_annotations, standard_properties
+    from esmkit.heads.reading import read_profile
     from esmkit.heads.report.summary import write_report
     from esmkit.heads.result import HeadProfile
 
@@ -23,6 +24,7 @@ __all__ = [
     "Rules",
     "profile",
     "read_annotations",
+    "read_profile",
     "standard_properties",
     "write_report",
 ]
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
         "Rules": "labels",
         "profile": "profiling",
         "read_annotations": "properties",
+        "read_profile": "reading",
         "standard_properties": "properties",
         "write_report": "report.summary",
     },

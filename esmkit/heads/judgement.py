@@ -23,6 +23,7 @@ __all__ = [
     "Rules",
     "Size",
     "judge",
+    "lacks_q",
     "points",
     "q_text",
     "shares",
@@ -161,7 +162,7 @@ def judge(effect: Mapping[Any, Any], rules: Any = Rules()) -> Judgement:
     controlled = float(effect.get("beyond_control_low", np.nan)) <= 1
     if controlled:
         missing.append(
-            f"its ratio is {times(effect, 'beyond_control')} that of any "
+            f"its ratio is {times(effect, 'beyond_control', 'that of any')} "
             f"{CONTROLS.get(str(effect.get('property')), 'pair of its control')}"
         )
     ratio_low = float(effect.get("ratio_low", np.nan))
@@ -208,15 +209,18 @@ def spread(low: float, high: float) -> str:
     return f"[{signed(100 * low, digits)}, {signed(100 * high, digits)}]"
 
 
-def times(effect: Mapping[Any, Any], column: str = "ratio") -> str:
+def times(effect: Mapping[Any, Any], column: str = "ratio", than: str = "as much") -> str:
     """Return a ratio of shares and its interval.
 
     >>> times({"ratio": 1.919, "ratio_low": 1.61, "ratio_high": 2.31})
-    '1.92 times [1.61, 2.31]'
+    '1.92 times [1.61, 2.31] as much'
     """
+    value = float(effect[column])
     low, high = (float(effect.get(f"{column}_{end}", np.nan)) for end in ("low", "high"))
+    if not np.isfinite(value):
+        return f"a ratio that is {UNKNOWN}"
     known = f"[{low:.2f}, {high:.2f}]" if np.isfinite(low) and np.isfinite(high) else ""
-    return f"{float(effect[column]):.2f} times {known or '[interval not known]'}"
+    return f"{value:.2f} times {known or '[interval not known]'} {than}".rstrip()
 
 
 def q_text(value: float) -> str:
@@ -228,6 +232,11 @@ def q_text(value: float) -> str:
     if np.isnan(value):
         return f"q {UNKNOWN}"
     return "q < 1e-9" if value < 1e-9 else f"q = {value:.1g}"
+
+
+def lacks_q(effect: Mapping[Any, Any], rules: Any = Rules()) -> bool:
+    """Tell whether an effect would hold, were its false discovery rate not too high."""
+    return not judge(effect, rules).confirmed and judge({**effect, "q": 0.0}, rules).holds
 
 
 def shares(effect: Mapping[Any, Any]) -> str:

@@ -37,12 +37,19 @@ class HeadProfile:
         Checkpoint, chains, settings; JSON-ready.
     left_out : list of (str, str)
         Chains that took no part, and why.
+    replication : pandas.DataFrame, optional
+        How its effects fare on a second set of chains: what :meth:`replicates` returned.
+    disulfides : pandas.DataFrame, optional
+        How well each head tells bonded cysteine pairs from others of the same chain, a row for
+        each: ``name``, ``auc``, ``low``, ``high``, ``chains``, ``bonds``, ``pairs``.
     """
 
     effects: "pandas.DataFrame" = field(repr=False)
     heads: "pandas.DataFrame" = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    replication: "pandas.DataFrame | None" = field(default=None, repr=False)
+    disulfides: "pandas.DataFrame | None" = field(default=None, repr=False)
 
     @property
     def rules(self) -> Rules:
@@ -70,12 +77,64 @@ class HeadProfile:
             )
         return rows.sort_values(by="difference", ascending=False)
 
-    def best(self, property_name: str, count: int = 5) -> "pandas.DataFrame":
-        """Return the heads with the largest difference for a property."""
-        from esmkit.plots.profiles import of_property
+    def best(
+        self, property_name: str, count: int = 5, *, supported: bool = True
+    ) -> "pandas.DataFrame":
+        """Return the heads with the largest difference for a property.
 
-        rows = of_property(self, property_name)
-        return rows.sort_values(by="difference", ascending=False).head(count)
+        Parameters
+        ----------
+        property_name : str
+        count : int
+            Heads, at most.
+        supported : bool
+            Only heads that look there significantly more than expected, by the rules of the
+            profile; there may be none. If false, the others follow these.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns as in ``effects``, and ``supported``, which tells the two apart.
+        """
+        from esmkit.plots.profiles import judged, of_property
+
+        rows: Any = judged(self, of_property(self, property_name))
+        rows = rows.rename(columns={"significant": "supported"})
+        rows["supported"] &= rows["difference"] > 0
+        if supported:
+            rows = rows[rows["supported"]]
+        return rows.sort_values(
+            by=["supported", "difference"], ascending=False, kind="stable"
+        ).head(count)
+
+    def table(self) -> "pandas.DataFrame":
+        """Return one line for each head, for a paper.
+
+        Label, property, share, background, difference with its interval, q and support; or why a
+        head has no property. See :func:`esmkit.heads.report.paper.head_table` for the columns.
+        """
+        from esmkit.heads.report.paper import head_table
+
+        return head_table(self)
+
+    def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
+        """Return which of its labels and effects hold on the chains of another profile.
+
+        See :func:`esmkit.heads.replication.replicate`; ``dataclasses.replace(profile,
+        replication=...)`` puts the table into the report.
+
+        Parameters
+        ----------
+        other : HeadProfile
+            Of the same model, on other chains.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        from esmkit.heads.replication import replicate
+
+        return replicate(self, other)
 
     def head(self, name: str, **options: Any) -> "HeadCard":
         """Return all that is known about one head, such as ``L5H4``, to be looked at in Jupyter.

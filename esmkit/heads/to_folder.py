@@ -1,11 +1,13 @@
 """``esmkit heads`` from structures to a folder of tables, figures and a summary."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,13 +18,21 @@ from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.task import Pending
-from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
+from esmkit.files.work_folder import WorkFolder, tidy_up, was_finishing, work_folder_of
+from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
+from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
-from esmkit.heads.resume import ShardKeeper
+from esmkit.heads.resume import (
+    Key,
+    ShardKeeper,
+    ablation_keys,
+    chain_digest,
+    held,
+    profile_keys,
+)
 
 if TYPE_CHECKING:
     import pandas
-    from tqdm import tqdm
 
     from esmkit.encoder.encoder import Encoder
     from esmkit.heads.result import HeadProfile
@@ -35,6 +45,18 @@ SHARD_BYTES = 32 * 2**20
 
 ABLATION_CHAINS = 20
 """Chains on which heads are switched off: each head takes a forward pass of its own over them."""
+
+TO_COME = (
+    "the ablation (what is lost without each head) is not done yet. What was measured so far is "
+    "whole; the same command again goes on with the ablation and adds it."
+)
+
+ADDED = "added.way"
+"""Note in the work folder that the ablation is measured, and on its way into the folder."""
+
+Plan = Literal["new", "anew", "add", "close"]
+"""What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
+to what it holds; say that it stays without."""
 
 
 def profile_to_folder(
@@ -50,11 +72,14 @@ def profile_to_folder(
     kind: str = "png",
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
-    """Profile the heads of a model, switch each off, look at its circuits, and write it all.
+    """Profile the heads of a model, look at their circuits, switch each off, and write it all.
 
-    What was measured of each chain, and without each head, goes to shards in ``<folder>.work``; a
-    run that was killed and is started again goes on after its last shard, with the same result to
-    the last bit. The files appear when all are written.
+    Tables, figures and summary appear, all at once, when the heads are profiled; the summary says
+    that the ablation is still to come, which is then measured and added. What was measured of each
+    chain, and without each head, goes to shards in ``<folder>.work``. A run that is stopped at any
+    moment and started again goes on after its last shard, also with other options: what these do
+    not change is taken from there. The result is the same to the last bit. A folder that was made
+    without ablation gets one from the same run with it; nothing else is measured again.
 
     Parameters
     ----------
@@ -76,144 +101,277 @@ def profile_to_folder(
     Returns
     -------
     list of Path
-        What was written.
+        What the folder holds of this run.
 
     Raises
     ------
     InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
         One sentence with the remedy. What was measured before is kept.
     """
-    going_on = run.force or was_finishing(folder)
-    check_folder(folder, "folder", force=going_on)
+    _check(folder, ablation, run)
     folder = through_links(folder)
     properties = standard_properties()
     if annotations is not None:
         properties += read_annotations(annotations)
     chains = structures()
     loaded = model()
-    asked = {"control": control, "ablation": ablation, "resamples": resamples, "seed": seed}
-    identity = _identity(loaded, chains, annotations, {**asked, "plot-format": kind})
-    if finished_by_killed_run(folder, identity) and not run.restart:
+    asked = {"control": control, "resamples": resamples, "seed": seed}
+    measured = run_identity(
+        "heads",
+        checkpoint=loaded.checkpoint.sha256,
+        dtype=str(loaded.dtype),
+        device=loaded.device.type,
+        settings={"chains": [f"{chain.id} {chain_digest(chain)}" for chain in chains]},
+    )
+    identity = {**measured, **asked, "annotations": _hash(annotations), "plot-format": kind}
+    # as it reads from a file
+    job = _Job(
+        loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run
+    )
+    made = read_made(folder)
+    if made is not None and not run.restart and job.stopped_after(made, ablation=ablation):
         run.say(f"{folder} was complete: the run before was stopped just after writing it")
         tidy_up(folder, run.then)
-        return sorted(path for path in folder.rglob("*") if path.is_file())
+        return job.written(made)
+    job.plan(ablation=ablation)  # refuses before anything is made
     with disk_errors(folder):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work = WorkFolder(folder, identity, restart=run.restart, force=run.force)
+    begun = made is not None and made.ablation == "not done yet"
+    work = WorkFolder(folder, measured, restart=run.restart, force=run.force or begun)
     try:
-        if not run.force:
-            check_folder(folder, "folder", force=False)
-        if work.damaged:
-            run.say(f"{work.damaged} damaged shard(s) found by checksum; they are computed anew")
-        with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
-            keep = ShardKeeper(work, pending, shards, compiled=loaded.compiled)
-            if keep.held:
-                run.say(f"going on after {keep.held:,} measurements of chains and heads")
-            found, switched_off = _measure(loaded, chains, properties, keep, run, **asked)
-        how = {
-            **found.provenance,
-            "compiled": work.compiled(loaded.compiled),
-            "command": run.command,
-        }
-        _write(work, replace(found, provenance=how), switched_off, loaded, kind)
-        return work.finish_folder(run.then)
+        return job.work(work, ablation=ablation)
     finally:
         work.close()
 
 
-def _identity(
-    model: "Encoder", chains: "list[Structure]", annotations: str | None, asked: dict[str, Any]
-) -> dict[str, Any]:
-    """Return everything that the files depend on."""
-    table = annotations and hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
-    return run_identity(
-        "heads",
-        checkpoint=model.checkpoint.sha256,
-        dtype=str(model.dtype),
-        device=model.device.type,
-        settings={
-            "chains": [f"{chain.id} {_digest(chain)}" for chain in chains],
-            "annotations": table,
-            **asked,
-        },
+def _check(folder: Path, ablation: bool, run: Run) -> None:
+    """Refuse, before anything is loaded, a folder that holds what no run may add to or replace."""
+    made = read_made(folder)
+    open_ended = made is not None and (
+        work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
     )
+    going_on = open_ended or (made is not None and made.ablation == "not done yet")
+    check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
 
-def _digest(chain: "Structure") -> str:
-    """Return what identifies the sequence and the coordinates of a chain."""
-    found = hashlib.sha256(chain.sequence.encode())
-    for values in (chain.backbone, chain.cb, chain.sg):
-        found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()
+def _hash(annotations: str | None) -> str | None:
+    return annotations and hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
 
 
-def _measure(
-    model: "Encoder",
-    chains: "list[Structure]",
-    properties: list[Property],
-    keep: ShardKeeper,
-    run: Run,
-    *,
-    control: bool,
-    ablation: bool,
-    resamples: int,
-    seed: int,
-) -> "tuple[HeadProfile, pandas.DataFrame | None]":
-    """Profile the heads of a model, and switch each off."""
-    from tqdm import tqdm
+@dataclass
+class _Job:
+    """What is measured, with which options, for which folder."""
 
-    from esmkit.heads.ablation import ablate
-    from esmkit.heads.profiling import profile
-    from esmkit.heads.untrained import control_models
+    model: "Encoder"
+    chains: "list[Structure]"
+    properties: list[Property]
+    folder: Path
+    identity: dict[str, Any]
+    asked: dict[str, Any]
+    kind: str
+    run: Run
 
-    def bar(total: int, name: str, unit: str) -> tqdm:
-        return tqdm(total=total, desc=name, unit=unit, disable=not run.progress, dynamic_ncols=True)
+    def stopped_after(self, made: Made, *, ablation: bool) -> bool:
+        """Tell whether the same run was stopped when all was in its place, with its work beside it."""
+        added = (work_folder_of(self.folder) / ADDED).exists()
+        moved = added if ablation else was_finishing(self.folder)
+        wanted = "done" if ablation else "left out"
+        same = made.identity == self.identity and made.ablation == wanted
+        return moved and same and not made.changed()
 
-    passes = 1 + (control_models(model) if control else 0)
-    with bar(len(chains) * passes, "heads", "chain") as shown:
-        found = profile(
-            model,
-            chains,
-            properties=properties,
-            control=control,
-            resamples=resamples,
-            seed=seed,
-            progress=lambda _: _advance(shown),
-            keep=keep,
+    def written(self, made: Made) -> list[Path]:
+        """Return the files of the folder."""
+        return sorted(self.folder / name for name in (*made.files, "provenance.json"))
+
+    def plan(self, *, ablation: bool) -> Plan:
+        """Say what is to be done with the folder, or refuse to touch it."""
+        made, run = read_made(self.folder), self.run
+        begun = made is not None and made.ablation == "not done yet"
+        if made is not None and made.identity == self.identity and not run.restart:
+            if begun:
+                return self._whole(made, "add" if ablation else "close")
+            if ablation and made.ablation == "left out" and not run.force:
+                return self._whole(made, "add")
+        if made is not None and begun and work_folder_of(self.folder).is_dir():
+            return self._whole(made, "anew")
+        check_folder(self.folder, "folder", force=run.force or was_finishing(self.folder))
+        return "new"
+
+    def _whole(self, made: Made, plan: Plan) -> Plan:
+        """Refuse to go on from tables, or to write over a report, that somebody has changed."""
+        if plan == "anew":
+            changed = [] if self.run.force else made.changed(missing=False)
+        elif work_folder_of(self.folder).is_dir():  # perhaps stopped while the pages were replaced
+            changed = made.changed(TABLES)
+        else:
+            changed = made.changed((*TABLES, *PAGES))
+        if changed:
+            raise OutputError(
+                f"{str(self.folder / changed[0])!r} is not as it was written, so that nothing can be "
+                "added to it; name another folder with `folder`, or begin anew in it with "
+                "`run=Run(force=True)` and `run=Run(restart=True)`"
+            )
+        return plan
+
+    def work(self, work: WorkFolder, *, ablation: bool) -> list[Path]:
+        """Do what is to be done, with the work folder locked."""
+        plan, before = self.plan(ablation=ablation), read_made(self.folder)
+        (work.folder / ADDED).unlink(missing_ok=True)
+        if work.damaged:
+            self.run.say(
+                f"{work.damaged} damaged shard(s) found by checksum; they are computed anew"
+            )
+        if there := held(work):
+            self.run.say(
+                f"going on with the {there:,} measurements of chains and heads in {work.folder}"
+            )
+        if plan in ("new", "anew"):
+            found = self._profiled(work)
+            self._place(work, found, before, plan, more=ablation)
+            if not ablation:
+                return self.written(_made(self.folder))
+        else:
+            from esmkit.heads.reading import read_profile
+
+            self.run.say(f"{self.folder} holds the profile; it is gone on from there")
+            found = read_profile(self.folder)
+        table = self._ablated(work, found) if ablation else None
+        return self._add(work, found, table)
+
+    @contextmanager
+    def _keeper(
+        self, work: WorkFolder, key: Key, watch: Callable[[int], None] = lambda stage: None
+    ) -> Iterator[ShardKeeper]:
+        compiled = self.model.compiled
+        with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
+            yield ShardKeeper(work, pending, shards, key, compiled=compiled, watch=watch)
+
+    def _profiled(self, work: WorkFolder) -> "HeadProfile":
+        """Profile the heads; the bar says in which model."""
+        from esmkit.heads.controls import passes
+        from esmkit.heads.profiling import profile
+
+        names = passes(self.model, control=self.asked["control"])
+        key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
+        with (
+            Passes(len(self.chains), len(names) - 1, self.run, names) as shown,
+            self._keeper(work, key, shown) as keep,
+        ):
+            found = profile(
+                self.model, self.chains, properties=self.properties, keep=keep, **self.asked
+            )
+        for name, reason in found.left_out:
+            self.run.say(f"left out: {name}: {reason}")
+        compiled = work.compiled(self.model.compiled)
+        how = {**found.provenance, "compiled": compiled, "command": self.run.command}
+        return replace(found, provenance=how)
+
+    def _place(
+        self,
+        work: WorkFolder,
+        found: "HeadProfile",
+        before: Made | None,
+        plan: Plan,
+        *,
+        more: bool,
+    ) -> None:
+        """Write tables, figures and summary, and let them appear together."""
+        from esmkit.heads.circuits import circuits
+        from esmkit.heads.report.files import figure_names
+        from esmkit.heads.report.summary import write_report
+
+        self.run.say(
+            "comparing the circuits of heads, from their weights, with those of random ones"
         )
-    for name, reason in found.left_out:
-        run.say(f"left out: {name}: {reason}")
-    if not ablation:
-        return found, None
-    used = [chain for chain in chains if chain.id in set(found.provenance["chains"])]
-    order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
-    some = [used[i] for i in sorted(order)]
-    with bar(len(found.heads), "ablation", "head") as shown:
-        told = partial(_advance, shown)
-        return found, ablate(model, some, seed=seed, progress=told, keep=keep)
+        weights = circuits(self.model).to_frame()
+        staged = work.temporary()
+        with (
+            self._said(work),
+            bar(len(figure_names(found)), "figures", "figure", self.run) as shown,
+        ):
+            write_report(
+                found,
+                staged,
+                circuits=weights,
+                kind=self.kind,
+                unfinished=TO_COME if more else "",
+                progress=partial(advance, shown),
+            )
+            record(staged, self.identity, "not done yet" if more else "left out", {})
+        if before is not None and plan == "anew":
+            remove(before)
+        written = work.finish_folder(self.run.then, more=more)
+        if before is not None and plan == "new":  # written over, which is known to be wanted
+            remove(before, kept=[path.relative_to(self.folder).as_posix() for path in written])
+        if more:
+            self.run.say(
+                f"wrote tables, figures and summary in {self.folder}; the ablation is added to them"
+            )
+
+    def _ablated(self, work: WorkFolder, found: "HeadProfile") -> "pandas.DataFrame":
+        """Switch each head off, on some of the chains that were profiled."""
+        from esmkit.heads.ablation import ablate
+
+        seed, profiled = self.asked["seed"], set(found.provenance["chains"])
+        used = list({c.id: c for c in reversed(self.chains) if c.id in profiled}.values())[::-1]
+        order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
+        some = [used[i] for i in sorted(order)]
+        with (
+            bar(len(found.heads), "ablation", "head", self.run) as shown,
+            self._keeper(work, ablation_keys(used, some, seed=seed)) as keep,
+        ):
+            told = partial(advance, shown)
+            return ablate(self.model, some, seed=seed, progress=told, keep=keep)
+
+    def _add(
+        self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
+    ) -> list[Path]:
+        """Add the ablation to the folder; without one, say in it no longer that one is to come."""
+        from esmkit.heads.report.files import NO_PARQUET
+        from esmkit.heads.report.summary import add_ablation
+
+        made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
+        if table is not None and how != "in part" and work.compiled(how) != how:
+            how = "in part"
+        facts = {**found.provenance, "compiled": how, "command": self.run.command}
+        notes = [] if "effects.parquet" in made.files else [NO_PARQUET]
+        self.run.say("drawing and writing the summary")
+        with self._said(work):
+            add_ablation(
+                replace(found, provenance=facts), staged, table, kind=self.kind, notes=notes
+            )
+            record(staged, self.identity, "left out" if table is None else "done", made.files)
+        if table is not None:
+            work.note(ADDED)
+        add_to_folder(staged, made, force=self.run.force)
+        self.run.then()
+        if table is None and held(work):
+            self.run.say(
+                f"what was measured of the ablation stays in {work.folder}: the same with "
+                "`ablation=True` goes on with it; delete that folder if it is not wanted"
+            )
+        else:
+            work.remove()
+        return self.written(_made(self.folder))
+
+    @contextmanager
+    def _said(self, work: WorkFolder) -> Iterator[None]:
+        """Say where all that was measured is kept, if the report cannot be written."""
+        try:
+            yield
+        except OutputError as error:
+            cause = error.__cause__
+            what = (isinstance(cause, OSError) and cause.strerror) or cause or error
+            raise OutputError(
+                f"cannot write the files of {str(self.folder)!r} ({what}); all is measured and kept "
+                f"in {str(work.folder)!r}: make room or mend the cause, then run the same again"
+            ) from error
 
 
-def _write(
-    work: WorkFolder,
-    found: "HeadProfile",
-    switched_off: "pandas.DataFrame | None",
-    model: "Encoder",
-    kind: str,
-) -> None:
-    from esmkit.heads.circuits import circuits
-    from esmkit.heads.report.summary import write_report
-
-    weights = circuits(model).to_frame()
-    try:
-        write_report(found, work.temporary(), ablation=switched_off, circuits=weights, kind=kind)
-    except OutputError as error:
-        cause = error.__cause__
-        what = (isinstance(cause, OSError) and cause.strerror) or cause or error
+def _made(folder: Path) -> Made:
+    made = read_made(folder)
+    if made is None:
         raise OutputError(
-            f"cannot write the files of {str(work.output)!r} ({what}); all is measured and kept in "
-            f"{str(work.folder)!r}: make room or mend the cause, then run the same again"
-        ) from error
-
-
-def _advance(bar: "tqdm", _: str = "") -> None:
-    bar.update()
+            f"{str(folder)!r} has been changed or removed meanwhile; run the same again"
+        )
+    return made

@@ -27,6 +27,7 @@ __all__ = [
     "source",
     "specialisation",
     "visible_effects",
+    "without_hit",
 ]
 
 CLIP = 2.0
@@ -96,6 +97,26 @@ def specialisation(profile: Profile) -> "pandas.Series":
     effects = judged(profile, profile.effects)
     counted = effects["significant"] & (effects["difference"] > 0) & (effects["kind"] != "offset")
     return effects["difference"].where(counted).groupby(effects["name"], sort=False).max()
+
+
+def without_hit(profile: Profile) -> dict[str, str]:
+    """Return the properties that no head looks for significantly more than expected, and why.
+
+    Offsets are left out. The reasons begin a sentence: one for properties that were judged, one
+    for those that too few chains have.
+    """
+    effects = judged(profile, profile.effects)
+    effects = effects[effects["kind"] != "offset"]
+    found: dict[str, str] = {}
+    for name, rows in effects.groupby("property", sort=False):
+        if rows["difference"].isna().all():
+            found[str(name)] = "In too few chains to be judged"
+        elif best_head(rows) is None:
+            found[str(name)] = (
+                "No head looks there significantly more than expected "
+                f"(q of at most {profile.rules.max_q:g})"
+            )
+    return found
 
 
 def offset_columns(table: Any) -> tuple[list[int], list[str]]:

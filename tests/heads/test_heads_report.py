@@ -10,11 +10,14 @@ import numpy as np
 import pandas
 import pytest
 
+from esmkit import plots
 from esmkit.attention.extract import attention
 from esmkit.embeddings import writers as exports
-from esmkit.errors import MissingDependencyError, OptionError, OutputError
+from esmkit.errors import InputError, MissingDependencyError, OptionError, OutputError
 from esmkit.esm2 import Esm2
+from esmkit.files.tables import write_table
 from esmkit.heads import card
+from esmkit.heads.reading import read_profile
 from esmkit.heads.report import page as pages
 from esmkit.heads.report import summary as report
 from esmkit.heads.report.answers import answer
@@ -71,13 +74,57 @@ def test_report_writes_tables_figures_and_summary(tmp_path: Path):
     assert {"figures/ablation.png", "figures/disulfide.png"} <= names
     there = {str(p.relative_to(tmp_path / "heads")) for p in tmp_path.rglob("*") if p.is_file()}
     assert there == names  # nothing unfinished is left
-    assert len([name for name in names if name.startswith("figures/")]) == 7 + 3
-    for name, table in (("effects", profile.effects), ("heads", profile.heads)):
+    # of seven properties one, in too few chains, has no grid
+    assert len([name for name in names if name.startswith("figures/")]) == 6 + 3
+    columns = [f"offset_{offset}" for offset in range(-32, 33)]
+    offsets = profile.heads[["name", "layer", "head", *columns]]
+    tables = {"effects": profile.effects, "offsets": offsets}
+    for name, table in (tables | {"heads": profile.heads.drop(columns=columns)}).items():
         back = pandas.read_csv(tmp_path / "heads" / f"{name}.csv")
         pandas.testing.assert_frame_equal(back, table)
     facts = json.loads((tmp_path / "heads/provenance.json").read_text())
     assert facts["checkpoint"] == profile.provenance["checkpoint"]
     assert facts["left_out"] == []
+
+
+def test_a_property_without_a_hit_has_no_figure_and_the_summary_says_why(tmp_path: Path):
+    profile = made_profile()
+    change(profile, "L1H2", "disulfide", q=0.06)
+    change(profile, "L1H2", "to strand", q=0.2)
+    write_report(profile, tmp_path)
+    names = {path.stem.split("-")[0] for path in (tmp_path / "figures").iterdir()}
+    assert {"disulfide", "to_strand", "rare"}.isdisjoint(names)
+    assert {"strand_partner", "cysteine_pair", "offsets", "properties"} <= names
+    assert (
+        "**No figure of its own:** No head looks there significantly more than expected (q of at "
+        "most 0.05): disulfide, to strand. In too few chains to be judged: rare."
+    ) in (tmp_path / "summary.md").read_text()
+    profile.effects["q"] = 1.0
+    write_report(profile, tmp_path / "none")
+    assert [path.stem for path in (tmp_path / "none/figures").iterdir()] == ["offsets"]
+
+
+def test_a_folder_reads_back_also_one_of_an_earlier_version(tmp_path: Path):
+    profile = made_profile(labels={"L0H0": "NA", "L0H1": "=1+1", "L0H2": "7"})
+    profile.left_out.append(("1ABC", "too long"))
+    write_report(profile, tmp_path / "new")
+    write_report(profile, tmp_path / "old")
+    (tmp_path / "old" / "offsets.csv").unlink()
+    write_table(tmp_path / "old" / "heads.csv", profile.heads)
+    for name in ("new", "old"):
+        found = read_profile(tmp_path / name)
+        for table in ("effects", "heads"):
+            pandas.testing.assert_frame_equal(
+                getattr(found, table), getattr(profile, table), check_exact=True
+            )
+        assert (found.provenance, found.left_out) == (profile.provenance, profile.left_out)
+        assert found.rules == profile.rules
+        plots.offset_profiles(found)
+    (tmp_path / "old" / "effects.csv").write_text("name\nL0H0\n")
+    with pytest.raises(InputError, match="is not a folder that `esmkit heads` wrote"):
+        read_profile(tmp_path / "old")
+    with pytest.raises(InputError, match="there is no folder"):
+        read_profile(tmp_path / "nowhere")
 
 
 def test_parquet_holds_the_effects(tmp_path: Path):
@@ -131,54 +178,119 @@ def test_a_report_that_fails_leaves_no_summary(tmp_path: Path, monkeypatch: pyte
 
 def test_a_planted_head_is_the_answer_with_its_numbers():
     found = answer(made_profile(), "long-range contact")
-    assert (found.verdict, found.head) == ("Yes", "L1H2")
+    assert (found.verdict, found.head) == ("A preference, not a detector", "L1H2")
     # planted: share 5 %, background 2 %; half B is 0.9 of that with interval 0.5 to 1.3
-    assert found.numbers["confirmed in half B: difference [95% interval]"] == (
+    assert found.numbers["half B of the chains: difference [95% interval]"] == (
         "+2.7 points [+1.5, +3.9]"
     )
     assert found.numbers["share of its weight"] == "5.0%"
     assert found.numbers["background, from its offsets and queries in each chain"] == "2.0%"
     assert found.numbers["position only, from its mean offsets"] == "1.8%"
-    assert found.numbers["share / background"] == "2.50"
+    assert found.numbers["share / background [95% interval]"] == "2.50 [interval not known]"
     assert found.numbers["support"] == "50 chains, 18,000 ordered pairs"
-    assert found.numbers["strong links (weight ≥ 0.3) on such pairs"] == "fewer than 100"
-    assert "5.0% of its weight is on these pairs against 2.0% expected" in found.sentences[0]
-
-
-def test_arcs_count_where_there_are_enough():
-    profile = made_profile()
-    change(profile, "L1H2", "strand partner", arc_share=0.3, arc_background=0.02, arcs=250)
-    found = answer(profile, "strand partner")
-    assert found.verdict == "Yes"
-    assert "Of its 250 strong links" in found.sentences[-1]
-    assert "30% are such pairs, against 2.0% expected." in found.sentences[-1]
-
-
-def test_a_small_effect_is_weak_and_one_that_offsets_explain_is_positional():
-    profile = made_profile()
-    assert answer(profile, "strand partner").verdict == "Weakly"
-    assert "99.2% of its weight between residues is elsewhere" in " ".join(
-        answer(profile, "strand partner").sentences
+    assert found.numbers["strong links (weight ≥ 0.3) on such pairs"] == "fewer than 100 (50)"
+    assert found.numbers["false discovery rate within pairs (Benjamini-Hochberg)"] == "q = 1e-08"
+    assert found.sentences[0] == (
+        "L1H2 puts 5.0% of its weight between residues on long-range contacts, 2.0% expected from "
+        "its distances and queries: +3.0 points [+2.4, +3.6], 2.50 times [interval not known] as "
+        "much. The other 95.0% of it is elsewhere."
     )
-    helix = answer(profile, "helix partner")
-    assert helix.verdict == "Mostly positional"
-    assert "positional, with a small preference for helices" in helix.sentences[-1]
-    change(profile, "L1H2", "helix partner", ratio=2.0)
-    assert answer(profile, "helix partner").verdict == "Yes"
-    profile = made_profile(labels={"L1H2": "offset -3"})
-    change(profile, "L1H2", "helix partner", ratio=2.0)
-    assert answer(profile, "helix partner").verdict == "Mostly positional"
+    assert "q = 1e-08 (within pairs: 8 heads x 5 properties)." in found.sentences[1]
+    assert found.sentences[-1] == (
+        "Power: 50 chains with 18,000 such pairs in both orders; its interval reaches 0.6 points to "
+        "either side, so that a smaller effect of this head would not stand out."
+    )
+
+
+def test_ratios_and_untrained_heads_are_told_if_they_are_known():
+    profile = made_profile()
+    known = {"ratio_low": 1.61, "ratio_high": 2.9, "permuted": 0.0001, "permuted_limit": 0.00073}
+    change(profile, "L1H2", "long-range contact", **known)
+    found = answer(profile, "long-range contact")
+    assert "2.50 times [1.61, 2.90] as much" in found.sentences[0]
+    assert (
+        "Of heads with permuted weights, 95% are within ±0.073 points, of heads with random "
+        "weights within ±0.01." in found.sentences
+    )
+    assert found.numbers["permuted weights: difference"] == (
+        "+0.01 points (95% of heads within ±0.073)"
+    )
+
+
+@pytest.mark.parametrize("arcs", [0, 62, 99, 100, 250])
+def test_strong_links_are_told_but_decide_nothing(arcs: int):
+    profile = made_profile()
+    enough = {"arc_share": 0.3, "arc_background": 0.02} if arcs >= 100 else {}
+    change(profile, "L1H2", "strand partner", arcs=arcs, **enough)
+    found = answer(profile, "strand partner")
+    assert found.verdict == "A trace"
+    text = " ".join(found.sentences)
+    if enough:
+        assert f"Of its {arcs} strong links (weight of at least 0.3) 30% are such pairs" in text
+    else:
+        assert f"Its {arcs} strong links (weight of at least 0.3) are too few" in text
 
 
 @pytest.mark.parametrize(
-    "values", [{"q": 0.06}, {"half_b_low": -0.001}, {"half_b_low": np.nan}, {"q": np.nan}]
+    ("size", "verdict"),
+    [
+        ({"low": 0.0049}, "A trace"),
+        ({"low": 0.02, "ratio_low": 1.24}, "Slightly more than expected"),
+        ({"low": 0.005, "ratio_low": 1.25}, "A preference, not a detector"),
+        ({"low": 0.05, "ratio_low": 1.1}, "A preference, not a detector"),
+        ({"share": 0.6, "difference": 0.5, "low": 0.4, "ratio_low": 4}, "Most of its weight"),
+        (
+            {"share": 0.6, "difference": 0.5, "low": 0.39, "ratio_low": 4},
+            "A preference, not a detec",
+        ),
+    ],
 )
-def test_what_the_other_half_does_not_confirm_is_no(values: dict[str, float]):
+def test_the_scale_of_words(size: dict[str, float], verdict: str):
+    profile = made_profile()
+    change(profile, "L1H2", "long-range contact", **size)
+    assert answer(profile, "long-range contact").verdict.startswith(verdict)
+
+
+@pytest.mark.parametrize("label", ["positional", "offset -3"])
+def test_what_offsets_explain_is_positional_however_large(label: str):
+    profile = made_profile(labels={"L1H2": label})
+    change(profile, "L1H2", "helix partner", ratio_low=1.18)
+    found = answer(profile, "helix partner")
+    assert found.verdict == "Mostly positional"
+    assert f"L1H2 is labelled {label}: most of its weight is where its distances" in " ".join(
+        found.sentences
+    )
+    change(profile, "L1H2", "helix partner", ratio=2.0, ratio_low=1.8)
+    assert answer(profile, "helix partner").verdict == "Mostly positional"
+    # another head that is labelled for the property is the answer, though smaller
+    effect = {"share": 0.04, "background": 0.02, "difference": 0.02, "low": 0.015, "ratio_low": 1.5}
+    change(profile, "L0H1", "helix partner", q=0.001, half_a=0.02, half_b_low=0.01, **effect)
+    assert answer(profile, "helix partner").head == "L0H1"
+
+
+def test_a_sink_is_called_one():
+    found = answer(made_profile(labels={"L1H2": "BOS sink"}), "long-range contact")
+    assert found.verdict == "In a sink"
+    assert "these shares are of the rest" in " ".join(found.sentences)
+
+
+@pytest.mark.parametrize(
+    ("values", "lacks"),
+    [
+        ({"q": 0.06}, "q = 0.06 within pairs"),
+        ({"half_b_low": -0.001}, "the two halves of the chains do not both show it"),
+        ({"half_b_low": np.nan}, "the two halves of the chains do not both show it"),
+        ({"q": np.nan}, "q not known within pairs"),
+        ({"low": -0.001}, "the lower end of its interval is -0.10 points"),
+    ],
+)
+def test_what_is_not_confirmed_says_what_it_lacks(values: dict[str, float], lacks: str):
     profile = made_profile()
     change(profile, "L1H2", "long-range contact", **values)
     found = answer(profile, "long-range contact")
-    assert found.verdict == "No"
-    assert "that is not confirmed" in found.sentences[0]
+    assert found.verdict == "None confirmed"
+    assert f"That is not confirmed: {lacks}." in found.sentences[1]
+    assert "No other head is confirmed either." in found.sentences
     assert "nan" not in " ".join([*found.sentences, *found.numbers.values()])
 
 
@@ -192,40 +304,26 @@ def test_too_little_data_is_insufficient_and_what_is_missing_not_measured():
 def test_a_head_for_cysteines_is_not_sold_as_one_for_disulfides():
     profile = made_profile()  # planted: 6 times for bonded, 5 times for any two
     found = answer(profile, "disulfide")
-    assert found.verdict == "Not beyond cysteines"
+    assert "Whether bonded ones have more of it was not measured" in " ".join(found.sentences)
+    beyond = {"beyond_control": 1.2, "beyond_control_high": 1.5}
+    change(profile, "L1H2", "disulfide", beyond_control_low=0.9, **beyond)
+    found = answer(profile, "disulfide")
+    assert found.verdict == "Not beyond any cysteine pair"
     text = " ".join(found.sentences)
-    assert "on any two cysteines, bonded or not, L1H2 has 5.0 times" in text
-    assert "on bonded ones 6.0 times" in text
-    assert "of its weight on cysteine pairs" not in text  # other chains, weights not given
-    change(profile, "L1H2", "cysteine pair", ratio=2.0)
+    assert "on any two cysteines, bonded or not, it puts 5.00 times" in text
+    assert "on bonded ones 1.20 times [0.90, 1.50] that, which may be a liking" in text
+    assert "More than chance, but not more than on its control: L1H2." in text
+    change(profile, "L1H2", "disulfide", beyond_control_low=1.01)
     found = answer(profile, "disulfide")
-    assert found.verdict == "Weakly"
-    assert "It prefers bonded cysteines to cysteines as such." in found.sentences
-
-
-def test_other_heads_that_favour_bonded_pairs_are_named():
-    profile = made_profile()
-    change(profile, "L0H1", "disulfide", ratio=4.0, q=0.001, half_a=0.001, half_b_low=0.0005)
-    found = answer(profile, "disulfide")
-    assert found.verdict == "Mostly cysteines"
-    assert "1 other head with a confirmed effect" in " ".join(found.sentences)
-    assert "L0H1 (4.0 against 1.0)" in " ".join(found.sentences)
-
-
-def test_the_weight_on_bonded_cysteines_is_compared_with_their_number():
-    profile = made_profile()
-    change(profile, "L1H2", "disulfide", weight=1000.0)
-    change(profile, "L1H2", "cysteine pair", weight=2000.0)
-    # 0.006 x 1000 of 0.02 x 2000; 80 of 800 pairs
-    text = " ".join(answer(profile, "disulfide").sentences)
-    assert "15% of its weight on cysteine pairs is on bonded ones, which are 10% of these" in text
+    assert found.verdict == "A trace"
+    assert "1.20 times [1.01, 1.50] that, in the same resampled chains." in " ".join(
+        found.sentences
+    )
 
 
 def test_without_the_control_of_cysteines_that_is_said():
-    profile = made_profile(properties=PAIRS[:4])
-    assert (
-        "may be no more than a liking for cysteines" in answer(profile, "disulfide").sentences[-1]
-    )
+    text = " ".join(answer(made_profile(properties=PAIRS[:4]), "disulfide").sentences)
+    assert "may be no more than a liking for cysteines" in text
 
 
 def test_best_in_is_told_if_it_was_counted():
@@ -277,16 +375,24 @@ def test_summary_warns_of_other_weights_and_counts_labels():
 
 
 @pytest.mark.parametrize(
-    ("max_q", "called", "false"), [(1e-9, 0, "1e-07%"), (0.05, 7, "5%"), (0.7, 56, "70%")]
+    ("max_q", "called", "false"),
+    [(1e-9, (0, 0, 0), "1e-07%"), (0.05, (5, 1, 1), "5%"), (0.7, (40, 8, 8), "70%")],
 )
-def test_the_summary_goes_by_the_rules_of_its_profile(max_q: float, called: int, false: str):
+def test_the_summary_goes_by_the_rules_of_its_profile(
+    max_q: float, called: tuple[int, int, int], false: str
+):
     profile = made_profile(rules={"max_q": max_q})
     text = pages.to_markdown(summary(profile, ablation=made_ablation()))
-    assert f"56 tests, {called} of them with q of at most {max_q:g}." in text
+    pairs, residues, offsets = called
+    assert (
+        f"Tests with q of at most {max_q:g}: pairs: {pairs} of 40, residues: {residues} of 8, "
+        f"offsets: {offsets} of 8." in text
+    )
     assert f"all, {false} of the findings would be false" in text
-    assert ("long-range contacts? No." in text) == (not called)
+    assert ("**Long-range contacts: none confirmed.**" in text) == (not pairs)
+    assert f"| pairs | 8 heads x 5 properties | {pairs} |" in text
     # with one significant head or more the drift can be ranked against their differences
-    assert ("Rank correlation of drift" in text) == bool(called)
+    assert ("Rank correlation of drift" in text) == bool(pairs)
 
 
 def test_summary_tells_of_ablations():
@@ -302,7 +408,7 @@ def test_profiles_of_other_shapes_and_few_properties(tmp_path: Path, shape: tupl
     profile = made_profile(*shape, properties=PAIRS[:2])
     write_report(profile, tmp_path / "heads", kind="svg")
     text = (tmp_path / "heads/summary.md").read_text()
-    assert "Does a head see disulfides? Not measured." in text
+    assert "**Disulfides: not measured.**" in text
     assert "figures/offsets.svg" in text
 
 

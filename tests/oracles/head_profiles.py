@@ -50,6 +50,7 @@ def made_profile(
                     "head": head,
                     "property": (rename or {}).get(name, name),
                     "kind": kind,
+                    "family": f"{kind}s",
                     "share": real,
                     "background": background,
                     "difference": difference,
@@ -106,7 +107,7 @@ def made_profile(
         "properties": list(dict.fromkeys(row["property"] for row in rows)),
         "resamples": 2000,
         "seed": 0,
-        "rules": {"max_q": 0.05, "min_ratio": 1.5, "min_difference": 0.02},
+        "rules": {"max_q": 0.05, "min_ratio": 1.25, "min_difference": 0.005},
         "control": True,
     }
     return HeadProfile(pandas.DataFrame(rows), table, {**facts, **provenance})

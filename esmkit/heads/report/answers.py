@@ -164,10 +164,10 @@ def _size(best: dict[Any, Any], found: Judgement, name: str, tests: str) -> list
     if not found.confirmed and not found.only_control:
         chosen = ", the head with the largest difference in one half of the chains,"
     text = (
-        f"{head}{chosen} puts {percent(best['share'])} of its weight on {them}, "
+        f"{head}{chosen} puts {percent(best['share'])} of its weight between residues on {them}, "
         f"{percent(best['background'])} expected from its distances and queries: "
-        f"{points(best['difference'])} {spread(best['low'], best['high'])}, {times(best)} as much. "
-        f"The other {percent(1 - best['share'], 3)} of its weight between residues is elsewhere."
+        f"{points(best['difference'])} {spread(best['low'], best['high'])}, {times(best)}. "
+        f"The other {percent(1 - best['share'], 3)} of it is elsewhere."
     )
     halves = (
         f"In one half of the chains the difference is {points(best['half_a'])}, in the other "
@@ -192,13 +192,13 @@ def _control(best: dict[Any, Any], effects: Any) -> list[str]:
             "a liking for cysteines."
         ]
     control = rows.iloc[0].to_dict()
-    text = f"Control: on any two cysteines, bonded or not, it puts {times(control)} the expected weight"
+    text = f"Control: on any two cysteines, bonded or not, it puts {times(control, than='the expected weight')}"
     if np.isnan(best.get("beyond_control_low", np.nan)):
         return [f"{text}. Whether bonded ones have more of it was not measured."]
-    what = times(best, "beyond_control")
+    what = times(best, "beyond_control", "that")
     if best["beyond_control_low"] > 1:
-        return [f"{text}; on bonded ones {what} that, in the same resampled chains."]
-    return [f"{text}; on bonded ones {what} that, which may be a liking for cysteines as such."]
+        return [f"{text}; on bonded ones {what}, in the same resampled chains."]
+    return [f"{text}; on bonded ones {what}, which may be a liking for cysteines as such."]
 
 
 def _limits(best: dict[Any, Any]) -> list[str]:
@@ -301,7 +301,7 @@ def _numbers(best: dict[Any, Any], label: str) -> dict[str, str]:
         f"{spread(best['low'], best['high'])}",
         "share of its weight": percent(best["share"]),
         "background, from its offsets and queries in each chain": percent(best["background"]),
-        "share / background [95% interval]": times(best).replace(" times", ""),
+        "share / background [95% interval]": _ratio(best),
         "half A of the chains: difference": points(best["half_a"]),
         "half B of the chains: difference [95% interval]": f"{points(best['half_b'])} "
         f"{spread(best['half_b_low'], best['half_b_high'])}",
@@ -315,6 +315,12 @@ def _numbers(best: dict[Any, Any], label: str) -> dict[str, str]:
         "support": f"{int(best['proteins']):,} chains, {int(best['labelled']):,} ordered pairs",
         "strong links (weight ≥ 0.3) on such pairs": arcs,
     }
+
+
+def _ratio(best: dict[Any, Any]) -> str:
+    if not np.isfinite(best["ratio"]):
+        return UNKNOWN
+    return times(best, than="").replace(" times", "")
 
 
 def _of_untrained(best: dict[Any, Any], kind: str) -> str:

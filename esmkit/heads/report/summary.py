@@ -1,19 +1,18 @@
 """A profile as a folder: tables, figures and a summary that a biologist can read."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from esmkit import plots
-from esmkit.errors import MissingDependencyError, OptionError
-from esmkit.files.disk import disk_errors, place_of, through_links, write_durably
-from esmkit.files.names import FIGURE_FORMATS, check_folder, file_name
-from esmkit.files.tables import open_table, write_table
+from esmkit.errors import OptionError
+from esmkit.files.disk import disk_errors, through_links, write_durably
+from esmkit.files.names import FIGURE_FORMATS, check_folder
+from esmkit.files.tables import write_table
+from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
+from esmkit.heads.report.files import Shown, write_figures, write_tables
 from esmkit.heads.report.page import (
     Block,
     Figures,
@@ -24,19 +23,18 @@ from esmkit.heads.report.page import (
     to_html,
     to_markdown,
 )
-from esmkit.heads.statistics import MIN_ARCS, MIN_PROTEINS
-from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation
+from esmkit.plots.profiles import FAMILIES, family, kinds_of, specialisation, without_hit
 from esmkit.plots.protocols import Profile
-from esmkit.text import signed
+from esmkit.text import Say, signed, silent
 
 if TYPE_CHECKING:
     import pandas
 
 
-__all__ = ["summary", "write_report"]
+__all__ = ["PROVENANCE", "add_ablation", "summary", "write_report"]
 
-FIGURES = "figures"
-"""The folder of the figures in that of the report."""
+PROVENANCE = "provenance.json"
+"""Name of the file that says where a report comes from."""
 
 LISTED = 3
 """Heads that the summary names for each label and mode of ablation, chains left out that it lists."""
@@ -61,14 +59,18 @@ def write_report(
     circuits: "pandas.DataFrame | None" = None,
     kind: str = "png",
     force: bool = False,
+    unfinished: str = "",
+    progress: Say = silent,
 ) -> list[Path]:
     """Write a profile into a folder: tables, figures, a summary.
 
     ``effects.csv`` and ``effects.parquet`` (if pyarrow is installed) have a line for each head and
-    property, ``heads.csv`` one for each head; ``figures/`` a grid of heads for each property that
-    is no offset, offset profiles, and heads beside properties; ``summary.md`` and ``summary.html``
-    (one file, figures included) answer in words; ``provenance.json`` says where it comes from. With
-    ablations and circuits, their tables too. The summary is written last.
+    property, ``heads.csv`` one for each head, ``offsets.csv`` where each looks along the chain;
+    ``table.csv``, ``table.md`` and ``table.tex`` are the line of each head for a paper; ``figures/``
+    a grid of heads for each property that is no offset and that a head looks for, offset profiles,
+    and heads beside properties; ``summary.md`` and ``summary.html`` (one file, figures included)
+    answer in words; ``provenance.json`` says where it comes from. With ablations and circuits,
+    their tables too. The summary is written last.
 
     Parameters
     ----------
@@ -83,6 +85,10 @@ def write_report(
         Format of the figures.
     force : bool
         Write into a folder that is not empty, over files of the same name.
+    unfinished : str
+        What is still to come, for the head of the summary; by default nothing.
+    progress : callable
+        Called with the name of each figure before it is drawn.
 
     Returns
     -------
@@ -101,77 +107,80 @@ def write_report(
     folder = through_links(Path(folder))
     check_folder(folder, "folder", force=force, forced="force=True")
     with disk_errors(folder):
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        written, notes = _write_tables(profile, folder, ablation, circuits)
-        shown: dict[str, tuple[str, str, str]] = {}
-        for name, figure in _figures(profile, ablation):
-            path = folder / FIGURES / f"{file_name(name)}.{kind}"
-            plots.save(figure, path)
-            written.append(path)
-            if name in (*QUESTIONS, "offsets", "properties", "ablation"):
-                title = figure.get_suptitle()
-                shown[name] = (title, f"{FIGURES}/{path.name}", plots.inline_html(figure))
-        facts = {**profile.provenance, "left_out": profile.left_out}
-        blocks = summary(profile, ablation=ablation, figures=shown, notes=notes)
-        title = str(profile.provenance["checkpoint"]["name"])
-        for name, text in {
-            "provenance.json": json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n",
-            "summary.md": to_markdown(blocks),
-            "summary.html": to_html(blocks, f"Attention heads of {title}"),
-        }.items():
-            write_durably(folder / name, text.encode("utf-8", "replace"))
-            written.append(folder / name)
-    return written
+        folder.mkdir(parents=True, exist_ok=True)
+        written, notes = write_tables(profile, folder, circuits)
+        if ablation is not None:
+            written.append(_write_ablation(folder, ablation))
+        figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
+        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished)
+    return [*written, *figures, *pages]
 
 
-def _write_tables(
+def add_ablation(
     profile: Profile,
     folder: Path,
     ablation: "pandas.DataFrame | None",
-    circuits: "pandas.DataFrame | None",
-) -> tuple[list[Path], list[str]]:
-    tables = {"effects": profile.effects, "heads": profile.heads}
-    tables |= {"ablation": ablation} if ablation is not None else {}
-    tables |= {"circuits": circuits} if circuits is not None else {}
-    written, notes = [], []
-    for name, table in tables.items():
-        path = folder / f"{name}.csv"
-        write_table(path, table, "csv")
-        written.append(path)
-    path = place_of(folder / "effects.parquet")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open_table("parquet", unfinished, profile.provenance) as writer:
-            writer.add(profile.effects)
-        unfinished.replace(path)
-        written.append(path)
-    except MissingDependencyError:
-        notes.append(
-            "effects.parquet was not written, for pyarrow is not installed "
-            "(pip install 'esmkit[parquet]'); effects.csv holds the same."
+    *,
+    kind: str,
+    notes: list[str],
+    progress: Say = silent,
+) -> list[Path]:
+    """Write what an ablation changes in a report that has none: its table, its figure, the summary.
+
+    Parameters
+    ----------
+    profile : HeadProfile
+    folder : Path
+        Where to write; the files take their places in the report later.
+    ablation : pandas.DataFrame, optional
+        Without one, the summary alone is written, as of a report that is to have none.
+    kind : {'png', 'svg', 'pdf'}
+        Format of the figures, as in the report.
+    notes : list of str
+        Sentences for the end of the summary.
+    progress : callable
+        Called with the name of each figure before it is drawn.
+
+    Returns
+    -------
+    list of Path
+        What was written, the summary last but for the provenance.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [] if ablation is None else [_write_ablation(folder, ablation)]
+        figures, shown = write_figures(
+            profile, folder, ablation, kind, only=["ablation"], progress=progress
         )
-        path.unlink(missing_ok=True)  # one of an earlier run would contradict effects.csv
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return written, notes
+        return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
 
 
-def _figures(profile: Profile, ablation: "pandas.DataFrame | None") -> Any:
-    """Yield name and figure, one after the other, so that they never all lie in memory."""
-    kinds = kinds_of(profile)
-    looked_for = [name for name, kind in kinds.items() if kind != "offset"]
-    for name in looked_for:
-        yield name, plots.property_grid(profile, name)
-    yield "offsets", plots.offset_profiles(profile)
-    if looked_for:
-        yield "properties", plots.property_map(profile)
-    if ablation is not None and _has_numbers(ablation):
-        figure: Figure = plots.ablation_scatter(profile, ablation)
-        yield "ablation", figure
+def _write_ablation(folder: Path, ablation: "pandas.DataFrame") -> Path:
+    write_table(folder / "ablation.csv", ablation, "csv")
+    return folder / "ablation.csv"
 
 
-def _has_numbers(ablation: Any) -> bool:
-    return bool(ablation[["precision_change", "drift_cosine"]].notna().to_numpy().any())
+def _write_pages(
+    profile: Profile,
+    folder: Path,
+    ablation: "pandas.DataFrame | None",
+    shown: Shown,
+    notes: list[str],
+    unfinished: str,
+) -> list[Path]:
+    """Write provenance and summary; return their paths."""
+    facts = {**profile.provenance, "left_out": profile.left_out}
+    blocks = summary(profile, ablation=ablation, figures=shown, notes=notes, unfinished=unfinished)
+    title = str(profile.provenance["checkpoint"]["name"])
+    written = []
+    for name, text in {
+        PROVENANCE: json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n",
+        "summary.md": to_markdown(blocks),
+        "summary.html": to_html(blocks, f"Attention heads of {title}"),
+    }.items():
+        write_durably(folder / name, text.encode("utf-8", "replace"))
+        written.append(folder / name)
+    return written
 
 
 def summary(
@@ -180,31 +189,37 @@ def summary(
     ablation: "pandas.DataFrame | None" = None,
     figures: dict[str, tuple[str, str, str]] | None = None,
     notes: list[str] | None = None,
+    unfinished: str = "",
 ) -> list[Block]:
     """Return the summary as blocks of a page; every number in it is from the profile."""
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
     kinds = kinds_of(profile)
     blocks: list[Block] = [
         Heading(1, f"What the attention heads of {profile.provenance['checkpoint']['name']} see"),
+        *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
         *[
             Paragraph(
                 " ".join(found.sentences),
-                f"Does a head see {QUESTIONS[found.property]}? {found.verdict}.",
+                f"{QUESTIONS[found.property].capitalize()}: {found.verdict[0].lower()}"
+                f"{found.verdict[1:]}.",
             )
             for found in answers
         ],
         *_numbers(answers),
         Heading(2, "Labels"),
         _labels(profile, kinds),
+        *sections.findings(profile),
+        *sections.replication(profile.replication),
+        *sections.disulfides(profile.disulfides),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *_ablation(profile, ablation)]
     blocks += [
         Heading(2, "Read with care"),
-        Points(_caveats(profile)),
+        Points(sections.caveats(profile)),
         Heading(2, "Methods"),
-        Points(_methods(profile)),
+        Points(sections.methods(profile)),
         Heading(2, "References"),
         Points(REFERENCES),
         *[Paragraph(note) for note in notes or []],
@@ -213,7 +228,18 @@ def summary(
         small = [figures[name] for name in QUESTIONS if name in figures]
         large = [figures[n] for n in ("ablation", "offsets", "properties") if n in figures]
         blocks += [Heading(2, "Figures"), Figures(small, small=True), Figures(large)]
+        blocks += _not_drawn(profile)
     return blocks
+
+
+def _not_drawn(profile: Profile) -> list[Block]:
+    """Say which properties have no figure, and why."""
+    reasons = without_hit(profile)
+    said = []
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        said.append(f"{reason}: {', '.join(names)}.")
+    return [Paragraph(" ".join(said), "No figure of its own:")] if said else []
 
 
 def _source(profile: Profile) -> list[Block]:
@@ -301,58 +327,3 @@ def _ablation(profile: Profile, ablation: Any) -> list[Block]:
                 )
         blocks.append(Paragraph(" ".join(said), f"Head {names.get(str(mode), str(mode))}:"))
     return blocks
-
-
-def _caveats(profile: Profile) -> list[str]:
-    effects: Any = profile.effects
-    chains, tests = len(profile.provenance["chains"]), int(effects["q"].notna().sum())
-    max_q = profile.rules.max_q
-    called = int((effects["q"] <= max_q).sum())
-    if profile.provenance.get("control"):
-        meaning = (
-            "They stand out from heads of untrained networks of the same shape; if the others did "
-            f"not differ from those at all, {100 * max_q:g}% of the findings would be false."
-        )
-    else:
-        meaning = (
-            "Without the control they stand out from shifted labels only, as many heads of untrained "
-            "networks do, by a random taste for amino acids: take q as a description."
-        )
-    return [
-        "Attention is not explanation: where a head looks does not say what the model uses it for "
-        "(Jain & Wallace 2019); ablation is the other half of the story.",
-        f"One checkpoint and {chains:,} chains. Other weights, sizes and protein families may "
-        "differ; intervals cover the choice of chains of this kind, nothing else.",
-        f"{tests:,} tests, {called:,} of them with q of at most {max_q:g}. " + meaning,
-        "Significant is not large: look at share and ratio.",
-        "Properties go together (strands are rich in valine, and pair over contacts): a label names "
-        "the strongest, not the only one.",
-    ]
-
-
-def _methods(profile: Profile) -> list[str]:
-    resamples = profile.provenance.get("resamples", 0)
-    models = profile.provenance.get("random_models", 0)
-    control, factor = "no random weights in this run;", ""
-    if profile.provenance.get("control"):
-        control = f"{models} model{'s' * (models != 1)} of the same shape with random weights, and"
-        factor = (
-            " The variance over shifts is multiplied, for each property, by the mean squared "
-            "deviation of the heads with random weights (inflation; Devlin & Roeder 1999)."
-        )
-    return [
-        "Share: of the head's weight between resolved residues, the part on pairs with the property "
-        "(residues: on pairs whose key has it).",
-        "Background: what that would be for a map with the head's own weight at each distance along "
-        "the chain (offset, key - query) and of each query, and even beside that; for strong links "
-        "with the distances alone. Difference = share - background.",
-        "Test: labels are shifted circularly along each chain, all shifts; one-sided for more than "
-        f"expected.{factor} q after Benjamini & Hochberg (1995) over heads x properties. Intervals: "
-        f"bootstrap over chains, {resamples:,} resamples, 95%.",
-        f"Support: at least {MIN_PROTEINS} chains with the property, and {MIN_ARCS} links of weight "
-        "0.3 or more (Vig et al. 2021) for shares of links; otherwise insufficient. "
-        "Chains without a property count for none of its numbers.",
-        f"Controls: {control} a head that knows only its mean offsets. Heads are chosen in every "
-        "second chain (half A) and judged in the others (half B). Contacts: Cβ within 8 Å, 24 or "
-        "more apart (as Rao et al. 2021 for range).",
-    ]

@@ -1,0 +1,248 @@
+"""One line for each head, for a paper: as a pandas table, and as Markdown and LaTeX."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from esmkit.heads.report.page import Block, Heading, Paragraph, Table, to_markdown
+from esmkit.plots.profiles import family, judged, kinds_of, one_line
+from esmkit.plots.protocols import Profile
+from esmkit.text import percent, signed
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["head_table", "table_latex", "table_markdown"]
+
+NUMBERS = {
+    "share_percent": ("share", 100.0),
+    "background_percent": ("background", 100.0),
+    "difference_points": ("difference", 100.0),
+    "low_points": ("low", 100.0),
+    "high_points": ("high", 100.0),
+    "q": ("q", 1.0),
+}
+"""Columns of numbers: the column of the effects they come from, and what its unit is multiplied by."""
+
+HEADER = (
+    *("head", "label", "property", "share (%)", "background (%)"),
+    *("difference [95% interval] (points)", "q", "support (chains / pairs)"),
+)
+
+Q_FLOOR = 1e-9
+"""Smaller false discovery rates are not told apart."""
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "\u00d7": r"$\times$",
+    "β": r"$\beta$",
+    "α": r"$\alpha$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+"""Characters that LaTeX would take for markup, or has no letter for."""
+
+
+def head_table(profile: Profile) -> "pandas.DataFrame":
+    """Return one line for each head: what it looks for most, and how sure that is.
+
+    Parameters
+    ----------
+    profile : HeadProfile
+
+    Returns
+    -------
+    pandas.DataFrame
+        By layer and head: ``name``, ``layer``, ``head``, ``label``; ``property``, the one that the
+        label names, or else, fixed offsets left out, the significant one with the largest
+        difference; ``share_percent`` and ``background_percent`` of the head's weight between
+        residues; ``difference_points`` with its 95 % interval ``low_points`` and ``high_points``,
+        percentage points; ``q``, the false discovery rate; ``chains`` with the property and
+        ``pairs`` with it in these, the support. A head without a significant property has empty
+        cells, and ``reason`` says why.
+
+    Examples
+    --------
+    >>> head_table(profile)[["name", "property", "share_percent"]].head(1)    # doctest: +SKIP
+       name             property  share_percent
+    0  L0H0        to tryptophan            6.2
+    """
+    import pandas
+
+    kinds, table = kinds_of(profile), profile.heads.sort_values(by=["layer", "head"])
+    effects: Any = judged(profile, profile.effects)
+    of_head = {str(name): rows for name, rows in effects.groupby("name", sort=False)}
+    rows: list[dict[str, Any]] = []
+    for facts in table.to_dict("records"):
+        name, label = str(facts["name"]), str(facts["label"])
+        own: Any = of_head.get(name, effects.iloc[:0])
+        found = _top(own, label)
+        row = {"name": name, "layer": facts["layer"], "head": facts["head"], "label": label}
+        row["property"] = "" if found is None else str(found["property"])
+        for column, (source, unit) in NUMBERS.items():
+            row[column] = np.nan if found is None else unit * float(found[source])
+        support = {"chains": "proteins", "pairs": "labelled"}
+        for column, source in support.items():
+            row[column] = np.nan if found is None else int(found[source])
+        evidence = str(facts["evidence"])
+        row["reason"] = "" if found is not None else _why(profile, own, label, evidence, kinds)
+        rows.append(row)
+    columns = ["name", "layer", "head", "label", "property", *NUMBERS, "chains", "pairs", "reason"]
+    found_all = pandas.DataFrame(rows, columns=columns)
+    return found_all.astype({"chains": "Int64", "pairs": "Int64"})
+
+
+def _top(rows: Any, label: str) -> Any:
+    """Return the significant effect that a label names, or the largest of them; None without any."""
+    held = rows[rows["significant"] & (rows["difference"] > 0)]
+    named = held[held["property"].isin([label, f"to {label}"])]
+    if len(named):
+        return named.iloc[0]
+    held = held[held["kind"] != "offset"]
+    return None if held.empty else held.loc[held["difference"].idxmax()]
+
+
+def _why(profile: Profile, rows: Any, label: str, evidence: str, kinds: dict[str, str]) -> str:
+    """Say why a head has no property."""
+    wanted = rows[rows["kind"] != "offset"]
+    if wanted["difference"].isna().all():
+        why = "no property occurs in enough chains"
+    else:
+        why = f"no property with q of at most {profile.rules.max_q:g}"
+    told = family(label, kinds) in ("position", "sink")
+    return f"{why}; {one_line(evidence)}" if told else why
+
+
+def table_markdown(profile: Profile) -> str:
+    """Return the table as Markdown (GitHub's), with what its columns are; names are escaped."""
+    rows = [
+        [*cells, *[""] * (len(HEADER) - len(cells))]
+        for cells in (_cells(row, _q_text) for row in head_table(profile).to_dict("records"))
+    ]
+    blocks: list[Block] = [
+        Heading(1, _title(profile)),
+        Paragraph(_caption(profile)),
+        Table(HEADER, rows),
+        *[Paragraph(note) for note in _notes(profile)],
+    ]
+    return to_markdown(blocks)
+
+
+def table_latex(profile: Profile) -> str:
+    r"""Return the table as LaTeX, for ``\input``: a longtable with the rules of booktabs.
+
+    The preamble needs ``\usepackage{booktabs,longtable}``, and a font encoding of today, such as
+    ``\usepackage[T1]{fontenc}``.
+    """
+    last = len(HEADER) - 3
+    head = " & ".join(_latex(name) for name in HEADER) + r" \\"
+    lines = [
+        r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs,longtable}",
+        r"\begingroup\small",
+        r"\begin{longtable}{lllrrlll}",
+        rf"\caption{{{_latex(_title(profile))}. {_latex(_caption(profile))}}}\label{{tab:heads}}\\",
+        *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
+        *(r"\toprule", head, r"\midrule", r"\endhead"),
+        rf"\midrule\multicolumn{{{len(HEADER)}}}{{r}}{{continued}}\\",
+        *(r"\endfoot", r"\bottomrule", r"\endlastfoot"),
+    ]
+    for row in head_table(profile).to_dict("records"):
+        cells = _cells(row, _q_latex)
+        if len(cells) < len(HEADER):
+            why = (
+                rf"\multicolumn{{{last + 1}}}{{p{{0.6\textwidth}}}}{{\emph{{{_latex(cells[2])}}}}}"
+            )
+            texts = [*map(_latex, cells[:2]), why]
+        else:
+            texts = [*map(_latex, cells[:3]), *map(_minus, cells[3:6]), cells[6], cells[7]]
+        lines.append(" & ".join(texts) + r" \\")
+    lines.append(r"\end{longtable}")
+    lines += [rf"\noindent {_latex(note)}\par" for note in _notes(profile)]
+    return "\n".join([*lines, r"\endgroup"]) + "\n"
+
+
+def _cells(row: Any, write_q: Any) -> list[str]:
+    """Return the cells of a head as text; three, the last of them the reason, without a property."""
+    first = [str(row["name"]), one_line(row["label"])]
+    if not row["property"]:
+        return [*first, str(row["reason"])]
+    points = [row[name] for name in ("difference_points", "low_points", "high_points")]
+    known = [abs(value) for value in points if not np.isnan(value)]
+    digits = 1 if max(known, default=0) >= 1 else 2
+    middle, low, high = (signed(value, digits) for value in points)
+    interval = "" if np.isnan(points[1]) else f" [{low}, {high}]"
+    return [
+        *first,
+        one_line(row["property"]),
+        percent(row["share_percent"] / 100).removesuffix("%"),
+        percent(row["background_percent"] / 100).removesuffix("%"),
+        middle + interval,
+        write_q(row["q"]),
+        f"{int(row['chains']):,} / {int(row['pairs']):,}",
+    ]
+
+
+def _q_text(value: float) -> str:
+    return f"< {Q_FLOOR:g}" if value < Q_FLOOR else f"{value:.1g}"
+
+
+def _q_latex(value: float) -> str:
+    if value < Q_FLOOR:
+        return r"$<10^{-9}$"
+    digit, _, power = f"{value:.0e}".partition("e")
+    return f"${value:.1g}$" if int(power) >= -3 else rf"${digit}\times10^{{{int(power)}}}$"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "$-$").replace("+", "$+$")
+
+
+def _latex(text: Any) -> str:
+    r"""Return text of one line with what LaTeX would take for markup escaped.
+
+    >>> _latex("100% of L_0 & $x")
+    '100\\% of L\\_0 \\& \\$x'
+    """
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
+
+
+def _title(profile: Profile) -> str:
+    name = one_line(profile.provenance["checkpoint"]["name"])
+    return f"What the {len(profile.heads):,} attention heads of {name} look for"
+
+
+def _caption(profile: Profile) -> str:
+    facts, chains = profile.provenance["checkpoint"], profile.provenance["chains"]
+    weights = str(facts.get("sha256") or "unknown")[:12]
+    text = (
+        f"Weights: {one_line(facts['name'])} (SHA-256 {weights}). Measured on {len(chains):,} "
+        f"protein chain{'s' * (len(chains) != 1)}"
+    )
+    if 0 < len(chains) <= 3:
+        text += f" ({', '.join(map(one_line, chains))})"
+    return text + "; the chains are listed in provenance.json."
+
+
+def _notes(profile: Profile) -> Sequence[str]:
+    """Return what stands below the table: what its columns are, and over what q is taken."""
+    over = "over all heads and properties"
+    if "family" in profile.effects.columns:
+        names = ", ".join(dict.fromkeys(map(str, profile.effects["family"])))
+        over = f"over all heads and the properties of one family (families: {names})"
+    return (
+        "Share: of the head's weight between residues (that on BOS and EOS left out), the part on "
+        "pairs with the property. Background: what its weight at each distance along the chain, and "
+        "of each query, would put there; for offsets, an even spread. Difference: share less "
+        "background, percentage points, with the 95% interval of a bootstrap over chains.",
+        f"q: false discovery rate after Benjamini and Hochberg (1995), {over}; properties with q of "
+        f"at most {profile.rules.max_q:g} are named: that of the label, or else the one with the "
+        "largest difference, fixed offsets left out.",
+    )

@@ -1,0 +1,138 @@
+"""What holds on a second set of chains: chosen in the first, counted by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from esmkit.data import ts50
+from esmkit.errors import OptionError
+from esmkit.esm2 import Esm2
+from esmkit.heads import profile, standard_properties
+from esmkit.heads.judgement import judge
+from esmkit.heads.replication import replicate
+from esmkit.heads.report.page import to_markdown
+from esmkit.heads.report.summary import summary, write_report
+from oracles.head_profiles import made_profile
+
+OTHERS = [f"other{n}" for n in range(20)]
+
+
+def set_effect(of: Any, name: str, property_name: str, **values: Any) -> None:
+    chosen = (of.effects["name"] == name) & (of.effects["property"] == property_name)
+    assert chosen.sum() == 1
+    for column, value in values.items():
+        of.effects.loc[chosen, column] = value
+
+
+def test_what_holds_does_not_and_cannot_be_said():
+    first, second = made_profile(), made_profile(chains=OTHERS)
+    set_effect(first, "L0H1", "to strand", low=0.06, difference=0.1, q=0.3, half_a=1, half_b_low=1)
+    set_effect(first, "L0H2", "to strand", low=0.06, difference=0.1, q=0.3, half_a=1, half_b_low=-1)
+    set_effect(second, "L0H1", "to strand", low=0.01, difference=0.05)
+    set_effect(second, "L1H2", "helix partner", low=-0.001)
+    set_effect(second, "L1H2", "disulfide", proteins=9, difference=np.nan, low=np.nan)
+    table = first.replicates(second)
+    assert list(
+        zip(table["name"], table["property"], table["state"], table["holds"], strict=True)
+    ) == [
+        ("L1H2", "long-range contact", "label", "yes"),
+        ("L1H2", "helix partner", "confirmed", "no"),
+        ("L1H2", "strand partner", "confirmed", "yes"),
+        ("L1H2", "disulfide", "confirmed", "insufficient"),
+        ("L1H2", "cysteine pair", "confirmed", "yes"),
+        ("L1H2", "to strand", "confirmed", "yes"),
+        ("L0H1", "to strand", "large", "yes"),
+    ]
+    large = table.iloc[-1]
+    assert (large["difference"], large["other_difference"]) == (0.1, 0.05)
+    assert large["relative"] == 0.5
+    assert large["family"] == "residues"
+
+
+def test_the_second_set_has_no_part_in_the_choice():
+    """What is large there alone is not in the table."""
+    first, second = made_profile(), made_profile(chains=OTHERS)
+    set_effect(second, "L0H3", "to strand", low=0.3, difference=0.4, q=1e-9)
+    assert not (first.replicates(second)["name"] == "L0H3").any()
+
+
+def test_replication_needs_other_chains_and_the_same_model():
+    first = made_profile()
+    with pytest.raises(OptionError) as stopped:
+        first.replicates(made_profile(chains=["chain7", "chain3", "a", "chain11", "chain12"]))
+    assert str(stopped.value) == (
+        "4 chains are in both profiles (chain11, chain12, chain3, ...); give a second set with none "
+        "of the first"
+    )
+    facts = {"name": "esm2_t12", "sha256": "cd" * 32}
+    with pytest.raises(OptionError) as stopped:
+        first.replicates(made_profile(chains=OTHERS, checkpoint=facts))
+    assert str(stopped.value) == (
+        "the profiles are of two models, tiny and esm2_t12; replication compares one model on two "
+        "sets of chains"
+    )
+    with pytest.raises(OptionError, match="two models"):
+        first.replicates(made_profile(3, 4, chains=OTHERS))
+
+
+def test_the_report_tells_what_holds(tmp_path: Path):
+    first, second = made_profile(), made_profile(chains=OTHERS)
+    set_effect(second, "L1H2", "helix partner", low=-0.001)
+    found = replace(first, replication=first.replicates(second))
+    text = to_markdown(summary(found))
+    assert "Labels of a property that hold there: 1 of 1. " in text
+    assert "| confirmed effects, pairs | 4 | 3 | 1.00 |" in text
+    assert "| labels of a property, pairs | 1 | 1 | 1.00 |" in text
+    set_effect(second, "L1H2", "long-range contact", low=0.0)
+    lost = to_markdown(summary(replace(first, replication=first.replicates(second))))
+    assert "that hold there: 0 of 1 (not: L1H2 long-range contact)." in lost
+    assert "second set" not in to_markdown(summary(first))
+    write_report(found, tmp_path / "heads")
+    back = pandas.read_csv(tmp_path / "heads/replication.csv")
+    pandas.testing.assert_frame_equal(back, found.replication)
+
+
+def test_disulfides_within_chains_have_their_place():
+    table = pandas.DataFrame(
+        {
+            "name": ["L0H0", "L0H1", "L0H2"],
+            "auc": [0.52, 0.713, np.nan],
+            "low": [0.41, 0.6, np.nan],
+            "high": [0.6, 0.81, np.nan],
+            "chains": 36,
+            "bonds": 129,
+            "pairs": 1500,
+        }
+    )
+    for given in (table, table.set_index("name")):
+        text = to_markdown(summary(replace(made_profile(), disulfides=given)))
+        assert (
+            "129 bonds and 1,500 unbonded pairs in 36 chains. The interval of 1 of 2 heads" in text
+        )
+        assert "| L0H1 | 0.71 [0.60, 0.81] |\n| L0H0 | 0.52 [0.41, 0.60] |" in text
+        assert "L0H2" not in text.split("## Disulfides")[1].split("##")[0]
+    assert "within chains" not in to_markdown(summary(made_profile()))
+
+
+def test_halves_of_a_set_by_plain_code(tiny: Esm2):
+    chains = ts50()[:24]
+    few = [p for p in standard_properties() if p.name in ("to leucine", "long-range contact")]
+    options: Any = {"properties": few, "resamples": 100, "control": False}
+    first, second = (profile(tiny, chains[n::2], **options) for n in (0, 1))
+    table = replicate(first, second)
+    assert len(table) > 0
+    wanted = [
+        (row["name"], row["property"])
+        for row in first.effects.to_dict("records")
+        if judge(row).confirmed or judge({**row, "q": 0}).holds
+    ]
+    assert set(zip(table["name"], table["property"], strict=True)) == set(wanted)
+    of = second.effects.set_index(["name", "property"])
+    for row in table.to_dict("records"):
+        there: Any = of.loc[(row["name"], row["property"])]
+        assert row["other_difference"] == there["difference"]
+        assert row["holds"] == ("yes" if there["low"] > 0 else "no")
