@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.names import HeadChoice
     from esmkit.structure import Structure
 
-__all__ = ["pairs_of", "within_chains"]
+__all__ = ["pairs_of", "usable", "within_chains"]
 
 Array = NDArray[np.float64]
 
@@ -137,7 +137,7 @@ def within_chains(
     from esmkit.heads.controls import untrained_models
 
     check_resamples(resamples)
-    chains = _usable(structures)
+    chains = usable(structures)
     if not chains:
         raise InputError(
             "no chain has a disulfide and another pair of cysteines to hold it against; "
@@ -169,19 +169,25 @@ def within_chains(
     return table
 
 
-def _usable(structures: Iterable["Structure"]) -> list["Structure"]:
-    """Return chains with a bond and another pair, each once."""
-    found: dict[str, Structure] = {}
-    for structure in structures:
+def usable(structures: Iterable["Structure"]) -> list[tuple[int, "Structure"]]:
+    """Return the chains with a bond and another pair, each ID once, with their places.
+
+    Examples
+    --------
+    >>> len(usable(esmkit.data.ts50())), len(usable(esmkit.data.replication()))
+    (12, 31)
+    """
+    found: dict[str, tuple[int, Structure]] = {}
+    for place, structure in enumerate(structures):
         kinds = pairs_of(structure)[2] if len(structure) <= MAX_RESIDUES else np.array([])
         if (kinds == BONDED).any() and (kinds != BONDED).any():
-            found.setdefault(structure.id, structure)
+            found.setdefault(structure.id, (place, structure))
     return list(found.values())
 
 
 def _measure(
     model: "Encoder",
-    chains: Sequence["Structure"],
+    chains: Sequence[tuple[int, "Structure"]],
     choice: "HeadChoice",
     progress: Say,
     keep: Keeper,
@@ -189,7 +195,7 @@ def _measure(
 ) -> list[CysteinePairs]:
     """Run chains through a model; return what its heads give their cysteines."""
     found = []
-    for number, structure in enumerate(chains):
+    for number, structure in chains:
         progress(structure.id)
         query, key, kind = pairs_of(structure)
         kept = keep.get(stage, number, ("weights", "expected"))

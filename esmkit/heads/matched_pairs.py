@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APART",
     "BONDED",
+    "MIN_RESAMPLES",
     "TOUCHING",
     "CysteinePairs",
     "check_resamples",
@@ -29,6 +30,9 @@ Array = NDArray[np.float64]
 
 APART, TOUCHING, BONDED = 0, 1, 2
 """Kinds of pairs: Cβ 8 Å apart or more; closer, but not bonded; bonded."""
+
+MIN_RESAMPLES = 2_000
+"""Bootstrap samples of chains, at least."""
 
 SAME_SEPARATION = 2
 """Residues by which separations may always differ."""
@@ -68,8 +72,8 @@ def check_resamples(resamples: int) -> None:
     OptionError
         If there are fewer than 2,000.
     """
-    if resamples < 2_000:
-        raise OptionError(f"resamples is at least 2,000, not {resamples:,}")
+    if resamples < MIN_RESAMPLES:
+        raise OptionError(f"resamples is at least {MIN_RESAMPLES:,}, not {resamples:,}")
 
 
 @checked

@@ -264,7 +264,23 @@ class _Job:
             self.run.say(f"left out: {name}: {reason}")
         compiled = work.compiled(self.model.compiled)
         how = {**found.provenance, "compiled": compiled, "command": self.run.command}
-        return replace(found, provenance=how)
+        return replace(found, provenance=how, disulfides=self._disulfides(work, key, len(names)))
+
+    def _disulfides(self, work: WorkFolder, key: Key, models: int) -> "pandas.DataFrame | None":
+        """Hold bonded cysteines against others of their chain, where chains have some."""
+        from esmkit.heads.disulfides import usable, within_chains
+        from esmkit.heads.matched_pairs import MIN_RESAMPLES
+
+        asked = {**self.asked, "resamples": max(self.asked["resamples"], MIN_RESAMPLES)}
+        count = len(usable(self.chains))
+        if not count:
+            return None
+        with (
+            bar(count * models, "disulfides", "chain", self.run) as shown,
+            self._keeper(work, key) as keep,
+        ):
+            told = partial(advance, shown)
+            return within_chains(self.model, self.chains, progress=told, keep=keep, **asked)
 
     def _place(
         self,

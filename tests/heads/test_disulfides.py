@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from esmkit.esm2 import load
 from esmkit.heads.disulfides import pairs_of, within_chains
 from esmkit.heads.matched_pairs import APART, BONDED, TOUCHING, CysteinePairs, compare
 from esmkit.heads.report.disulfides import within_chains_answer
+from esmkit.heads.to_folder import profile_to_folder
 from oracles.head_chains import made
 
 
@@ -124,7 +126,7 @@ def test_heads_that_know_nothing_are_found_as_often_as_p_says():
 
 
 def test_pairs_are_those_of_the_structure():
-    for chain in (*ts50(), *replication()):
+    for chain in (*ts50()[:10], *replication()):
         query, key, kind = pairs_of(chain)
         assert {chain.sequence[i] for i in {*query.tolist(), *key.tolist()}} <= {"C"}
         pairs = {(int(i), int(j)): int(k) for i, j, k in zip(query, key, kind, strict=True)}
@@ -171,14 +173,14 @@ def test_an_answer_says_what_was_found_and_what_would_have_been():
         chains.append(chain)
     table: Any = compare(chains, [f"L1H{head}" for head in range(1, 6)])
     answer = within_chains_answer(table)
-    assert answer.verdict == "Bonded more than others, touching or not"
+    assert answer.verdict == "Bonded ones get more, touching or not"
     assert answer.head == "L1H2"
     text = " ".join(answer.sentences)
     assert f"{table['chains'][0]} chains" in text
     assert "Confirmed are 2 heads: L1H2" in text
     assert f"above {table['high'].max():.2f} lies outside" in text
     seen = within_chains_answer(table.drop(index=1))
-    assert seen.verdict == "Bonded more than others, as touching ones may be"
+    assert seen.verdict == "Bonded ones get more, as touching ones may"
     assert "need not be more than a liking for contacts" in " ".join(seen.sentences)
 
 
@@ -219,7 +221,7 @@ def test_untrained_models_are_a_control_that_widens(any_tiny_folder: Path):
 def test_bonds_without_a_like_pair_give_no_number(any_tiny_folder: Path):
     """Two cysteines in a bond, and a third so far away that no separation is like theirs."""
     places = np.zeros((60, 3))
-    places[:, 0] = 4 * np.arange(60)
+    places[:, 0] = 4.0 * np.arange(60)
     places[5] = places[1] + [2, 0, 0]
     chain = made("ACAAAC" + 53 * "A" + "C", places=places)
     sulfurs = np.full((60, 3), np.nan)
@@ -237,3 +239,26 @@ def test_no_chain_with_a_bond_is_refused(any_tiny_folder: Path):
         within_chains(model, [chain for chain in ts50() if not len(chain.disulfides)])
     with pytest.raises(OptionError, match="2,000"):
         within_chains(model, ts50(), resamples=10)
+
+
+def test_heads_writes_them(any_tiny_folder: Path, tmp_path: Path):
+    chains = [c for c in replication() if len(c.disulfides) and len(c) < 60][:10]
+    out = tmp_path / "heads"
+
+    model = load(any_tiny_folder, "cpu")
+    options: dict[str, Any] = {"control": False, "ablation": False, "resamples": 100}
+    profile_to_folder(lambda: model, lambda: [*ts50()[:1], *chains], out, **options)
+    table: Any = pandas.read_csv(out / "disulfides.csv")
+    expected = within_chains(model, chains, control=False)
+    pandas.testing.assert_frame_equal(table, expected, check_dtype=False)
+    text = (out / "summary.md").read_text(encoding="utf-8")
+    assert "## Disulfides, within chains" in text
+    assert within_chains_answer(expected).sentences[1] in text
+
+
+def test_chains_without_bonds_give_no_table(any_tiny_folder: Path, tmp_path: Path):
+    model = load(any_tiny_folder, "cpu")
+    chains = [chain for chain in ts50() if not len(chain.disulfides)][:2]
+    options: dict[str, Any] = {"control": False, "ablation": False, "resamples": 100}
+    profile_to_folder(lambda: model, lambda: chains, tmp_path / "heads", **options)
+    assert not (tmp_path / "heads" / "disulfides.csv").exists()

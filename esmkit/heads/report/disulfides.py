@@ -18,25 +18,29 @@ LISTED = 6
 _WIDTH = 2 * 1.959964
 """Standard errors in the width of a 95 % interval."""
 
+SLIGHT = 0.6
+"""The AUC that the interval of a head lies above for its preference to be more than slight."""
+
 _POWER = 0.841621
 """Standard errors beyond the threshold at which four effects of five are found."""
 
 
-def within_chains_answer(table: Any, rules: Rules = Rules()) -> Answer:  # noqa: B008 - frozen
+def within_chains_answer(table: Any, max_q: float = Rules.max_q) -> Answer:
     """Say whether a head tells bonded cysteines from others, and what would have been found.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of :func:`esmkit.heads.disulfides.within_chains`.
-    rules : Rules
-        ``max_q`` is the false discovery rate up to which a head counts.
+    max_q : float
+        False discovery rate up to which a head counts.
 
     Returns
     -------
     Answer
-        Its verdict is ``Insufficient``, ``None confirmed``, ``Bonded more than others, as touching
-        ones may be``, or ``Bonded more than others, touching or not``.
+        Its verdict is ``Insufficient``, ``None confirmed``, or ``Bonded ones get more`` (``slightly
+        more`` if no confirmed AUC is surely over 0.6), ``as touching ones may`` or ``touching or
+        not``.
 
     Examples
     --------
@@ -47,30 +51,30 @@ def within_chains_answer(table: Any, rules: Rules = Rules()) -> Answer:  # noqa:
     """
     first = table.iloc[0]
     support = (
-        f"{int(first['bonds']):,} bonds of {int(first['chains']):,} chains against "
+        f"{int(first['bonds']):,} bonds of {int(first['chains']):,} chains are held against "
         f"{int(first['pairs']):,} pairs of cysteines of the same chain that are not bonded, of like "
         "separation and in the same direction"
     )
     if table["auc"].isna().all():
-        return Answer(NAME, "Insufficient", [f"Too few allow no answer: {support}."])
+        return Answer(NAME, "Insufficient", [f"{support}: too few for an answer."])
     held = table[
-        (table["q"] <= rules.max_q) & (table["half_a"] > 0.5) & (table["half_b_low"] > 0.5)
+        (table["q"] <= max_q) & (table["half_a"] > 0.5) & (table["half_b_low"] > 0.5)
     ].sort_values(by="auc", ascending=False)
     best = (table if held.empty else held).sort_values(by="half_a", ascending=False).iloc[0]
     sentences = [
-        f"Held: {support}. The AUC is the probability that a bonded pair has more of a head's "
+        f"{support}. The AUC is the probability that a bonded pair has more of a head's "
         "weight than such another: 0.5 is chance, 1 a detector.",
         _chosen(best, table, confirmed=not held.empty),
         *_confirmed(held),
         *_touching(best, confirmed=not held.empty),
-        _power(table, rules),
+        _power(table, max_q),
     ]
     beyond = not held.empty and (held["over_touching_low"] > 0.5).any()
     verdict = "None confirmed"
     if not held.empty:
-        verdict = "Bonded more than others, " + (
-            "touching or not" if beyond else "as touching ones may be"
-        )
+        size = "more" if (held["low"] > SLIGHT).any() else "slightly more"
+        why = "touching or not" if beyond else "as touching ones may"
+        verdict = f"Bonded ones get {size}, {why}"
     return Answer(NAME, verdict, sentences, str(best["name"]), _numbers(best))
 
 
@@ -109,14 +113,14 @@ def _touching(best: Any, *, confirmed: bool) -> list[str]:
     return [text + ": it need not be more than a liking for contacts."]
 
 
-def _power(table: Any, rules: Rules) -> str:
+def _power(table: Any, max_q: float) -> str:
     """Say which AUC would have been found, and which none has."""
     from scipy.stats import t
 
     heads, chains = len(table), int(table["chains"].iloc[0])
     wider = np.sqrt(table["inflation"].iloc[0]) if "inflation" in table else 1.0
     error = float(np.median(table["high"] - table["low"])) / _WIDTH
-    threshold = float(t.isf(rules.max_q / 2 / heads, chains - 1)) * wider
+    threshold = float(t.isf(max_q / 2 / heads, chains - 1)) * wider
     found = 0.5 + (threshold + _POWER) * error
     return (
         f"Power: with {chains:,} chains a head with an AUC of {min(found, 1.0):.2f} would be found "

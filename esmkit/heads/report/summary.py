@@ -211,7 +211,7 @@ def summary(
         _labels(profile, kinds),
         *sections.findings(profile),
         *sections.replication(profile.replication),
-        *sections.disulfides(profile.disulfides),
+        *sections.disulfides(profile.disulfides, profile.rules.max_q),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *_ablation(profile, ablation)]
