@@ -184,8 +184,8 @@ def test_an_answer_says_what_was_found_and_what_would_have_been():
     assert "need not be more than a liking for contacts" in " ".join(seen.sentences)
 
 
-def test_weights_are_those_of_the_maps(any_tiny_folder: Path):
-    model = load(any_tiny_folder, "cpu")
+def test_weights_are_those_of_the_maps(tiny_folder: Path):
+    model = load(tiny_folder, "cpu")
     chains = [c for c in replication() if len(c.disulfides) and len(c) < 60][:10]
     told: list[str] = []
     found: Any = within_chains(model, iter(chains), control=False, progress=told.append)
@@ -206,8 +206,8 @@ def test_weights_are_those_of_the_maps(any_tiny_folder: Path):
     np.testing.assert_allclose(found["position"], again["position"], atol=0.02)
 
 
-def test_untrained_models_are_a_control_that_widens(any_tiny_folder: Path):
-    model = load(any_tiny_folder, "cpu")
+def test_untrained_models_are_a_control_that_widens(tiny_folder: Path):
+    model = load(tiny_folder, "cpu")
     chains = [c for c in replication() if len(c.disulfides) and len(c) < 60][:10]
     bare: Any = within_chains(model, chains, control=False)
     found: Any = within_chains(model, chains, seed=3)
@@ -218,7 +218,7 @@ def test_untrained_models_are_a_control_that_widens(any_tiny_folder: Path):
     assert "permuted weights: 95% of heads within" in within_chains_answer(found).numbers
 
 
-def test_bonds_without_a_like_pair_give_no_number(any_tiny_folder: Path):
+def test_bonds_without_a_like_pair_give_no_number(tiny_folder: Path):
     """Two cysteines in a bond, and a third so far away that no separation is like theirs."""
     places = np.zeros((60, 3))
     places[:, 0] = 4.0 * np.arange(60)
@@ -227,25 +227,25 @@ def test_bonds_without_a_like_pair_give_no_number(any_tiny_folder: Path):
     sulfurs = np.full((60, 3), np.nan)
     sulfurs[[1, 5, 59]] = places[[1, 5, 59]]
     object.__setattr__(chain, "sg", sulfurs)
-    found = within_chains(load(any_tiny_folder, "cpu"), [chain])
+    found = within_chains(load(tiny_folder, "cpu"), [chain])
     assert found[["auc", "q", "random", "permuted"]].isna().to_numpy().all()
     assert (found[["chains", "bonds", "pairs"]] == 0).to_numpy().all()
     assert within_chains_answer(found).verdict == "Insufficient"
 
 
-def test_no_chain_with_a_bond_is_refused(any_tiny_folder: Path):
-    model = load(any_tiny_folder, "cpu")
+def test_no_chain_with_a_bond_is_refused(tiny_folder: Path):
+    model = load(tiny_folder, "cpu")
     with pytest.raises(InputError, match="no chain has a disulfide and another pair"):
         within_chains(model, [chain for chain in ts50() if not len(chain.disulfides)])
     with pytest.raises(OptionError, match="2,000"):
         within_chains(model, ts50(), resamples=10)
 
 
-def test_heads_writes_them(any_tiny_folder: Path, tmp_path: Path):
+def test_heads_writes_them(tiny_folder: Path, tmp_path: Path):
     chains = [c for c in replication() if len(c.disulfides) and len(c) < 60][:10]
     out = tmp_path / "heads"
 
-    model = load(any_tiny_folder, "cpu")
+    model = load(tiny_folder, "cpu")
     options: dict[str, Any] = {"control": False, "ablation": False, "resamples": 100}
     profile_to_folder(lambda: model, lambda: [*ts50()[:1], *chains], out, **options)
     table: Any = pandas.read_csv(out / "disulfides.csv")
@@ -256,8 +256,8 @@ def test_heads_writes_them(any_tiny_folder: Path, tmp_path: Path):
     assert within_chains_answer(expected).sentences[1] in text
 
 
-def test_chains_without_bonds_give_no_table(any_tiny_folder: Path, tmp_path: Path):
-    model = load(any_tiny_folder, "cpu")
+def test_chains_without_bonds_give_no_table(tiny_folder: Path, tmp_path: Path):
+    model = load(tiny_folder, "cpu")
     chains = [chain for chain in ts50() if not len(chain.disulfides)][:2]
     options: dict[str, Any] = {"control": False, "ablation": False, "resamples": 100}
     profile_to_folder(lambda: model, lambda: chains, tmp_path / "heads", **options)
