@@ -175,7 +175,7 @@ def usable(structures: Iterable["Structure"]) -> list[tuple[int, "Structure"]]:
     Examples
     --------
     >>> len(usable(esmkit.data.ts50())), len(usable(esmkit.data.replication()))
-    (12, 31)
+    (14, 33)
     """
     found: dict[str, tuple[int, Structure]] = {}
     for place, structure in enumerate(structures):
