@@ -40,8 +40,8 @@ class HeadProfile:
     replication : pandas.DataFrame, optional
         How its effects fare on a second set of chains: what :meth:`replicates` returned.
     disulfides : pandas.DataFrame, optional
-        How well each head tells bonded cysteine pairs from others of the same chain, a row for
-        each: ``name``, ``auc``, ``low``, ``high``, ``chains``, ``bonds``, ``pairs``.
+        How well each head tells bonded cysteine pairs from others of the same chain: what
+        :func:`esmkit.heads.disulfides.within_chains` returned.
     """
 
     effects: "pandas.DataFrame" = field(repr=False)

@@ -2,35 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors, through_links
 from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
-from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
-from esmkit.heads.passes import Passes, advance, bar
+from esmkit.heads.measure_all import ABLATION_CHAINS, Measuring
+from esmkit.heads.passes import advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.heads.replication import Second, check_second
-from esmkit.heads.resume import (
-    Key,
-    ShardKeeper,
-    ablation_keys,
-    chain_digest,
-    held,
-    profile_keys,
-)
+from esmkit.heads.resume import chain_digest, held
 
 if TYPE_CHECKING:
     import pandas
@@ -40,12 +30,6 @@ if TYPE_CHECKING:
     from esmkit.structure import Structure
 
 __all__ = ["ABLATION_CHAINS", "profile_to_folder"]
-
-SHARD_BYTES = 32 * 2**20
-"""Size at which a shard of measurements is written."""
-
-ABLATION_CHAINS = 20
-"""Chains on which heads are switched off: each head takes a forward pass of its own over them."""
 
 TO_COME = (
     "the ablation (what is lost without each head) is not done yet. What was measured so far is "
@@ -178,6 +162,11 @@ class _Job:
     run: Run
     second: "Second | None" = None
 
+    @property
+    def _measuring(self) -> Measuring:
+        given = self.model, self.chains, self.properties, self.asked, self.run, self.second
+        return Measuring(*given)
+
     def stopped_after(self, made: Made, *, ablation: bool) -> bool:
         """Tell whether the same run was stopped when all was in its place, with its work beside it."""
         added = (work_folder_of(self.folder) / ADDED).exists()
@@ -233,7 +222,7 @@ class _Job:
                 f"going on with the {there:,} measurements of chains and heads in {work.folder}"
             )
         if plan in ("new", "anew"):
-            found = self._profiled(work)
+            found = self._measuring.profiled(work)
             self._place(work, found, before, plan, more=ablation)
             if not ablation:
                 return self.written(_made(self.folder))
@@ -242,51 +231,8 @@ class _Job:
 
             self.run.say(f"{self.folder} holds the profile; it is gone on from there")
             found = read_profile(self.folder)
-        table = self._ablated(work, found) if ablation else None
+        table = self._measuring.ablated(work, found) if ablation else None
         return self._add(work, found, table)
-
-    @contextmanager
-    def _keeper(
-        self, work: WorkFolder, key: Key, watch: Callable[[int], None] = lambda stage: None
-    ) -> Iterator[ShardKeeper]:
-        compiled = self.model.compiled
-        with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
-            yield ShardKeeper(work, pending, shards, key, compiled=compiled, watch=watch)
-
-    def _profiled(self, work: WorkFolder) -> "HeadProfile":
-        """Profile the heads; the bar says in which model."""
-        from esmkit.heads.controls import passes as names_of
-        from esmkit.heads.profiling import profile
-
-        names = names_of(self.model, control=self.asked["control"])
-        key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
-        with (
-            Passes(len(self.chains), names, self.run) as passes,
-            self._keeper(work, key, passes) as keep,
-        ):
-            found = profile(
-                self.model, self.chains, properties=self.properties, keep=keep, **self.asked
-            )
-        for name, reason in found.left_out:
-            self.run.say(f"left out: {name}: {reason}")
-        compiled = work.compiled(self.model.compiled)
-        how = {**found.provenance, "compiled": compiled, "command": self.run.command}
-        if (least := self.chains[0].min_plddt) is not None:
-            how["min_plddt"] = least
-        second = self._repeated(work, self.second) if self.second is not None else None
-        table = found.replicates(second) if second is not None else None
-        return replace(found, provenance=how, replication=table)
-
-    def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
-        from esmkit.heads.second import profile_second
-
-        if not isinstance(second, Sequence):
-            return cast("HeadProfile", second)
-        key = profile_keys(second, self.properties, seed=self.asked["seed"])
-        shown = bar(len(second), "second set", "chain", self.run)
-        with shown, self._keeper(work, key) as keep:
-            given = (self.model, second, self.properties, keep, self.asked)
-            return profile_second(*given, partial(advance, shown), self.run.say)
 
     def _place(
         self,
@@ -328,30 +274,6 @@ class _Job:
             self.run.say(
                 f"wrote tables, figures and summary in {self.folder}; the ablation is added to them"
             )
-
-    def _ablated(self, work: WorkFolder, found: "HeadProfile") -> "pandas.DataFrame":
-        """Switch each head off, on some of the chains that were profiled, and fit without it."""
-        from esmkit.heads.ablation import ablate
-        from esmkit.heads.refit import refit_without
-
-        seed, profiled = self.asked["seed"], set(found.provenance["chains"])
-        used = list({c.id: c for c in reversed(self.chains) if c.id in profiled}.values())[::-1]
-        order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
-        some = [used[i] for i in sorted(order)]
-        keys = ablation_keys(used, some, seed=seed)
-        with (
-            bar(len(found.heads), "ablation", "head", self.run) as shown,
-            self._keeper(work, keys) as keep,
-        ):
-            told = partial(advance, shown)
-            without = ablate(self.model, some, seed=seed, progress=told, keep=keep)
-        with (
-            bar(len(found.heads), "refit", "head", self.run) as shown,
-            self._keeper(work, keys) as keep,
-        ):
-            told = partial(advance, shown)
-            refitted = refit_without(self.model, used, seed=seed, progress=told, keep=keep)
-        return without.merge(refitted, on=["name", "layer", "head"], how="left")
 
     def _add(
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"

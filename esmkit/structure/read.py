@@ -8,6 +8,7 @@ import numpy as np
 
 from esmkit.arguments import checked
 from esmkit.errors import InputError
+from esmkit.structure.around import around
 from esmkit.structure.confidence import usable_plddt
 from esmkit.structure.contents import StructureFile
 from esmkit.structure.files import read_file
@@ -90,7 +91,8 @@ def read_structure(
     The sequence is the full one (SEQRES, entity_poly_seq) where the file has it; otherwise that
     of the residues with coordinates, with X for the gaps in the numbering. Modified residues have
     the letter of their parent (MSE is M); of alternate locations the one with the highest
-    occupancy counts; ligands and waters are left out.
+    occupancy counts; ligands and waters are left out. Secondary structure is that of the chain among
+    the other protein chains that the file has in the same model: strands pair across chains.
 
     Parameters
     ----------
@@ -130,7 +132,9 @@ def read_structure(
     chain = found.also.get(asked, asked)
     if chain not in found.chains:
         raise InputError(f"{str(path)!r} has no chain {chain!r}; it has {_listed(found)}")
-    structure = _build(found, chain, predicted)
+    structure = _build(
+        found, chain, {name: read_chain(found, name) for name in found.chains}, predicted
+    )
     if chain == asked or not found.labels:
         return structure
     note = f"{asked!r} is the label of this chain; its authors call it {chain!r}"
@@ -201,14 +205,15 @@ def _all_proteins(
     path: Path, model: int | None, predicted: bool, report: list[tuple[Path, str]] | None
 ) -> list[Structure]:
     found = read_file(path, model)
-    chains = [read_chain(found, chain)[0] for chain in found.chains]
+    every = {chain: read_chain(found, chain) for chain in found.chains}
+    chains = [summary for summary, *_ in every.values()]
     proteins = [chain.chain for chain in chains if chain.kind == "protein"]
     if not proteins:
         _only_protein(found)  # says what is there instead
     structures = []
     for name in proteins:
         try:
-            structures.append(_build(found, name, predicted))
+            structures.append(_build(found, name, every, predicted))
         except InputError as error:
             if report is None:
                 raise
@@ -241,8 +246,13 @@ def _only_protein(found: StructureFile) -> str:
     return proteins[0]
 
 
-def _build(found: StructureFile, chain: str, predicted: bool) -> Structure:
-    summary, residues, more = read_chain(found, chain)
+def _build(
+    found: StructureFile,
+    chain: str,
+    every: dict[str, tuple[Chain, list[Residue], list[str]]],
+    predicted: bool,
+) -> Structure:
+    summary, residues, more = every[chain]
     what = f"chain {chain!r} of {str(found.path)!r}"
     if not residues:
         raise InputError(
@@ -285,6 +295,14 @@ def _build(found: StructureFile, chain: str, predicted: bool) -> Structure:
         notes += [
             f"it is predicted, by {found.predicted_by or 'a program unknown'}; {note}"
         ] * bool(note)
+    backbone = rows("N", "CA", "C", "O")
+    others = (residues for name, (_, residues, _) in every.items() if name != chain)
+    other_backbone, other_letters, in_place = around(backbone, others, found.parents)
+    if in_place:
+        notes.append(
+            f"{in_place} other chain(s) lie where this one is (models written as chains?); "
+            "secondary structure is computed without them"
+        )
     return Structure(
         id=_name(found.path, chain),
         path=found.path,
@@ -292,11 +310,13 @@ def _build(found: StructureFile, chain: str, predicted: bool) -> Structure:
         model=found.model,
         sequence=sequence,
         residue_numbers=tuple(numbers),
-        backbone=rows("N", "CA", "C", "O"),
+        backbone=backbone,
         cb=rows("CB")[:, 0],
         sg=rows("SG")[:, 0],
         notes=tuple(notes),
         plddt=plddt,
+        around=other_backbone,
+        around_letters=other_letters,
     )
 
 

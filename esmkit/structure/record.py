@@ -1,6 +1,6 @@
 """One protein chain with coordinates: what contacts, heads and the explorer measure against."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,11 @@ class Structure:
         Cα; None for a structure that was determined by experiment, or is not known to be predicted.
     min_plddt : float or None
         What :meth:`confident` left residues out by.
+    around : numpy.ndarray
+        float64, (M, 4, 3): N, CA, C, O of residues of other protein chains of the same model of the
+        file, within 30 Å. Secondary structure and hydrogen bonds are those of the chain among them.
+    around_letters : str
+        Their M letters.
 
     Examples
     --------
@@ -89,9 +94,16 @@ class Structure:
     notes: tuple[str, ...] = ()
     plddt: np.ndarray | None = None
     min_plddt: float | None = None
+    around: np.ndarray = field(default_factory=lambda: np.empty((0, 4, 3)))
+    around_letters: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("backbone", "cb", "sg"):  # views, so that the caller's arrays stay writable
+        for name in (
+            "backbone",
+            "cb",
+            "sg",
+            "around",
+        ):  # views, so that the caller's arrays stay writable
             object.__setattr__(self, name, _fixed(getattr(self, name).view()))
         if self.plddt is not None:
             object.__setattr__(self, "plddt", _fixed(self.plddt.view()))
@@ -202,12 +214,18 @@ class Structure:
 
     @cached_property
     def _bonds_and_letters(self) -> tuple[np.ndarray, str]:
-        bonds, letters = secondary.hydrogen_bonds_and_letters(self.backbone, self.sequence)
+        bonds, letters = secondary.hydrogen_bonds_and_letters(
+            self.backbone, self.sequence, self.around, self.around_letters
+        )
         return _fixed(bonds), letters
 
     @property
     def secondary_structure(self) -> str:
-        """R letters of DSSP: H E G B I T S, ``-`` coil, ``.`` backbone not complete."""
+        """R letters of DSSP: H E G B I T S, ``-`` coil, ``.`` backbone not complete.
+
+        A strand may pair with one of another chain of the file. In a file of this chain alone, as
+        those of TS50 are, there is none, and such a strand is coil.
+        """
         return self._bonds_and_letters[1]
 
     @property
@@ -217,12 +235,15 @@ class Structure:
 
     @property
     def hydrogen_bonds(self) -> np.ndarray:
-        """int64, (n, 2): donor (N-H) and acceptor (C=O), Kabsch-Sander energy < -0.5 kcal/mol."""
+        """int64, (n, 2): donor (N-H) and acceptor (C=O), Kabsch-Sander energy < -0.5 kcal/mol.
+
+        Those within the chain; of a donor the two strongest count, in the chain or not.
+        """
         return self._bonds_and_letters[0]
 
     @cached_property
     def strand_partners(self) -> np.ndarray:
-        """int64, (n, 2), i < j: pairs in a beta bridge, parallel or antiparallel (DSSP)."""
+        """int64, (n, 2), i < j: pairs of the chain in a beta bridge, parallel or antiparallel (DSSP)."""
         return _fixed(secondary.bridges(self.hydrogen_bonds, secondary.linked(self.backbone)))
 
     @cached_property

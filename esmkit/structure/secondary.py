@@ -37,7 +37,12 @@ def linked(backbone: np.ndarray) -> np.ndarray:
     return bonded
 
 
-def hydrogen_bonds_and_letters(backbone: np.ndarray, sequence: str) -> tuple[np.ndarray, str]:
+def hydrogen_bonds_and_letters(
+    backbone: np.ndarray,
+    sequence: str,
+    around: np.ndarray | None = None,
+    around_letters: str = "",
+) -> tuple[np.ndarray, str]:
     """Return the backbone hydrogen bonds and the DSSP letters of a chain.
 
     Parameters
@@ -46,28 +51,39 @@ def hydrogen_bonds_and_letters(backbone: np.ndarray, sequence: str) -> tuple[np.
         float64, (R, 4, 3), Å: N, CA, C, O; NaN where not resolved.
     sequence : str
         R letters.
+    around : numpy.ndarray, optional
+        float64, (M, 4, 3): the same atoms of residues of other chains, which it may be bonded to.
+    around_letters : str
+        Their M letters.
 
     Returns
     -------
     bonds : numpy.ndarray
-        int64, (n, 2): donor (N-H) and acceptor (C=O), sorted; the energy is below -0.5 kcal/mol,
-        and of a donor the two strongest count, as in DSSP.
+        int64, (n, 2): donor (N-H) and acceptor (C=O) of this chain, sorted; the energy is below
+        -0.5 kcal/mol, and of a donor the two strongest count, as in DSSP.
     letters : str
         R of H, E, G, B, I, T, S, ``-`` (coil) and ``.`` (backbone not complete).
     """
     import mdtraj
 
+    own = len(backbone)
+    is_linked = linked(backbone)
+    if around is not None and len(around):
+        is_linked = np.append(is_linked, linked(around))  # the first is bonded to none
+        backbone = np.concatenate([backbone, around])
+        sequence += around_letters
     complete = np.flatnonzero(np.isfinite(backbone).all(axis=(1, 2)))
     letters = np.full(len(backbone), UNRESOLVED)
     if not len(complete):
         return np.empty((0, 2), dtype=np.int64), "".join(letters)
-    trajectory = _trajectory(backbone[complete], linked(backbone)[complete], sequence, complete)
+    trajectory = _trajectory(backbone[complete], is_linked[complete], sequence, complete)
     codes = mdtraj.compute_dssp(trajectory, simplified=False)[0]
     letters[complete] = ["-" if code == " " else code for code in codes]
     # Rows of mdtraj's matrix are C=O, columns are N-H.
     energies = mdtraj.kabsch_sander(trajectory)[0].tocoo()
     bonds = np.stack([complete[energies.col], complete[energies.row]], axis=1).astype(np.int64)
-    return bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))], "".join(letters)
+    bonds = bonds[(bonds < own).all(axis=1)]
+    return bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))], "".join(letters[:own])
 
 
 def _trajectory(backbone: np.ndarray, is_linked: np.ndarray, sequence: str, where: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from esmkit.heads.judgement import judge, lacks_q
 from esmkit.heads.replication import STATES
+from esmkit.heads.report.disulfides import within_chains_answer
 from esmkit.heads.report.page import Block, Heading, Paragraph, Table
 from esmkit.heads.statistics import FAMILIES, MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.protocols import Profile
@@ -102,36 +103,36 @@ def replication(replicated: "pandas.DataFrame | None") -> list[Block]:
     ]
 
 
-def disulfides(table: "pandas.DataFrame | None") -> list[Block]:
+def disulfides(table: "pandas.DataFrame | None", max_q: float) -> list[Block]:
     """Say how well heads tell bonded cysteine pairs from others of the same chain.
 
     Parameters
     ----------
     table : pandas.DataFrame, optional
-        A row for each head: ``auc``, ``low``, ``high``, ``chains``, ``bonds``, ``pairs``, its name
-        in ``name`` or in the index.
+        As :func:`esmkit.heads.disulfides.within_chains` returns it.
+    max_q : float
+        False discovery rate up to which a head counts.
     """
     measured = cast(Any, table)
-    if table is None or not measured["auc"].notna().any():
+    if measured is None or not len(measured):
         return []
-    known = measured[measured["auc"].notna()]
-    named = known if "name" in known.columns else known.rename_axis("name").reset_index()
-    best = named.sort_values(by="auc", ascending=False, kind="stable")
-    first, above = best.iloc[0].to_dict(), int((best["low"] > 0.5).sum())
+    found = within_chains_answer(measured, max_q)
+    known = measured[measured["auc"].notna()].sort_values(by="auc", ascending=False, kind="stable")
     rows = [
-        [str(row["name"]), f"{row['auc']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"]
-        for row in best.head(SHOWN).to_dict("records")
+        [
+            str(row["name"]),
+            f"{row['auc']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+            f"{row['q']:.2g}",
+            f"{row['half_a']:.2f}, {row['half_b']:.2f}",
+            f"{row['position']:.2f}",
+        ]
+        for row in known.head(SHOWN).to_dict("records")
     ]
+    header = ["head", "AUC [95% interval]", "q", "two halves", "position only"]
     return [
         Heading(2, "Disulfides, within chains"),
-        Paragraph(
-            "Bonded cysteine pairs against unbonded ones of the same chain, matched by separation: "
-            "the chance that a head gives the bonded one more weight (AUC; 0.5 says nothing), with "
-            f"95% intervals over chains. {int(first['bonds']):,} bonds and {int(first['pairs']):,} "
-            f"unbonded pairs in {int(first['chains']):,} chains. The interval of {above:,} of "
-            f"{len(best):,} heads lies above 0.5, without correction for their number."
-        ),
-        Table(["head", "AUC [95% interval]"], rows),
+        Paragraph(" ".join(found.sentences), f"{found.verdict}."),
+        *([Table(header, rows)] if rows else []),
     ]
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors, through_links, write_durably
 from esmkit.files.names import FIGURE_FORMATS, check_folder
@@ -214,7 +213,7 @@ def summary(
         _labels(profile, kinds),
         *sections.findings(profile),
         *sections.replication(profile.replication),
-        *sections.disulfides(profile.disulfides),
+        *sections.disulfides(profile.disulfides, profile.rules.max_q),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *removal(profile, ablation)]

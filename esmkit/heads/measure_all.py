@@ -1,0 +1,141 @@
+"""All that ``esmkit heads`` measures, each with a bar, kept in the shards of a work folder."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from esmkit.files.run_options import Run
+from esmkit.files.shards import ShardReader
+from esmkit.files.task import Pending
+from esmkit.files.work_folder import WorkFolder
+from esmkit.heads.passes import Passes, advance, bar
+from esmkit.heads.properties import Property
+from esmkit.heads.resume import Key, ShardKeeper, ablation_keys, profile_keys
+
+if TYPE_CHECKING:
+    import pandas
+
+    from esmkit.encoder.encoder import Encoder
+    from esmkit.heads.replication import Second
+    from esmkit.heads.result import HeadProfile
+    from esmkit.structure import Structure
+
+__all__ = ["ABLATION_CHAINS", "Measuring"]
+
+SHARD_BYTES = 32 * 2**20
+"""Size at which a shard of measurements is written."""
+
+ABLATION_CHAINS = 20
+"""Chains on which heads are switched off: each head takes a forward pass of its own over them."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A model, chains, and what is asked of them.
+
+    Attributes
+    ----------
+    model : Encoder
+    chains : list of Structure
+    properties : list of Property
+    asked : dict
+        ``control``, ``resamples`` and ``seed`` of :func:`esmkit.heads.profile`.
+    run : Run
+    second : list of Structure, HeadProfile or None
+        Chains, or their profile, on which findings are repeated.
+    """
+
+    model: "Encoder"
+    chains: "list[Structure]"
+    properties: list[Property]
+    asked: dict[str, Any]
+    run: Run
+    second: "Second | None" = None
+
+    @contextmanager
+    def _keeper(
+        self, work: WorkFolder, key: Key, watch: Callable[[int], None] = lambda stage: None
+    ) -> Iterator[ShardKeeper]:
+        compiled = self.model.compiled
+        with Pending(work, SHARD_BYTES) as pending, ShardReader(work.shard_of) as shards:
+            yield ShardKeeper(work, pending, shards, key, compiled=compiled, watch=watch)
+
+    def profiled(self, work: WorkFolder) -> "HeadProfile":
+        """Profile the heads; the bar says in which model."""
+        from esmkit.heads.controls import passes as names_of
+        from esmkit.heads.profiling import profile
+
+        names = names_of(self.model, control=self.asked["control"])
+        key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
+        with (
+            Passes(len(self.chains), names, self.run) as passes,
+            self._keeper(work, key, passes) as keep,
+        ):
+            found = profile(
+                self.model, self.chains, properties=self.properties, keep=keep, **self.asked
+            )
+        for name, reason in found.left_out:
+            self.run.say(f"left out: {name}: {reason}")
+        compiled = work.compiled(self.model.compiled)
+        how = {**found.provenance, "compiled": compiled, "command": self.run.command}
+        if (least := self.chains[0].min_plddt) is not None:
+            how["min_plddt"] = least
+        second = self._repeated(work, self.second) if self.second is not None else None
+        table = found.replicates(second) if second is not None else None
+        bonds = self._disulfides(work, key, len(names))
+        return replace(found, provenance=how, replication=table, disulfides=bonds)
+
+    def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
+        from esmkit.heads.second import profile_second
+
+        if not isinstance(second, Sequence):
+            return cast("HeadProfile", second)
+        key = profile_keys(second, self.properties, seed=self.asked["seed"])
+        shown = bar(len(second), "second set", "chain", self.run)
+        with shown, self._keeper(work, key) as keep:
+            given = (self.model, second, self.properties, keep, self.asked)
+            return profile_second(*given, partial(advance, shown), self.run.say)
+
+    def _disulfides(self, work: WorkFolder, key: Key, models: int) -> "pandas.DataFrame | None":
+        """Hold bonded cysteines against others of their chain, where chains have some."""
+        from esmkit.heads.disulfides import usable, within_chains
+        from esmkit.heads.matched_pairs import MIN_RESAMPLES
+
+        asked = {**self.asked, "resamples": max(self.asked["resamples"], MIN_RESAMPLES)}
+        count = len(usable(self.chains))
+        if not count:
+            return None
+        with (
+            bar(count * models, "disulfides", "chain", self.run) as shown,
+            self._keeper(work, key) as keep,
+        ):
+            told = partial(advance, shown)
+            return within_chains(self.model, self.chains, progress=told, keep=keep, **asked)
+
+    def ablated(self, work: WorkFolder, found: "HeadProfile") -> "pandas.DataFrame":
+        """Switch each head off, on some of the chains that were profiled, and fit without it."""
+        from esmkit.heads.ablation import ablate
+        from esmkit.heads.refit import refit_without
+
+        seed, profiled = self.asked["seed"], set(found.provenance["chains"])
+        used = list({c.id: c for c in reversed(self.chains) if c.id in profiled}.values())[::-1]
+        order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
+        some = [used[i] for i in sorted(order)]
+        keys = ablation_keys(used, some, seed=seed)
+        with (
+            bar(len(found.heads), "ablation", "head", self.run) as shown,
+            self._keeper(work, keys) as keep,
+        ):
+            told = partial(advance, shown)
+            without = ablate(self.model, some, seed=seed, progress=told, keep=keep)
+        with (
+            bar(len(found.heads), "refit", "head", self.run) as shown,
+            self._keeper(work, keys) as keep,
+        ):
+            told = partial(advance, shown)
+            refitted = refit_without(self.model, used, seed=seed, progress=told, keep=keep)
+        return without.merge(refitted, on=["name", "layer", "head"], how="left")
