@@ -39,8 +39,8 @@ SMALLEST_LETTER, LARGEST_LETTER = 4.5, 7.0
 
 STEPS = tuple(base * 10**power for power in range(6) for base in (1, 2, 5))
 
-LABEL_ROOM = 20
-"""Points along an axis for each number on it: a letter with a number of four digits fits."""
+LABEL_ROOM, LONG_LABEL_ROOM = 20, 24
+"""Points along an axis for each number on it, with its letter; the second from 1,000 on."""
 
 
 @cache
@@ -233,7 +233,8 @@ def residue_axis(
     axis = axes.xaxis if which == "x" else axes.yaxis
     points = room(axes, which, last - first + 1)
     if most is None:
-        most = max(2, int(points * (last - first + 1) / LABEL_ROOM))
+        room_of_each = LABEL_ROOM if last < 1_000 else LONG_LABEL_ROOM
+        most = max(2, int(points * (last - first + 1) / room_of_each))
     numbers = residue_ticks(last, most, first)
     if points < SMALLEST_LETTER:
         axis.set_ticks(numbers, labels=[f"{sequence[n - 1]}{n}" for n in numbers])
