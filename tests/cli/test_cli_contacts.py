@@ -213,7 +213,7 @@ def test_the_best_heads_are_chosen(run, tiny_folder, tiny, few, fasta, tmp_path,
     assert f"choosing {count} head(s) by long-range P@L/2 on the 50 chains of TS50" in done.stderr
     source = ContactHead.mean_of(tiny, best_heads(rank_heads(tiny, few), count)).source
     assert f"contacts by {source}\n" in done.stderr
-    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    table: Any = read_tsv(tmp_path / "seqs.contacts.tsv")
     assert "score" in table.columns
     rows = table.groupby("id").size()
     assert (rows.max() == 5) == ("5" in arguments)
@@ -281,7 +281,7 @@ def test_the_strongest_pairs_and_those_of_chosen_residues(run, tiny_folder, tiny
     chosen = ("--residues", "p21:7,19-20", "--top", "6")
     done = run(*common, *chosen, "-o", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    sites = {7, 19, 20}
+    sites = [7, 19, 20]
     near = whole["i_number"].isin(sites) | whole["j_number"].isin(sites)
     expected = whole[near & (whole["id"] == "p21")].head(6).reset_index(drop=True)
     assert pandas.read_csv(io.StringIO(done.stdout), sep="\t").equals(expected)
@@ -628,7 +628,7 @@ def test_what_figures_show(run, tiny_folder, tiny, fasta, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    table = read_tsv(tmp_path / "seqs.contacts.tsv")
+    table: Any = read_tsv(tmp_path / "seqs.contacts.tsv")
     assert set(table["id"]) == {"p30"}
     assert ((table["i_number"] == 9) | (table["j_number"] == 9)).all()
     folder = tmp_path / "seqs.contacts"

@@ -480,7 +480,8 @@ def test_marks_and_domains_stand_at_their_residues(tmp_path: Path):
         path=tmp_path / "x.png",
     )
     axes = figure.axes[0]
-    lines = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
+    across = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
+    lines = [places[0] for places in across if len(set(places)) == 1]
     assert lines == [68]
     assert {"H68", "20-22"} <= set(texts(figure))
     boxes = {
@@ -495,7 +496,7 @@ def test_marks_and_domains_stand_at_their_residues(tmp_path: Path):
 def test_pairs_that_were_not_asked_for_are_covered():
     figure = plots.contact_map(invented(UBIQUITIN.sequence), residues="K48,10-12")
     _, veil = figure.axes[0].get_images()
-    covered = np.asarray(veil.get_array())[..., 3] > 0
+    covered = np.asarray(cast(Any, veil).get_array())[..., 3] > 0
     asked = np.zeros(76, bool)
     asked[[47, 9, 10, 11]] = True
     np.testing.assert_array_equal(covered, ~(asked[:, None] | asked))
