@@ -51,9 +51,21 @@ def read_profile(folder: str | Path) -> HeadProfile:
 
     Examples
     --------
-    >>> profile = read_profile("heads")                                    # doctest: +SKIP
-    >>> profile.best("long-range contact", 1)["name"].item()               # doctest: +SKIP
-    'L5H4'
+    >>> import json, tempfile
+    >>> import pandas
+    >>> effects = pandas.DataFrame(
+    ...     {"name": ["L0H0"], "layer": 0, "head": 0, "property": "disulfide", "kind": "pair"}
+    ...     | {"share": 0.02, "background": 0.001, "difference": 0.019, "low": 0.01}
+    ...     | {"high": 0.03, "q": 1e-4, "proteins": 20, "labelled": 80}
+    ... )
+    >>> heads = effects[["name", "layer", "head"]].assign(label="disulfide", evidence="made up")
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     effects.to_csv(f"{folder}/effects.csv", index=False)
+    ...     heads.to_csv(f"{folder}/heads.csv", index=False)
+    ...     written = Path(folder, "provenance.json").write_text(json.dumps(where_from))
+    ...     read_profile(folder)
+    HeadProfile(made up: 1 heads, 1 properties, 20 chains)
     """
     folder = Path(folder)
     if not folder.is_dir():

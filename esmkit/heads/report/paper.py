@@ -71,9 +71,18 @@ def head_table(profile: Profile) -> "pandas.DataFrame":
 
     Examples
     --------
-    >>> head_table(profile)[["name", "property", "share_percent"]].head(1)    # doctest: +SKIP
-       name             property  share_percent
-    0  L0H0        to tryptophan            6.2
+    >>> import pandas
+    >>> effects = pandas.DataFrame(
+    ...     {"name": ["L0H0"], "layer": 0, "head": 0, "property": "disulfide", "kind": "pair"}
+    ...     | {"share": 0.02, "background": 0.001, "difference": 0.019, "low": 0.01}
+    ...     | {"high": 0.03, "q": 1e-4, "proteins": 20, "labelled": 80}
+    ... )
+    >>> heads = effects[["name", "layer", "head"]].assign(label="disulfide", evidence="made up")
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, heads, where_from)
+    >>> head_table(profile)[["name", "property", "share_percent", "chains"]]
+       name   property  share_percent  chains
+    0  L0H0  disulfide            2.0      20
     """
     import pandas
 
