@@ -3,6 +3,7 @@
 Given as people write them, held against the protein, and said in titles. Nothing here draws.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -49,6 +50,8 @@ class Annotations:
     domains : tuple of Domain
     secondary : str
         R letters of three states, ``.`` where not known; empty without a structure.
+    plddt : tuple of float
+        R numbers of 0 to 100, NaN where not known; empty without a predicted structure.
     numbering : Numbering, optional
         The structure's own numbers.
     """
@@ -61,6 +64,7 @@ class Annotations:
     marks: tuple[Span, ...] = ()
     domains: tuple[Domain, ...] = ()
     secondary: str = ""
+    plddt: tuple[float, ...] = field(default=(), compare=False)
     numbering: Numbering | None = field(default=None, compare=False)
 
     @property
@@ -193,12 +197,16 @@ def annotations_of(
         given = domains if isinstance(domains, Domains) else parse_domains(domains)
         found = given.of_each([name]).get(name, ())
         check_domains(found, len(sequence), name)
-    secondary, numbering = "", None
+    secondary, numbering, plddt = "", None, ()
     if structure is not None:
         structure = structure_of(structure)
         numbering = numbering_of(name, sequence, structure)
         letters = structure.secondary_structure_3
-        secondary = "".join("." if j < 0 else letters[j] for j in numbering.places.tolist())
+        places = numbering.places.tolist()
+        secondary = "".join("." if j < 0 else letters[j] for j in places)
+        if structure.plddt is not None:
+            of_residues = structure.plddt.tolist()
+            plddt = tuple(math.nan if j < 0 else of_residues[j] for j in places)
     return Annotations(
         *(first, last, sequence),
         selected=tuple(n for span in asked for n in range(span.start, span.stop + 1)),
@@ -206,6 +214,7 @@ def annotations_of(
         marks=of_this(_sites(mark, "mark")),
         domains=found,
         secondary=secondary,
+        plddt=plddt,
         numbering=numbering,
     )
 

@@ -227,6 +227,8 @@ def subtitle(contacts: Contacts, structure: "Structure | None", of: Annotations)
         if (shared := of.numbering.aligned) < len(contacts):
             parts[0] += f" ({shared} of {len(contacts)} residues)"
         parts.append(f"P@L {of_ranges}")
+        if structure.min_plddt is not None:
+            parts.append(f"residues of pLDDT below {structure.min_plddt:g} not counted")
     if of.asked:
         parts.append(of.links_only.replace("links from or to", "pairs of"))
     if contacts.windows > 1:

@@ -1,6 +1,7 @@
 """Strips along the residues of a figure: secondary structure, domains, marks; and their legend."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from esmkit.plots.annotations import Annotations, label_of
-from esmkit.plots.colours import DOMAINS, HELIX, MARK, STRAND
+from esmkit.plots.colours import DOMAINS, HELIX, MARK, PLDDT, STRAND
 from esmkit.plots.figure import HouseFigure, fit
 from esmkit.plots.secondary import draw_secondary
 
@@ -19,6 +20,9 @@ __all__ = ["Tracks"]
 SECONDARY, LANE, LABELS, GAP = 0.17, 0.15, 0.14, 0.04
 """Inches across the strip of secondary structure, a lane of domains and the labels of marks, and
 between strips."""
+
+CONFIDENCE = 0.07
+"""Inches across the strip of pLDDT."""
 
 BESIDE = 0.3
 """Inches that the labels of marks take beside a map, where they are read across."""
@@ -61,6 +65,7 @@ class Tracks:
         """Inches that all strips take, the gaps before them included."""
         depth = len(self._lanes) * (LANE + GAP / 2) + GAP * bool(self._lanes)
         depth += (SECONDARY + GAP) * bool(self._of.secondary)
+        depth += (CONFIDENCE + GAP / 2) * bool(self._of.plddt)
         return depth + (self._across + GAP / 2) * bool(self._marks)
 
     def draw(self, add: AddPanel, length: float) -> None:
@@ -81,6 +86,10 @@ class Tracks:
             away += GAP
             draw_secondary(add(away, SECONDARY), self._of.secondary, self.which)
             away += SECONDARY
+        if self._of.plddt:
+            away += GAP / 2
+            self._draw_confidence(add(away, CONFIDENCE))
+            away += CONFIDENCE
         away += GAP * bool(self._lanes)
         for lane in self._lanes:
             away += GAP / 2
@@ -89,6 +98,17 @@ class Tracks:
                 self._draw_domain(axes, domain, length)
             _bare(axes, self.which)
             away += LANE
+
+    def _draw_confidence(self, axes: Axes) -> None:
+        """Colour residues by the class of their pLDDT; those without any stay empty."""
+        first = 0.5
+        for colour, run in groupby(map(confidence_colour, self._of.plddt)):
+            count = len(list(run))
+            if colour is not None:
+                box = ((first, 0), count, 1) if self.which == "x" else ((0, first), 1, count)
+                axes.add_patch(Rectangle(*box, fc=colour, ec="none", lw=0))
+            first += count
+        _bare(axes, self.which)
 
     def _draw_domain(self, axes: Axes, domain: Any, length: float) -> None:
         first = max(domain.start, self._of.first) - 0.5
@@ -142,6 +162,15 @@ class Tracks:
                     parse_math=False,
                 )
         _bare(axes, self.which)
+
+
+def confidence_colour(plddt: float) -> str | None:
+    """Return the colour of a residue's pLDDT as the AlphaFold database has it; None for NaN.
+
+    >>> confidence_colour(95.0) == confidence_colour(90.0) != confidence_colour(70.0)
+    True
+    """
+    return next((colour for least, colour in PLDDT.values() if plddt >= least), None)
 
 
 def apart(places: Sequence[float], least: float, first: float, last: float) -> list[float]:
@@ -231,6 +260,10 @@ def _handles(annotations: Annotations) -> list[Any]:
         found.append(Line2D([], [], color=HELIX, lw=1.2, label=f"helix ({name})"))
         arrow = {"marker": ">", "ls": "none", "ms": 4.2}
         found.append(Line2D([], [], color=STRAND, label=f"strand ({name})", **arrow))
+    here = {confidence_colour(value) for value in annotations.plddt[annotations.shown]}
+    for name, (_, colour) in PLDDT.items():
+        if colour in here:
+            found.append(Patch(fc=colour, ec="none", label=name))
     colours = domain_colours(annotations)
     for domain in annotations.visible_domains:
         text = fit(f"{domain.name} {domain.start}-{domain.end}", 1.5, 6.5)
