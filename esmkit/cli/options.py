@@ -214,7 +214,8 @@ def structures_of(
             )
         return ts50()
     left_out: list[tuple[Any, str]] = []
-    found = list(read_structures(folder, report=left_out, predicted=predicted))
+    with working(say, f"reading the structures in {folder}"):
+        found = list(read_structures(folder, report=left_out, predicted=predicted))
     if min_plddt is not None:
         found = [structure.confident(min_plddt) for structure in found]
     for path, reason in left_out:

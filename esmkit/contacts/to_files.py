@@ -23,7 +23,7 @@ from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.structure import Structure
 from esmkit.structure.pairing import Pairing
-from esmkit.text import Say
+from esmkit.text import Say, working
 
 if TYPE_CHECKING:
     import pandas
@@ -293,11 +293,14 @@ def predict_to_files(
         return (contacts(model(), protein, head=head, long=long) for protein in wanted)
 
     def finish() -> None:
+        from tqdm import tqdm
+
         nonlocal text
         if not streamed:
             run.say(f"wrote {target}")
         if structures:
-            table = score_maps(maps(), watch.pairs)
+            with working(run.say, "scoring the maps on the structures"):
+                table = score_maps(maps(), watch.pairs)
             head = head_once(model()) if make_head is not None else None
             text = "\n".join([table.round(3).to_string(), *in_sample(head, watch.pairs)])
             if scores is not None:
@@ -309,7 +312,8 @@ def predict_to_files(
             for sentence in contacts_on_structures(maps(), watch.pairs, views):
                 run.say(sentence)
         if folder is not None:
-            drawn = draw_maps(maps(), watch.pairs, folder, kind=kind, annotated=watch.annotated)
+            shown = tqdm(maps(), "drawing", unit="protein", disable=not run.progress, delay=1.0)
+            drawn = draw_maps(shown, watch.pairs, folder, kind=kind, annotated=watch.annotated)
             run.say(f"drew {len(drawn)} figure(s) in {folder}")
         run.then()
 
