@@ -361,7 +361,9 @@ def test_of_and_best(whole: Any):
     rows = whole.of("L1H2")
     assert len(rows) == 40
     assert rows["difference"].dropna().is_monotonic_decreasing
-    best = whole.best("to helix", 3)
+    best = whole.best("to helix", 3, supported=False)  # of 12 chains, no effect is significant
+    assert not best["supported"].any()
+    assert whole.best("to helix").empty
     every = whole.effects[whole.effects["property"] == "to helix"]["difference"]
     assert best["difference"].tolist() == sorted(every, reverse=True)[:3]
     with pytest.raises(OptionError, match="there is no head 'L9H9' in this profile; heads are nam"):
