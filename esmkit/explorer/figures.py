@@ -64,6 +64,12 @@ def _models() -> Any:
     return models
 
 
+def _ticks(function: str = "ticks") -> Any:
+    """Return a ticker of residues; Bokeh's own begins at 0, where there is none."""
+    code = f"return esmkitExplorer.{function}(cb_data.start, cb_data.end)"
+    return _models().CustomJSTicker(major_code=code)
+
+
 def _new(name: str, **options: Any) -> Any:
     models = _models()
     from bokeh.plotting import figure
@@ -71,7 +77,7 @@ def _new(name: str, **options: Any) -> Any:
     # no fill: the page shines through, and clearing a fill leaves a line at the edges
     plot: Any = figure(name=name, border_fill_color=None, background_fill_color=None, **options)
     plot.toolbar.logo = None
-    plot.xaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.xaxis.ticker = _ticks()
     plot.xaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
     for tool in plot.select({"type": models.WheelZoomTool}):
         tool.modifiers = {"shift": True}  # the wheel alone scrolls the page
@@ -102,7 +108,7 @@ def _square(name: str, residues: int, size: int, tools: str, *, truth: bool) -> 
         tools=tools,
         toolbar_location="right",
     )
-    plot.yaxis.ticker = models.BasicTicker(min_interval=1, desired_num_ticks=10)
+    plot.yaxis.ticker = _ticks()
     plot.yaxis.formatter = models.CustomJSTickFormatter(code="return esmkitExplorer.tick(tick)")
     plot.grid.visible = False
     _image(plot, f"{name}-image")
@@ -274,6 +280,7 @@ def _steps(residues: int) -> list[Any]:
             tools="xpan,xbox_zoom,xwheel_zoom,reset",
             toolbar_location="right",
         )
+        plot.xaxis.ticker = _ticks("tokenTicks")
         plot.xaxis.formatter = models.CustomJSTickFormatter(
             code="return esmkitExplorer.tokenTick(tick)"
         )

@@ -243,7 +243,15 @@ def add_legends(above: Axes, below: Axes, links: Sequence[Link]) -> None:
         (above, 0.97, "towards the C-terminus: query before key", FORWARD),
         (below, 0.03, "towards the N-terminus: query after key", BACKWARD),
     ):
-        axes.text(0, height, text, color=colour, transform=axes.transAxes, va="center")
+        axes.text(
+            0,
+            height,
+            text,
+            color=colour,
+            transform=axes.transAxes,
+            va="center",
+            bbox={"fc": "white", "ec": "none", "pad": 1.5},  # lines of marks end before it
+        )
     if not links:
         above.text(
             0.5,
@@ -259,4 +267,14 @@ def add_legends(above: Axes, below: Axes, links: Sequence[Link]) -> None:
         Line2D([], [], color="black", lw=width(w / shown[-1]), alpha=opacity(w / shown[-1]))
         for w in shown
     ]
-    above.legend(lines, [f"weight {w:.2g}" for w in shown], loc="upper right", ncols=3, borderpad=0)
+    above.legend(
+        lines,
+        [f"weight {w:.2g}" for w in shown],
+        loc="upper right",
+        ncols=3,
+        borderpad=0,
+        frameon=True,
+        framealpha=1,
+        facecolor="white",
+        edgecolor="none",
+    )

@@ -167,7 +167,7 @@ def draw_received(axes: Axes, profile: NDArray[np.float32], first: int) -> None:
     """Draw the marginal profile over the map whose x axis it shares."""
     edges = np.arange(len(profile) + 1) + first - 0.5
     axes.stairs(profile, edges, fill=True, color=RECEIVED)
-    axes.set_ylabel("mean\nreceived", fontsize=6, labelpad=1, linespacing=0.9)
+    axes.set_ylabel("mean\nreceived", fontsize=6, labelpad=2.5, linespacing=0.9)
     axes.set_ylim(bottom=0)
     axes.tick_params(axis="x", which="both", length=0, labelbottom=False)
     axes.locator_params(axis="y", nbins=4, prune="lower")

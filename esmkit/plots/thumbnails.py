@@ -325,7 +325,7 @@ def attention_flow(
         matrix.pool(of.crop(maps.layer_mean(layer)), layout.dots)[0] for layer in range(layers)
     ]
     top = TITLE_HEIGHT + 0.15
-    height = max(layout.height, size)
+    height = max(layout.height + 0.2, size)
     with house_style():
         figure = new(
             PAGE_WIDTH,
@@ -344,13 +344,22 @@ def attention_flow(
         under = top + layout.height + 0.15
         bar = panel(figure, MARGIN, under, layout.width, 0.09)
         matrix.colour_bar(bar, image, "mean weight", PERCENTILE, across=True)
+        figure.text(
+            MARGIN / PAGE_WIDTH,
+            1 - (under + 0.5) / figure.get_size_inches()[1],
+            "down: query residue, across: key residue",
+            va="top",
+            fontsize=6.5,
+        )
         left = PAGE_WIDTH - MARGIN - size - 0.65
         square = panel(figure, left, top, size, size)
         dots = int(size * SAVED_DPI)
         norm = matrix.scale([rollout], PERCENTILE)
         image = matrix.draw(square, rollout, norm, dots, first=of.first)
         tracks.draw_marks(square, of)
-        square.set_title("attention rollout", fontsize=7, pad=3)
+        square.set_title(
+            "attention rollout: what arrives where through all layers", fontsize=7, pad=3
+        )
         for which in ("x", "y"):
             matrix.residue_axis(square, which, maps.sequence, first=of.first, last=of.last)
         square.set(xlabel="input residue", ylabel="output residue")

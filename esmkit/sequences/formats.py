@@ -3,6 +3,7 @@
 The commands are Biopython's, which esmkit requires, so that they run where esmkit does.
 """
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -69,11 +70,23 @@ def to_fasta(name: str, form: str) -> str:
     python -c "from Bio import SeqIO; SeqIO.convert('in.gb', 'genbank', 'in.fasta', 'fasta')"
     """
     path = Path(name)
-    made = path.with_suffix(".fasta" if path.suffix != ".fasta" else ".new.fasta")
-    code = f"from Bio import SeqIO; SeqIO.convert({name!r}, {form!r}, {str(made)!r}, 'fasta')"
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    made = plain.with_suffix(".fasta" if plain.suffix != ".fasta" else ".new.fasta")
+    modules, source = "from Bio import SeqIO", repr(name)
+    if _is_gzip(path):  # Biopython reads text only
+        modules, source = f"import gzip; {modules}", f"gzip.open({name!r}, 'rt')"
+    code = f"{modules}; SeqIO.convert({source}, {form!r}, {str(made)!r}, 'fasta')"
     if '"' in code or "\\" in code or "$" in code or "`" in code:  # no name for a shell
         code = f"from Bio import SeqIO; SeqIO.convert('in', {form!r}, 'in.fasta', 'fasta')"
     return f'python -c "{code}"'
+
+
+def _is_gzip(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file():  # opening a pipe would wait for who writes into it
+            with path.open("rb") as file:
+                return file.read(2) == b"\x1f\x8b"  # gzip (RFC 1952)
+    return False
 
 
 def looks_like_pir(header: str) -> bool:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import click
+import click.testing
 import numpy as np
 import pandas
 import pytest
@@ -185,6 +186,14 @@ def test_every_help_has_an_example_and_every_option_a_text(name: str, command: c
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+@pytest.mark.parametrize("name", ["", "contacts", "weights"])
+def test_lists_of_commands_are_not_cut(name: str):
+    runner = click.testing.CliRunner()
+    listed = runner.invoke(cli, [*name.split(), "--help"]).output.partition("Commands:")[2]
+    assert listed.count("\n") > 3
+    assert "..." not in listed
 
 
 def test_commands_in_help_and_readme():

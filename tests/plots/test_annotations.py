@@ -351,3 +351,15 @@ def test_ticks_of_a_stretch():
     assert matrix.residue_ticks(120, 8, first=51) == [51, 60, 70, 80, 90, 100, 110, 120]
     assert matrix.residue_ticks(52, 8, first=51) == [51, 52]
     assert matrix.residue_ticks(300, 18, first=99) == [99, *range(120, 300, 20), 300]
+
+
+def test_marks_do_not_cross_what_arcs_say():
+    figure = plots.attention_arcs(made("MKTVRQERLK" * 3), "L0H0", mark="3,20")
+    said = [text for axes in figure.axes for text in axes.texts if "towards" in text.get_text()]
+    assert len(said) == 2
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    for box in (*(text.get_bbox_patch() for text in said), legend.get_frame()):
+        assert box is not None
+        assert box.get_visible()
+        assert box.get_facecolor() == (1, 1, 1, 1)

@@ -358,6 +358,23 @@ def test_flow_shows_layer_means_and_rollout(maps: AttentionMaps):
     np.testing.assert_array_equal(shown(rollout.get_images()[0]), maps.rollout())
 
 
+@pytest.mark.parametrize("layers", [1, 6, 33])
+def test_flow_says_what_its_axes_are_on_the_page(layers: int):
+    one = np.eye(9, dtype=np.float32)
+    heads = choose_heads(None, "all", of_layers=layers, of_heads=1)
+    none = np.zeros((layers, 9), np.float32)
+    figure = plots.attention_flow(
+        AttentionMaps("made", "made", "MKTVRQERL", heads, none, none, lambda place: one)
+    )
+    (said,) = (text for text in figure.texts if "query" in text.get_text())
+    assert said.get_text() == "down: query residue, across: key residue"
+    box, page = said.get_window_extent(), figure.bbox
+    assert page.y0 < box.y0
+    assert box.y1 < page.y1
+    under = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(box.overlaps(one) for one in under if one is not None)
+
+
 def test_flow_needs_all_heads_and_one_window(tiny: Esm2):
     with pytest.raises(OptionError, match="layer 0 is here with 0 of its 4 heads"):
         plots.attention_flow(attention(tiny, SEQUENCE, heads=["L1"]))

@@ -1,5 +1,6 @@
 """Files that are not FASTA: named, with a command that makes FASTA of them and runs."""
 
+import gzip
 import re
 import shlex
 import subprocess
@@ -49,12 +50,17 @@ def test_what_biopython_writes_is_named_and_converted(tmp_path: Path):
         else:
             with path.open("w") as handle:
                 AlignIO.write(MultipleSeqAlignment(records()), handle, form)
-        message = refused(path)
-        assert "is not FASTA" in message
-        code.append(re.findall(r'python -c "(.*?)"', message)[0])
+        packed = tmp_path / f"{form}.packed.{'gz' if form == 'embl' else 'txt'}"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        for one in (path, packed):
+            message = refused(one)
+            assert "is not FASTA" in message
+            code.append(re.findall(r'python -c "(.*?)"', message)[0])
     subprocess.run([sys.executable, "-c", "\n".join(code)], check=True)
-    for form in forms:
-        found = read_fasta(tmp_path / f"{form}.fasta", on_invalid="degap")
+    made = [f"{form}.fasta" for form in forms]
+    made += ["embl.fasta" if form == "embl" else f"{form}.packed.fasta" for form in forms]
+    for name in made:
+        found = read_fasta(tmp_path / name, on_invalid="degap")
         assert {p.id.split(".")[0]: p.sequence for p in found} == LETTERS
 
 

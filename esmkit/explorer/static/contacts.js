@@ -82,7 +82,7 @@
     }
     plot = app.part("contacts");
     app.byId("contacts-text").textContent =
-      `Above the diagonal the ${app.data.contacts.source}: probability of contact, 0 to 1. ` +
+      `Above the diagonal the score, 0 to 1, of the ${app.data.contacts.source}: higher where a contact is likelier, but no frequency of contacts. ` +
       (app.structure
         ? `Below it the true contacts of ${app.structure.name}: Cβ closer than 8 Å (Cα for glycine). Grey is not known.`
         : "The map is symmetric.");

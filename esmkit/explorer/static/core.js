@@ -166,7 +166,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
 
   const codes = app.data.contacts ? new Uint16Array(app.bytes("probabilities")) : null;
 
-  /** Predicted probability of contact; NaN where there is none. */
+  /** Score of the contact head, 0 to 1; NaN where there is none. */
   app.probability = function (i, j) {
     if (!codes || i === j) return NaN;
     const [a, b] = i < j ? [i, j] : [j, i];
@@ -207,6 +207,22 @@ const esmkitExplorer = (window.esmkitExplorer = {});
     return `${text}, ${app.secondaryName(i)}`;
   };
 
+  /** Where an axis over residues has ticks, some ten at round numbers, and at both ends. */
+  app.ticks = function (start, end) {
+    const low = Math.max(1, Math.ceil(Math.min(start, end)));
+    const high = Math.min(app.residues, Math.floor(Math.max(start, end)));
+    const least = Math.max(1, (high - low) / 10);
+    const power = 10 ** Math.floor(Math.log10(least));
+    const step = power * [1, 2, 5, 10].find((times) => times * power >= least);
+    const found = [];
+    for (let tick = step * Math.ceil(low / step); tick <= high; tick += step) found.push(tick);
+    // The ends, where their labels have room beside the next one
+    if (low === 1 && step > 1) found.splice(0, found[0] - 1 <= step / 2 ? 1 : 0, 1);
+    const room = step * (high > 999 ? 0.9 : high > 99 ? 0.7 : 0.5);
+    if (high === app.residues && high - (found.at(-1) ?? 0) > room) found.push(high);
+    return found;
+  };
+
   app.tick = (tick) => {
     const number = Math.round(tick);
     if (Math.abs(tick - number) > 1e-6 || number < 1 || number > app.residues) return "";
@@ -215,6 +231,21 @@ const esmkitExplorer = (window.esmkitExplorer = {});
 
   /** The same for tokens: BOS is 0, EOS follows the last residue. */
   app.tokenTick = (tick) => (tick === 0 ? "BOS" : tick === app.residues + 1 ? "EOS" : app.tick(tick));
+
+  /** Ticks over tokens: BOS and EOS stand for the residues beside them where numbers are sparse. */
+  app.tokenTicks = function (start, end) {
+    const found = app.ticks(start, end);
+    const sparse = found.length > 2 && found[2] - found[1] > 1;
+    if (Math.min(start, end) <= 0) {
+      if (sparse && found[0] === 1) found.shift();
+      found.unshift(0);
+    }
+    if (Math.max(start, end) >= app.residues + 1) {
+      if (sparse && found.at(-1) === app.residues) found.pop();
+      found.push(app.residues + 1);
+    }
+    return found;
+  };
 
   // --------------------------------------------------------------------------------- numbers
 

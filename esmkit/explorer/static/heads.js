@@ -114,6 +114,8 @@
       `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys. ${scale}${colour}`;
     build();
     legend();
+    // Some browsers show no scroll bar before one scrolls
+    new ResizeObserver(() => { app.byId("grid-more").hidden = grid.scrollWidth <= grid.clientWidth; }).observe(grid);
     select();
     app.follow(["head"], select);
     app.followTheme(draw);

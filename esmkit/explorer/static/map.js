@@ -115,7 +115,7 @@
       }));
     const notes = [];
     if (head.evidence) notes.push(`Profile: ${head.evidence}.`);
-    if (app.structure) notes.push("* of that between residues six or more apart, chance is their share of contacts. ** symmetric, APC.");
+    if (app.structure) notes.push("* of that between residues six or more apart; chance is their share of contacts. **\u00a0of the map made symmetric, less what its rows and columns have in common (APC, average product correction); P@L is explained beside the contacts.");
     app.byId("head-evidence").textContent = notes.join(" ");
   }
 
@@ -168,7 +168,7 @@
           ? "distance not known"
           : `distance ${distance.toFixed(1)} Å${i === j ? "" : app.isContact(i, j) ? ", a contact" : ", no contact"}`);
     }
-    if (app.data.contacts && i !== j) lines.push(`predicted contact ${app.probability(i, j).toFixed(2)}`);
+    if (app.data.contacts && i !== j) lines.push(`contact head's score ${app.probability(i, j).toFixed(2)}`);
     return lines;
   };
 
