@@ -204,6 +204,27 @@ def test_marks_stand_at_their_residues():
     assert "marked" in names
 
 
+@pytest.mark.parametrize(("count", "mark"), [(80, "8"), (1_300, "1100"), (2_000, "1100-1200")])
+def test_names_of_marks_end_before_the_strips_beside_them(count: int, mark: str):
+    sequence = "W" * count
+    figure = plots.attention_head(made(sequence), "L0H0", mark=mark, domains=f"one:1-{count}")
+    figure.draw_without_rendering()
+    name = mark if "-" in mark else f"W{mark}"
+    label = max(
+        (
+            cast(Text, one).get_window_extent()
+            for one in figure.findobj(Text)
+            if one.get_text() == name
+        ),
+        key=lambda box: box.x0,
+    )
+    strips = [axes.get_window_extent() for axes in figure.axes if axes.patches]
+    assert any(box.x0 >= label.x1 and box.y0 < label.y0 < box.y1 for box in strips)
+    assert not any(
+        box.x0 < label.x1 and box.x1 > label.x0 for box in strips if box.width < box.height / 5
+    )
+
+
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=9, unique=True), st.floats(0.5, 10))
 def test_labels_never_overlap(places: list[int], least: float):
     places = sorted(places)
