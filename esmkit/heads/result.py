@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.arguments import checked
 from esmkit.errors import OptionError
 from esmkit.heads.labels import Rules
 
@@ -117,7 +119,8 @@ class HeadProfile:
 
         return head_table(self)
 
-    def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
+    @checked
+    def replicates(self, other: "HeadProfile | str | PathLike[str]") -> "pandas.DataFrame":
         """Return which of its labels and effects hold on the chains of another profile.
 
         See :func:`esmkit.heads.replication.replicate`; ``dataclasses.replace(profile,
@@ -125,16 +128,23 @@ class HeadProfile:
 
         Parameters
         ----------
-        other : HeadProfile
-            Of the same model, on other chains.
+        other : HeadProfile, or path
+            Of the same model, on other chains; or the folder that ``esmkit heads`` wrote of them.
 
         Returns
         -------
         pandas.DataFrame
+
+        Raises
+        ------
+        InputError, OptionError
+            If the folder holds no profile, or the other is of another model or of the same chains.
         """
+        from esmkit.heads.reading import read_profile
         from esmkit.heads.replication import replicate
 
-        return replicate(self, other)
+        second = other if isinstance(other, HeadProfile) else read_profile(Path(other))
+        return replicate(self, second)
 
     def head(self, name: str, **options: Any) -> "HeadCard":
         """Return all that is known about one head, such as ``L5H4``, to be looked at in Jupyter.

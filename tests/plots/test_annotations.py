@@ -204,6 +204,12 @@ def test_marks_stand_at_their_residues():
     assert "marked" in names
 
 
+def test_marks_on_rollout_are_named():
+    maps = made(UBIQUITIN.sequence)
+    assert "marked: K48, K63" in texts(plots.attention_flow(maps, mark="K48,K63"))
+    assert not any("marked" in text for text in texts(plots.attention_flow(maps)))
+
+
 @pytest.mark.parametrize(("count", "mark"), [(80, "8"), (1_300, "1100"), (2_000, "1100-1200")])
 def test_names_of_marks_end_before_the_strips_beside_them(count: int, mark: str):
     sequence = "W" * count
