@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import esmkit
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
+from esmkit.attention.on_structure import head_view
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError, UnknownIdError
 from esmkit.plots import colours, matrix, secondary, tracks
@@ -171,6 +172,15 @@ def test_only_links_from_or_to_residues_are_listed_and_drawn():
         maps.top(residue=48, residues=63)
     with pytest.raises(OptionError, match="residue 48 of 'P1' is K, not R as `residue` has it"):
         maps.top(residue="R48")
+
+
+def test_only_links_of_residues_are_drawn_on_the_structure():
+    sequence = TAG + UBIQUITIN.sequence
+    maps = made(sequence)
+    view = head_view(maps, "L0H0", UBIQUITIN, 10_000, 6, residues=[68])  # K48, and the tag before
+    ends = {frozenset((link.one, link.other)) for link in view.links}
+    assert ends == {frozenset((47, other)) for other in range(76) if abs(other - 47) >= 6}
+    assert not head_view(maps, "L0H0", UBIQUITIN, 10_000, 6, residues=[3]).links  # of the tag
 
 
 def test_what_was_not_asked_for_is_covered():
