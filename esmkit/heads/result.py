@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +119,7 @@ class HeadProfile:
         return head_table(self)
 
     @checked
-    def replicates(self, other: "HeadProfile | str | PathLike[str]") -> "pandas.DataFrame":
+    def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
         """Return which of its labels and effects hold on the chains of another profile.
 
         See :func:`esmkit.heads.replication.replicate`; ``dataclasses.replace(profile,
@@ -128,8 +127,8 @@ class HeadProfile:
 
         Parameters
         ----------
-        other : HeadProfile, or path
-            Of the same model, on other chains; or the folder that ``esmkit heads`` wrote of them.
+        other : HeadProfile
+            Of the same model, on other chains; :func:`esmkit.heads.read_profile` reads a folder.
 
         Returns
         -------
@@ -137,14 +136,12 @@ class HeadProfile:
 
         Raises
         ------
-        InputError, OptionError
-            If the folder holds no profile, or the other is of another model or of the same chains.
+        OptionError
+            If the other is no profile, or one of another model or of the same chains.
         """
-        from esmkit.heads.reading import read_profile
         from esmkit.heads.replication import replicate
 
-        second = other if isinstance(other, HeadProfile) else read_profile(Path(other))
-        return replicate(self, second)
+        return replicate(self, other)
 
     def head(self, name: str, **options: Any) -> "HeadCard":
         """Return all that is known about one head, such as ``L5H4``, to be looked at in Jupyter.
