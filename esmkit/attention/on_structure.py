@@ -1,5 +1,6 @@
 """The strongest links of heads on a structure, for molecular viewers."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ def head_view(
     structure: Structure,
     count: int | None,
     min_separation: int,
+    residues: Sequence[int] | None = None,
 ) -> View:
     """Return the strongest links of a head as links on a structure.
 
@@ -42,6 +44,8 @@ def head_view(
         How many pairs; by default as many as residues are resolved, but no more than 100.
     min_separation : int
         Least distance along the sequence.
+    residues : sequence of int, optional
+        Only links of these with any other residue, numbered from 1 in the sequence.
 
     Raises
     ------
@@ -62,6 +66,12 @@ def head_view(
     number[there] = here
     counted = np.abs(np.subtract.outer(number, number)) >= min_separation
     counted &= structure.resolved[:, None] & structure.resolved
+    only = ""
+    if residues is not None:
+        asked = np.isin(number, np.subtract(residues, 1)) & structure.resolved
+        asked[np.setdiff1d(np.arange(size), there)] = False
+        counted &= asked[:, None] | asked
+        only = f" Only links of {len(residues)} chosen residue(s)."
     if count is None:
         count = min(int(structure.resolved.sum()), MOST_LINKS)
     return View(
@@ -70,7 +80,7 @@ def head_view(
         "attention",
         (
             f"The strongest links of attention head {head} in {maps.id} on {structure.id}: of both "
-            f"directions the stronger, residues at least {min_separation} apart.",
+            f"directions the stronger, residues at least {min_separation} apart." + only,
             made_by(f"head {head}", maps.checkpoint),
         ),
         lacking(maps.id, maps.sequence, structure),

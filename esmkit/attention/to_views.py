@@ -9,6 +9,7 @@ from esmkit.encoder.names import head_name, parse_head
 from esmkit.errors import OptionError
 from esmkit.files.views import ViewFiles, write_view
 from esmkit.sequences.proteins import Protein
+from esmkit.sequences.sites import GivenSites, parse_sites
 from esmkit.structure import Structure
 from esmkit.structure.pairing import Pairing
 
@@ -24,6 +25,8 @@ class HeadViews:
         Such as ``L5H4``.
     structures : sequence of Structure
     files : ViewFiles
+    residues : str, int, list or dict, optional
+        Draw only links from or to these.
 
     Raises
     ------
@@ -32,7 +35,11 @@ class HeadViews:
     """
 
     def __init__(
-        self, heads: Sequence[str], structures: Sequence[Structure], files: ViewFiles
+        self,
+        heads: Sequence[str],
+        structures: Sequence[Structure],
+        files: ViewFiles,
+        residues: GivenSites | None = None,
     ) -> None:
         names = dict.fromkeys(head_name(*parse_head(head)) for head in heads)
         if not names:
@@ -40,6 +47,8 @@ class HeadViews:
         self._heads = list(names)
         self._structures = structures
         self._files = files
+        self._residues = None if residues is None else parse_sites(residues)
+        self._numbers: dict[str, tuple[int, ...]] = {}
         self._pairs: list[tuple[str, Structure]] = []
 
     def check(self, proteins: Iterable[Protein], *, force: bool) -> None:
@@ -54,8 +63,14 @@ class HeadViews:
         """
         self._files.check(self._structures, self._heads, force=force)
         pairing = Pairing(self._structures)
+        sequences = {}
         for protein in proteins:
             pairing.look(protein)
+            if self._residues:
+                sequences[protein.id] = protein.sequence
+        if self._residues:
+            for name, sites in self._residues.of_each(list(sequences)).items():
+                self._numbers[name] = sites.numbers(sequences[name], name)
         self._pairs = [(protein.id, structure) for protein, structure in pairing.pairs()]
 
     def check_file(self, path: str | Path, *, force: bool) -> None:
@@ -85,7 +100,8 @@ class HeadViews:
                 paths = self._files.paths(structures, head)
                 for (name, structure), of_head in zip(self._pairs, paths, strict=True):
                     view = head_view(
-                        found[name], head, structure, self._files.count, MIN_SEPARATION
+                        *(found[name], head, structure, self._files.count, MIN_SEPARATION),
+                        residues=self._numbers.get(name) or None,
                     )
                     said.append(write_view(view, of_head))
         return said

@@ -101,7 +101,7 @@ def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--residues",
             metavar="RESIDUES",
-            help="Draw only links from or to these: 59,88-92 or, of several proteins, P69905:59.",
+            help="Draw only links from or to these, also on --structure: 59,88-92 or, of several proteins, P69905:59.",
         ),
         click.option(
             "--plot-format",
@@ -251,7 +251,8 @@ def command(
     plotted = plotted or (drawn_only and on_structure is None)
     figures = FigureOptions(**drawing.options) if plotted else None
     views = head_views(
-        drawing.options["heads"] or heads, drawing.structures, on_structure, links, target, say
+        *(drawing.options["heads"] or heads, drawing.structures, on_structure, links, target, say),
+        residues=drawing.options["residues"],
     )
 
     def draw(*, force: bool, going_on: bool = False) -> None:

@@ -120,6 +120,8 @@ def command(
     """
     from esmkit.heads.to_folder import profile_to_folder
 
+    if replicate is not None:
+        _check_second(replicate)
     run = run_of(force=force, restart=restart, quiet=quiet)
     with kept():
         written = profile_to_folder(
@@ -136,6 +138,18 @@ def command(
             run=run,
         )
     run.say(f"wrote {len(written)} files in {output}; begin with {output}/summary.md")
+
+
+def _check_second(where: str) -> None:
+    """Refuse a second set that is not there before the first one is measured."""
+    if where == SHIPPED or Path(where).is_dir():
+        return
+    from esmkit.errors import InputError
+    from esmkit.text import did_you_mean, missing
+
+    if not Path(where).exists() and (meant := did_you_mean(where, [SHIPPED])):
+        raise InputError(f"there is no folder {where!r}{meant}")
+    raise InputError(missing(where, "folder"))
 
 
 def _second(where: str) -> "Second":

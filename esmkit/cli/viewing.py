@@ -67,6 +67,7 @@ def head_views(
     links: int | None,
     beside: Path,
     say: Callable[[str], None],
+    residues: str | None = None,
 ) -> "HeadViews | None":
     """Return the views of heads that are asked for."""
     files = view_files(viewers, links, beside)
@@ -77,4 +78,4 @@ def head_views(
     from esmkit.attention.to_views import HeadViews
     from esmkit.structure.given import read_chains
 
-    return HeadViews(heads or (), read_chains(structures, say), files)
+    return HeadViews(heads or (), read_chains(structures, say), files, residues)

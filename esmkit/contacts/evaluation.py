@@ -95,6 +95,12 @@ class Evaluation:
     length: Length = "resolved"
     reliability: Reliability | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        count = self.chains.index.get_level_values("id").nunique()
+        found = [mean for row, mean in self.summary["mean"].items() if row == ("long", "P@L")]
+        score = "".join(f", long P@L {mean:.3f}" for mean in found)
+        return f"Evaluation({self.chosen or self.head.source}: {count} chain(s){score})"
+
     def to_text(self) -> str:
         """Return the summary as lines of text: the head, what is out of sample, the table."""
         count = self.chains.index.get_level_values("id").nunique()

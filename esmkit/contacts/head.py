@@ -53,6 +53,9 @@ class ContactHead:
     source: str
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        return f"ContactHead({self.source}: {self.method!r}, {len(self.weights)} head(s))"
+
     @classmethod
     def of_checkpoint(cls, model: "Encoder") -> "ContactHead":
         """Return the contact head that the checkpoint brought.

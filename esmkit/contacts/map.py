@@ -153,6 +153,7 @@ class ContactMap:
         *,
         min_separation: int = MIN_SEPARATION,
         residue: GivenSites | None = None,
+        residues: GivenSites | None = None,
         structure: GivenStructure | None = None,
     ) -> "pandas.DataFrame":
         """Return the strongest pairs, by default as many as there are residues.
@@ -163,8 +164,9 @@ class ContactMap:
             How many rows: a number, or ``"L"``, ``"L/2"``, ``"2L"``, L being the number of residues.
         min_separation : int
             Least j - i.
-        residue : str, int or list, optional
-            Only pairs of this residue, or of several, such as ``59`` or ``"59,88-92"``.
+        residue, residues : str, int or list, optional
+            Only pairs of this residue, or of several, such as ``59`` or ``"59,88-92"``; one of the
+            two.
         structure : Structure, or path FILE or FILE:CHAIN, optional
             Structure of the protein, to give the numbers of its authors too.
 
@@ -172,6 +174,11 @@ class ContactMap:
         -------
         pandas.DataFrame
             See :meth:`to_frame`.
+
+        Raises
+        ------
+        OptionError
+            If both ``residue`` and ``residues`` are given, or the sequence has no such residue.
 
         Examples
         --------
@@ -183,7 +190,10 @@ class ContactMap:
         1        12  K        21  M
         """
         wanted = parse_top("L" if count is None else count, "count", least=0)
-        table = self.to_frame(min_separation=min_separation, residues=residue, structure=structure)
+        if residue is not None and residues is not None:
+            raise OptionError("give `residue` or `residues`, not both; `residues` takes several")
+        some = residues if residue is None else residue
+        table = self.to_frame(min_separation=min_separation, residues=some, structure=structure)
         return table.head(min(wanted.of(len(self)), len(table)))
 
     def numbering(self, structure: GivenStructure) -> Numbering:

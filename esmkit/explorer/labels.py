@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.heads.result import HeadProfile
 
-__all__ = ["HeadLabel", "Labels", "read_labels"]
+__all__ = ["HeadLabel", "Labels", "check_profile", "read_labels"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels
     return Labels(
         found, f"esmkit heads, {of.get('name', 'unknown weights')}, {chains} chains", note
     )
+
+
+def check_profile(profile: Any) -> None:
+    """Refuse a folder that is none of ``esmkit heads``, before a model is loaded for it."""
+    if isinstance(profile, str | Path):
+        _read_folder(Path(profile))
 
 
 def _known(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from esmkit.arguments import checked
 from esmkit.errors import OptionError
 from esmkit.heads.labels import Rules
 
@@ -117,6 +118,7 @@ class HeadProfile:
 
         return head_table(self)
 
+    @checked
     def replicates(self, other: "HeadProfile") -> "pandas.DataFrame":
         """Return which of its labels and effects hold on the chains of another profile.
 
@@ -126,11 +128,16 @@ class HeadProfile:
         Parameters
         ----------
         other : HeadProfile
-            Of the same model, on other chains.
+            Of the same model, on other chains; :func:`esmkit.heads.read_profile` reads a folder.
 
         Returns
         -------
         pandas.DataFrame
+
+        Raises
+        ------
+        OptionError
+            If the other is no profile, or one of another model or of the same chains.
         """
         from esmkit.heads.replication import replicate
 

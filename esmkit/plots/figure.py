@@ -100,14 +100,18 @@ def new(width: float, height: float, title: str, subtitle: str) -> HouseFigure:
     width, height : float
         Inches, titles included.
     title, subtitle : str
-        Taken literally: a ``$`` in an ID does not start a formula. Cut if too wide.
+        Taken literally: a ``$`` in an ID does not start a formula. Set smaller if too wide, and
+        cut if that is not enough.
     """
     figure = HouseFigure(figsize=(width, height))
     for put, text, points, top, colour in (
         (figure.suptitle, title, TITLE_POINTS, MARGIN, "black"),
         (partial(figure.text, 0, 0), subtitle, SUBTITLE_POINTS, MARGIN + LINE, "0.35"),
     ):
-        placed = put(fit(text, width - 2 * MARGIN, points))
+        room = width - 2 * MARGIN
+        smaller = (points - 0.5 * step for step in range(int(points / 2.5)))
+        points = next((size for size in smaller if fit(text, room, size) == text), points)
+        placed = put(fit(text, room, points))
         placed.set(
             position=(MARGIN / width, 1 - top / height),
             horizontalalignment="left",

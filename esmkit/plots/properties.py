@@ -210,6 +210,8 @@ def _say_kinds(
     figure: HouseFigure, names: Iterable[str], kinds: dict[str, str], top: float
 ) -> None:
     there = {kinds[name] for name in names}
+    if len(there) < 2:
+        return  # nothing to tell apart
     across, down = figure.get_size_inches()
     for number, kind in enumerate(kind for kind in KIND_TEXT if kind in there):
         place = ((3.5 + 1.45 * number) / across, 1 - top / down)

@@ -182,16 +182,24 @@ def annotate_thumbnails(figure: HouseFigure, axes: Axes, layout: Layout, of: Ann
         lines = LineCollection(ticks, colors=MARK, linewidths=0.6)
         lines.set_clip_on(False)
         axes.add_collection(lines, autolim=False)
-        names = ", ".join(tracks.label_of(span) for span in of.visible_marks)
-        figure.text(
-            *(1 - MARGIN / figure.get_size_inches()[0], 0.08 / figure.get_size_inches()[1]),
-            fit(f"marked: {names}", 4, 6.5),
-            fontsize=6.5,
-            color=MARK,
-            ha="right",
-            va="bottom",
-            parse_math=False,
-        )
+        _name_marks(figure, of)
+
+
+def _name_marks(figure: Figure, of: Annotations) -> None:
+    """Say at the bottom which residues are marked."""
+    if not of.visible_marks:
+        return
+    names = ", ".join(tracks.label_of(span) for span in of.visible_marks)
+    across, down = figure.get_size_inches()
+    figure.text(
+        *(1 - MARGIN / across, 0.08 / down),
+        fit(f"marked: {names}", 4, 6.5),
+        fontsize=6.5,
+        color=MARK,
+        ha="right",
+        va="bottom",
+        parse_math=False,
+    )
 
 
 def describe(maps: Maps, of: Annotations | None = None, *, grey: bool = False) -> str:
@@ -357,6 +365,7 @@ def attention_flow(
         norm = matrix.scale([rollout], PERCENTILE)
         image = matrix.draw(square, rollout, norm, dots, first=of.first)
         tracks.draw_marks(square, of)
+        _name_marks(figure, of)
         square.set_title(
             "attention rollout: what arrives where through all layers", fontsize=7, pad=3
         )

@@ -25,7 +25,10 @@ CONFIDENCE = 0.07
 """Inches across the strip of pLDDT."""
 
 BESIDE = 0.3
-"""Inches that the labels of marks take beside a map, where they are read across."""
+"""Least inches that the labels of marks take beside a map, where they are read across."""
+
+BEFORE_LABEL = 0.35
+"""Part of the strip of labels before they begin, for the tick."""
 
 POINTS = 5.5
 """Font size of domains and marks."""
@@ -58,7 +61,12 @@ class Tracks:
         self.which: Literal["x", "y"] = which
         self._lanes = annotations.lanes()
         self._marks = annotations.visible_marks
-        self._across = LABELS if which == "x" else BESIDE
+        self._across = LABELS if which == "x" else self._beside()
+
+    def _beside(self) -> float:
+        """Return the inches that names beside a map take: those of far residues are longer."""
+        longest = max((len(label_of(span)) for span in self._marks), default=0)
+        return max(BESIDE, (0.7 * POINTS * longest + 2) / 72 / (1 - BEFORE_LABEL))
 
     @property
     def depth(self) -> float:
@@ -152,8 +160,8 @@ class Tracks:
                     clip_on=False,
                 )
                 axes.text(
-                    at if across else 0.35,
-                    0.35 if across else at,
+                    at if across else BEFORE_LABEL,
+                    BEFORE_LABEL if across else at,
                     name,
                     color=MARK,
                     fontsize=POINTS,

@@ -55,9 +55,12 @@ def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_
     [
         (["--structures", "nowhere"], "nowhere"),
         (["--annotations", "nothing.tsv"], "nothing.tsv"),
+        (["--replicate", "shiped"], "there is no folder 'shiped'; did you mean 'shipped'?"),
+        (["--replicate", "elsewhere"], "there is no folder 'elsewhere'; check the path"),
     ],
 )
 def test_mistakes(run, tiny_folder, tmp_path, arguments, message):
     done = run("heads", *arguments, "-o", "out", "--model", tiny_folder, cwd=tmp_path)
     assert message in fails(done)
+    assert "loading" not in done.stderr or "annotations" in arguments[0]
     assert not (tmp_path / "out").exists()

@@ -157,6 +157,8 @@ def test_the_best_heads_are_scored_on_the_other_half(tiny: Esm2, chains, count: 
             expected = tiny.contacts(chain.protein, heads=list(names)).score(chain)
             assert result.chains.loc[chain.id].equals(expected)
     assert set(result.head.choice.names) == set(best_heads(rank_heads(tiny, chains), count))
+    assert repr(result).startswith(f"Evaluation({result.chosen}: 6 chain(s)")
+    assert repr(result.head) == f"ContactHead({result.head.source}: 'heads', {count} head(s))"
     text = result.to_text().splitlines()
     assert ", chosen on one half of 6 chains and scored on the other, both ways (" in text[0]
     assert text[1] == "no chain is one that the head was made on, or its relative"

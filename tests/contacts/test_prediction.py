@@ -274,6 +274,9 @@ def test_table_of_pairs(tiny: Esm2):
         rows[(rows["i_number"] == 9) | (rows["j_number"] == 9)].reset_index(drop=True).head(7)
     )
     assert found.top(residue=f"{sequence[8]}9").equals(found.top(residue=9))
+    assert found.top(7, residues="9,12").equals(found.top(7, residue=[9, 12]))
+    with pytest.raises(OptionError, match="give `residue` or `residues`, not both"):
+        found.top(residue=9, residues=12)
     with pytest.raises(OptionError, match="there is no residue 31 of 'sequence_1', as `residues`"):
         found.top(residue=31)
     with pytest.raises(OptionError, match="the least separation is at least 1, not 0"):

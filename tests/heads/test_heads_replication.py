@@ -77,6 +77,8 @@ def test_replication_needs_other_chains_and_the_same_model():
     )
     with pytest.raises(OptionError, match="two models, for they have other heads"):
         first.replicates(made_profile(3, 4, chains=OTHERS))
+    with pytest.raises(OptionError, match="other of replicates is a HeadProfile, not 'folder'"):
+        first.replicates("folder")  # type: ignore[arg-type]
 
 
 def test_the_report_tells_what_holds(tmp_path: Path):
@@ -172,6 +174,10 @@ def test_the_command_repeats_findings_on_a_second_set(
     found = read_profile(tmp_path / "first")
     assert found.replication is not None
     assert set(found.replication["holds"]) <= {"yes", "no", "insufficient"}
+    if kept:
+        assert list(found.replicates(read_profile(second))["holds"]) == list(
+            found.replication["holds"]
+        )
     assert "## On a second set of chains" in (tmp_path / "first/summary.md").read_text()
     refused = run(0, "third", "--replicate", str(tmp_path / "set0"))
     assert isinstance(refused.exception, OptionError)

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import esmkit
 from esmkit import plots
 from esmkit.attention.maps import AttentionMaps
+from esmkit.attention.on_structure import head_view
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError, UnknownIdError
 from esmkit.plots import colours, matrix, secondary, tracks
@@ -173,6 +174,15 @@ def test_only_links_from_or_to_residues_are_listed_and_drawn():
         maps.top(residue="R48")
 
 
+def test_only_links_of_residues_are_drawn_on_the_structure():
+    sequence = TAG + UBIQUITIN.sequence
+    maps = made(sequence)
+    view = head_view(maps, "L0H0", UBIQUITIN, 10_000, 6, residues=[68])  # K48, and the tag before
+    ends = {frozenset((link.one, link.other)) for link in view.links}
+    assert ends == {frozenset((47, other)) for other in range(76) if abs(other - 47) >= 6}
+    assert not head_view(maps, "L0H0", UBIQUITIN, 10_000, 6, residues=[3]).links  # of the tag
+
+
 def test_what_was_not_asked_for_is_covered():
     maps = made(UBIQUITIN.sequence)
     axes = plots.attention_head(maps, "L0H0", residues="K48").axes[0]
@@ -202,6 +212,33 @@ def test_marks_stand_at_their_residues():
     assert names.count("K48") == names.count("70-73") == 2
     assert "Q2" not in names
     assert "marked" in names
+
+
+def test_marks_on_rollout_are_named():
+    maps = made(UBIQUITIN.sequence)
+    assert "marked: K48, K63" in texts(plots.attention_flow(maps, mark="K48,K63"))
+    assert not any("marked" in text for text in texts(plots.attention_flow(maps)))
+
+
+@pytest.mark.parametrize(("count", "mark"), [(80, "8"), (1_300, "1100"), (2_000, "1100-1200")])
+def test_names_of_marks_end_before_the_strips_beside_them(count: int, mark: str):
+    sequence = "W" * count
+    figure = plots.attention_head(made(sequence), "L0H0", mark=mark, domains=f"one:1-{count}")
+    figure.draw_without_rendering()
+    name = mark if "-" in mark else f"W{mark}"
+    label = max(
+        (
+            cast(Text, one).get_window_extent()
+            for one in figure.findobj(Text)
+            if one.get_text() == name
+        ),
+        key=lambda box: box.x0,
+    )
+    strips = [axes.get_window_extent() for axes in figure.axes if axes.patches]
+    assert any(box.x0 >= label.x1 and box.y0 < label.y0 < box.y1 for box in strips)
+    assert not any(
+        box.x0 < label.x1 and box.x1 > label.x0 for box in strips if box.width < box.height / 5
+    )
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=9, unique=True), st.floats(0.5, 10))

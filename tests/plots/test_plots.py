@@ -445,6 +445,11 @@ def test_an_id_is_text_and_never_a_formula(tmp_path: Path):
         assert ">sp|P1|$\\nosuch$" in (tmp_path / "x.svg").read_text()
         title = next(text for text in texts(figure) if text.startswith("sp|"))
         assert title.endswith("…")
+    for count, points in ((20, 9), (80, 8), (200, 9)):  # smaller before it is cut
+        figure = plots.attention_grid(invented(softmax_maps(2, 9), id="n" * count))
+        title: Any = figure._suptitle  # type: ignore[attr-defined]
+        assert title.get_text().endswith("…") == (count == 200)
+        assert title.get_fontsize() == points
     assert fit("short", 1, 9) == "short"
     assert fit("iiii" * 50, 1, 9) != fit("WWWW" * 50, 1, 9)
 
