@@ -163,7 +163,7 @@ class AttentionMaps:
         for place in range(len(self)) if head is None else [self._place(head)]:
             values = np.where(far, self.get(place), np.nan).ravel()
             seen = np.flatnonzero(~np.isnan(values))
-            if len(seen) > count:  # ties at the edge stay in, to be cut in a fixed order below
+            if len(seen) > count > 0:  # ties at the edge stay in, to be cut in a fixed order below
                 edge = np.partition(values[seen], len(seen) - count)[len(seen) - count]
                 seen = seen[values[seen] >= edge]
             best = seen[np.argsort(-values[seen], kind="stable")][:count]
@@ -291,7 +291,9 @@ class AttentionMaps:
 
         Examples
         --------
-        >>> maps.plot("L5H4", mark="H59,H88", zoom="40-100", path="L5H4.png")   # doctest: +SKIP
+        >>> ubiquitin = esmkit.data.demo_proteins()[0]
+        >>> maps = esmkit.load().attention(ubiquitin)                           # doctest: +SKIP
+        >>> figure = maps.plot("L5H4", mark="K48,K63", zoom="40-76")            # doctest: +SKIP
         """
         from esmkit import plots
 

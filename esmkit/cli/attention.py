@@ -236,8 +236,9 @@ def command(
         reduce = REDUCTIONS
     plotted = drawing.folder != NO_PLOT
     if reduce and (plotted or on_structure):
-        option = "--plot" if plotted else "--on-structure"
-        raise click.UsageError(f"--reduce keeps no maps to draw; leave {option} out, or --reduce")
+        raise click.UsageError(
+            "--reduce keeps no maps to draw; leave --reduce out, or what is about figures"
+        )
     drawn_only = len(sources) == 1 and is_hdf5(sources[0])
     if drawn_only and ids:
         raise click.UsageError("--id picks records out of FASTA; leave it out with an .h5 file")

@@ -42,11 +42,13 @@ def differences(one: Evaluation, other: Evaluation, *, seed: int = 0) -> "pandas
 
     Examples
     --------
+    >>> from esmkit.contacts import evaluate, evaluate_best
     >>> model = esmkit.load()                                                 # doctest: +SKIP
-    >>> chains = esmkit.data.ts50()
+    >>> chains = esmkit.data.ts50()[:12]
     >>> own = evaluate(model, chains)                                         # doctest: +SKIP
     >>> best = evaluate_best(model, chains, 3)                                # doctest: +SKIP
-    >>> differences(best, own).loc[("long", "P@L/2")]                         # doctest: +SKIP
+    >>> differences(best, own).loc[("long", "P@L/2")].index.to_list()         # doctest: +SKIP
+    ['first', 'second', 'difference', 'low', 'high', 'chains']
     """
     import pandas
 

@@ -130,10 +130,18 @@ def test_heads(here, tiny_folder: Path, ubiquitin: Path, tmp_path: Path) -> None
         ),
         (
             ["attention", "ubi.fasta", "--reduce", "--structure", "1ubi.pdb.gz"],
-            *(2, "--reduce keeps no maps to draw; leave --structure out"),
+            *(2, "--reduce keeps no maps to draw; leave --reduce out, or what is about figures"),
         ),
         (
-            ["attention", "-", "--heads", "L0H0", "--structure", "1ubi.pdb.gz", "-o", "x.h5"],
+            [
+                "attention",
+                "-",
+                "--heads",
+                "L0H0",
+                "--structure",
+                "1ubi.pdb.gz",
+                "--on-structure=all",
+            ],
             *(2, "give a FASTA file in place of -"),
         ),
         (
@@ -193,22 +201,14 @@ def test_residues_of_low_plddt_take_no_part(
 
 
 def test_heads_say_in_their_provenance_what_they_left_out(
-    here: Callable[..., Done],
-    tiny_folder: Path,
-    predicted: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Callable[..., Done], tiny_folder: Path, predicted: Path
 ) -> None:
-    def write_provenance(found: Any, folder: Path, **_: Any) -> None:
-        folder.mkdir(exist_ok=True)
-        (folder / "facts.json").write_text(json.dumps(found.provenance))
-
-    monkeypatch.setattr("esmkit.heads.report.summary.write_report", write_provenance)
     done = here(
         *("heads", "--structures", str(predicted.parent), "-m", str(tiny_folder), "-o", "sure"),
         *("--no-control", "--no-ablation", "--resamples", "100", "--min-plddt", "70"),
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(Path("sure/facts.json").read_text())["min_plddt"] == 70
+    assert json.loads(Path("sure/provenance.json").read_text())["min_plddt"] == 70
 
 
 @pytest.mark.parametrize(

@@ -87,14 +87,14 @@ def test_heads(tiny: Esm2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from esmkit.heads.to_folder import profile_to_folder
 
     monkeypatch.setattr(
-        "esmkit.heads.to_folder._measure", lambda *_, **__: (_ for _ in ()).throw(_Stop)
+        "esmkit.heads.measure_all.Measuring.profiled",
+        lambda *_, **__: (_ for _ in ()).throw(_Stop),
     )
     with pytest.raises(_Stop):
         profile_to_folder(lambda: tiny, lambda: ts50()[:2], tmp_path / "out")
     identity = identity_of(tmp_path / "out")
     assert set(identity) == {
-        *("task", "esmkit", "chains", "annotations", "checkpoint", "dtype", "device"),
-        *("control", "ablation", "resamples", "seed", "plot-format"),
+        *("task", "esmkit", "chains", "checkpoint", "dtype", "device"),
     }
     assert [name.split()[0] for name in identity["chains"]] == [c.id for c in ts50()[:2]]
 

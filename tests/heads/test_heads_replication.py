@@ -99,28 +99,6 @@ def test_the_report_tells_what_holds(tmp_path: Path):
     pandas.testing.assert_frame_equal(back, found.replication)
 
 
-def test_disulfides_within_chains_have_their_place():
-    table = pandas.DataFrame(
-        {
-            "name": ["L0H0", "L0H1", "L0H2"],
-            "auc": [0.52, 0.713, np.nan],
-            "low": [0.41, 0.6, np.nan],
-            "high": [0.6, 0.81, np.nan],
-            "chains": 36,
-            "bonds": 129,
-            "pairs": 1500,
-        }
-    )
-    for given in (table, table.set_index("name")):
-        text = to_markdown(summary(replace(made_profile(), disulfides=given)))
-        assert (
-            "129 bonds and 1,500 unbonded pairs in 36 chains. The interval of 1 of 2 heads" in text
-        )
-        assert "| L0H1 | 0.71 [0.60, 0.81] |\n| L0H0 | 0.52 [0.41, 0.60] |" in text
-        assert "L0H2" not in text.split("## Disulfides")[1].split("##")[0]
-    assert "within chains" not in to_markdown(summary(made_profile()))
-
-
 def test_halves_of_a_set_by_plain_code(tiny: Esm2):
     chains = ts50()[:24]
     few = [p for p in standard_properties() if p.name in ("to leucine", "long-range contact")]

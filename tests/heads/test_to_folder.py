@@ -27,6 +27,10 @@ from esmkit.plots.figure import HouseFigure
 MEASURED = {"chains": 12, "ablation": 2 * 8}
 """Arrays of a chain; measurements without a head: two modes, eight heads."""
 
+PER_HEAD, REFIT, DISULFIDES = 10, 2, 8
+"""Arrays of a measurement without a head; of regressions fitted anew, in which these random heads
+have no weight; of the chains with disulfides, in one model."""
+
 
 class Stop(BaseException):
     """Not an error that anything catches: as a signal ends a run."""
@@ -150,7 +154,7 @@ def test_what_is_finished_is_there_before_the_ablation(begun, work, whole, monke
     assert state(begun) == "not done yet"
     with counted(monkeypatch) as measured:
         told = work(begun)
-    assert len(measured) == (MEASURED["ablation"] - 5) * 6  # six arrays each; no chain again
+    assert len(measured) == (MEASURED["ablation"] - 5) * PER_HEAD + REFIT  # no chain again
     assert contents(begun) == whole
     assert "Not finished" not in (begun / "summary.md").read_text()
     assert state(begun) == "done"
@@ -170,7 +174,7 @@ def test_a_run_without_ablation_gets_one_later(work, whole, tmp_path, monkeypatc
     assert contents(out) == before
     with counted(monkeypatch) as measured:
         work(out)
-    assert len(measured) == MEASURED["ablation"] * 6
+    assert len(measured) == MEASURED["ablation"] * PER_HEAD + REFIT
     assert contents(out) == whole
     with pytest.raises(OutputError, match="is not empty"):
         work(out)
@@ -186,23 +190,23 @@ def test_a_run_begun_with_ablation_is_finished_without(begun, work, tmp_path, mo
     assert any("what was measured of the ablation stays in" in text for text in said)
     with counted(monkeypatch) as measured:  # and it is not lost if it is wanted after all
         work(begun)
-    assert len(measured) == (MEASURED["ablation"] - 5) * 6
+    assert len(measured) == (MEASURED["ablation"] - 5) * PER_HEAD + REFIT
     assert state(begun) == "done"
     assert not (tmp_path / "out.work").exists()
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "again"),
+    ("before", "now", "again", "bonds"),
     [
-        ({}, {"ablation": False}, 0),
-        ({}, {"resamples": 120}, 0),
-        ({"control": True}, {"kind": "svg"}, 0),
-        ({}, {"control": True}, 20),  # two controls; not the chains
-        ({"control": True}, {"control": True, "seed": 1}, 20),  # its controls have
+        ({}, {"ablation": False}, 0, 0),
+        ({}, {"resamples": 120}, 0, 0),
+        ({"control": True}, {"kind": "svg"}, 0, 0),
+        ({}, {"control": True}, 20, 2),  # two controls; not the chains
+        ({"control": True}, {"control": True, "seed": 1}, 20, 3),  # its controls have
     ],
 )
 def test_options_that_only_add_go_on_with_what_was_measured(
-    work, tmp_path, monkeypatch, before, now, again
+    work, tmp_path, monkeypatch, before, now, again, bonds
 ):
     """Stopped in the report, when all chains are measured."""
     with monkeypatch.context() as patch:
@@ -213,7 +217,7 @@ def test_options_that_only_add_go_on_with_what_was_measured(
     now = {"ablation": False, **now}
     with counted(monkeypatch) as measured:
         work(tmp_path / "out", **now)
-    assert len(measured) == again * MEASURED["chains"]
+    assert len(measured) == again * MEASURED["chains"] + bonds * DISULFIDES
     work(tmp_path / "whole", **now)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -254,7 +258,7 @@ def test_an_unfinished_folder_is_replaced_by_other_options(begun, work, tmp_path
     """It is no finished output; the figures of the former format do not stay."""
     with counted(monkeypatch) as measured:
         work(begun, kind="svg", resamples=130)
-    assert len(measured) == (MEASURED["ablation"] - 5) * 6
+    assert len(measured) == (MEASURED["ablation"] - 5) * PER_HEAD + REFIT
     work(tmp_path / "whole", kind="svg", resamples=130)
     assert contents(begun) == contents(tmp_path / "whole")
     assert not list(begun.rglob("*.png"))
@@ -272,7 +276,8 @@ def test_other_chains_are_other_work(begun, work, chains):
 def test_restart_begins_anew(begun, work, whole, monkeypatch):
     with counted(monkeypatch) as measured:
         work(begun, restart=True)
-    assert len(measured) == 10 * MEASURED["chains"] + MEASURED["ablation"] * 6
+    profiled = 10 * MEASURED["chains"] + DISULFIDES
+    assert len(measured) == profiled + MEASURED["ablation"] * PER_HEAD + REFIT
     assert contents(begun) == whole
 
 
@@ -347,13 +352,15 @@ def test_what_is_to_be_done_with_it_is_done_once_it_is_complete(begun, work, who
 
 
 def test_a_profile_reads_back_to_the_last_bit(work, tiny, chains, tmp_path):
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
+    from esmkit.heads.disulfides import within_chains
     from esmkit.heads.profiling import profile
     from esmkit.heads.result import HeadProfile
 
     work(tmp_path / "out", ablation=False, control=True)
     found, expected = read_profile(tmp_path / "out"), profile(tiny, chains, resamples=100)
+    expected = replace(expected, disulfides=within_chains(tiny, chains))
     for name in ("effects", "heads"):
         pandas.testing.assert_frame_equal(
             getattr(found, name), getattr(expected, name), check_exact=True
@@ -428,6 +435,7 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
         "heads: control, random weights 2/2",
         "heads: control, permuted weights 1/2",
         "heads: control, permuted weights 2/2",
+        "heads: disulfides",
         "heads: circuits, against random heads",
         "heads: figures",
         "heads: ablation",
