@@ -33,7 +33,7 @@ __all__ = ["ABLATION_CHAINS", "profile_to_folder"]
 
 TO_COME = (
     "the ablation (what is lost without each head) is not done yet. What was measured so far is "
-    "whole; the same command again goes on with the ablation and adds it."
+    "whole; asked for once more, esmkit goes on with the ablation and adds it."
 )
 
 Plan = Literal["new", "anew", "add", "close"]
