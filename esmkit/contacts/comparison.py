@@ -48,7 +48,7 @@ def differences(one: Evaluation, other: Evaluation, *, seed: int = 0) -> "pandas
     >>> own = evaluate(model, chains)                                         # doctest: +SKIP
     >>> best = evaluate_best(model, chains, 3)                                # doctest: +SKIP
     >>> differences(best, own).loc[("long", "P@L/2")].index.to_list()         # doctest: +SKIP
-    ['first', 'second', 'difference', 'low', 'high', 'chains']
+    ['difference', 'low', 'high', 'chains']
     """
     import pandas
 

@@ -149,7 +149,7 @@ def test_what_is_finished_is_there_before_the_ablation(begun, work, whole, monke
         assert contents(begun)[name] == whole[name], name
     said = (begun / "summary.md").read_text()
     assert said.splitlines()[2].startswith("> **Not finished:** the ablation")
-    assert "the same command again goes on with the ablation and adds it" in said
+    assert "the same run again goes on with the ablation and adds it" in said
     assert "Not finished" in (begun / "summary.html").read_text()
     assert state(begun) == "not done yet"
     with counted(monkeypatch) as measured:
