@@ -141,6 +141,8 @@ def test_heads(here, tiny_folder: Path, ubiquitin: Path, tmp_path: Path) -> None
                 "--structure",
                 "1ubi.pdb.gz",
                 "--on-structure=all",
+                "-o",
+                "x.h5",
             ],
             *(2, "give a FASTA file in place of -"),
         ),

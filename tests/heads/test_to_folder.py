@@ -159,7 +159,8 @@ def test_what_is_finished_is_there_before_the_ablation(begun, work, whole, monke
     assert "Not finished" not in (begun / "summary.md").read_text()
     assert state(begun) == "done"
     assert not (begun.parent / "out.work").exists()
-    assert any("going on with the 15 measurements of chains and heads" in t for t in told)
+    # ten chains, four of them for their disulfides as well, and five heads
+    assert any("going on with the 19 measurements of chains and heads" in t for t in told), told
 
 
 def test_a_run_without_ablation_gets_one_later(work, whole, tmp_path, monkeypatch):
