@@ -155,7 +155,9 @@ def check_fields(options: Any) -> None:
 
 
 def _refuse(name: str, owner: str, hint: Any, value: Any) -> None:
-    if name not in _SAY_MORE_THEMSELVES and not _fits(value, hint):
+    # a flag or a number of such a name, such as `residues=True` of embed, has no more to say
+    more = name in _SAY_MORE_THEMSELVES and hint not in (bool, int, float)
+    if not more and not _fits(value, hint):
         raise OptionError(f"{name} of {owner} is {_words(hint)}, not {what_is(value)}")
 
 

@@ -97,14 +97,14 @@ def test_drawing_goes_on_after_a_stop(run, tiny_folder, fasta, tmp_path, monkeyp
         assert run(*command, cwd=tmp_path).returncode == 130
     folder = tmp_path / "seqs.attention"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len(before) == 5
+    assert len(before) == 3
     (folder / ".p12.L0H1.arcs.png.4711.part").write_bytes(b"half a figure")
     done = run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "was complete: the run before was stopped just after writing it" in done.stderr
-    assert "drew 6 figure(s)" in done.stderr
+    assert "drew 4 figure(s)" in done.stderr
     after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len(after) == 6
+    assert len(after) == 4
     assert before.items() <= after.items()  # what was drawn is not drawn again
     assert not (tmp_path / "seqs.attention.h5.work").exists()
     assert "is not empty" in fails(run(*command, cwd=tmp_path))
@@ -117,7 +117,7 @@ def test_half_figures_of_a_killed_run_go(tiny: Esm2, fasta: Path, tmp_path: Path
     (folder / ".p9.heads.png.4711.part").write_bytes(b"half a figure")
     list(attention_figures(tmp_path / "o.h5", folder))  # the folder counts as empty
     assert not list(folder.glob(".*"))
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_scores_and_figures_of_contacts_go_on(run, tiny_folder, tmp_path, monkeypatch):
@@ -178,7 +178,8 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
         assert (tmp_path / "cut").exists() == (moment == 9)  # all but the ablation was finished
     said: list[str] = []
     work(tmp_path / "cut", said.append)
-    held = 3 * 10 + 9  # chains in the model and in two controls; without a head
+    # chains in the model and in two controls, four of them for their disulfides too; without a head
+    held = 3 * (10 + 4) + 9
     assert f"the {held} measurements of chains and heads in {tmp_path / 'cut.work'}" in " ".join(
         said
     )
