@@ -49,8 +49,14 @@ def of_property(profile: Profile, name: str) -> "pandas.DataFrame":
 
 
 def judged(profile: Profile, effects: Any) -> Any:
-    """Return effects with a column more, ``significant``: bool, by the rules of the profile."""
-    return effects.assign(significant=effects["q"] <= profile.rules.max_q)
+    """Return effects with a column more, ``significant``: bool, by the rules of the profile.
+
+    A property with a control (any two cysteines, for disulfides) has to be more than that explains.
+    """
+    significant = effects["q"] <= profile.rules.max_q
+    if "beyond_control_low" in effects.columns:
+        significant &= ~(effects["beyond_control_low"] <= 1)
+    return effects.assign(significant=significant)
 
 
 def best_head(rows: Any) -> "pandas.Series | None":
@@ -74,7 +80,7 @@ def visible_effects(profile: Profile) -> "pandas.DataFrame":
     effects: Any = profile.effects
     effects = judged(profile, effects[effects["kind"] != "offset"])
     more = effects["significant"]
-    q_of_less = _q_of_less(effects["p"].to_numpy())
+    q_of_less = effects.groupby("kind")["p"].transform(lambda p: _q_of_less(p.to_numpy()))
     less = (q_of_less <= profile.rules.max_q) & (effects["high"] < 0)
     known = effects["difference"].notna()
     odds = effects["log_odds"] / np.log(2)
@@ -115,6 +121,8 @@ def without_hit(profile: Profile) -> dict[str, str]:
     for name, rows in effects.groupby("property", sort=False):
         if rows["difference"].isna().all():
             found[str(name)] = "In too few chains to be judged"
+        elif best_head(rows) is None and (rows["q"] <= profile.rules.max_q).any():
+            found[str(name)] = "No head looks there more than on the pairs that are its control"
         elif best_head(rows) is None:
             found[str(name)] = (
                 "No head looks there significantly more than expected "

@@ -126,6 +126,8 @@ def _why(profile: Profile, rows: Any, label: str, evidence: str, kinds: dict[str
         why = "no property occurs in enough chains"
     else:
         why = f"no property with q of at most {profile.rules.max_q:g}"
+        if (wanted["q"] <= profile.rules.max_q).any():
+            why += " that is more than its control explains, or more than expected"
     told = family(label, kinds) in ("position", "sink")
     return f"{why}; {one_line(evidence)}" if told else why
 
