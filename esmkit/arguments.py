@@ -155,8 +155,8 @@ def check_fields(options: Any) -> None:
 
 
 def _refuse(name: str, owner: str, hint: Any, value: Any) -> None:
-    # a flag or a number of such a name, such as `residues=True` of embed, has no more to say
-    more = name in _SAY_MORE_THEMSELVES and hint not in (bool, int, float)
+    # a flag of such a name, such as `residues=True` of embed, has no more to say
+    more = name in _SAY_MORE_THEMSELVES and hint is not bool
     if not more and not _fits(value, hint):
         raise OptionError(f"{name} of {owner} is {_words(hint)}, not {what_is(value)}")
 
