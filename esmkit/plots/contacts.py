@@ -13,7 +13,7 @@ from matplotlib.ticker import FormatStrFormatter
 
 from esmkit.plots import matrix, tracks
 from esmkit.plots.annotations import Annotations, annotations_of
-from esmkit.plots.author_numbers import author_axis
+from esmkit.plots.around_map import draw_annotations
 from esmkit.plots.contact_marks import (
     BAND,
     MIN_SEPARATION,
@@ -26,7 +26,6 @@ from esmkit.plots.figure import (
     PAGE_WIDTH,
     SAVED_DPI,
     TITLE_HEIGHT,
-    HouseFigure,
     finish,
     house_style,
     new,
@@ -157,7 +156,14 @@ def contact_map(
         )
         axes = panel(figure, LEFT, top, side, side)
         image = draw_map(axes, contacts, compared, of)
-        draw_annotations(figure, axes, of, side=side, top=top)
+        draw_annotations(
+            *(figure, axes, of),
+            left=LEFT,
+            top=top,
+            side=side,
+            away=0.04,
+            beside_letters=NUMBERS_BESIDE_LETTERS,
+        )
         axes.set(xlabel="residue", ylabel="residue")
         tracks.draw_legend(figure, labels, LEFT)
         right = LEFT + side + beside.depth + own + 0.12
@@ -165,40 +171,6 @@ def contact_map(
         unknown = bool(np.ma.is_masked(image.get_array()))
         add_legends(figure, right, top + BAR_HEIGHT + 0.25, compared, of, unknown=unknown)
         return finish(figure, path)
-
-
-def draw_annotations(
-    figure: HouseFigure, axes: Axes, of: Annotations, *, side: float, top: float
-) -> None:
-    """Put residues on the axes, and beside them what is known and asked of them."""
-    veil = tracks.veil(of)
-    if veil is not None:
-        matrix.cover(axes, veil, int(side * SAVED_DPI), first=of.first)
-    tracks.draw_marks(axes, of)
-    over, beside = Tracks(of, "x"), Tracks(of, "y")
-    over.draw(
-        lambda away, across: panel(figure, LEFT, top - away - across, side, across, sharex=axes),
-        side,
-    )
-    beside.draw(
-        lambda away, across: panel(figure, LEFT + side + away, top, across, side, sharey=axes),
-        side,
-    )
-    for strips in (over, beside):
-        points = matrix.room(axes, strips.which, of.last - of.first + 1)
-        most = NUMBERS_BESIDE_LETTERS if points >= matrix.SMALLEST_LETTER else None
-        matrix.residue_axis(
-            axes, strips.which, of.sequence, first=of.first, last=of.last, most=most
-        )
-        if of.numbering is not None and of.numbers_differ:
-            author_axis(
-                axes,
-                strips.which,
-                of.numbering.authors[of.shown],
-                f"number in {of.numbering.structure}",
-                away=(strips.depth + 0.04) / side,
-                first=of.first,
-            )
 
 
 def title(contacts: Contacts, of: Annotations) -> str:

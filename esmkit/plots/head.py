@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from esmkit.encoder.names import head_name, parse_head
 from esmkit.plots import matrix, tracks
-from esmkit.plots.annotations import Annotations, GivenAnnotations, annotations_of
-from esmkit.plots.author_numbers import author_axis
+from esmkit.plots.annotations import GivenAnnotations, annotations_of
+from esmkit.plots.around_map import draw_annotations
 from esmkit.plots.figure import (
     PAGE_WIDTH,
     SAVED_DPI,
     TITLE_HEIGHT,
-    HouseFigure,
     finish,
     house_style,
     new,
@@ -119,7 +118,9 @@ def attention_head(
         axes = panel(figure, LEFT, top, side, side)
         norm = matrix.scale([shown], PERCENTILE)
         image = matrix.draw(axes, shown, norm, int(side * SAVED_DPI), first=of.first)
-        draw_annotations(figure, axes, of, side=side, top=top)
+        draw_annotations(figure, axes, of, left=LEFT, top=top, side=side, away=0.02)
+        axes.set(xlabel="key residue (attended to)", ylabel="query residue (attending)")
+        tracks.draw_legend(figure, of, LEFT)
         received_by = panel(figure, LEFT, TITLE_HEIGHT, side, PROFILE, sharex=axes)
         draw_received(received_by, received(square)[of.shown], of.first)
         right = LEFT + side + beside.depth + own + GAP
@@ -128,39 +129,6 @@ def attention_head(
         bar = panel(figure, right + MASS + 0.15, top, 0.1, side)
         matrix.colour_bar(bar, image, "attention weight", PERCENTILE)
         return finish(figure, path)
-
-
-def draw_annotations(
-    figure: HouseFigure, axes: Axes, of: Annotations, *, side: float, top: float
-) -> None:
-    """Put residues on the axes of a map, and around it all that is said about them."""
-    veil = tracks.veil(of)
-    if veil is not None:
-        matrix.cover(axes, veil, int(side * SAVED_DPI), first=of.first)
-    tracks.draw_marks(axes, of)
-    over, beside = Tracks(of, "x"), Tracks(of, "y")
-    over.draw(
-        lambda away, across: panel(figure, LEFT, top - away - across, side, across, sharex=axes),
-        side,
-    )
-    beside.draw(
-        lambda away, across: panel(figure, LEFT + side + away, top, across, side, sharey=axes),
-        side,
-    )
-    for strips in (over, beside):
-        which = strips.which
-        matrix.residue_axis(axes, which, of.sequence, first=of.first, last=of.last)
-        if of.numbering is not None and of.numbers_differ:
-            author_axis(
-                axes,
-                which,
-                of.numbering.authors[of.shown],
-                f"number in {of.numbering.structure}",
-                away=(strips.depth + 0.02) / side,
-                first=of.first,
-            )
-    axes.set(xlabel="key residue (attended to)", ylabel="query residue (attending)")
-    tracks.draw_legend(figure, of, LEFT)
 
 
 def draw_received(axes: Axes, profile: NDArray[np.float32], first: int) -> None:
