@@ -7,7 +7,7 @@ import click
 
 from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.contact_heads import head_maker, head_options
-from esmkit.cli.options import PATH, SEED, ModelChoice, make_say, model_options, structures_of
+from esmkit.cli.options import PATH, SEED, ModelChoice, make_say, model_options
 from esmkit.cli.values import Command
 from esmkit.cli.words import in_command_words
 from esmkit.text import visible_lines
@@ -125,6 +125,7 @@ def evaluate(
 
 @click.command("fit", cls=Command, short_help="Fit a contact head to structures.")
 @click.option("--structures", type=PATH, help="Folder of PDB or mmCIF files. [default: TS50]")
+@plddt_options
 @click.option("--chains", type=click.IntRange(min=1), help="Take so many, drawn with --seed. [all]")
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Seed of the draw and the solver."
@@ -148,6 +149,7 @@ def evaluate(
 @model_options
 def fit(
     structures: str | None,
+    reading: StructureReading,
     chains: int | None,
     seed: int,
     inverse_penalty: float,
@@ -172,7 +174,7 @@ def fit(
     say = make_say(quiet)
     text = fit_to_file(
         model.load,
-        lambda: structures_of(structures, make_say(quiet=False)),
+        lambda: reading.of_folder(structures),
         Path(output),
         chains=chains,
         seed=seed,

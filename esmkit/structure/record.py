@@ -184,6 +184,11 @@ class Structure:
         """
         if not 0 <= min_plddt <= 100:
             raise OptionError(f"`min_plddt` is a number from 0 to 100, not {what_is(min_plddt)}")
+        if 0 < min_plddt <= 1:
+            raise OptionError(
+                f"`min_plddt` is a number from 0 to 100, and {min_plddt:g} is hardly meant; "
+                f"give `min_plddt={100 * min_plddt:g}`"
+            )
         if self.plddt is None:
             raise InputError(
                 f"{self.id!r} has no pLDDT, as it is not known to be a predicted structure "

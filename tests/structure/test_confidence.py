@@ -227,7 +227,8 @@ def test_residues_below_count_as_not_resolved(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], data: st.DataObject
 ) -> None:
     values = [*values, 50.0, 99.0]
-    least = data.draw(st.sampled_from([*values, 0.0, 70.0]))
+    given = [value for value in values if not 0 < value <= 1]  # a share is refused, see below
+    least = data.draw(st.sampled_from([*given, 0.0, 70.0]))
     folder = tmp_path_factory.mktemp("x")
     structure = read_structure(pdb(folder, values, ALPHAFOLD_DB))
     if max(values) <= 1 or structure.plddt is None:
@@ -260,6 +261,12 @@ def test_secondary_structure_and_disulfides_go_with_their_residues() -> None:
     assert set(sure.secondary_structure[22:34]) == {"."}
     assert not set(sure.hydrogen_bonds.ravel()) & set(range(22, 34))
     assert np.isnan(sure.sg[22:34]).all()
+
+
+@pytest.mark.parametrize("least", [0.7, 1.0, 0.05])
+def test_a_share_is_no_plddt(least: float) -> None:
+    with pytest.raises(OptionError, match=f"is hardly meant; give `min_plddt={100 * least:g}`"):
+        demo_structure().confident(least)
 
 
 @pytest.mark.parametrize("least", [-1, 101, float("nan")])
