@@ -122,9 +122,10 @@ def _power(table: Any, max_q: float) -> str:
     error = float(np.median(table["high"] - table["low"])) / _WIDTH
     threshold = float(t.isf(max_q / 2 / heads, chains - 1)) * wider
     found = 0.5 + (threshold + _POWER) * error
+    highest = np.ceil(100 * table["high"].max()) / 100  # up, or the sentence would not hold
     return (
         f"Power: with {chains:,} chains a head with an AUC of {min(found, 1.0):.2f} would be found "
-        f"in four tries of five among {heads:,}; an AUC above {table['high'].max():.2f} lies "
+        f"in four tries of five among {heads:,}; an AUC above {highest:.2f} lies "
         "outside the 95 % interval of every head."
     )
 
