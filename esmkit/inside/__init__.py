@@ -1,0 +1,1 @@
+"""Work inside the model: read, edit, patch and differentiate what a pass computes."""
