@@ -21,7 +21,7 @@ from esmkit.encoder.checkpoints.known import shipped_head
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import TOKENS
-from esmkit.text import missing, shorten
+from esmkit.text import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -250,8 +250,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
         If there is no such file, it is no such head, or was fitted to another encoder.
     """
     where = f"the masked-LM head in {str(path)!r}"
-    if not path.is_file():
-        raise CheckpointError(f"{missing(path)}, which `esmkit score fit` writes")
     config = read_config(checkpoint.folder)
     width = int(config["hidden_size"])
     facts, tensors = _read_safetensors(path, where, width)
