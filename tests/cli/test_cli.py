@@ -227,7 +227,7 @@ def test_verify_of_a_fitted_head(run, tiny: Esm2, fasta: Path, tmp_path: Path):
     model = ("--model", tiny.checkpoint.folder, "--lm-head")
     cache = str(tmp_path / "cache")
     said = "esmkit: warning: the masked-LM head 'mine' is not ESM-2's own"
-    for end in (": it was fitted; load official weights", "; `esmkit weights check` says more"):
+    for end in (": it was fitted; load facebook/esm2_t6_8M_UR50D with", ", but fitted\n"):
         done = run(
             *("verify", "seqs.fasta", *model, "mine.safetensors"), cwd=tmp_path, ESMKIT_CACHE=cache
         )
