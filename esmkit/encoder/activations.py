@@ -110,6 +110,8 @@ class Activations:
         N and H.
     width, hidden : int
         D and F.
+    has_logits : bool
+        Whether there is a masked-LM head, so that ``all`` takes its logits too.
 
     Examples
     --------
@@ -121,6 +123,7 @@ class Activations:
     heads: int
     width: int
     hidden: int
+    has_logits: bool = True
 
     @cached_property
     def whole(self) -> tuple[Activation, ...]:
@@ -188,7 +191,7 @@ class Activations:
 
     def _matching(self, pattern: str, given: str) -> Sequence[Activation]:
         if pattern in ("all", "*"):
-            return self.whole
+            return self.whole if self.has_logits else self.whole[:-1]
         if "*" not in pattern and "?" not in pattern:
             return [self.find(given)]
         place, _, step = pattern.rpartition(".")

@@ -1,21 +1,23 @@
 """What a trace of one protein is: activations by name."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.arguments import checked, what_is
 from esmkit.encoder.activations import Activation, Activations
 from esmkit.errors import InputError, OptionError
+from esmkit.inside.edits import Edit, Place
+from esmkit.inside.gradients import Exact, Metric, gradients
 from esmkit.sequences.windows import WindowMean
 
 if TYPE_CHECKING:
     import pandas
 
     from esmkit.encoder.encoder import Encoder
-    from esmkit.inside.edits import Edit, Place
 
 __all__ = ["Trace"]
 
@@ -69,6 +71,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         self._keep = tuple(keep)
         self._edits = tuple(edits)
         self._values = values
+        self._places = tuple(places)
         self._made: dict[Activation, NDArray[np.float32]] = {}
 
     # ------------------------------------------------------------------------ by name
@@ -139,6 +142,66 @@ class Trace(Mapping[str, NDArray[np.float32]]):
             If the model has no masked-LM head.
         """
         return self._residues(LOGITS)
+
+    @checked
+    def gradient(self, metric: Metric, of: Any, *, dtype: Exact = "float64") -> "Gradient":
+        """Differentiate one number of this run with respect to its activations.
+
+        The run is computed again, with its edits and masks, whatever was kept of it.
+
+        Parameters
+        ----------
+        metric : callable
+            Given the activations as tensors (:class:`esmkit.inside.gradients.Live`): ``seen.logits``,
+            ``seen.final``, ``seen.mean``, ``seen.contacts`` or ``seen["L5.residual"]``, of the
+            residues alone. It returns one number, a 0-d tensor.
+        of : str or iterable of str
+            Names or patterns of activations.
+        dtype : {'float64', 'float32'}
+            What the pass is computed in; float64 takes memory for a copy of the weights.
+
+        Returns
+        -------
+        Gradient
+            A mapping as a trace is one, in ``dtype``, with the metric as ``.value``.
+
+        Raises
+        ------
+        OptionError
+            If there is no such activation, or the metric is not one number.
+        InputError
+            If the protein was read in windows.
+
+        Examples
+        --------
+        >>> seen = esmkit.load().trace("MKTVRQERLKSIVRIL")                     # doctest: +SKIP
+        >>> slope = seen.gradient(lambda s: s.contacts[2, 12], of="L5.weights")  # doctest: +SKIP
+        >>> slope["L5H4.weights"].shape                                       # doctest: +SKIP
+        (16, 16)
+        """
+        if len(self.pieces) > 1:
+            raise InputError(
+                f"{self.id!r} was read in {len(self.pieces)} windows, and a gradient is that of one "
+                'pass; trace it with `long="whole"`'
+            )
+        chosen = self._known.choose(of)
+        if not chosen:
+            raise OptionError(
+                "name at least one activation for the gradient, such as 'L5.residual'"
+            )
+        if dtype not in ("float64", "float32"):
+            raise OptionError(f"dtype is 'float64' or 'float32', not {what_is(dtype)}")
+        place = self._places[0]
+        value, found = gradients(
+            *(self._model, self._known, self.sequence, place, metric, chosen),
+            mask=self.mask,
+            edits=self._edits,
+            dtype=dtype,
+        )
+        protein = self.id, self.header, self.sequence
+        gradient = Gradient(self._model, self._known, protein, [place], chosen, [found])
+        gradient.value = value
+        return gradient
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return what was kept as a table: name, shape, bytes, mean and largest magnitude."""
@@ -238,7 +301,22 @@ class Trace(Mapping[str, NDArray[np.float32]]):
                 'over the tokens of one; read it at once with `long="whole"`'
             )
         each = [self._piece(one, n).take(at, one.token_axis) for n in range(len(self.pieces))]
-        return each[0] if len(each) == 1 else np.mean(each, axis=0, dtype=np.float32)
+        return each[0] if len(each) == 1 else np.stack(each).mean(axis=0)
+
+
+class Gradient(Trace):
+    """The gradient of a metric with respect to activations, by their names.
+
+    Attributes
+    ----------
+    value : float
+        The metric.
+    """
+
+    value: float = float("nan")
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Trace(", f"Gradient({self.value:.6g}, ", 1)
 
 
 def _inner(values: NDArray[np.float32], one: Activation) -> NDArray[np.float32]:
@@ -253,7 +331,3 @@ def _logits(model: Any, final: NDArray[np.float32]) -> NDArray[np.float32]:
     states = torch.from_numpy(final).to(model.device)
     with torch.inference_mode():
         return model.lm_head.logits(states).float().cpu().numpy()
-
-
-Metric = Callable[[Any], torch.Tensor]
-"""Takes the activations of one protein as tensors, and returns one number (0-d)."""

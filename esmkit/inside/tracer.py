@@ -17,7 +17,8 @@ __all__ = ["Tracer", "activations_of"]
 def activations_of(model: Encoder) -> Activations:
     """Return which activations a model has."""
     parts = model.parts()
-    return Activations(model.layers, model.heads, model.width, parts.layers[0].expand.out_features)
+    hidden = parts.layers[0].expand.out_features
+    return Activations(model.layers, model.heads, model.width, hidden, model.has_lm_head)
 
 
 @dataclass(frozen=True)
