@@ -78,6 +78,5 @@ def check_memory(
     if len(places) > 1:
         what = f"traces of {len(places)} sequences, {largest.name} the largest,"
     raise OptionError(
-        f"{readable_bytes(size)} for {what} {allowed} {free}; keep fewer activations, or single heads, "
-        "or write them to a file with `esmkit.trace_file`"
+        f"{readable_bytes(size)} for {what} {allowed} {free}; keep fewer activations, or single heads"
     )

@@ -1,7 +1,7 @@
 """The trace in memory: every named activation of a pass, read and edited."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Masks", "compute", "trace"]
 
-Masks = Iterable[int] | Mapping[str, Iterable[int]]
+Masks: TypeAlias = Iterable[int] | Mapping[str, Iterable[int]]
 """Residues that are replaced by ``<mask>``, from 0; of many proteins by their IDs."""
 
 
@@ -126,7 +126,8 @@ def compute(
 
 def _masked(mask: Masks | None, protein: Protein) -> list[int]:
     """Return the masked residues of a protein, checked."""
-    given: Any = mask.get(protein.id, ()) if isinstance(mask, Mapping) else mask
+    of_many: Any = mask
+    given = of_many.get(protein.id, ()) if isinstance(mask, Mapping) else of_many
     if given is None:
         return []
     encode(protein.sequence, mask=given)  # which refuses what is no residue

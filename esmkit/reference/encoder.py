@@ -89,7 +89,7 @@ class LayerSteps(Steps):
     """The steps of a layer; ``feed_forward_residual`` was once what ``residual`` is called now."""
 
     def __missing__(self, name: str) -> Array:
-        return dict(feed_forward_residual=self["residual"])[name]
+        return {"feed_forward_residual": self["residual"]}[name]
 
 
 # ------------------------------------------------------------------------------ building blocks

@@ -245,9 +245,7 @@ def test_trace_is_consistent_and_complete(parameters, shallow):
             steps["attention_residual"], encoding.hidden_states[i] + steps["attention_output"]
         )
     for i in range(1, shape.layers):  # the last hidden state is past the final norm
-        np.testing.assert_array_equal(
-            encoding.trace[i - 1]["residual"], encoding.hidden_states[i]
-        )
+        np.testing.assert_array_equal(encoding.trace[i - 1]["residual"], encoding.hidden_states[i])
 
 
 def test_maps_and_trace_are_kept_only_on_request(parameters):
