@@ -195,9 +195,8 @@ def join_heads(
     total = linear(heads.flatten(2), layer.output, add=x)  # (1, T, D)
     if not watch.sees(number, "attention_output"):
         return total
-    return sum_in_steps(
-        *(number, "attention_output", linear(heads.flatten(2), layer.output), x, total, watch)
-    )
+    make = partial(linear, heads.flatten(2), layer.output)
+    return sum_in_steps(number, "attention_output", x, total, make, watch)
 
 
 def feed_forward(
@@ -207,12 +206,17 @@ def feed_forward(
     operations, watch = row.operations, row.watch
     if not watch.sees(number, "feed_forward_hidden", "feed_forward_output"):
         return operations.feed_forward(normed, layer, add=x)
-    hidden = watch.at(number, "feed_forward_hidden", operations.expand(normed, layer))  # (1, T, F)
-    total = operations.contract(hidden, layer, add=x)
+    if watch.edits(number, "feed_forward_hidden", "feed_forward_output"):
+        hidden = watch.at(number, "feed_forward_hidden", operations.expand(normed, layer))
+        total = operations.contract(hidden, layer, add=x)
+    else:
+        seen: list[torch.Tensor] = []
+        total = operations.feed_forward(normed, layer, add=x, hidden=seen)
+        hidden = watch.at(number, "feed_forward_hidden", seen[0])  # (1, T, F)
     if not watch.sees(number, "feed_forward_output"):
         return total
-    own = operations.contract(hidden, layer, add=torch.zeros_like(x))
-    return sum_in_steps(number, "feed_forward_output", own, x, total, watch)
+    make = partial(operations.contract, hidden, layer, add=torch.zeros_like(x))
+    return sum_in_steps(number, "feed_forward_output", x, total, make, watch)
 
 
 def remaining_layers(x: torch.Tensor, parts: Parts, row: Row, *, first: int) -> torch.Tensor:

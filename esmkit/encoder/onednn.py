@@ -103,13 +103,19 @@ class FastOperations(Operations):
         return in_blocks(in_halves, x)
 
     def feed_forward(
-        self, normed: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
+        self,
+        normed: torch.Tensor,
+        layer: LayerParts,
+        *,
+        add: torch.Tensor,
+        hidden: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, in parts of the inner width."""
         expand, contract = layer.expand, layer.contract
         if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
-            return super().feed_forward(normed, layer, add=add)
+            return super().feed_forward(normed, layer, add=add, hidden=hidden)
         product, parts = onednn_product(), self._columns.of(contract, FEED_FORWARD_PARTS)
+        seen: list[torch.Tensor] = []  # the parts of each block
 
         def in_parts(normed: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
             # The fewer products a sum runs over, the less it is rounded; and a part of the widest
@@ -120,9 +126,16 @@ class FastOperations(Operations):
                 inner = product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
                 summed = product.binary(inner, summed, columns, bias, "add")
                 start, bias = part.stop, None
+                if hidden is not None:
+                    seen.append(inner)
             return summed
 
-        return in_blocks(in_parts, normed, add)
+        total = in_blocks(in_parts, normed, add)
+        if hidden is not None:
+            blocks = zip(*[iter(seen)] * len(parts), strict=True)
+            whole = torch.cat([torch.cat(block, dim=-1) for block in blocks], dim=-2)
+            hidden.append(whole[..., : normed.shape[-2], :])
+        return total
 
     def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
         """Return GELU(W_1 x + b_1), made as in :meth:`feed_forward`, to the last bit."""

@@ -5,7 +5,7 @@ Every activation of the pass is handed to a :class:`Watch` under its name
 keep and edit are in :mod:`esmkit.inside`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -17,6 +17,10 @@ __all__ = ["INSIDE", "Watch", "attention_in_steps", "sum_in_steps"]
 
 INSIDE = ("rotated_query", "rotated_key", *MAPS)
 """Steps of attention that the fast operations take in one go."""
+
+LARGEST_STREAM = 16.0
+"""How much larger than what is added to it the stream may be, if that is to be had as a difference: it
+is then exact to 16 roundings of float32, 1e-6."""
 
 
 class Watch:
@@ -61,12 +65,12 @@ class Watch:
 def sum_in_steps(
     layer: int,
     step: str,
-    own: torch.Tensor,
     x: torch.Tensor,
     total: torch.Tensor,
+    make: Callable[[], torch.Tensor],
     watch: Watch,
 ) -> torch.Tensor:
-    """Return x + own, with ``own`` shown to a watch, or x + what that puts in its place.
+    """Show what is added to the stream to a watch, and return the stream as that leaves it.
 
     Where an edit changes nothing the result is that of the pass without it, to the last bit: the
     fast operations take product and sum in one go, which is rounded otherwise.
@@ -74,11 +78,19 @@ def sum_in_steps(
     Parameters
     ----------
     layer, step
-        What ``own`` is.
-    own, x, total : torch.Tensor, shape (1, T, D)
-        What is added to the stream, the stream, and their sum as the pass has it.
+        What it is that is added.
+    x, total : torch.Tensor, shape (1, T, D)
+        The stream, and what it is afterwards as the pass has it.
+    make : callable
+        Computes what is added, if the difference of the two is not exact enough.
     watch : Watch
     """
+    if torch.is_grad_enabled():
+        own = make()
+    else:
+        own = total - x
+        if x.dtype.itemsize < 4 or bool(x.abs().max() > LARGEST_STREAM * own.abs().max()):
+            own = make()
     output = watch.at(layer, step, own)
     if not watch.edits(layer, step):
         return total

@@ -9,7 +9,7 @@ from esmkit.errors import OptionError
 from esmkit.inside.edits import Place
 from esmkit.text import readable_bytes
 
-__all__ = ["bytes_of", "check_memory", "free_memory"]
+__all__ = ["bytes_of", "check_map", "check_memory", "free_memory"]
 
 
 def bytes_of(known: Activations, keep: Iterable[Activation], tokens: int) -> int:
@@ -28,6 +28,25 @@ def bytes_of(known: Activations, keep: Iterable[Activation], tokens: int) -> int
         return {"feed_forward_hidden": known.hidden, "logits": 33}.get(one.step, known.width)
 
     return 4 * tokens * sum(map(per_token, keep))
+
+
+def _bytes_held(known: Activations, keep: Sequence[Activation], tokens: int) -> int:
+    """Return what is held of a sequence: of maps, made when they are asked for, the largest."""
+    maps = [bytes_of(known, [one], tokens) for one in keep if one.is_map]
+    rest = [one for one in keep if not one.is_map]
+    turned = 8 * tokens * known.width * len({one.layer for one in keep if one.is_map})
+    return bytes_of(known, rest, tokens) + turned + max(maps, default=0)
+
+
+def check_map(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse to make a map of queries (h, T, K) that would not fit into memory."""
+    size = 4 * shape[0] * shape[1] ** 2
+    free = free_memory() if size > 2**28 else None
+    if free is not None and size > free:
+        raise OptionError(
+            f"{name} takes {readable_bytes(size)}, and {readable_bytes(free)} are free; take single "
+            "heads"
+        )
 
 
 def free_memory() -> int | None:
@@ -56,14 +75,16 @@ def check_memory(
     places : sequence of Place
         The sequences of one pass; of a protein in windows all windows are counted at once.
     most : int, optional
-        Bytes that are allowed; by default what is free.
+        Bytes that all arrays together may have; by default what is held has to fit into what is
+        free, of scores and weights the largest.
 
     Raises
     ------
     OptionError
         With the size.
     """
-    sizes = [place.count * bytes_of(known, keep, place.stop - place.start + 2) for place in places]
+    count = bytes_of if most is not None else _bytes_held
+    sizes = [place.count * count(known, keep, place.stop - place.start + 2) for place in places]
     size, limit = sum(sizes), most
     if limit is None:
         if size < 64 * 2**20:  # what is free is not asked for each small pass

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked, what_is
 from esmkit.encoder.activations import Activation, Activations
+from esmkit.encoder.watch import INSIDE
 from esmkit.errors import InputError, OptionError
 from esmkit.inside.edits import Edit, Place
 from esmkit.inside.gradients import Exact, Metric, gradients
+from esmkit.inside.memory import check_map
 from esmkit.sequences.windows import WindowMean
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     Arrays are float32 and have the residues in order, R of them, without BOS and EOS: (R, D),
     (H, R, K) or (H, R, R), of one head (R, K) or (R, R). Of a protein that was read in windows
     each value is the mean over those that hold the residue, or the pair; NaN for pairs that were in
-    none. Changing an array changes the trace.
+    none. Scores and weights are made when they are asked for, from the turned queries and keys, which are
+    what is held; of all else the arrays are the trace's own, and changing one changes the trace.
 
     Made by :meth:`esmkit.Esm2.trace`.
 
@@ -274,8 +277,22 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         source = self._source(one)
         if source == LOGITS and LOGITS not in self._values[number]:
             return _logits(self._model, self._values[number][FINAL])
+        values = self._values[number].get(source)
+        if values is None and one.is_map:
+            return self._map(one, number)
         values = self._values[number][source]
         return values if source == one else values[one.head]
+
+    def _map(self, one: Activation, number: int) -> NDArray[np.float32]:
+        """Return scores or weights, which follow from turned queries and keys, as the pass has them."""
+        turned = [self._values[number][Activation(step, one.layer)] for step in INSIDE[:2]]
+        heads = slice(None) if one.head is None else slice(one.head, one.head + 1)
+        check_map(one.name, turned[0][heads].shape)
+        query, key = (torch.from_numpy(x[heads]) for x in turned)  # (h, T, K)
+        with torch.inference_mode():
+            made = query @ key.transpose(1, 2)
+            made = made if one.step == "scores" else made.softmax(dim=-1)
+        return made.numpy() if one.head is None else made[0].numpy()
 
     def _residues(self, one: Activation) -> NDArray[np.float32]:
         if len(self.pieces) == 1:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from esmkit.encoder.activations import Activation, Activations
+from esmkit.encoder.activations import MAPS, Activation, Activations
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.packing import Pack
-from esmkit.encoder.watch import Watch
+from esmkit.encoder.watch import INSIDE, Watch
 from esmkit.inside.edits import Edit, Place, edited
 
-__all__ = ["Tracer", "activations_of"]
+__all__ = ["Tracer", "activations_of", "held_for"]
 
 
 def activations_of(model: Encoder) -> Activations:
@@ -27,6 +27,22 @@ class _Step:
 
     keep: tuple[Activation, ...] = ()
     edits: tuple[Edit, ...] = ()
+
+
+def held_for(keep: Sequence[Activation], edits: Sequence[Edit]) -> tuple[Activation, ...]:
+    """Return what a trace has to hold, so that what is to be kept can be had.
+
+    Scores and weights follow from turned queries and keys, which are a hundred times smaller, and are
+    made when they are asked for; unless an edit comes between.
+    """
+    changed = {edit.activation.layer for edit in edits if edit.activation.step in MAPS}
+    held: dict[Activation, None] = {}
+    for one in keep:
+        if one.is_map and one.layer not in changed:
+            held |= dict.fromkeys(Activation(step, one.layer) for step in INSIDE[:2])
+        else:
+            held[one] = None
+    return tuple(held)
 
 
 class Tracer(Watch):

@@ -14,7 +14,7 @@ from esmkit.errors import OptionError
 from esmkit.inside.edits import Edit, Edits, Place, read_edits
 from esmkit.inside.memory import check_memory
 from esmkit.inside.result import FINAL, LOGITS, Trace
-from esmkit.inside.tracer import Tracer, activations_of
+from esmkit.inside.tracer import Tracer, activations_of, held_for
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
 from esmkit.sequences.many import Results, one_table
 from esmkit.sequences.proteins import OnInvalid, Protein
@@ -76,7 +76,7 @@ def compute(
         The message names the record.
     """
     known = activations_of(model)
-    watched = [one for one in dict.fromkeys((*keep, FINAL)) if one != LOGITS]
+    watched = [one for one in dict.fromkeys((*held_for(keep, edits), FINAL)) if one != LOGITS]
     held: dict[int, list[tuple[Place, dict[Activation, NDArray[np.float32]]]]] = {}
     most = packing.most_tokens(batch_tokens, model.device)
     for part in packing.look_ahead(_pieces(items, long), most):

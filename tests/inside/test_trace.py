@@ -409,7 +409,7 @@ def test_a_trace_that_does_not_fit_says_its_size(model: Esm2, monkeypatch: pytes
         model.trace("M" * 40, keep=["L1.key", "L1.query"], max_bytes=10_000)
     monkeypatch.setattr("esmkit.inside.memory.free_memory", lambda: 10**8)
     with pytest.raises(OptionError, match=r"do not fit into memory, of which .* are free"):
-        model.trace("M" * 2_000, keep="L*.weights", long="whole")
+        model.trace("M" * 4_000, keep="L*.weights", long="whole")
 
 
 def test_what_an_edit_makes_infinite_is_said(model: Esm2):
