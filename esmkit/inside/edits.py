@@ -47,7 +47,7 @@ class Source(Protocol):
 Value: TypeAlias = Literal["zero"] | float | NDArray[np.floating] | Source | Callable[[Any], Any]
 """What may take the place of an activation."""
 
-Edits: TypeAlias = Mapping[str, Value]
+Edits: TypeAlias = Mapping[str, Any]
 """Values by the names of the activations that they replace, in the order in which they are made."""
 
 _KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")

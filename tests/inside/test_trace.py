@@ -349,7 +349,7 @@ def test_metrics_that_are_refused(model: Esm2, metric: Any, said: str):
     ],
 )
 def test_unknown_activations_are_refused_with_the_near_ones(model: Esm2, name: Any, said: str):
-    keep = name if isinstance(name, int | tuple) else [name]
+    keep: Any = name if isinstance(name, int | tuple) else [name]
     with pytest.raises(OptionError, match=said):
         model.trace("MKTV", keep=keep)
     if isinstance(name, str):
