@@ -7,7 +7,7 @@
 
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
-    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.network``
+    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.trace()``, ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files
@@ -18,6 +18,7 @@ Proteins and structures
 Results
     ``Embedding``         hidden states of one protein
     ``AttentionMaps``     attention maps of one protein, per head
+    ``Trace``             what a pass computed of one protein, by name
     ``ContactMap``        predicted contacts of one protein
     ``ContactHead``       which attention heads count how much in a contact map
     ``explore``           make an interactive page about one protein
@@ -29,12 +30,15 @@ Files
     ``embed_file``        embed FASTA files into one file; survives a kill
     ``attention_file``    the same for attention maps
     ``contacts_file``     the same for contact maps
+    ``trace_file``        the same for activations of the pass
     ``EmbedOptions``      what to embed, and how
     ``AttentionOptions``  which maps to extract, and how
+    ``TraceOptions``      which activations to keep, and how
     ``Run``               overwrite or go on, progress, messages
 Further
     ``EsmEmbedder``       a scikit-learn transformer
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
+    ``inside``            reading, editing and differentiating what a pass computes
     ``contacts``          scoring and fitting of contact maps
     ``plots``             every figure
     ``reference``         the encoder from scratch, and ``reference.verify``
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
         errors,
         explorer,
         heads,
+        inside,
         plots,
         reference,
         sequences,
@@ -83,6 +88,9 @@ if TYPE_CHECKING:
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
+    from esmkit.inside.options import TraceOptions
+    from esmkit.inside.result import Trace
+    from esmkit.inside.to_file import trace_file
     from esmkit.results import read
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure.read import read_structure, read_structures
@@ -104,6 +112,8 @@ __all__ = [
     "Protein",
     "Run",
     "Structure",
+    "Trace",
+    "TraceOptions",
     "__version__",
     "attention_file",
     "contacts",
@@ -114,6 +124,7 @@ __all__ = [
     "explore",
     "explorer",
     "heads",
+    "inside",
     "load",
     "plots",
     "read",
@@ -124,6 +135,7 @@ __all__ = [
     "sequences",
     "sklearn",
     "structure",
+    "trace_file",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -144,6 +156,8 @@ __getattr__, __dir__ = lazy_names(
         "Protein": "sequences.proteins",
         "Run": "files.run_options",
         "Structure": "structure.record",
+        "Trace": "inside.result",
+        "TraceOptions": "inside.options",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
         "embed_file": "embeddings.to_file",
@@ -153,6 +167,7 @@ __getattr__, __dir__ = lazy_names(
         "read_fasta": "sequences.proteins",
         "read_structure": "structure.read",
         "read_structures": "structure.read",
+        "trace_file": "inside.to_file",
     },
     {
         "contacts": "contacts",
@@ -160,6 +175,7 @@ __getattr__, __dir__ = lazy_names(
         "errors": "errors",
         "explorer": "explorer",
         "heads": "heads",
+        "inside": "inside",
         "plots": "plots",
         "reference": "reference",
         "sequences": "sequences",

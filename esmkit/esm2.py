@@ -4,6 +4,7 @@ from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
+from esmkit.inside.tracing import trace
 
 __all__ = ["Esm2", "load"]
 
@@ -27,6 +28,7 @@ class Esm2(Encoder):
     embed = embed
     attention = attention
     contacts = contacts
+    trace = trace
 
 
 load = Esm2.load

@@ -11,13 +11,14 @@ from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
+from esmkit.inside.hdf5 import TraceFile
 
 __all__ = ["read"]
 
 
 @checked
 def read(path: str | Path) -> Any:
-    """Open what esmkit wrote: embeddings, contact maps or attention maps, whatever the file's name.
+    """Open what esmkit wrote: embeddings, contact maps, attention maps or traces, whatever the file's name.
 
     Embeddings may be HDF5, Parquet, npz, CSV, or a folder of ``--engine ray``; those that UniProt,
     bio_embeddings or ProtTrans wrote are read too, with an empty ``provenance``.
@@ -35,6 +36,8 @@ def read(path: str | Path) -> Any:
     AttentionFile
         Output of ``esmkit attention``: a mapping from ID to
         :class:`esmkit.attention.maps.AttentionMaps`.
+    TraceFile
+        Output of ``esmkit trace``: a mapping from ID to :class:`esmkit.inside.hdf5.StoredTrace`.
 
     Raises
     ------
@@ -52,8 +55,11 @@ def read(path: str | Path) -> Any:
     (142, 142)
     """
     place = Path(path)
-    if place.is_file() and _task_of(place) == "attention":
+    task = _task_of(place) if place.is_file() else None
+    if task == "attention":
         return AttentionFile(path)
+    if task == "trace":
+        return TraceFile(path)
     return EmbeddingFile(path)
 
 

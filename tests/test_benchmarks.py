@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import attention, contacts, embed, exported, gpu, harness, others, scaling
+from benchmarks import attention, contacts, embed, exported, gpu, harness, inside, others, scaling
 from benchmarks.harness import Result, ratios, table
 from benchmarks.proteome import MOST_RESIDUES, proteome, write_fasta
 
@@ -142,3 +142,12 @@ def test_operations_of_the_gpu_benchmark():
     np.testing.assert_allclose(
         gpu.operations(Model, np.array([50.0])), counter.get_total_flops(), rtol=0.01
     )
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_reading_the_inside(monkeypatch):
+    monkeypatch.setattr(inside, "SECONDS", 0.0)
+    monkeypatch.setattr(inside, "chosen", lambda: inside.demo_proteins()[:1])
+    assert len(inside.report(1)) == 5

@@ -165,6 +165,7 @@ def run(code: str) -> str:
         "import esmkit.embeddings.to_file",
         "import esmkit.attention.to_file",
         "import esmkit.contacts.to_file",
+        "import esmkit.inside.to_file, esmkit.inside.options; dir(esmkit.inside)",
         "import esmkit.embeddings.cluster.check, esmkit.embeddings.cluster.worker, esmkit.embeddings.cluster.pipeline",
         "import esmkit.explorer; dir(esmkit.explorer)",
     ],
@@ -188,6 +189,9 @@ def test_no_torch_before_it_is_needed(code: str):
         ("contacts fit --structures {bad} -o head.json", "bad.fasta"),
         ("heads --structures {bad} -o out", "bad.fasta"),
         ("explore {bad} -o out.html", "bad.fasta"),
+        ("trace {bad} --keep L0.residual", "bad.fasta"),
+        ("trace {good} --keep L0.residul", "did you mean L0.residual"),
+        ("trace {good} --keep L0.residual -o out.txt", "out.txt"),
     ],
 )
 def test_what_is_wrong_with_input_is_said_before_torch_is_loaded(

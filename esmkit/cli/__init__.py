@@ -32,6 +32,7 @@ _COMMANDS = {
     "attention": "Extract per-head attention maps, draw them, or reduce them to numbers.",
     "contacts": "Predict contact maps, score them on structures, or fit a contact head.",
     "heads": "Measure what each attention head looks at, with controls.",
+    "trace": "Read what the model computes inside, by name.",
     "explore": "Make an interactive page about a protein's attention.",
     "verify": "Compare esmkit with Hugging Face and the reference encoder.",
     "weights": "Show, fetch and check model weights.",

@@ -31,6 +31,7 @@ from esmkit.encoder.pickling import travelling
 from esmkit.encoder.process import tune_process
 from esmkit.encoder.stream import MapStream, Prepare, Sink
 from esmkit.encoder.trial import choose_operations, retry
+from esmkit.encoder.watch import Watch
 from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import TOKENS
 from esmkit.text import Say, silent
@@ -276,6 +277,7 @@ class Encoder:
         sink: Sink | None = None,
         heads: Mapping[int, Sequence[int]] | None = None,
         prepare: Prepare | None = None,
+        watch: Watch = Watch(),  # noqa: B008 - it holds nothing
     ) -> torch.Tensor:
         """Run the encoder over a pack.
 
@@ -290,6 +292,8 @@ class Encoder:
         sink, heads, prepare : optional
             Where attention maps go as they are made, which, and as what: see
             :class:`esmkit.encoder.stream.MapStream`.
+        watch : Watch
+            Sees every activation, and may change it.
 
         Returns
         -------
@@ -309,7 +313,9 @@ class Encoder:
             )
         stream = sink and MapStream(pack, sink, heads, prepare=prepare)
         try:
-            states = forward(pack, self.parts(), self.operations, layers=layers, stream=stream)
+            states = forward(
+                *(pack, self.parts(), self.operations), layers=layers, stream=stream, watch=watch
+            )
         except RuntimeError as error:  # OutOfMemoryError is one; the CPU's has no class of its own
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
                 raise

@@ -14,6 +14,7 @@ PyTorch's when a model is loaded (:mod:`esmkit.encoder.trial`), and PyTorch's ta
 anything is wrong.
 """
 
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -102,13 +103,19 @@ class FastOperations(Operations):
         return in_blocks(in_halves, x)
 
     def feed_forward(
-        self, normed: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
+        self,
+        normed: torch.Tensor,
+        layer: LayerParts,
+        *,
+        add: torch.Tensor,
+        hidden: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, in parts of the inner width."""
         expand, contract = layer.expand, layer.contract
         if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
-            return super().feed_forward(normed, layer, add=add)
+            return super().feed_forward(normed, layer, add=add, hidden=hidden)
         product, parts = onednn_product(), self._columns.of(contract, FEED_FORWARD_PARTS)
+        seen: list[torch.Tensor] = []  # the parts of each block
 
         def in_parts(normed: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
             # The fewer products a sum runs over, the less it is rounded; and a part of the widest
@@ -119,9 +126,51 @@ class FastOperations(Operations):
                 inner = product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
                 summed = product.binary(inner, summed, columns, bias, "add")
                 start, bias = part.stop, None
+                if hidden is not None:
+                    seen.append(inner)
             return summed
 
-        return in_blocks(in_parts, normed, add)
+        total = in_blocks(in_parts, normed, add)
+        if hidden is not None:
+            blocks = zip(*[iter(seen)] * len(parts), strict=True)
+            whole = torch.cat([torch.cat(block, dim=-1) for block in blocks], dim=-2)
+            hidden.append(whole[..., : normed.shape[-2], :])
+        return total
+
+    def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
+        """Return GELU(W_1 x + b_1), made as in :meth:`feed_forward`, to the last bit."""
+        expand, contract = layer.expand, layer.contract
+        if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
+            return super().expand(normed, layer)
+        product = onednn_product()
+
+        def in_parts(normed: torch.Tensor) -> torch.Tensor:
+            made = [
+                product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
+                for part in _parts_of(self._columns.of(contract, FEED_FORWARD_PARTS))
+            ]
+            return torch.cat(made, dim=-1)
+
+        return in_blocks(in_parts, normed)
+
+    def contract(
+        self, hidden: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
+    ) -> torch.Tensor:
+        """Return W_2 h + b_2, plus ``add``, summed as in :meth:`feed_forward`, to the last bit."""
+        contract = layer.contract
+        if not (self.products and _is_plain(hidden, layer.expand) and _is_plain(hidden, contract)):
+            return super().contract(hidden, layer, add=add)
+        product, columns = onednn_product(), self._columns.of(contract, FEED_FORWARD_PARTS)
+
+        def in_parts(hidden: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
+            bias = contract.bias
+            for part, of_part in zip(_parts_of(columns), columns, strict=True):
+                inner = hidden[..., part].contiguous()
+                summed = product.binary(inner, summed, of_part, bias, "add")
+                bias = None
+            return summed
+
+        return in_blocks(in_parts, hidden, add)
 
     def attend(
         self,
@@ -164,6 +213,12 @@ def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
         and not dense._forward_hooks
         and not dense._forward_pre_hooks
     )
+
+
+def _parts_of(columns: list[torch.Tensor]) -> list[slice]:
+    """Return which inner units each part of the columns of W_2 takes."""
+    stops = list(itertools.accumulate(part.shape[1] for part in columns))
+    return [slice(a, b) for a, b in itertools.pairwise([0, *stops])]
 
 
 def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:

@@ -42,10 +42,31 @@ class Operations:
         return product if add is None else product + add
 
     def feed_forward(
-        self, normed: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
+        self,
+        normed: torch.Tensor,
+        layer: LayerParts,
+        *,
+        add: torch.Tensor,
+        hidden: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, all (1, T, D); GELU by erf."""
-        return layer.contract(gelu(layer.expand(normed))) + add
+        """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, all (1, T, D); GELU by erf.
+
+        A list ``hidden`` is given what stands between the two, (1, T, F).
+        """
+        inner = gelu(layer.expand(normed))
+        if hidden is not None:
+            hidden.append(inner)
+        return layer.contract(inner) + add
+
+    def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
+        """Return GELU(W_1 x + b_1): (1, T, D) to (1, T, F), what :meth:`feed_forward` has inside."""
+        return gelu(layer.expand(normed))
+
+    def contract(
+        self, hidden: torch.Tensor, layer: LayerParts, *, add: torch.Tensor
+    ) -> torch.Tensor:
+        """Return W_2 h + b_2, plus ``add``: after :meth:`expand` that is :meth:`feed_forward`."""
+        return layer.contract(hidden) + add
 
     def attend(
         self,

@@ -51,6 +51,11 @@ class Group:
         """Where the group stands in the row."""
         return slice(self.start, self.start + self.count * self.length)
 
+    def sequences(self) -> Iterator[slice]:
+        """Yield where each sequence stands in the row."""
+        for start in range(self.start, self.tokens.stop, self.length):
+            yield slice(start, start + self.length)
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:
@@ -77,8 +82,8 @@ class Pack:
         """Yield (place in what was given to :func:`pack`, tokens in the row) of each sequence."""
         row = iter(self.order)
         for group in self.groups:
-            for start in range(group.tokens.start, group.tokens.stop, group.length):
-                yield next(row), slice(start, start + group.length)
+            for tokens in group.sequences():
+                yield next(row), tokens
 
 
 def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "cpu") -> Pack:

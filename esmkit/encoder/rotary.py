@@ -18,13 +18,14 @@ def rotary_tables(
     positions : torch.Tensor of int64, shape (..., T)
     inverse_frequencies : torch.Tensor of float32, shape (K / 2,)
     dtype : torch.dtype
-        Data type of the result; angles are float32 whatever it is.
+        Data type of the result; angles are float32, or float64 if it is that.
 
     Returns
     -------
     tuple of two torch.Tensor, shape (..., T, K)
     """
-    angles = positions[..., None].float() * inverse_frequencies.float()  # (..., T, K/2)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    angles = positions[..., None].to(exact) * inverse_frequencies.to(exact)  # (..., T, K/2)
     angles = torch.cat((angles, angles), dim=-1)  # (..., T, K)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 

@@ -176,5 +176,5 @@ def _run_piece(
                 steps["value"][0, head],
                 np.linalg.norm(mixed @ part.T, axis=1).astype(np.float32),
             )
-        x = steps["feed_forward_residual"]
+        x = steps["residual"]
     return heads, layers

@@ -34,13 +34,17 @@ from numpy.typing import NDArray
 
 from esmkit.contacts.head import ContactHead
 from esmkit.encoder import packing
-from esmkit.encoder.forward import Edit, encoder_layer, enter, remaining_layers
+from esmkit.encoder.activations import Activation
+from esmkit.encoder.forward import encoder_layer, enter, remaining_layers
 from esmkit.encoder.names import choose_heads, head_name
 from esmkit.encoder.stream import MapStream
+from esmkit.encoder.watch import Watch
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.heads.changes import MEASURES, REMOVED, summarize, with_rates
 from esmkit.heads.contact_sums import ContactSums
 from esmkit.heads.resume import ABLATION, Keeper
+from esmkit.inside.edits import Place, read_edits
+from esmkit.inside.tracer import Tracer, activations_of
 from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
@@ -223,6 +227,7 @@ class _Batch:
         self.names = [chain.id for chain in chains]
         inner = {place: slice(t.start + 1, t.stop - 1) for place, t in self.pack.sequences()}
         self.tokens = [inner[place] for place in range(len(chains))]  # residues of each chain
+        self._places = [Place(repr(chain.id), len(chain), 0, 1, 0, len(chain)) for chain in chains]
         self.residues = sum(len(chain) for chain in chains)
         self.contacts = ContactSums(model, chains, head)
         self._parts = model.parts()
@@ -234,26 +239,19 @@ class _Batch:
     def enter(self, layer: int) -> None:
         """Run the layer as it is; after it ``output`` (H, K) is its heads' sum over residues."""
         self.layer, self._entering = layer, self._left
-        kept = torch.cat([torch.arange(t.start, t.stop) for t in self.tokens])
-        sums: list[torch.Tensor] = []
-
-        def look(mixed: torch.Tensor) -> torch.Tensor:
-            sums.append(mixed[0, kept.to(mixed.device)].double().sum(0).cpu())
-            return mixed
-
-        self._left = self._run(self.contacts.watch(self.pack, layer), look)
-        self.output = sums[0]
+        outputs = Activation("head_output", layer)
+        tracer = Tracer(self.pack, self._places, [outputs])
+        self._left = self._run(self.contacts.watch(self.pack, layer), tracer)
+        kept = [values[outputs][:, 1:-1].transpose(0, 1) for values in tracer.kept]  # (R, H, K)
+        self.output = torch.cat(kept).double().sum(0).cpu()
 
     def without(self, head: int, value: torch.Tensor) -> dict[str, NDArray[np.float64]]:
         """Return the measures of each chain if the output of a head is a constant (K,)."""
-
-        def replace(mixed: torch.Tensor) -> torch.Tensor:
-            mixed[:, :, head] = value.to(mixed)
-            return mixed
-
+        name = f"{head_name(self.layer, head)}.output"
+        edits = read_edits({name: value}, activations_of(self.model))
         stream = self.contacts.without(self.pack, self.layer, head)
+        left = self._run(stream, Tracer(self.pack, self._places, [], edits))
         row = dataclasses.replace(self._row, stream=stream)
-        left = self._run(stream, replace)
         final = remaining_layers(left, self._parts, row, first=self.layer + 1)
         final = final[:, : self.pack.ids.shape[1]]
         if not bool(torch.isfinite(final).all()):
@@ -272,10 +270,9 @@ class _Batch:
                 found[f"{prefix}{half}change"] = change
         return found
 
-    def _run(self, stream: MapStream, edit: Edit) -> torch.Tensor:
-        row = dataclasses.replace(self._row, stream=stream)
-        layer = self._parts.layers[self.layer]
-        return encoder_layer(self.layer, self._entering, layer, row, edit=edit)
+    def _run(self, stream: MapStream, watch: Watch) -> torch.Tensor:
+        row = dataclasses.replace(self._row, stream=stream, watch=watch)
+        return encoder_layer(self.layer, self._entering, self._parts.layers[self.layer], row)
 
     def _of_residues(self, states: torch.Tensor) -> list[NDArray[np.float64]]:
         values = states.double().cpu().numpy()  # (T, D)

@@ -85,6 +85,13 @@ class Encoding:
     trace: tuple[Steps, ...] | None  # N dicts: every step of `encoder_layer`, by name
 
 
+class LayerSteps(Steps):
+    """The steps of a layer; ``feed_forward_residual`` was once what ``residual`` is called now."""
+
+    def __missing__(self, name: str) -> Array:
+        return {"feed_forward_residual": self["residual"]}[name]
+
+
 # ------------------------------------------------------------------------------ building blocks
 
 
@@ -284,7 +291,7 @@ def encoder_layer(
     -------
     dict of every step: those of `multi_head_attention` and `feed_forward`; the results of the two
     norms, ``attention_input`` and ``feed_forward_input``; and the residual stream after each half,
-    ``attention_residual`` and ``feed_forward_residual``, the layer's result; all (B, T, D)
+    ``attention_residual`` and ``residual``, the layer's result; all (B, T, D)
     """
     normed = layer_norm(x, p.attention_norm)
     steps = {"attention_input": normed}
@@ -294,7 +301,7 @@ def encoder_layer(
     x = x + steps["attention_output"]
     steps |= {"attention_residual": x, "feed_forward_input": layer_norm(x, p.feed_forward_norm)}
     steps |= feed_forward(steps["feed_forward_input"], p.expand, p.contract, gelu)
-    return steps | {"feed_forward_residual": x + steps["feed_forward_output"]}
+    return LayerSteps(steps, residual=x + steps["feed_forward_output"])
 
 
 def encode(
@@ -340,7 +347,7 @@ def encode(
     hidden_states, maps, traces = [x], [], []
     for layer in parameters.layers:
         steps = encoder_layer(x, layer, parameters.heads, rotary, allowed)
-        x = steps["feed_forward_residual"]
+        x = steps["residual"]
         hidden_states.append(x)
         if attentions:
             maps.append(steps["weights"])

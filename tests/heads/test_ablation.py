@@ -135,25 +135,6 @@ def test_every_number_equals_hugging_face_with_a_hook(any_tiny_folder, chains):
     assert model.layers > 3 or len({first[f"{p}change"] for p in REMOVED}) == 3
 
 
-def test_an_edit_that_changes_nothing_changes_no_bit(tiny: Esm2, chains):
-    pack = packing.pack([encode(chain.sequence) for chain in chains])
-    plain = tiny.forward(pack, [tiny.layers])[0]
-    tokens, seen = pack.ids.shape[1], []
-
-    def look(mixed):
-        seen.append(mixed[:, :tokens].shape)
-        return mixed
-
-    with torch.inference_mode():
-        parts = tiny.parts()
-        x, row = enter(pack, parts, tiny.operations)
-        for number, layer in enumerate(parts.layers):
-            x = encoder_layer(number, x, layer, row, edit=look)
-        edited = parts.final_norm(x)[0, :tokens]
-    assert seen == [(1, tokens, 4, 8)] * 2
-    assert torch.equal(plain, edited)
-
-
 @pytest.mark.parametrize("layer", range(5))
 def test_the_layers_from_one_on_are_the_model_to_the_last_bit(tmp_path, chains, layer):
     model = load(make_checkpoint(tmp_path / "m", (4, 5, 40)), "cpu")

@@ -121,7 +121,7 @@ def test_trace_equals_what_hugging_face_modules_return(shallow, parameters, monk
         "feed_forward_input": "LayerNorm",
         "feed_forward_hidden": "intermediate",
         "feed_forward_output": "output.dense",
-        "feed_forward_residual": "output",
+        "residual": "output",
     }
 
     def keep(key: tuple[int, str]):
@@ -234,7 +234,7 @@ def test_trace_is_consistent_and_complete(parameters, shallow):
     expected |= {"scores": square, "weights": square}
     expected |= dict.fromkeys(["attention_input", "attention_output", "attention_residual"], stream)
     expected |= dict.fromkeys(["feed_forward_input", "feed_forward_output"], stream)
-    expected |= {"feed_forward_residual": stream}
+    expected |= {"residual": stream}
     expected |= {"feed_forward_hidden": (len(ids), tokens, shape.hidden)}
     for i, steps in enumerate(encoding.trace):
         assert {name: step.shape for name, step in steps.items()} == expected
@@ -245,9 +245,7 @@ def test_trace_is_consistent_and_complete(parameters, shallow):
             steps["attention_residual"], encoding.hidden_states[i] + steps["attention_output"]
         )
     for i in range(1, shape.layers):  # the last hidden state is past the final norm
-        np.testing.assert_array_equal(
-            encoding.trace[i - 1]["feed_forward_residual"], encoding.hidden_states[i]
-        )
+        np.testing.assert_array_equal(encoding.trace[i - 1]["residual"], encoding.hidden_states[i])
 
 
 def test_maps_and_trace_are_kept_only_on_request(parameters):
