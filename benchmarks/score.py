@@ -28,6 +28,7 @@ from esmkit.sequences.tokens import MASK, PAD, encode
 Work = Callable[[], list[NDArray[np.float32]]]
 
 SETS = ("one protein of 300 residues", "one protein of 100 residues", "40 peptides")
+"""What is scored; the peptides are the first 20 to 59 residues of proteins."""
 
 WARM_UP = "MKTVRQERLKSIVRILERSKEPVSGAQLAEELS"
 
@@ -35,7 +36,7 @@ WARM_UP = "MKTVRQERLKSIVRILERSKEPVSGAQLAEELS"
 def sequences(which: str) -> list[str]:
     """Return the sequences of a set, from the proteome."""
     found = [protein.sequence.rstrip("*") for protein in proteome()]
-    if which == SETS[2]:  # windows of 20 to 59 residues, where a short protein is rare
+    if which == SETS[2]:
         return [sequence[: 20 + i] for i, sequence in enumerate(found[:40])]
     residues = int(which.split()[3])
     return [next(sequence for sequence in found if len(sequence) >= residues)[:residues]]
@@ -177,7 +178,7 @@ def report(rounds: int) -> list[str]:
         apart = agreement(SETS[2], folder)
         for which in SETS:
             sites = sum(map(len, sequences(which)))
-            given = {"which": which, "weights": folder}
+            given: dict[str, object] = {"which": which, "weights": folder}
             results = run_in_turn("benchmarks.score", list(PROGRAMS), given, rounds)
             lines += ["", f"{which[0].upper()}{which[1:]}, {sites:,} sites:", ""]
             lines += table(results, "esmkit")
