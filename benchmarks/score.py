@@ -30,6 +30,8 @@ Work = Callable[[], list[NDArray[np.float32]]]
 SETS = ("one protein of 300 residues", "one protein of 100 residues", "40 peptides")
 """What is scored; the peptides are the first 20 to 59 residues of proteins."""
 
+LAYERS, WIDTH, HEADS = 6, 320, 20
+
 WARM_UP = "MKTVRQERLKSIVRILERSKEPVSGAQLAEELS"
 
 
@@ -37,7 +39,8 @@ def sequences(which: str) -> list[str]:
     """Return the sequences of a set, from the proteome."""
     found = [protein.sequence.rstrip("*") for protein in proteome()]
     if which == SETS[2]:
-        return [sequence[: 20 + i] for i, sequence in enumerate(found[:40])]
+        long = [sequence for sequence in found if len(sequence) >= 60][:40]
+        return [sequence[: 20 + i] for i, sequence in enumerate(long)]
     residues = int(which.split()[3])
     return [next(sequence for sequence in found if len(sequence) >= residues)[:residues]]
 
@@ -108,7 +111,7 @@ def fair_esm(folder: Path, which: str, weights: str) -> Work:
     from esm import Alphabet
     from esm.model.esm2 import ESM2
 
-    network = ESM2(6, 320, 20).eval()
+    network = ESM2(LAYERS, WIDTH, HEADS).eval()
     network.load_state_dict(fair_esm_state(Path(weights)), strict=False)
     alphabet = Alphabet.from_architecture("ESM-1b")
     convert: Any = alphabet.get_batch_converter()
@@ -143,7 +146,9 @@ def fair_esm_state(folder: Path) -> dict[str, Any]:
             new = new.replace("layer.", "layers.", 1)
             theirs = next((theirs for theirs in FAIR_ESM_NAMES if theirs in new), None)
             new = new if theirs is None else new.replace(theirs, FAIR_ESM_NAMES[theirs])
-        state[new] = tensor
+        # transformers saves what all layers share once
+        for layer in range(LAYERS if "*" in new else 1):
+            state[new.replace("*", str(layer))] = tensor
     state["lm_head.weight"] = state["embed_tokens.weight"]
     return state
 
