@@ -41,8 +41,11 @@ FEWEST_SHARING = 8
 """Copies of a protein from which on the first layer's attention is shared: to prepare that takes as
 long as it saves in 7 copies of 300 residues, or in 10 of 1,000."""
 
-FEWEST_TOKENS = 256
-"""Fewest tokens of a pass, if there is more: less work does not pay for a thread."""
+FEWEST_PASSES, FEWEST_TOKENS = 4, 256
+"""On a CPU little work is cut into so many passes of at least so many tokens, for threads to share.
+
+Not as many as there are threads: what is computed together, and so the last bit of a result, depends
+on the requests and ``batch_tokens`` alone."""
 
 Request = tuple[NDArray[np.int64], Sequence[int] | NDArray[np.integer]]
 """Token ids of a protein, (T,), and the positions of the tokens to hide in turn, (P,)."""
@@ -90,6 +93,8 @@ def masked_logits(
     head = model.lm_head
 
     def logits(states: torch.Tensor) -> NDArray[np.float32]:
+        if not len(states):
+            return np.empty((0, len(TOKENS)), np.float32)
         with torch.inference_mode():
             return head.logits(states).cpu().numpy()
 
@@ -244,9 +249,9 @@ def _distinct(
 
 def _plan(proteins: Sequence[_Protein], most: int, model: Encoder) -> list[_Pass]:
     """Distribute the copies of proteins over passes of at most ``most`` tokens, or of one copy."""
-    if model.device.type == "cpu":  # work for every thread
+    if model.device.type == "cpu":  # little work for several threads too, however many there are
         tokens = sum(len(protein.ids) * len(protein.places) for protein in proteins)
-        most = min(most, max(FEWEST_TOKENS, -(-tokens // torch.get_num_threads())))
+        most = min(most, max(FEWEST_TOKENS, -(-tokens // FEWEST_PASSES)))
     kinds: dict[bool, list[_Part]] = {True: [], False: []}
     for protein in proteins:
         hidden = np.flatnonzero(protein.ids[protein.places] != MASK)

@@ -159,8 +159,14 @@ def test_a_pass_is_no_larger_than_allowed(tiny: Esm2, passes: list[int]):
 
 
 def test_small_work_is_shared_between_threads(tiny: Esm2, passes: list[int]):
-    hidden(tiny, encode(random_sequence(40, 1)), range(1, 41))
-    assert len(passes) >= torch.get_num_threads() > 1
+    ids, threads = encode(random_sequence(40, 1)), torch.get_num_threads()
+    found = hidden(tiny, ids, range(1, 41))
+    assert len(passes) >= threads > 1
+    torch.set_num_threads(1)
+    try:
+        np.testing.assert_array_equal(hidden(tiny, ids, range(1, 41)), found)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def attention_of_copies(
@@ -274,6 +280,8 @@ def test_logits_equal_those_of_transformers(with_head: Path):
         assert isinstance(found, np.ndarray)
         assert found.dtype == np.float32
         assert_close(found, by_transformers(network, ids, places))
+    (none,) = masked_logits(model, [(encode("MK"), [])])
+    assert none.shape == (0, len(TOKENS))
 
 
 def test_logits_without_a_head_are_refused_before_anything_is_read(tiny: Esm2):
