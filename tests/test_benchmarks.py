@@ -8,7 +8,18 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import attention, contacts, embed, exported, gpu, harness, inside, others, scaling
+from benchmarks import (
+    attention,
+    contacts,
+    embed,
+    exported,
+    gpu,
+    harness,
+    inside,
+    others,
+    scaling,
+    score,
+)
 from benchmarks.harness import Result, ratios, table
 from benchmarks.proteome import MOST_RESIDUES, proteome, write_fasta
 
@@ -40,6 +51,21 @@ def test_tables_compare_round_by_round():
         "| a | 1.00 | 1 | 1 MB | 1 |",
         "| b | 2.00 | 2 (2 to 2) | 3 MB | 3 (3 to 3) |",
     ]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@needs_proteome
+@pytest.mark.filterwarnings("ignore")
+def test_programs_that_hide_every_site_agree(tmp_path: Path, monkeypatch):
+    assert [len(score.sequences(which)[0]) for which in score.SETS] == [300, 100, 20]
+    assert [len(x) for x in score.sequences(score.SETS[2])] == list(range(20, 60))
+    monkeypatch.setattr(score, "sequences", lambda which: ["MKTVRQERLK", "MQIFVKTLTGKTI"])
+    score.write_checkpoint(tmp_path)
+    apart = score.agreement(score.SETS[0], str(tmp_path))
+    assert len(apart) == len(score.PROGRAMS) == 7
+    assert max(apart.values()) < 1e-4
+    assert apart["fair-esm, predict.py's loop"] > 0
 
 
 @pytest.mark.weights
