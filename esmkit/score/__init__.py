@@ -12,13 +12,17 @@ from esmkit._lazy import lazy_names
 if TYPE_CHECKING:
     from esmkit.score.options import ScoreOptions
     from esmkit.score.protein_score import ProteinScore
+    from esmkit.score.reader import ScoreFile
+    from esmkit.score.to_file import score_file
 
-__all__ = ["ProteinScore", "ScoreOptions"]
+__all__ = ["ProteinScore", "ScoreFile", "ScoreOptions", "score_file"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "ProteinScore": "protein_score",
+        "ScoreFile": "reader",
         "ScoreOptions": "options",
+        "score_file": "to_file",
     },
 )
