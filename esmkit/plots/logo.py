@@ -29,7 +29,7 @@ __all__ = ["logo"]
 ROW = 50
 """Residues of a row: letters of a width that can be read, and rows that begin at 1, 51, 101, ..."""
 
-HEIGHT = 0.72
+HEIGHT = 0.85
 """Inches of a row."""
 
 LARGEST = float(np.log2(20))

@@ -116,7 +116,7 @@ def surprise(
 def describe(score: Scores) -> str:
     """Return what a subtitle says of a protein and of how it was read."""
     count = len(score.sequence)
-    out = f", {score.left_out} of no known kind" if score.left_out else ""
+    out = f", {score.left_out} of them not counted (X, B, U, Z, O)" if score.left_out else ""
     how = "pseudo-perplexity" if score.masked else "nothing hidden: one-pass perplexity"
     parts = [
         f"{count:,} residue{'s' * (count != 1)}{out}",
