@@ -151,6 +151,9 @@ def _run() -> None:
         sys.exit(1)
 
 
+TOLD_ONCE = ("OfflineCheckpointWarning", "FittedHeadWarning")
+"""Warnings that are said in full once a day."""
+
 _letters_told: list[Warning | str] = []
 """Warnings of letters that no font has: of one run, one is enough."""
 
@@ -164,6 +167,6 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
             return
         _letters_told.append(message)
     text = in_command_words(str(message))
-    if type(message).__name__ == "OfflineCheckpointWarning" and told_today(text):
+    if type(message).__name__ in TOLD_ONCE and told_today(text):
         text = f"{text.partition(':')[0]}; `esmkit weights check` says more"
     click.echo(f"esmkit: warning: {visible_lines(text)}", err=True)

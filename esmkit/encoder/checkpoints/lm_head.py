@@ -17,10 +17,11 @@ from torch import nn
 
 from esmkit.encoder.checkpoints import Checkpoint, read_config, weight_files
 from esmkit.encoder.checkpoints.fetch import sha256_of_file
-from esmkit.encoder.checkpoints.known import FITTED_HEADS
+from esmkit.encoder.checkpoints.known import shipped_head
+from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import TOKENS
-from esmkit.text import missing, shorten
+from esmkit.text import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,10 +78,10 @@ class HeadWeights:
         """Return the tensors under the names of a fitted file, and the decoder where it has its own."""
         own = {} if self.decoder is None else {DECODER: self.decoder}
         return {
-            "dense.weight": self.dense.weight,
-            "dense.bias": self.dense.bias,
-            "layer_norm.weight": self.norm.weight,
-            "layer_norm.bias": self.norm.bias,
+            "dense.weight": self.dense.weight.detach(),
+            "dense.bias": self.dense.bias.detach(),
+            "layer_norm.weight": self.norm.weight.detach(),
+            "layer_norm.bias": self.norm.bias.detach(),
             "bias": self.bias,
             **own,
         }
@@ -117,11 +118,8 @@ def head_of(checkpoint: Checkpoint) -> HeadWeights | CheckpointError | None:
 
 
 def _shipped_head(checkpoint: Checkpoint) -> HeadWeights | None:
-    name = FITTED_HEADS.get(checkpoint.sha256)
-    if name is None:
-        return None
-    path = Path(__file__).with_name("lm_heads") / name
-    return read_fitted(path, checkpoint) if path.is_file() else None
+    path = shipped_head(checkpoint.sha256)
+    return None if path is None else read_fitted(path, checkpoint)
 
 
 # ------------------------------------------------------------------------- heads of checkpoints
@@ -147,21 +145,20 @@ def _own_head(checkpoint: Checkpoint) -> HeadWeights | None:
     tensors = _sound(stored, _shapes(width), where)
     if decoder is not None:
         own = _sound({DECODER: decoder}, {DECODER: (len(TOKENS), width)}, where)[DECODER]
+        # A decoder other than the embedding is used, whatever the config says, as transformers does
         if embedding is None or not torch.equal(own, embedding.float()):
-            if config.get("tie_word_embeddings") is not False:
-                raise CheckpointError(
-                    f"{where} holds a decoder other than the token embedding, and its config.json "
-                    'does not say that it should; write `"tie_word_embeddings": false` there if it '
-                    "is a decoder of its own, or remove the tensor 'lm_head.decoder.weight'"
-                )
             tensors[DECODER] = own
     elif config.get("tie_word_embeddings") is False:
         raise CheckpointError(
             f"{where} is incomplete: its config.json says that it has a decoder of its own, and "
             "tensor 'lm_head.decoder.weight' is missing; copy or download it again"
         )
+    return _built(tensors, _eps(config), {"source": "checkpoint"})
+
+
+def _eps(config: Mapping[str, Any]) -> float:
     eps = config.get("layer_norm_eps")
-    return _built(tensors, LAYER_NORM_EPS if eps is None else float(eps), {"source": "checkpoint"})
+    return LAYER_NORM_EPS if eps is None else float(eps)
 
 
 @contextmanager
@@ -178,7 +175,8 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Callable[[str], "Tensor"]]]
                 f"cannot read {str(path)!r} ({error}); copy or download it again"
             ) from None
         return
-    # Read as it is asked for where PyTorch can: the encoder has read all of it already
+    refuse_packed(path)
+    # Read as it is asked for, where PyTorch can
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, ValueError):  # a file as of before PyTorch 1.6
@@ -252,8 +250,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
         If there is no such file, it is no such head, or was fitted to another encoder.
     """
     where = f"the masked-LM head in {str(path)!r}"
-    if not path.is_file():
-        raise CheckpointError(f"{missing(path)}, which `esmkit score fit` writes")
     config = read_config(checkpoint.folder)
     width = int(config["hidden_size"])
     facts, tensors = _read_safetensors(path, where, width)
@@ -265,7 +261,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
             f"{checkpoint.sha256[:12]}…); load that encoder, or fit a head to this one with "
             "`esmkit score fit`"
         )
-    eps = config.get("layer_norm_eps")
     name = facts.pop("name", None)
     facts = {
         "source": "fitted",
@@ -275,7 +270,7 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
     }
     if not isinstance(facts.get("note"), str):
         facts["note"] = _note(facts)
-    return _built(tensors, LAYER_NORM_EPS if eps is None else float(eps), facts)
+    return _built(tensors, _eps(config), facts)
 
 
 def _note(facts: Mapping[str, Any]) -> str:
