@@ -10,6 +10,7 @@ from esmkit.cli.options import (
     batch_tokens_option,
     default_output,
     id_option,
+    lm_head_option,
     long_option,
     model_options,
     on_invalid_option,
@@ -82,6 +83,7 @@ __all__ = ["proteins"]
 @on_invalid_option
 @id_option
 @batch_tokens_option(16384)
+@lm_head_option
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
 @model_options

@@ -179,9 +179,9 @@ class ScoreTask(Task):
         residues, proteins = self._others.tolist()
         if residues:
             say(
-                f"{residues:,} residue{'s' * (residues != 1)} of {proteins:,} "
-                f"protein{'s' * (proteins != 1)} {'are' if residues != 1 else 'is'} X, B, U, Z or "
-                "O, which have no probability of their own; they are left out of the means"
+                f"{residues:,} residue{'s' * (residues != 1)} (X, B, U, Z or O) of {proteins:,} "
+                f"protein{'s' * (proteins != 1)} {'have' if residues != 1 else 'has'} no probability "
+                "and no part in the means"
             )
         lengths = index.lengths[index.first_of].tolist()
         portions_of = np.ones(len(lengths), np.int64)

@@ -125,7 +125,9 @@ def test_windows_in_a_file(scored: Esm2, tmp_path: Path, monkeypatch):
 def test_what_is_said(scored: Esm2, fasta: Path, tmp_path: Path):
     said: list[str] = []
     score_file(scored, fasta, tmp_path / "o.tsv", run=Run(say=said.append))
-    assert "2 residues of 1 protein are X, B, U, Z or O, which have no prob" in "\n".join(said)
+    assert "2 residues (X, B, U, Z or O) of 1 protein have no probability and no part" in "\n".join(
+        said
+    )
     lengths = [30, 5, 61, 12, 26, 2]
     work = sum(length**2 for length in lengths)
     assert f"each of {sum(lengths)} residues is hidden in turn" in "\n".join(said)
