@@ -8,13 +8,16 @@ from matplotlib.axes import Axes
 from esmkit.plots import matrix, tracks
 from esmkit.plots.annotations import Annotations
 from esmkit.plots.author_numbers import author_axis
-from esmkit.plots.figure import MARGIN, PAGE_WIDTH, TITLE_HEIGHT, HouseFigure, new, panel
+from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, HouseFigure, new, panel
 from esmkit.plots.tracks import Tracks
 
 __all__ = ["cut", "draw_rows"]
 
 LEFT = 0.42
 """Inches for the labels on the left."""
+
+RIGHT = 0.22
+"""Inches on the right, where the last number reaches out."""
 
 NUMBERS = 0.3
 """Inches above a row for the numbers of a structure's authors."""
@@ -85,7 +88,7 @@ def draw_rows(
     legend = tracks.legend_height(of)
     down = TITLE_HEIGHT + sum(depths) + (height + FOOT) * len(rows) + 0.08 + foot + legend
     figure = new(PAGE_WIDTH, down, title, subtitle)
-    across = PAGE_WIDTH - LEFT - MARGIN
+    across = PAGE_WIDTH - LEFT - RIGHT
     longest = max(row.last - row.first + 1 for row in rows)
     top = TITLE_HEIGHT
     for row, depth in zip(rows, depths, strict=True):

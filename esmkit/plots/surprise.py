@@ -122,13 +122,21 @@ def describe(score: Scores) -> str:
         f"{count:,} residue{'s' * (count != 1)}{out}",
         f"{how} {score.perplexity:.1f}",
         f"mean surprise {score.mean_surprise:.2f}, entropy {score.mean_entropy:.2f} bits",
-        f"{score.checkpoint}{f' with fitted head {score.head}' if score.head else ''}",
+        _weights(score),
     ]
     if score.windows > 1:
         parts.append(
             "each in a window around it" if score.masked else f"read in {score.windows} windows"
         )
     return " · ".join(part for part in parts if part)
+
+
+def _weights(score: Scores) -> str:
+    """Return the name of the weights, and that the masked-LM head is not theirs."""
+    if not score.head:
+        return score.checkpoint
+    name = "" if score.checkpoint in score.head else f" ({score.head})"
+    return f"{score.checkpoint} with a fitted masked-LM head{name}"
 
 
 def most_surprising(bits: NDArray[np.float64]) -> NDArray[np.int64]:
