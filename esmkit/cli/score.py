@@ -2,6 +2,7 @@
 
 import click
 
+from esmkit.cli.score_fit import fit
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]
@@ -21,3 +22,6 @@ def command() -> None:
       esmkit score seqs.fasta
       esmkit score seqs.fasta --per residue --plot
     """
+
+
+command.add_command(fit)
