@@ -3,6 +3,7 @@
 import click
 
 from esmkit.cli.score_fit import fit
+from esmkit.cli.score_proteins import proteins
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]
@@ -24,4 +25,5 @@ def command() -> None:
     """
 
 
+command.add_command(proteins)
 command.add_command(fit)

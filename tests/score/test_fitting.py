@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from scipy.special import erf
 
-from esmkit.cli import main
 from esmkit.encoder.checkpoints import lm_head as heads_of_checkpoints
 from esmkit.encoder.checkpoints.known import FITTED_HEADS, OFFLINE
 from esmkit.encoder.lm_head import FittedHeadWarning
@@ -28,7 +27,7 @@ from esmkit.score.hidden_states import KEPT, MASKED, RANDOM, hidden_states, hide
 from esmkit.score.probabilities import AMINO_ACID_TOKENS
 from esmkit.sequences.proteins import AMINO_ACIDS, Protein
 from esmkit.sequences.tokens import MASK, TOKENS, encode
-from oracles.commands import write_fasta
+from oracles.commands import fails, write_fasta
 
 SHIPPED = Path(heads_of_checkpoints.__file__).parent / "lm_heads" / FITTED_HEADS[OFFLINE.sha256]
 SHIPPED_SHA256 = "6709f6fe1847c722ce22be4886c074675e5cc536083cc30ac961316f750f3ed2"
@@ -258,27 +257,22 @@ def test_a_head_is_for_its_encoder(fitted: FittedHead, tiny: Esm2, tmp_path: Pat
 # ------------------------------------------------------------------------------- the command
 
 
-def test_the_command(tiny: Esm2, tmp_path: Path):
-    from click.testing import CliRunner
-
-    fasta = write_fasta(tmp_path / "a.fasta", {p.id: p.sequence for p in proteins_of(40, 1)})
-    others = write_fasta(tmp_path / "b.fasta", {p.id: p.sequence for p in proteins_of(6, 2)})
-    output = tmp_path / "head.safetensors"
-    common = ["score", "fit", str(fasta), "--model", str(tiny.checkpoint.folder), "-o", str(output)]
-    run = CliRunner()
-    command = commands()
-    done = run.invoke(command, [*common, "--validation", str(others), "--epochs", "2", "--seed", "3"])
-    assert done.exit_code == 0, done.output
+def test_the_command(run: Any, tiny: Esm2, tmp_path: Path):
+    write_fasta(tmp_path / "a.fasta", {p.id: p.sequence for p in proteins_of(40, 1)})
+    write_fasta(tmp_path / "b.fasta", {p.id: p.sequence for p in proteins_of(6, 2)})
+    write_fasta(tmp_path / "few.fasta", {"a": "MKTAYIAK"})
+    fit = ("score", "fit", "a.fasta", "--model", tiny.checkpoint.folder, "--validation", "b.fasta")
+    done = run(*fit, "--epochs", "2", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "fitted on 40 proteins" in done.stdout and "6 proteins that were given" in done.stdout
     assert "epoch 2 of 2: validation perplexity" in done.stderr
-    with safe_open(output, "np") as file:
+    with safe_open(tmp_path / "lm-head.safetensors", "np") as file:
         facts = json.loads(file.metadata()["facts"])
     assert facts["settings"]["seed"] == 3 and facts["encoder_sha256"] == tiny.checkpoint.sha256
-    again = run.invoke(command, common)
-    assert again.exit_code == 1 and "--force" in again.stderr and "exists already" in again.stderr
-    few = write_fasta(tmp_path / "few.fasta", {"a": "MKTAYIAK"})
-    done = run.invoke(command, ["score", "fit", str(few), "-o", str(tmp_path / "x.safetensors")])
-    assert done.exit_code == 1 and "1 protein(s) are left" in done.stderr, done.stderr
+    message = fails(run(*fit, cwd=tmp_path))
+    assert "'lm-head.safetensors' exists already; --force overwrites it" in message
+    message = fails(run("score", "fit", "few.fasta", "-o", "x.safetensors", cwd=tmp_path))
+    assert "1 protein(s) are left to learn from" in message
     assert not (tmp_path / "x.safetensors").exists()
 
 

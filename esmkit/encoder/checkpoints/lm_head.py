@@ -8,6 +8,7 @@ never replaced by another: the fault is kept, and raised when the head is asked 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,11 @@ from torch import nn
 
 from esmkit.encoder.checkpoints import Checkpoint, read_config, weight_files
 from esmkit.encoder.checkpoints.fetch import sha256_of_file
-from esmkit.encoder.checkpoints.known import shipped_head
+from esmkit.encoder.checkpoints.known import DEFAULT, shipped_head
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import TOKENS
-from esmkit.text import missing, shorten
+from esmkit.text import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,7 +182,7 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Callable[[str], "Tensor"]]]
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, ValueError):  # a file as of before PyTorch 1.6
         state = torch.load(path, map_location="cpu", weights_only=True)
-    yield list(state), lambda name: state[name].clone()
+    yield [name for name in state if isinstance(name, str)], lambda name: deepcopy(state[name])
 
 
 def _sound(
@@ -204,6 +205,10 @@ def _sound(
     sound = {}
     for name, shape in wanted.items():
         tensor = found[name]
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(
+                f"{where} is damaged: {name!r} is not a tensor; copy or download it again"
+            )
         if tuple(tensor.shape) != shape or not tensor.is_floating_point():
             raise CheckpointError(
                 f"{where} does not fit the encoder: tensor {name!r} is {tuple(tensor.shape)} of "
@@ -250,8 +255,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
         If there is no such file, it is no such head, or was fitted to another encoder.
     """
     where = f"the masked-LM head in {str(path)!r}"
-    if not path.is_file():
-        raise CheckpointError(f"{missing(path)}, which `esmkit score fit` writes")
     config = read_config(checkpoint.folder)
     width = int(config["hidden_size"])
     facts, tensors = _read_safetensors(path, where, width)
@@ -276,11 +279,32 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
 
 
 def _note(facts: Mapping[str, Any]) -> str:
+    """Return what anyone who uses a fitted head should know, in one sentence."""
     on = facts.get("trained_on")
     return (
         f"the masked-LM head {facts['name']!r} is not ESM-2's own: it was fitted"
-        f"{f' on {on}' if isinstance(on, str) else ''}; load official weights for the original"
+        f"{f' on {on}' if isinstance(on, str) else ''}{_quality(facts.get('perplexity'))}; load "
+        f"{DEFAULT.repo} with a network for the original"
     )
+
+
+def _quality(sources: Any) -> str:
+    """Say how well a head guesses hidden residues of the sets of proteins that were held out."""
+    sources = sources if isinstance(sources, dict) else {}
+    kept = [s for s in sources.values() if isinstance(s, dict)]
+    found: list[Any] = [s.get("perplexity") for s in kept]
+    letters: list[Any] = [s.get("letters") for s in kept]
+    if not found or not all(isinstance(x, (int, float)) for x in (*found, *letters)):
+        return ""
+    sets = (
+        f" on {len(found)} sets of proteins held out" if len(found) > 1 else " on proteins held out"
+    )
+    return f" (masked perplexity {_range(found)}{sets}, letters alone {_range(letters)})"
+
+
+def _range(numbers: list[float]) -> str:
+    low, high = f"{min(numbers):.1f}", f"{max(numbers):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _read_safetensors(path: Path, where: str, width: int) -> tuple[dict, dict[str, "Tensor"]]:
