@@ -2,6 +2,7 @@
 
 import click
 
+from esmkit.cli.score_fit import fit
 from esmkit.cli.score_proteins import proteins
 from esmkit.cli.values import GroupWithDefault
 
@@ -25,3 +26,4 @@ def command() -> None:
 
 
 command.add_command(proteins)
+command.add_command(fit)
