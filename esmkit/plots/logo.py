@@ -105,7 +105,7 @@ def logo(
     'made · what the model expects at each residue'
     """
     if scale not in ("information", "probability"):
-        raise OptionError(f"`scale` is 'information' or 'probability', not {scale!r}")
+        raise OptionError(f"scale is 'information' or 'probability', not {scale!r}")
     of = annotations_of(
         score.id, score.sequence, mark=mark, zoom=zoom, domains=domains, structure=structure
     )
