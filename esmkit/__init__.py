@@ -7,7 +7,8 @@
 
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
-    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.trace()``, ``.network``
+    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``,
+                          ``.score_variants()``, ``.trace()``, ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files
@@ -21,18 +22,22 @@ Results
     ``Trace``             what a pass computed of one protein, by name
     ``ContactMap``        predicted contacts of one protein
     ``ContactHead``       which attention heads count how much in a contact map
+    ``ProteinScore``      what the model expects at each residue of one protein
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
     ``AttentionFile``     attention maps on disk: a mapping from ID to ``AttentionMaps``
+    ``ScoreFile``         scores on disk: a mapping from ID to numbers
     ``embed_file``        embed FASTA files into one file; survives a kill
     ``attention_file``    the same for attention maps
     ``contacts_file``     the same for contact maps
+    ``score_file``        the same for what the masked-LM head says of each protein
     ``trace_file``        the same for activations of the pass
     ``EmbedOptions``      what to embed, and how
     ``AttentionOptions``  which maps to extract, and how
+    ``ScoreOptions``      what to score, and how
     ``TraceOptions``      which activations to keep, and how
     ``Run``               overwrite or go on, progress, messages
 Further
@@ -40,6 +45,7 @@ Further
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
     ``inside``            reading, editing and differentiating what a pass computes
     ``contacts``          scoring and fitting of contact maps
+    ``score``             what the masked-LM head says: probabilities, variants
     ``plots``             every figure
     ``reference``         the encoder from scratch, and ``reference.verify``
     ``sequences``         tokens, and the rules for sequences
@@ -67,6 +73,7 @@ if TYPE_CHECKING:
         inside,
         plots,
         reference,
+        score,
         sequences,
         sklearn,
         structure,
@@ -92,6 +99,10 @@ if TYPE_CHECKING:
     from esmkit.inside.result import Trace
     from esmkit.inside.to_file import trace_file
     from esmkit.results import read
+    from esmkit.score.options import ScoreOptions
+    from esmkit.score.protein_score import ProteinScore
+    from esmkit.score.reader import ScoreFile
+    from esmkit.score.to_file import score_file
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure.read import read_structure, read_structures
     from esmkit.structure.record import Structure
@@ -110,7 +121,10 @@ __all__ = [
     "EsmkitError",
     "Explorer",
     "Protein",
+    "ProteinScore",
     "Run",
+    "ScoreFile",
+    "ScoreOptions",
     "Structure",
     "Trace",
     "TraceOptions",
@@ -132,6 +146,8 @@ __all__ = [
     "read_structure",
     "read_structures",
     "reference",
+    "score",
+    "score_file",
     "sequences",
     "sklearn",
     "structure",
@@ -154,7 +170,10 @@ __getattr__, __dir__ = lazy_names(
         "EsmkitError": "errors",
         "Explorer": "explorer.page",
         "Protein": "sequences.proteins",
+        "ProteinScore": "score.protein_score",
         "Run": "files.run_options",
+        "ScoreFile": "score.reader",
+        "ScoreOptions": "score.options",
         "Structure": "structure.record",
         "Trace": "inside.result",
         "TraceOptions": "inside.options",
@@ -168,6 +187,7 @@ __getattr__, __dir__ = lazy_names(
         "read_structure": "structure.read",
         "read_structures": "structure.read",
         "trace_file": "inside.to_file",
+        "score_file": "score.to_file",
     },
     {
         "contacts": "contacts",
@@ -178,6 +198,7 @@ __getattr__, __dir__ = lazy_names(
         "inside": "inside",
         "plots": "plots",
         "reference": "reference",
+        "score": "score",
         "sequences": "sequences",
         "sklearn": "sklearn",
         "structure": "structure",

@@ -5,6 +5,7 @@ from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.inside.tracing import trace
+from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
 
 __all__ = ["Esm2", "load"]
 
@@ -29,6 +30,10 @@ class Esm2(Encoder):
     attention = attention
     contacts = contacts
     trace = trace
+    logits = logits
+    log_probabilities = log_probabilities
+    pseudo_perplexity = pseudo_perplexity
+    score = score
 
 
 load = Esm2.load

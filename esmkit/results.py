@@ -12,13 +12,14 @@ from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
 from esmkit.inside.hdf5 import TraceFile
+from esmkit.score.reader import ScoreFile, holds_scores
 
 __all__ = ["read"]
 
 
 @checked
 def read(path: str | Path) -> Any:
-    """Open what esmkit wrote: embeddings, contact maps, attention maps or traces, whatever the file's name.
+    """Open what esmkit wrote: embeddings, contacts, attention maps, scores, traces, whatever its name.
 
     Embeddings may be HDF5, Parquet, npz, CSV, or a folder of ``--engine ray``; those that UniProt,
     bio_embeddings or ProtTrans wrote are read too, with an empty ``provenance``.
@@ -38,6 +39,9 @@ def read(path: str | Path) -> Any:
         :class:`esmkit.attention.maps.AttentionMaps`.
     TraceFile
         Output of ``esmkit trace``: a mapping from ID to :class:`esmkit.inside.hdf5.StoredTrace`.
+    ScoreFile
+        Output of ``esmkit score``: a mapping from ID to that protein's numbers; with
+        ``.to_frame()``.
 
     Raises
     ------
@@ -53,6 +57,10 @@ def read(path: str | Path) -> Any:
     >>> esmkit.attention_file(esmkit.load, demo, "demo.attention.h5")        # doctest: +SKIP
     >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
     (142, 142)
+    >>> ubiquitin = esmkit.data.ubiquitin_fasta()
+    >>> esmkit.score_file(esmkit.load, ubiquitin, "ubiquitin.score.tsv")     # doctest: +SKIP
+    >>> int(esmkit.read("ubiquitin.score.tsv")["1UBI_A"]["counted"])         # doctest: +SKIP
+    76
     """
     place = Path(path)
     task = _task_of(place) if place.is_file() else None
@@ -60,6 +68,8 @@ def read(path: str | Path) -> Any:
         return AttentionFile(path)
     if task == "trace":
         return TraceFile(path)
+    if place.is_file() and holds_scores(place):
+        return ScoreFile(path)
     return EmbeddingFile(path)
 
 
