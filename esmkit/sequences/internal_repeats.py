@@ -35,7 +35,7 @@ SURELY_CHANCE = 0.02
 """Alignments as good that are expected by chance in unrelated sequences, above which no random order
 is looked at. Residues of uneven composition align better than that by chance, not worse."""
 
-SHUFFLES = 200
+SHUFFLES = 100
 """Sequences in random order to which the distribution of chance is fitted."""
 
 MAX_P = 1e-3
