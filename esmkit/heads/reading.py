@@ -82,7 +82,7 @@ def read_profile(folder: str | Path) -> HeadProfile:
         heads[["name", "label", "evidence"]]
         others = {
             name: _read(folder / f"{name}.csv") if (folder / f"{name}.csv").exists() else None
-            for name in ("replication", "disulfides")
+            for name in ("replication", "disulfides", "repeats")
         }
         left_out = [(str(name), str(why)) for name, why in facts.get("left_out", [])]
         provenance = {name: value for name, value in facts.items() if name not in OF_FOLDER}

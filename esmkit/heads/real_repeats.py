@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked
 from esmkit.errors import InputError, OptionError
+from esmkit.heads.repeats import REAL
 from esmkit.heads.resampling import interval, samples
 from esmkit.heads.resume import Keeper
 from esmkit.sequences.internal_repeats import MARGIN, internal_repeats, near, residue_pairs
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.names import HeadChoice
     from esmkit.sequences.proteins import Protein
 
-__all__ = ["REAL", "across_proteins", "real_repeat_scores"]
-
-REAL = 3_100
-"""The stage of a keeper."""
+__all__ = ["across_proteins", "real_repeat_scores"]
 
 AROUND = 10
 """Residues to both sides of an aligned one, up to which others are its background."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.names import HeadChoice
 
 __all__ = [
+    "REAL",
     "SEQUENCES",
     "STAGE",
     "copy_weights",
@@ -47,6 +48,9 @@ SEQUENCES = 30
 
 STAGE = 3_000
 """The first stage of a keeper; profiles, ablations and disulfides use lower ones."""
+
+REAL = 3_100
+"""The stage of real proteins."""
 
 DIRECTIONS = ("to_first", "to_second", "next")
 """What is measured of each sequence, in this order; see :func:`repeat_scores`."""
@@ -144,7 +148,9 @@ def repeat_scores(
         aligned one of the other copy, over both directions, with the 95 % interval
         ``repeat_low`` and ``repeat_high`` of a bootstrap over sequences; ``repeat_control``, the
         same weight between two unrelated halves, with ``repeat_control_low`` and
-        ``repeat_control_high``; ``to_first``, the score from the second copy to the first alone,
+        ``repeat_control_high``; ``repeat_difference``, the one less the other, with
+        ``repeat_difference_low`` and ``repeat_difference_high``, sequences resampled for both
+        together; ``to_first``, the score from the second copy to the first alone,
         and ``to_second``, that from the first to the second; ``next_score``, the weight on the
         residue after the aligned one, and ``next_control``, the same between unrelated halves;
         ``sequences`` and ``pairs`` (of residues, in both directions); with ``control`` also
@@ -184,38 +190,45 @@ def repeat_scores(
         "head": [head for _, head in choice.heads],
     }
     draws = samples(sequences, resamples, seed)
-    for name, values in zip(("repeat", "repeat_control"), _both_ways(measured), strict=True):
+    score, unrelated = _both_ways(measured)
+    found = {"repeat": score, "repeat_control": unrelated, "repeat_difference": score - unrelated}
+    for name, values in found.items():
         low, high = interval(draws, values, np.ones_like(values))
-        table[name if name == "repeat_control" else "repeat_score"] = values.mean(0)
+        table["repeat_score" if name == "repeat" else name] = values.mean(0)
         table |= {f"{name}_low": low, f"{name}_high": high}
     means = dict(zip(DIRECTIONS, measured.mean(0).transpose(2, 0, 1), strict=True))
     table |= {name: means[name][0] for name in ("to_first", "to_second")}
     table |= {"next_score": means["next"][0], "next_control": means["next"][1]}
     table |= {"sequences": sequences, "pairs": sum(len(twice) for twice, _ in made)}
     if control:
-        found: dict[str, list[float]] = {"random": [], "permuted": []}
+        highest: dict[str, list[float]] = {"random": [], "permuted": []}
         for _, kind, stage, make in untrained_models(model, seed):
             scores = _both_ways(_measure(make(), made, choice, progress, keep, STAGE + stage))[0]
-            found[kind].append(float(scores.mean(0).max()))
-        table |= {f"{kind}_most": max(of) for kind, of in found.items()}
-        table["models"] = len(found["random"])
+            highest[kind].append(float(scores.mean(0).max()))
+        table |= {f"{kind}_most": max(of) for kind, of in highest.items()}
+        table["models"] = len(highest["random"])
     return pandas.DataFrame(table)
 
 
-def repeat_keys(made: Sequence[tuple[str, str]], *, seed: int) -> Key:
-    """Return what the weights between copies rest on: the sequences, and the seed of controls.
+def repeat_keys(
+    made: Sequence[tuple[str, str]], proteins: "Sequence[Protein]", *, seed: int
+) -> Key:
+    """Return what weights between copies rest on: the sequences, and the seed of controls.
 
     Parameters
     ----------
     made : sequence of (str, str)
         What :func:`repeated_sequences` returned.
+    proteins : sequence of Protein
+        Those of :func:`esmkit.heads.real_repeats.real_repeat_scores`, which has a stage of its own.
     seed : int
         Seed of the untrained models.
     """
 
     def key(stage: int, place: int) -> str:
-        digest = hashlib.sha256("\n".join(made[place]).encode()).hexdigest()
-        return f"repeat {stage} {seed if stage > STAGE else ''} {digest}"
+        said = (proteins[place].sequence,) if stage == REAL else made[place]
+        digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
+        return f"repeat {stage} {'' if stage in (STAGE, REAL) else seed} {digest}"
 
     return key
 

@@ -19,6 +19,7 @@ from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
+from esmkit.plots.repeats import repeat_scores
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "property_grid",
     "property_map",
     "reliability_diagram",
+    "repeat_scores",
     "save",
 ]

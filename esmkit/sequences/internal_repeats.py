@@ -8,7 +8,7 @@ than chance, its pairs are taken out, and the next best alignment is looked for,
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ SURELY_CHANCE = 0.02
 """Alignments as good that are expected by chance in unrelated sequences, above which no random order
 is looked at. Residues of uneven composition align better than that by chance, not worse."""
 
-SHUFFLES = 100
+SHUFFLES = 50
 """Sequences in random order to which the distribution of chance is fitted."""
 
 MAX_P = 1e-3
@@ -120,14 +120,20 @@ def internal_repeats(sequence: str, *, max_p: float = MAX_P, seed: int = 0) -> l
         raise OptionError(f"`max_p` is over 0 and below 1, not {max_p:g}")
     if not sequence:
         raise InputError("the sequence is empty; give the letters of a protein")
+    return list(_found(sequence, max_p, seed))
+
+
+@lru_cache(maxsize=256)
+def _found(sequence: str, max_p: float, seed: int) -> tuple[Repeat, ...]:
+    """Return the repeats of a sequence, which is asked for by each model that it goes through."""
     letters, scores = _coded(sequence), _blosum()[1]
     size = len(letters)
     if size <= MIN_SEPARATION:
-        return []
+        return ()
     own, places = _off_diagonal(scores[np.ix_(letters, letters)]), np.arange(size, dtype=np.int32)
     best = float(_aligner(own).score(places, places))
     if max_p < SURELY_CHANCE < K * size**2 / 2 * np.exp(-LAMBDA * best):
-        return []
+        return ()
     chance = _by_chance(letters, seed)
     found: list[Repeat] = []
     while len(found) < MOST:
@@ -137,11 +143,12 @@ def internal_repeats(sequence: str, *, max_p: float = MAX_P, seed: int = 0) -> l
         if not p <= max_p:
             break
         pairs = np.asarray(next(iter(alignments)).indices, np.int64)
-        pairs = pairs[:, (pairs >= 0).all(0)].T
+        pairs = np.ascontiguousarray(pairs[:, (pairs >= 0).all(0)].T)
+        pairs.flags.writeable = False  # it is shared
         equal = np.mean([sequence[i] == sequence[j] for i, j in pairs])
         found.append(Repeat(pairs, score, float(p), float(equal)))
         own[near(pairs, size)] = NEVER
-    return found
+    return tuple(found)
 
 
 def residue_pairs(repeats: list[Repeat]) -> NDArray[np.int64]:
