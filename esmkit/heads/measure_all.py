@@ -89,6 +89,20 @@ class Measuring:
         bonds = self._disulfides(work, key, len(names))
         return replace(found, provenance=how, replication=table, disulfides=bonds)
 
+    def with_repeats(self, work: WorkFolder, found: "HeadProfile") -> "HeadProfile":
+        """Add repeats to a profile of an earlier version: the model's chains run once more."""
+        from esmkit.heads.controls import passes as names_of
+        from esmkit.heads.relabel import with_repeats
+
+        copied = self._repeats(work, len(names_of(self.model, control=self.asked["control"])))
+        key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
+        with (
+            Passes(len(self.chains), [""], self.run) as passes,
+            self._keeper(work, key, passes) as keep,
+        ):
+            given = (self.model, self.chains, self.properties, copied)
+            return with_repeats(found, *given, keep=keep)
+
     def _repeats(self, work: WorkFolder, models: int) -> "pandas.DataFrame":
         """Score heads on segments written twice, and on real proteins with repeats."""
         from esmkit.data import repeat_proteins

@@ -1,8 +1,10 @@
 """``esmkit heads`` into its folder: what is finished is there, what is added is added, nothing twice."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +21,10 @@ from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
 from esmkit.heads import made as made_module
 from esmkit.heads import passes
-from esmkit.heads.reading import read_profile
+from esmkit.heads.reading import read_profile, read_table
+from esmkit.heads.report.summary import write_report
 from esmkit.heads.resume import ablation_keys, profile_keys
+from esmkit.heads.tables import OF_REPEATS
 from esmkit.heads.to_folder import profile_to_folder
 from esmkit.plots.figure import HouseFigure
 
@@ -452,3 +456,54 @@ def test_a_record_leads_nowhere_else(tmp_path: Path):
     facts["files"] = {"summary.md": "00"}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))
     assert made_module.read_made(tmp_path) is not None
+
+
+def as_before(folder: Path) -> None:
+    """Make a folder what a version that knew no repeats would have made of it."""
+    facts = json.loads((folder / "provenance.json").read_text())
+    found, tables = read_profile(folder), ("ablation", "circuits")
+    paths = {name: folder / f"{name}.csv" for name in tables}
+    kept: Any = {name: read_table(path) for name, path in paths.items() if path.exists()}
+    effects = [c for c in found.effects.columns if not c.startswith("unrepeated_")]
+    provenance = {name: value for name, value in found.provenance.items() if name != "repeated"}
+    heads = found.heads.drop(columns=list(OF_REPEATS)).assign(label="mixed", evidence="of before")
+    shutil.rmtree(folder)
+    old = replace(
+        found, effects=found.effects[effects], heads=heads, provenance=provenance, repeats=None
+    )
+    write_report(old, folder, **kept)
+    made_module.record(folder, facts["identity"], facts["ablation"], {})
+
+
+@pytest.mark.parametrize("ablation", [False, True])
+def test_a_folder_of_before_gets_repeats_and_nothing_else_changes(
+    work: Any, tmp_path: Path, ablation: bool, monkeypatch: pytest.MonkeyPatch
+):
+    work(tmp_path / "heads", ablation=ablation, control=True)
+    wanted = contents(tmp_path / "heads")
+    assert "figures/repeats.png" in wanted
+    as_before(tmp_path / "heads")
+    assert contents(tmp_path / "heads").keys() == wanted.keys() - {
+        "repeats.csv",
+        "figures/repeats.png",
+    }
+    (tmp_path / "heads/mine.txt").write_text("of mine")
+    if not ablation:  # stopped on the way, it goes on
+        with monkeypatch.context() as patch:
+            patch.setattr("esmkit.heads.report.summary.write_report", _halt)
+            with pytest.raises(Stop):
+                work(tmp_path / "heads", ablation=ablation, control=True)
+        with counted(monkeypatch) as numbers:
+            work(tmp_path / "heads", ablation=ablation, control=True)
+        assert not numbers
+    else:
+        said = work(tmp_path / "heads", ablation=ablation, control=True)
+        assert any("holds a profile without repeats" in line for line in said)
+    there = contents(tmp_path / "heads")
+    assert there.pop("mine.txt") == b"of mine"
+    assert there == wanted
+    assert not (tmp_path / "heads.work").exists()
+
+
+def _halt(*_: Any, **__: Any) -> None:
+    raise Stop

@@ -83,7 +83,7 @@ def attends(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Structure]], None
         known = {chain.sequence: chain for chain in chains}
 
         def compute(model: Any, items: Any, choice: Any, take: Any, *, prepare: Any, **_: Any):
-            (_, protein), *_ = items
+            _, protein = next(iter(items))
             maps = maps_of(known[protein.sequence], len(choice.heads))
             whole = np.zeros((len(maps), len(protein) + 2, len(protein) + 2), np.float32)
             whole[:, 1:-1, 1:-1] = maps
