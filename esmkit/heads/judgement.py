@@ -293,7 +293,8 @@ def q_text(value: float) -> str:
 
 def lacks_q(effect: Mapping[Any, Any], rules: Any = Rules()) -> bool:
     """Tell whether an effect would hold, were its false discovery rate not too high."""
-    return not judge(effect, rules).confirmed and judge({**effect, "q": 0.0}, rules).holds
+    without = {**effect, "q": 0.0, f"{UNREPEATED}q": 0.0}
+    return not judge(effect, rules).confirmed and judge(without, rules).holds
 
 
 def shares(effect: Mapping[Any, Any]) -> str:

@@ -31,6 +31,9 @@ from esmkit.plots.figure import HouseFigure
 MEASURED = {"chains": 12, "ablation": 2 * 8}
 """Arrays of a chain; measurements without a head: two modes, eight heads."""
 
+REPEATED, REAL = 30, 14
+"""Pairs of sequences that are made, in each model; real proteins."""
+
 PER_HEAD, REFIT, DISULFIDES = 10, 2, 8
 """Arrays of a measurement without a head; of regressions fitted anew, in which these random heads
 have no weight; of the chains with disulfides, in one model."""
@@ -201,17 +204,17 @@ def test_a_run_begun_with_ablation_is_finished_without(begun, work, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "again", "bonds"),
+    ("before", "now", "again", "bonds", "repeats"),
     [
-        ({}, {"ablation": False}, 0, 0),
-        ({}, {"resamples": 120}, 0, 0),
-        ({"control": True}, {"kind": "svg"}, 0, 0),
-        ({}, {"control": True}, 20, 2),  # two controls; not the chains
-        ({"control": True}, {"control": True, "seed": 1}, 20, 3),  # its controls have
+        ({}, {"ablation": False}, 0, 0, 0),
+        ({}, {"resamples": 120}, 0, 0, 0),
+        ({"control": True}, {"kind": "svg"}, 0, 0, 0),
+        ({}, {"control": True}, 20, 2, 2),  # two controls; not the chains
+        ({"control": True}, {"control": True, "seed": 1}, 20, 3, 3),  # its controls have
     ],
 )
 def test_options_that_only_add_go_on_with_what_was_measured(
-    work, tmp_path, monkeypatch, before, now, again, bonds
+    work, tmp_path, monkeypatch, before, now, again, bonds, repeats
 ):
     """Stopped in the report, when all chains are measured."""
     with monkeypatch.context() as patch:
@@ -222,7 +225,8 @@ def test_options_that_only_add_go_on_with_what_was_measured(
     now = {"ablation": False, **now}
     with counted(monkeypatch) as measured:
         work(tmp_path / "out", **now)
-    assert len(measured) == again * MEASURED["chains"] + bonds * DISULFIDES
+    of_chains = again * MEASURED["chains"] + bonds * DISULFIDES
+    assert len(measured) == of_chains + repeats * REPEATED
     work(tmp_path / "whole", **now)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -249,7 +253,8 @@ def test_annotations_are_measured_and_nothing_is_taken_for_them(
                 work(tmp_path / "out", ablation=False, **options)
         return len(measured) // MEASURED["chains"]
 
-    assert cut_short(annotations=sites(9)) == 10
+    made = (10 * MEASURED["chains"] + DISULFIDES + REPEATED + REAL) // MEASURED["chains"]
+    assert cut_short(annotations=sites(9)) == made
     assert cut_short(annotations=sites(9)) == 0
     assert cut_short() == 10
     assert cut_short(annotations=sites(12)) == 10
@@ -281,7 +286,7 @@ def test_other_chains_are_other_work(begun, work, chains):
 def test_restart_begins_anew(begun, work, whole, monkeypatch):
     with counted(monkeypatch) as measured:
         work(begun, restart=True)
-    profiled = 10 * MEASURED["chains"] + DISULFIDES
+    profiled = 10 * MEASURED["chains"] + DISULFIDES + REPEATED + REAL
     assert len(measured) == profiled + MEASURED["ablation"] * PER_HEAD + REFIT
     assert contents(begun) == whole
 
