@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["MODES", "Mode", "ablate", "check_chains"]
+__all__ = ["MODES", "Mode", "ablate", "check_chains", "check_modes"]
 
 Mode = Literal["mean", "zero"]
 MODES: tuple[Mode, ...] = ("mean", "zero")
@@ -144,7 +144,7 @@ def ablate(
     """
     import pandas
 
-    wanted = _check_modes(modes)
+    wanted = check_modes(modes)
     choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
     regression = contact_head
     if regression is not None:
@@ -178,7 +178,14 @@ def ablate(
     return with_rates(pandas.DataFrame(rows))
 
 
-def _check_modes(modes: Sequence[Mode] | Mode) -> list[Mode]:
+def check_modes(modes: Sequence[Mode] | Mode) -> list[Mode]:
+    """Return what takes the place of an output, as a list.
+
+    Raises
+    ------
+    OptionError
+        If there is none, one is unknown, or one comes twice.
+    """
     wanted: list[Any] = [modes] if isinstance(modes, str) else list(modes)
     if not wanted or not set(wanted) <= set(MODES) or len(set(wanted)) < len(wanted):
         raise OptionError(f"modes are 'mean', 'zero' or both, each once, not {modes!r}")

@@ -37,12 +37,20 @@ class Made:
     files : dict of str to str
         SHA-256 by name of file, ``provenance.json`` left out.
     ablation : {'done', 'left out', 'not done yet'}
+    masked_lm : bool
+        Whether the run knew of the masked-LM loss.
     """
 
     folder: Path
     identity: Mapping[str, Any]
     files: Mapping[str, str]
     ablation: Ablation
+    masked_lm: bool = True
+
+    @property
+    def lacks_loss(self) -> bool:
+        """Whether an earlier version made the ablation, without the masked-LM loss."""
+        return self.ablation == "done" and not self.masked_lm
 
     def changed(self, names: Collection[str] | None = None, *, missing: bool = True) -> list[str]:
         """Return the files that are no longer as they were written, or ``missing`` altogether."""
@@ -64,7 +72,9 @@ def read_made(folder: Path) -> Made | None:
     if not all(_inside(name) for name in files):  # nobody may have us delete what lies elsewhere
         return None
     known: tuple[Ablation, ...] = ("done", "left out", "not done yet")
-    return Made(folder, identity, files, ablation) if ablation in known else None
+    if ablation not in known:
+        return None
+    return Made(folder, identity, files, ablation, "lm_head" in facts)
 
 
 def record(

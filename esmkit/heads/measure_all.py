@@ -154,10 +154,8 @@ class Measuring:
         from esmkit.heads.ablation import ablate
         from esmkit.heads.refit import refit_without
 
-        seed, profiled = self.asked["seed"], set(found.provenance["chains"])
-        used = list({c.id: c for c in reversed(self.chains) if c.id in profiled}.values())[::-1]
-        order = np.random.default_rng(seed).permutation(len(used))[:ABLATION_CHAINS]
-        some = [used[i] for i in sorted(order)]
+        seed = self.asked["seed"]
+        used, some = self._drawn(found)
         keys = ablation_keys(used, some, seed=seed)
         with (
             bar(len(found.heads), "ablation", "head", self.run) as shown,
@@ -171,4 +169,34 @@ class Measuring:
         ):
             told = partial(advance, shown)
             refitted = refit_without(self.model, used, seed=seed, progress=told, keep=keep)
-        return without.merge(refitted, on=["name", "layer", "head"], how="left")
+        table = without.merge(refitted, on=["name", "layer", "head"], how="left")
+        return self.with_loss(work, found, table)
+
+    def with_loss(
+        self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame"
+    ) -> "pandas.DataFrame":
+        """Add what each head is worth to the masked-LM loss; nothing if there is no head for that."""
+        from esmkit.heads.masked_loss import COLUMNS, DRAWS, head_facts, loss_without
+        from esmkit.heads.resume import loss_keys
+
+        facts, seed = head_facts(self.model), self.asked["seed"]
+        if facts is None:
+            return table
+        some = sorted(self._drawn(found)[1], key=lambda chain: chain.id)
+        keys = loss_keys(some, facts, draws=DRAWS, seed=seed)
+        steps = len(some) * self.model.layers
+        with (
+            bar(steps, "masked-LM loss", "layer of a chain", self.run) as shown,
+            self._keeper(work, keys) as keep,
+        ):
+            told = partial(advance, shown)
+            loss = loss_without(self.model, some, seed=seed, progress=told, keep=keep)
+        before = table.drop(columns=list(COLUMNS), errors="ignore")
+        return before.merge(loss, on=["name", "layer", "head", "mode"], how="left")
+
+    def _drawn(self, found: "HeadProfile") -> "tuple[list[Structure], list[Structure]]":
+        """Return the chains that were profiled, and those on which heads are switched off."""
+        profiled = set(found.provenance["chains"])
+        used = list({c.id: c for c in reversed(self.chains) if c.id in profiled}.values())[::-1]
+        order = np.random.default_rng(self.asked["seed"]).permutation(len(used))[:ABLATION_CHAINS]
+        return used, [used[i] for i in sorted(order)]

@@ -1,6 +1,7 @@
 """Measurements of a profile, kept so that a run that is stopped need not begin anew."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABLATION",
+    "LOSS",
     "REFIT",
     "Keeper",
     "ShardKeeper",
     "ablation_keys",
     "chain_digest",
     "held",
+    "loss_keys",
     "profile_keys",
 ]
 
@@ -31,6 +34,9 @@ ABLATION = 1_000
 
 REFIT = 1_001
 """The stage of regressions fitted without a head."""
+
+LOSS = 1_002
+"""The stage of masked-LM losses without a head."""
 
 MAX_FIELDS = 16
 """Most arrays that are put in together; it spaces the numbers of results."""
@@ -160,6 +166,30 @@ def ablation_keys(
 
     def key(stage: int, place: int) -> str:
         return f"head {stage} {place} {seed} {len(ablated)} {digest}"
+
+    return key
+
+
+def loss_keys(
+    ablated: "Sequence[Structure]", head: Mapping[str, Any], *, draws: int, seed: int
+) -> Key:
+    """Return what a masked-LM loss without a head rests on: all chains, as means are over them.
+
+    Parameters
+    ----------
+    ablated : sequence of Structure
+        In their order, which places count.
+    head : mapping
+        What is known of the masked-LM head.
+    draws : int
+        Parts of each chain that are hidden.
+    seed : int
+    """
+    known = json.dumps(dict(head), sort_keys=True, default=str)
+    digest = _digest(known, *(f"{chain.id} {chain.sequence}" for chain in ablated))
+
+    def key(stage: int, place: int) -> str:
+        return f"loss {stage} {place} {seed} {draws} {digest}"
 
     return key
 

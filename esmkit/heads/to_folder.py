@@ -36,9 +36,13 @@ TO_COME = (
     "whole; the same run again goes on with the ablation and adds it."
 )
 
-Plan = Literal["new", "anew", "add", "close", "repeats"]
+Plan = Literal["new", "anew", "add", "close", "repeats", "loss"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
-to what it holds; say that it stays without; add repeats, which earlier versions did not measure."""
+to what it holds; say that it stays without; add repeats, or the masked-LM loss to the ablation, which
+earlier versions did not measure."""
+
+ABLATED = "ablation.csv"
+"""The table of the ablation."""
 
 REPEATS = "repeats.csv"
 """The table of a folder that tells whether repeats were measured."""
@@ -144,7 +148,12 @@ def _check(folder: Path, ablation: bool, run: Run) -> None:
         work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
     )
     going_on = open_ended or (
-        made is not None and (made.ablation == "not done yet" or REPEATS not in made.files)
+        made is not None
+        and (
+            made.ablation == "not done yet"
+            or REPEATS not in made.files
+            or (ablation and made.lacks_loss)
+        )
     )
     check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
@@ -178,6 +187,7 @@ class _Job:
         moved = added if ablation else was_finishing(self.folder)
         wanted = "done" if ablation else "left out"
         same = made.identity == self.identity and made.ablation == wanted
+        same = same and not (ablation and made.lacks_loss)
         return moved and same and not made.changed()
 
     def written(self, made: Made) -> list[Path]:
@@ -195,6 +205,8 @@ class _Job:
                 return self._whole(made, "add" if ablation else "close")
             if ablation and made.ablation == "left out" and not run.force:
                 return self._whole(made, "add")
+            if ablation and made.lacks_loss and not run.force:
+                return self._whole(made, "loss")
         if made is not None and begun and work_folder_of(self.folder).is_dir():
             return self._whole(made, "anew")
         check_folder(self.folder, "folder", force=run.force or was_finishing(self.folder))
@@ -214,7 +226,7 @@ class _Job:
         elif work_folder_of(self.folder).is_dir():  # perhaps stopped while the pages were replaced
             changed = made.changed(TABLES)
         else:
-            changed = made.changed((*TABLES, *PAGES))
+            changed = made.changed((*TABLES, *PAGES, *([ABLATED] if plan == "loss" else [])))
         if changed:
             raise OutputError(
                 f"{str(self.folder / changed[0])!r} is not as it was written, so that nothing can be "
@@ -242,7 +254,7 @@ class _Job:
                 return self.written(_made(self.folder))
         elif plan == "repeats":
             made = _made(self.folder)
-            more = ablation and made.ablation == "left out"
+            more = ablation and (made.ablation == "left out" or made.lacks_loss)
             found = self._with_repeats(work, made, more=more)
             if not more:
                 return self.written(_made(self.folder))
@@ -251,8 +263,17 @@ class _Job:
 
             self.run.say(f"{self.folder} holds the profile; it is gone on from there")
             found = read_profile(self.folder)
-        table = self._measuring.ablated(work, found) if ablation else None
+        table = self._ablated(work, found) if ablation else None
         return self._add(work, found, table)
+
+    def _ablated(self, work: WorkFolder, found: "HeadProfile") -> "pandas.DataFrame":
+        """Switch each head off; where an earlier version did, add what that did not measure."""
+        if not _made(self.folder).lacks_loss:
+            return self._measuring.ablated(work, found)
+        from esmkit.heads.reading import read_table
+
+        self.run.say(f"{self.folder} holds an ablation without the masked-LM loss; it is added")
+        return self._measuring.with_loss(work, found, read_table(self.folder / ABLATED))
 
     def _place(
         self,
@@ -322,6 +343,7 @@ class _Job:
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
+        from esmkit.heads.masked_loss import head_facts
         from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
@@ -329,6 +351,8 @@ class _Job:
         if table is not None and how != "in part" and work.compiled(how) != how:
             how = "in part"
         facts = {**found.provenance, "compiled": how, "command": self.run.command}
+        if table is not None:
+            facts["lm_head"] = head_facts(self.model)
         notes = [] if "effects.parquet" in made.files else [NO_PARQUET]
         drawn = [name for name in figure_names(found, table) if name in SHOWN]
         with self._said(work), bar(len(drawn), "figures", "figure", self.run) as shown:

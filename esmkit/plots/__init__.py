@@ -17,6 +17,7 @@ from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.logo import logo
+from esmkit.plots.needed import masked_loss
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
@@ -35,6 +36,7 @@ __all__ = [
     "head_precision_grid",
     "inline_html",
     "logo",
+    "masked_loss",
     "offset_profiles",
     "precision_by_rank",
     "property_grid",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-__all__ = ["ablation_scatter", "lead_mode"]
+__all__ = ["LOOKS", "MODE_TEXT", "ablation_scatter", "by_family", "lead_mode"]
 
 LOOKS = {
     "pair": ("#D55E00", "o"),
@@ -171,7 +171,7 @@ def _panels(table: Any, measures: list[str], max_q: float) -> list[list[Draw]]:
 def _scatter(axes: Axes, *, points: Any, measure: str, mode: str) -> None:
     text, unit = MEASURES[measure]
     across, up = points["across"].to_numpy(), unit * points[measure].to_numpy()
-    _by_family(axes, across, up, points["family"])
+    by_family(axes, across, up, points["family"])
     axes.axhline(0, color="0.6", lw=0.5, zorder=0)
     axes.set_xlabel("largest significant difference (percentage points of weight)")
     axes.set_ylabel(text)
@@ -181,7 +181,8 @@ def _scatter(axes: Axes, *, points: Any, measure: str, mode: str) -> None:
     name_points(axes, across, up, dict.fromkeys(sorted(outstanding)), list(points["name"]))
 
 
-def _by_family(axes: Axes, across: Any, up: Any, families: Any) -> None:
+def by_family(axes: Axes, across: Any, up: Any, families: Any) -> None:
+    """Draw a point for each head, in colour and shape of what its label is about."""
     for name, (colour, marker) in LOOKS.items():
         some = (families == name).to_numpy()
         axes.scatter(across[some], up[some], s=13, color=colour, marker=marker, lw=0.8, label=name)
@@ -238,7 +239,7 @@ def _compare(axes: Axes, *, table: Any, modes: tuple[str, str]) -> None:
     families: Mapping[str, str] = table.drop_duplicates("name").set_index("name")["family"]
     least = by_mode.to_numpy()[by_mode.to_numpy() > 0].min(initial=1.0)
     across, up = by_mode.clip(lower=least).to_numpy().T
-    _by_family(axes, across, up, by_mode.index.to_series().map(families))
+    by_family(axes, across, up, by_mode.index.to_series().map(families))
     axes.axline((least, least), slope=1, color="0.6", lw=0.5, zorder=0)
     axes.set(xscale="log", yscale="log")
     axes.margins(0.09)

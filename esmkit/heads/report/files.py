@@ -11,6 +11,7 @@ from esmkit.files.disk import place_of, write_durably
 from esmkit.files.names import file_name
 from esmkit.files.tables import open_table, write_table
 from esmkit.heads.report.answers import QUESTIONS
+from esmkit.heads.report.masked_loss import has_loss
 from esmkit.heads.report.paper import head_table, table_latex, table_markdown
 from esmkit.plots.profiles import kinds_of, offset_columns, without_hit
 from esmkit.plots.protocols import Profile
@@ -20,12 +21,24 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "NO_PARQUET", "SHOWN", "figure_names", "write_figures", "write_tables"]
+__all__ = [
+    "FIGURES",
+    "LOSS",
+    "NO_PARQUET",
+    "SHOWN",
+    "figure_names",
+    "write_figures",
+    "write_paper",
+    "write_tables",
+]
+
+LOSS = "masked-LM loss"
+"""Name of the figure of what heads are worth for guessing hidden residues."""
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
 
-SHOWN = (*QUESTIONS, "ablation", "repeats", "offsets", "properties")
+SHOWN = (*QUESTIONS, "ablation", LOSS, "repeats", "offsets", "properties")
 """Figures that the summary shows."""
 
 NO_PARQUET = (
@@ -38,7 +51,10 @@ Shown = dict[str, tuple[str, str, str]]
 
 
 def write_tables(
-    profile: Profile, folder: Path, circuits: "pandas.DataFrame | None"
+    profile: Profile,
+    folder: Path,
+    circuits: "pandas.DataFrame | None",
+    ablation: "pandas.DataFrame | None" = None,
 ) -> tuple[list[Path], list[str]]:
     """Write what was measured; return the paths, and what the summary has to say about them."""
     heads: Any = profile.heads
@@ -46,7 +62,6 @@ def write_tables(
     tables: dict[str, Any] = {"effects": profile.effects, "heads": heads.drop(columns=offsets)}
     if offsets:
         tables["offsets"] = heads[["name", "layer", "head", *offsets]]
-    tables["table"] = head_table(profile)
     tables |= {"circuits": circuits} if circuits is not None else {}
     for name in ("replication", "disulfides", "repeats"):
         found = getattr(profile, name)
@@ -55,12 +70,7 @@ def write_tables(
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table, "csv")
         written.append(folder / f"{name}.csv")
-    for name, text in {
-        "table.md": table_markdown(profile),
-        "table.tex": table_latex(profile),
-    }.items():
-        write_durably(folder / name, text.encode("utf-8", "replace"))
-        written.append(folder / name)
+    written += write_paper(profile, folder, ablation)
     path = place_of(folder / "effects.parquet")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -76,6 +86,17 @@ def write_tables(
     return written, notes
 
 
+def write_paper(profile: Profile, folder: Path, ablation: "pandas.DataFrame | None") -> list[Path]:
+    """Write the line of each head for a paper, as CSV, Markdown and LaTeX; return the paths."""
+    write_table(folder / "table.csv", head_table(profile, ablation), "csv")
+    for name, text in {
+        "table.md": table_markdown(profile, ablation),
+        "table.tex": table_latex(profile, ablation),
+    }.items():
+        write_durably(folder / name, text.encode("utf-8", "replace"))
+    return [folder / f"table.{kind}" for kind in ("csv", "md", "tex")]
+
+
 def figure_names(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> list[str]:
     """Return the names of the figures of a report: no grid for a property without a hit."""
     kinds, empty = kinds_of(profile), set(without_hit(profile))
@@ -85,6 +106,8 @@ def figure_names(profile: Profile, ablation: "pandas.DataFrame | None" = None) -
         names.append("repeats")
     if ablation is not None and _has_numbers(ablation):
         names.append("ablation")
+    if ablation is not None and has_loss(ablation):
+        names.append(LOSS)
     return names
 
 
@@ -148,4 +171,6 @@ def _drawn(profile: Profile, name: str, ablation: Any) -> "Figure":
         return plots.property_map(profile)
     if name == "repeats":
         return plots.repeat_scores(profile)
+    if name == LOSS:
+        return plots.masked_loss(profile, ablation)
     return plots.ablation_scatter(profile, ablation)

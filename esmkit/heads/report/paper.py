@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from esmkit.heads.report.page import Block, Heading, Paragraph, Table, to_markdown
+from esmkit.plots.ablation import lead_mode
 from esmkit.plots.profiles import family, judged, kinds_of, one_line
 from esmkit.plots.protocols import Profile
 from esmkit.text import percent, signed
@@ -29,6 +30,24 @@ HEADER = (
     *("head", "label", "property", "share (%)", "background (%)"),
     *("difference [95% interval] (points)", "q", "support (chains / pairs)"),
 )
+
+WITHOUT = {
+    "contacts_change_points": ("precision_change", 100.0),
+    "contacts_low_points": ("low", 100.0),
+    "contacts_high_points": ("high", 100.0),
+    "contacts_q": ("q", 1.0),
+    "loss_change_nats": ("masked_lm_loss_change", 1.0),
+    "loss_low_nats": ("masked_lm_loss_low", 1.0),
+    "loss_high_nats": ("masked_lm_loss_high", 1.0),
+    "loss_q": ("masked_lm_loss_q", 1.0),
+}
+"""Columns of what is lost without the head: where they come from, and the unit, as above."""
+
+LOST = {
+    "contacts_{}_points": ("P@L without it [95% interval] (points)", 1.0, 1),
+    "loss_{}_nats": ("masked-LM loss without it [95% interval] (1/1000 nat)", 1_000.0, 1),
+}
+"""Cells of what is lost: their columns, header, unit and digits."""
 
 REPEAT = "repeat"
 """Label of heads that copy."""
@@ -54,12 +73,14 @@ _LATEX = {
 """Characters that LaTeX would take for markup, or has no letter for."""
 
 
-def head_table(profile: Profile) -> "pandas.DataFrame":
+def head_table(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> "pandas.DataFrame":
     """Return one line for each head: what it looks for most, and how sure that is.
 
     Parameters
     ----------
     profile : HeadProfile
+    ablation : pandas.DataFrame, optional
+        As :func:`esmkit.heads.ablation.ablate` returns it, with or without the masked-LM loss.
 
     Returns
     -------
@@ -70,7 +91,10 @@ def head_table(profile: Profile) -> "pandas.DataFrame":
         residues; ``difference_points`` with its 95 % interval ``low_points`` and ``high_points``,
         percentage points; ``q``, the false discovery rate; ``chains`` with the property and
         ``pairs`` with it in these, the support. A head without a significant property has empty
-        cells, and ``reason`` says why.
+        cells, and ``reason`` says why. With an ablation also what is lost without the head, set to its
+        mean if that was measured: ``contacts_change_points``, of long-range P@L, with its interval
+        and ``contacts_q``; and where it was measured ``loss_change_nats``, of the masked-LM loss per
+        residue, with its interval and ``loss_q``.
 
     Examples
     --------
@@ -108,8 +132,35 @@ def head_table(profile: Profile) -> "pandas.DataFrame":
         row["reason"] = "" if found is not None else _why(profile, own, label, evidence, kinds)
         rows.append(row)
     columns = ["name", "layer", "head", "label", "property", *NUMBERS, "chains", "pairs", "reason"]
-    found_all = pandas.DataFrame(rows, columns=columns)
-    return found_all.astype({"chains": "Int64", "pairs": "Int64"})
+    found_all = pandas.DataFrame(rows, columns=columns).astype(
+        {"chains": "Int64", "pairs": "Int64"}
+    )
+    return found_all if ablation is None else _with_lost(found_all, ablation)
+
+
+def _with_lost(table: "pandas.DataFrame", ablation: Any) -> "pandas.DataFrame":
+    """Add what is lost without each head, before the column of reasons."""
+    if ablation.empty:
+        return table
+    of = ablation[ablation["mode"] == lead_mode(ablation["mode"])].set_index("name")
+    for column, (source, unit) in WITHOUT.items():
+        if source in of and of[source].notna().any():
+            table[column] = unit * table["name"].map(of[source])
+    return table[[*(name for name in table.columns if name != "reason"), "reason"]]
+
+
+def _lost(table: Any) -> dict[str, tuple[str, float, int]]:
+    """Return the cells of what is lost that a table has."""
+    return {name: cell for name, cell in LOST.items() if name.format("change") in table.columns}
+
+
+def _lost_cells(row: Any, lost: dict[str, tuple[str, float, int]]) -> list[str]:
+    cells = []
+    for name, (_, unit, digits) in lost.items():
+        values = [unit * row.get(name.format(end), np.nan) for end in ("change", "low", "high")]
+        value, *ends = ("-" if np.isnan(v) else signed(v, digits) for v in values)
+        cells.append(value if "-" in (value, *ends) else f"{value} [{ends[0]}, {ends[1]}]")
+    return cells
 
 
 def _copying(profile: Profile, name: str) -> Any:
@@ -155,40 +206,43 @@ def _why(profile: Profile, rows: Any, label: str, evidence: str, kinds: dict[str
     return f"{why}; {one_line(evidence)}" if told else why
 
 
-def table_markdown(profile: Profile) -> str:
+def table_markdown(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> str:
     """Return the table as Markdown (GitHub's), with what its columns are; names are escaped."""
-    rows = [
-        [*cells, *[""] * (len(HEADER) - len(cells))]
-        for cells in (_cells(row, _q_text) for row in head_table(profile).to_dict("records"))
-    ]
+    table = head_table(profile, ablation)
+    lost, rows = _lost(table), []
+    for row in table.to_dict("records"):
+        cells = _cells(row, _q_text)
+        rows.append([*cells, *[""] * (len(HEADER) - len(cells)), *_lost_cells(row, lost)])
     blocks: list[Block] = [
         Heading(1, _title(profile)),
         Paragraph(_caption(profile)),
-        Table(HEADER, rows),
-        *[Paragraph(note) for note in _notes(profile)],
+        Table([*HEADER, *(text for text, *_ in lost.values())], rows),
+        *[Paragraph(note) for note in [*_notes(profile), *_lost_notes(lost)]],
     ]
     return to_markdown(blocks)
 
 
-def table_latex(profile: Profile) -> str:
+def table_latex(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> str:
     r"""Return the table as LaTeX, for ``\input``: a longtable with the rules of booktabs.
 
     The preamble needs ``\usepackage{booktabs,longtable}``, and a font encoding of today, such as
     ``\usepackage[T1]{fontenc}``.
     """
-    last = len(HEADER) - 3
-    head = " & ".join(_latex(name) for name in HEADER) + r" \\"
+    last, table = len(HEADER) - 3, head_table(profile, ablation)
+    lost = _lost(table)
+    header = [*HEADER, *(text for text, *_ in lost.values())]
+    head = " & ".join(_latex(name) for name in header) + r" \\"
     lines = [
         r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs,longtable}",
         r"\begingroup\small",
-        r"\begin{longtable}{lllrrlll}",
+        rf"\begin{{longtable}}{{lllrrlll{'l' * len(lost)}}}",
         rf"\caption{{{_latex(_title(profile))}. {_latex(_caption(profile))}}}\label{{tab:heads}}\\",
         *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
         *(r"\toprule", head, r"\midrule", r"\endhead"),
-        rf"\midrule\multicolumn{{{len(HEADER)}}}{{r}}{{continued}}\\",
+        rf"\midrule\multicolumn{{{len(header)}}}{{r}}{{continued}}\\",
         *(r"\endfoot", r"\bottomrule", r"\endlastfoot"),
     ]
-    for row in head_table(profile).to_dict("records"):
+    for row in table.to_dict("records"):
         cells = _cells(row, _q_latex)
         if len(cells) < len(HEADER):
             why = (
@@ -197,9 +251,11 @@ def table_latex(profile: Profile) -> str:
             texts = [*map(_latex, cells[:2]), why]
         else:
             texts = [*map(_latex, cells[:3]), *map(_minus, cells[3:6]), cells[6], cells[7]]
+        texts += map(_minus, _lost_cells(row, lost))
         lines.append(" & ".join(texts) + r" \\")
     lines.append(r"\end{longtable}")
-    lines += [rf"\noindent {_latex(note)}\par" for note in _notes(profile)]
+    notes = [*_notes(profile), *_lost_notes(lost)]
+    lines += [rf"\noindent {_latex(note)}\par" for note in notes]
     return "\n".join([*lines, r"\endgroup"]) + "\n"
 
 
@@ -291,3 +347,14 @@ def _notes(profile: Profile) -> Sequence[str]:
         f"at most {profile.rules.max_q:g} are named: that of the label, or else the one with the "
         "largest difference, fixed offsets left out.",
     )
+
+
+def _lost_notes(lost: dict[str, tuple[str, float, int]]) -> list[str]:
+    """Return what the columns of what is lost are."""
+    if not lost:
+        return []
+    text = "Without it: the head alone is taken away, on some of the chains. Long-range P@L falls where "
+    text += "contacts need the head."
+    if len(lost) > 1:
+        text += " The masked-LM loss, per hidden residue, rises where guessing hidden residues needs it."
+    return [text]

@@ -10,7 +10,8 @@ from esmkit.files.names import FIGURE_FORMATS, check_folder
 from esmkit.files.tables import write_table
 from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
-from esmkit.heads.report.files import Shown, write_figures, write_tables
+from esmkit.heads.report.files import LOSS, Shown, write_figures, write_paper, write_tables
+from esmkit.heads.report.masked_loss import masked_loss
 from esmkit.heads.report.page import (
     Block,
     Figures,
@@ -110,7 +111,7 @@ def write_report(
     check_folder(folder, "folder", force=force, forced="force=True")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        written, notes = write_tables(profile, folder, circuits)
+        written, notes = write_tables(profile, folder, circuits, ablation)
         if ablation is not None:
             written.append(_write_ablation(folder, ablation))
         figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
@@ -127,7 +128,7 @@ def add_ablation(
     notes: list[str],
     progress: Say = silent,
 ) -> list[Path]:
-    """Write what an ablation changes in a report that has none: its table, its figure, the summary.
+    """Write what an ablation changes in a report: its table, its figures, the paper's, the summary.
 
     Parameters
     ----------
@@ -150,9 +151,11 @@ def add_ablation(
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        written = [] if ablation is None else [_write_ablation(folder, ablation)]
+        written = []
+        if ablation is not None:
+            written = [_write_ablation(folder, ablation), *write_paper(profile, folder, ablation)]
         figures, shown = write_figures(
-            profile, folder, ablation, kind, only=["ablation"], progress=progress
+            profile, folder, ablation, kind, only=["ablation", LOSS], progress=progress
         )
         return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
 
@@ -221,6 +224,7 @@ def summary(
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *removal(profile, ablation)]
+        blocks += masked_loss(profile, ablation)
     blocks += [
         Heading(2, "Read with care"),
         Points(sections.caveats(profile)),
@@ -233,7 +237,9 @@ def summary(
     if figures:
         small = [figures[name] for name in QUESTIONS if name in figures]
         large = [
-            figures[n] for n in ("ablation", "repeats", "offsets", "properties") if n in figures
+            figures[n]
+            for n in ("ablation", LOSS, "repeats", "offsets", "properties")
+            if n in figures
         ]
         blocks += [Heading(2, "Figures"), Figures(small, small=True), Figures(large)]
         blocks += _not_drawn(profile)
