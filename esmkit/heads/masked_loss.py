@@ -6,7 +6,7 @@ what contacts lose without it, say nothing about that.
 
 Hidden residues
     The residues of a chain are cut at random (with a seed, and its sequence, so that neither other
-    chains nor their order matter) into :data:`PARTS` parts of like size, and some of these are hidden
+    chains nor their order matter) into :data:`~esmkit.heads.hidden_rows.PARTS` parts of like size, and some of these are hidden
     in turn by ``<mask>``: by default :data:`DRAWS`, so that more than half of the residues are hidden
     once, or all. With a residue a seventh of its chain is hidden (14 %; in training 15 % of the
     residues were chosen and 80 % of these hidden). X, B, U, Z and O are never hidden.
@@ -26,9 +26,7 @@ hidden tokens alone. Memory holds one chain at one layer.
 """
 
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -38,20 +36,15 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import whole_number
 from esmkit.contacts.scores import bootstrap
-from esmkit.encoder import packing
-from esmkit.encoder.forward import attention, enter
-from esmkit.encoder.hidden_token import behind_attention
 from esmkit.encoder.lm_head import LmHead
 from esmkit.encoder.names import choose_heads, head_name
-from esmkit.encoder.rotary import rotate
 from esmkit.encoder.threads import side_by_side
 from esmkit.errors import CheckpointError, NonFiniteError, OptionError
 from esmkit.heads.ablation import MODES, Mode, check_chains, check_modes
 from esmkit.heads.changes import flip_test
+from esmkit.heads.hidden_rows import PARTS, HiddenRow, Job, hidden_parts
 from esmkit.heads.resume import LOSS, Keeper
 from esmkit.heads.statistics import benjamini_hochberg
-from esmkit.score.probabilities import AMINO_ACID_TOKENS, log_softmax_20
-from esmkit.sequences.tokens import encode
 from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
@@ -60,10 +53,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["COLUMNS", "DRAWS", "PARTS", "head_facts", "hidden_parts", "loss_without"]
-
-PARTS = 7
-"""Parts into which the residues of a chain are cut: a seventh is 14 %."""
+__all__ = ["COLUMNS", "DRAWS", "head_facts", "loss_without"]
 
 DRAWS = 4
 """Parts that are hidden in turn. With all seven intervals are hardly narrower, for they are over chains,
@@ -83,8 +73,6 @@ COLUMNS = (
 """What the table has beside the head and the mode."""
 
 Array = NDArray[np.float64]
-Job = tuple[int | None, torch.Tensor | None]
-"""Head to be replaced, None for all, and by what: (K,), or (H, K) for all; None for the layer as it is."""
 
 
 def loss_without(
@@ -177,34 +165,6 @@ def loss_without(
     return _table(of_layer, choice.by_layer, wanted, residues, seed)
 
 
-def hidden_parts(sequence: str, seed: int) -> list[NDArray[np.int64]]:
-    """Return the residues of a chain that are hidden together: parts that cover it once.
-
-    Parameters
-    ----------
-    sequence : str
-    seed : int
-
-    Returns
-    -------
-    list of numpy.ndarray of int64
-        0-based residues, ascending; at most :data:`DRAWS` parts, whose sizes differ by at most one, and
-        none that is empty. Letters that are none of the 20 amino acids are in no part.
-
-    Examples
-    --------
-    >>> parts = hidden_parts("MKTVRQXERLKSIVRIL", seed=0)
-    >>> [len(part) for part in parts]
-    [3, 3, 2, 2, 2, 2, 2]
-    >>> 6 in np.concatenate(parts)
-    False
-    """
-    known = np.flatnonzero(np.isin(encode(sequence)[1:-1], AMINO_ACID_TOKENS))
-    random = np.random.default_rng([seed, zlib.crc32(sequence.encode())])
-    parts = np.array_split(random.permutation(known), DRAWS)
-    return [np.sort(part) for part in parts if len(part)]
-
-
 def head_facts(model: "Encoder") -> dict[str, Any] | None:
     """Return whose masked-LM head a model has (:class:`esmkit.encoder.lm_head.LmHead`), or None."""
     try:
@@ -227,13 +187,13 @@ class _Hiding:
     ) -> None:
         self._model, self._head, self._chains, self._hidden = model, head, chains, parts
 
-    def _rows(self, place: int) -> "Iterator[_Row]":
+    def _rows(self, place: int) -> "Iterator[HiddenRow]":
         """Yield rows that hold the copies of a chain; few tokens each, for a CPU."""
         chain, parts = self._chains[place], self._hidden[place]
         most = PASS_TOKENS if self._model.device.type == "cpu" else BATCH_TOKENS
         step = max(1, most // (len(chain) + 2))
         for start in range(0, len(parts), step):
-            yield _Row.of(self._model, self._head, chain.sequence, parts[start : start + step])
+            yield HiddenRow.of(self._model, self._head, chain.sequence, parts[start : start + step])
 
     @cached_property
     def means(self) -> torch.Tensor:
@@ -281,112 +241,6 @@ class _Hiding:
         return sums / count
 
 
-@dataclass
-class _Row:
-    """Copies of a chain, each with one part hidden, in one row of T tokens, C of them hidden.
-
-    Attributes
-    ----------
-    hidden, inner : torch.Tensor of int64, shape (C,) and (residues,)
-        Where in the row hidden tokens are, and where residues are.
-    truth : numpy.ndarray of int64, shape (C,)
-        What is hidden, by its place among the 20 amino acids.
-    """
-
-    model: "Encoder"
-    head: LmHead
-    pack: packing.Pack
-    hidden: torch.Tensor
-    inner: torch.Tensor
-    truth: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, model: "Encoder", head: LmHead, sequence: str, parts: Sequence[NDArray[np.int64]]
-    ) -> "_Row":
-        """Lay copies of a sequence, each with one part hidden, end to end."""
-        ids = encode(sequence)
-        pack = packing.pack([encode(sequence, mask=map(int, part)) for part in parts], model.device)
-        starts = np.arange(len(parts)) * len(ids) + 1  # all are of one length, and stay in order
-        hidden = np.concatenate([start + part for start, part in zip(starts, parts, strict=True)])
-        inner = (starts[:, None] + np.arange(len(sequence))).ravel()
-        place = {token: number for number, token in enumerate(AMINO_ACID_TOKENS)}
-        truth = np.array([place[int(token)] for part in parts for token in ids[1:-1][part]])
-        there = (torch.from_numpy(places).to(model.device) for places in (hidden, inner))
-        return cls(model, head, pack, *there, truth)
-
-    def __post_init__(self) -> None:
-        self._parts = self.model.parts()
-        self._first, self._row = enter(self.pack, self._parts, self.model.operations)
-
-    def sums(self) -> torch.Tensor:
-        """Return the sums of what the heads say, over residues, float64: (N, H, K)."""
-        x, found = self._first, []
-        for number in range(len(self._parts.layers)):
-            heads = self._all_heads(number, x)
-            found.append(heads[0, self.inner].double().sum(0))  # (H, K)
-            x = behind_attention(heads, x, self._parts.layers[number], self.model.operations)
-        return torch.stack(found)
-
-    def enter(self, layer: int) -> None:
-        """Run the layers before this one, and its heads."""
-        with torch.inference_mode():
-            x = self._first
-            for number in range(layer):
-                x = self._leave(number, *self._heads(number, x))
-            self._layer, (self._own, self._left) = layer, self._heads(layer, x)
-
-    def loss(self, job: Job) -> float:
-        """Return the sum over hidden tokens of -log p, if heads of the layer entered say a constant."""
-        head, value = job
-        with torch.inference_mode():  # of the thread that works on it
-            heads = self._own
-            if value is not None:
-                heads = heads.clone()  # (1, T or C, H, K)
-                heads[:, :, slice(None) if head is None else head] = value.to(heads.dtype)
-            x = self._leave(self._layer, heads, self._left)
-            for number in range(self._layer + 1, len(self._parts.layers)):
-                x = self._leave(number, *self._heads(number, x))
-            logits = self.head.logits(self._parts.final_norm(x)[0]).cpu()  # (C, 33)
-        return -float(log_softmax_20(logits)[np.arange(len(self.truth)), self.truth].sum())
-
-    def _leave(self, number: int, heads: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return behind_attention(heads, x, self._parts.layers[number], self.model.operations)
-
-    def _heads(self, number: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what heads say, and what that is added to: of the last layer for hidden tokens alone."""
-        if number < len(self._parts.layers) - 1:
-            return self._all_heads(number, x), x
-        return self._heads_at_hidden(number, x), x[:, self.hidden]
-
-    def _all_heads(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        layer = self._parts.layers[number]
-        return attention(number, layer.attention_norm(x), layer, self._row)  # (1, T, H, K)
-
-    def _heads_at_hidden(self, number: int, x: torch.Tensor) -> torch.Tensor:
-        """Let the hidden tokens alone attend to those of their sequence: (1, T, D) to (1, C, H, K)."""
-        layer, rotary = self._parts.layers[number], self._row.rotary
-        linear, width = self.model.operations.linear, rotary[0].shape[-1]  # K
-        normed = layer.attention_norm(x)
-        query, key, value = (
-            linear(rows, projection)[0].unflatten(-1, (-1, width)).transpose(0, 1)
-            for rows, projection in (
-                (normed[:, self.hidden], layer.query),  # (H, C, K)
-                (normed, layer.key),  # (H, T, K)
-                (normed, layer.value),
-            )
-        )
-        exact = torch.promote_types(x.dtype, torch.float32)
-        turned = (turns[:, self.hidden] for turns in rotary)
-        query = rotate(query[None] * width**-0.5, *turned)[0].to(exact)
-        key, mixed = rotate(key[None], *rotary)[0].to(exact), []
-        for _, tokens in self.pack.sequences():
-            here = (self.hidden >= tokens.start) & (self.hidden < tokens.stop)
-            weights = (query[:, here] @ key[:, tokens].transpose(1, 2)).softmax(-1)  # (H, c, n)
-            mixed.append(weights @ value[:, tokens].to(exact))
-        return torch.cat(mixed, dim=1).transpose(0, 1)[None].to(x.dtype)
-
-
 def _table(
     of_layer: dict[int, Array],
     heads: Any,
@@ -411,7 +265,7 @@ def _table(
                 row["masked_lm_loss_p"] = flip_test(own, seed=seed)
                 row["masked_lm_residues"] = residues
                 rows.append(row | _summary("layer_loss", whole, seed))
-    table = pandas.DataFrame(rows)
+    table: Any = pandas.DataFrame(rows)
     of_mode: Any = table.groupby("mode", sort=False)["masked_lm_loss_p"]
     rates = of_mode.transform(lambda p: benjamini_hochberg(p.to_numpy()))
     table["masked_lm_loss_q"] = rates

@@ -14,7 +14,8 @@ from esmkit.data import demo_structure, ts50
 from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.heads import masked_loss
-from esmkit.heads.masked_loss import COLUMNS, PARTS, hidden_parts, loss_without
+from esmkit.heads.hidden_rows import PARTS, HiddenRow, hidden_parts
+from esmkit.heads.masked_loss import COLUMNS, loss_without
 from esmkit.heads.resume import LOSS, Keeper, loss_keys
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.tokens import TOKENS, encode
@@ -172,6 +173,7 @@ def test_intervals_are_over_chains_and_need_two(model, chains):
 def test_the_parts_cover_a_chain_once():
     parts = hidden_parts("MKTVRQXERLKSIVRILEBZ", seed=1)
     assert sorted(np.concatenate(parts)) == [i for i in range(20) if i not in (6, 18, 19)]
+    assert len(parts) == 7
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert [p.tolist() for p in parts] != [
         p.tolist() for p in hidden_parts("MKTVRQXERLKSIVRILEBZ", seed=2)
@@ -244,8 +246,6 @@ def test_errors_say_what_to_do(model, tiny, chains, monkeypatch):
         loss_without(model, chains, modes="half")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="comes twice"):
         loss_without(model, [chains[0]] * 2)
-    monkeypatch.setattr(
-        masked_loss._Row, "sums", lambda self: torch.full((3, 2, 12), torch.nan).double()
-    )
+    monkeypatch.setattr(HiddenRow, "sums", lambda self: torch.full((3, 2, 12), torch.nan).double())
     with pytest.raises(NonFiniteError, match="without a head of layer 0 the model returns NaN"):
         loss_without(model, chains)

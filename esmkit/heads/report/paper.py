@@ -138,7 +138,7 @@ def head_table(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> 
     return found_all if ablation is None else _with_lost(found_all, ablation)
 
 
-def _with_lost(table: "pandas.DataFrame", ablation: Any) -> "pandas.DataFrame":
+def _with_lost(table: Any, ablation: Any) -> "pandas.DataFrame":
     """Add what is lost without each head, before the column of reasons."""
     if ablation.empty:
         return table
