@@ -89,13 +89,15 @@ def masked_loss(
     )
     if "precision_change" in rows:
         rows["contacts"] = 100 * rows["precision_change"]
-    residues = int(rows["masked_lm_residues"].max())
+    on = f"{int(rows['masked_lm_residues'].max()):,} hidden residues"
+    if "chains" in rows:  # fewer than were profiled
+        on += f" of {int(rows['chains'].max()):,} chains"
     with house_style():
         figure = new(
             PAGE_WIDTH,
             TITLE_HEIGHT + 0.2 + sum(HEIGHTS) + 2 * BELOW + 0.25,
             "What the model was trained to do, without each head",
-            f"{residues:,} hidden residues, {MODE_TEXT.get(mode, mode)} · {source(profile)}",
+            f"{on}, {MODE_TEXT.get(mode, mode)} · {source(profile)}",
         )
         _fill(figure, rows, profile.rules.max_q)
         there = [name for name in FAMILIES if (rows["family"] == name).any()]
@@ -142,7 +144,7 @@ def _scatter(axes: Axes, points: Any, name: str, text: str) -> None:
         title = f"rank correlation {size}with the loss {rank.iloc[0, 1]:+.2f}"
         axes.set_title(title, fontsize=7, pad=3, loc="left")
     axes.margins(0.09)
-    chosen = dict.fromkeys([*np.argsort(-up)[:NAMED], *np.argsort(-np.abs(across))[:NAMED]])
+    chosen = dict.fromkeys(n for v in (up, across) for n in np.argsort(-np.abs(v))[:NAMED])
     name_points(axes, across, up, chosen, list(points["name"]))
 
 

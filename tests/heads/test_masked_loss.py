@@ -1,6 +1,9 @@
 """The masked-LM loss without a head equals that of Hugging Face's own model without it."""
 
 import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,16 +13,29 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM
 
+from esmkit import plots
 from esmkit.data import demo_structure, ts50
-from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
+from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError, OutputError
 from esmkit.esm2 import Esm2, load
+from esmkit.files.run_options import Run
 from esmkit.heads import masked_loss
+from esmkit.heads.ablation import ablate
 from esmkit.heads.hidden_rows import PARTS, HiddenRow, hidden_parts
+from esmkit.heads.made import record
 from esmkit.heads.masked_loss import COLUMNS, loss_without
+from esmkit.heads.measure_all import Measuring
+from esmkit.heads.profiling import profile
+from esmkit.heads.reading import read_profile, read_table
+from esmkit.heads.report import page as pages
+from esmkit.heads.report.paper import head_table, table_latex, table_markdown
+from esmkit.heads.report.summary import summary, write_report
 from esmkit.heads.resume import LOSS, Keeper, loss_keys
+from esmkit.heads.to_folder import profile_to_folder
+from esmkit.plots.figure import HouseFigure
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.tokens import TOKENS, encode
 from oracles.checkpoints import make_checkpoint
+from oracles.head_profiles import made_ablation, made_profile
 
 IDS = [TOKENS.index(letter) for letter in AMINO_ACIDS]
 
@@ -249,3 +265,191 @@ def test_errors_say_what_to_do(model, tiny, chains, monkeypatch):
     monkeypatch.setattr(HiddenRow, "sums", lambda self: torch.full((3, 2, 12), torch.nan).double())
     with pytest.raises(NonFiniteError, match="without a head of layer 0 the model returns NaN"):
         loss_without(model, chains)
+
+
+@pytest.fixture
+def work(model, chains, monkeypatch):
+    """Return a run of ``esmkit heads`` that is quick, and tells what it said."""
+    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(
+        Measuring, "_repeats", lambda self, *_: pandas.DataFrame({"name": [], "copies": []})
+    )
+    monkeypatch.setattr("esmkit.heads.profiling.profile", _plain_profile)
+    table = pandas.DataFrame({"name": ["L0H0"], "copying": [0.5]})
+    monkeypatch.setattr(
+        "esmkit.heads.circuits.circuits", lambda _, **__: SimpleNamespace(to_frame=lambda: table)
+    )
+    monkeypatch.setattr("esmkit.heads.report.files._drawn", _dot)
+
+    def run(folder, given=model, **options):
+        said: list[str] = []
+        asked = {"resamples": 100, "control": False, **options}
+        profile_to_folder(lambda: given, lambda: chains, folder, **asked, run=Run(say=said.append))
+        return said
+
+    return run
+
+
+def _plain_profile(model, structures, **options) -> Any:
+    """The profile without repeats, which have tests of their own."""
+    options["repeats"] = None
+    return profile(model, structures, **options)
+
+
+def _dot(of: Any, name: str, ablation: Any) -> HouseFigure:
+    figure = HouseFigure(figsize=(0.2, 0.2))
+    figure.suptitle(name)
+    return figure
+
+
+def _contents(folder) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _stop_after(patch, count: int) -> None:
+    """Stop when a chain has been measured a few times."""
+    losses, done = masked_loss._Hiding.losses, []
+
+    def few(self, *given):
+        if len(done) == count:
+            raise KeyboardInterrupt
+        done.append(given)
+        return losses(self, *given)
+
+    patch.setattr(masked_loss._Hiding, "losses", few)
+
+
+def test_the_folder_has_the_loss_and_goes_on_with_it(work, model, chains, tmp_path, monkeypatch):
+    work(tmp_path / "whole")
+    whole = _contents(tmp_path / "whole")
+    table: Any = read_table(tmp_path / "whole" / "ablation.csv")
+    plain = ablate(model, chains)
+    pandas.testing.assert_frame_equal(table[plain.columns], plain, check_exact=True)
+    loss = loss_without(model, chains)
+    pandas.testing.assert_frame_equal(table[loss.columns], loss, check_exact=True)
+    facts = json.loads(whole["provenance.json"])
+    assert facts["lm_head"] == {"source": "checkpoint"}
+    assert "figures/masked-LM_loss.png" in whole
+    of_paper: Any = read_table(tmp_path / "whole" / "table.csv")
+    means = table[table["mode"] == "mean"].reset_index(drop=True)
+    assert list(of_paper["loss_change_nats"]) == list(means["masked_lm_loss_change"])
+    assert "## What the model was trained to do, without the head" in whole["summary.md"].decode()
+
+    with monkeypatch.context() as patch:  # stopped in the middle
+        _stop_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            work(tmp_path / "stopped")
+    _stop_after(monkeypatch, 5)  # of nine
+    work(tmp_path / "stopped")
+    assert _contents(tmp_path / "stopped") == whole
+
+
+def test_a_folder_of_before_gets_the_loss_alone(work, tmp_path, monkeypatch):
+    folder = tmp_path / "heads"
+    work(folder)
+    whole = _contents(folder)
+    facts, found = json.loads(whole["provenance.json"]), read_profile(folder)
+    tables: Any = {
+        "ablation": read_table(folder / "ablation.csv").drop(columns=list(COLUMNS)),
+        "circuits": read_table(folder / "circuits.csv"),
+    }
+    provenance = {name: value for name, value in found.provenance.items() if name != "lm_head"}
+    shutil.rmtree(folder)
+    write_report(dataclasses.replace(found, provenance=provenance), folder, **tables)
+    record(folder, facts["identity"], "done", {})
+    monkeypatch.setattr("esmkit.heads.ablation.ablate", lambda *_, **__: pytest.fail("again"))
+    monkeypatch.setattr("esmkit.heads.profiling.profile", lambda *_, **__: pytest.fail("again"))
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            work(folder)
+    _stop_after(monkeypatch, 5)
+    assert any(
+        "holds an ablation without the masked-LM loss; it is added" in s for s in work(folder)
+    )
+    assert _contents(folder) == whole
+    with pytest.raises(OutputError):  # whole as it is
+        work(folder)
+
+
+def test_without_a_masked_lm_head_one_sentence_says_so(work, tiny, tmp_path):
+    work(tmp_path / "heads", given=tiny)
+    found = _contents(tmp_path / "heads")
+    assert json.loads(found["provenance.json"])["lm_head"] is None
+    assert "Not measured: this model has no masked-LM head" in found["summary.md"].decode()
+    assert b"masked_lm" not in found["ablation.csv"]
+    assert b"loss" not in found["table.csv"]
+    assert not any("masked" in name for name in found)
+
+
+def made_losses() -> Any:
+    """A made-up ablation of the heads of a made-up profile: one head matters."""
+    table = made_ablation()
+    change = np.where(table["name"] == "L0H1", 0.05, 0.001 * np.arange(len(table)))
+    return table.assign(
+        masked_lm_loss=2.5 + change,
+        masked_lm_loss_change=change,
+        masked_lm_loss_low=change - 0.01,
+        masked_lm_loss_high=change + 0.01,
+        masked_lm_loss_p=0.001,
+        masked_lm_loss_q=np.where(table["name"] == "L0H1", 0.01, 0.5),
+        masked_lm_residues=1_234,
+        layer_loss_change=0.2,
+        layer_loss_low=0.1,
+        layer_loss_high=0.3,
+    )
+
+
+def test_the_summary_begins_with_the_sizes():
+    facts = {"source": "fitted", "name": "a head", "trained_on": "ten proteins"}
+    of, table = made_profile(lm_head=facts), made_losses()
+    text = pages.to_markdown(summary(of, ablation=table))
+    section = text.split("## What the model was trained to do, without the head")[1]
+    section = section.split("\n## ")[0]
+    assert "2.500 nats per hidden residue (a perplexity of 12.18)" in section
+    assert "It rises most without L0H1 +0.0500 [+0.0400, +0.0600];" in section
+    assert "the loss rises without 1 of 8 heads, and falls without 0" in section
+    assert "+5.1% in perplexity" in section
+    assert "fitted to this encoder afterwards (a head)" in section
+    assert "It was fitted to ten proteins" in section
+    assert "1,234 residues" in section
+    assert "| L0 | +0.200 [+0.100, +0.300] |" in section
+    own = {"source": "checkpoint"}
+    text = pages.to_markdown(summary(made_profile(lm_head=own), ablation=table))
+    assert "by the checkpoint's own masked-LM head" in text
+    # A table without the loss, and nothing known of a head: nothing is said
+    assert "trained to do" not in pages.to_markdown(
+        summary(made_profile(), ablation=made_ablation())
+    )
+
+
+def test_the_paper_has_what_is_lost_beside_what_is_looked_for():
+    of, table = made_profile(), made_losses()
+    text = table_markdown(of, table)
+    (row,) = (line for line in text.splitlines() if line.startswith("| L0H1 |"))
+    assert row.endswith("| +50.0 [+40.0, +60.0] |")
+    cells = {line.count("|") for line in text.splitlines() if line.startswith("| ")}
+    assert len(cells) == 1
+    latex = table_latex(of, table)
+    assert "$+$50.0 [$+$40.0, $+$60.0]" in latex
+    width = latex.split(r"\begin{longtable}{")[1].split("}")[0]
+    (row,) = (line for line in latex.splitlines() if line.startswith("L1H2 &"))
+    assert row.count("&") == len(width) - 1 == 9
+    assert table_latex(of).split(r"\begin{longtable}{")[1].startswith("lllrrlll}")
+    assert "loss_change_nats" not in head_table(of, made_ablation())
+
+
+def test_the_figure_shows_each_head_once(tmp_path):
+    of, table = made_profile(), made_losses()
+    figure = plots.masked_loss(of, table, path=tmp_path / "f.png")
+    looks, contacts, ranking, layers = figure.axes
+    for axes in (looks, contacts):
+        up = np.concatenate([c.get_offsets()[:, 1] for c in axes.collections])
+        np.testing.assert_allclose(up.max(), 50)
+        assert len(up) == 8
+    assert ranking.get_yticklabels()[0].get_text().startswith("L0H1")
+    assert [text.get_text() for text in layers.get_xticklabels()] == ["L0", "L1"]
+    with pytest.raises(OptionError, match="has no masked-LM loss"):
+        plots.masked_loss(of, made_ablation())
+    no_contacts = table.drop(columns="precision_change")
+    assert len(plots.masked_loss(of, no_contacts).axes) == 3

@@ -188,10 +188,12 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
 def _how(rows: Any, facts: Mapping[str, Any] | None) -> list[str]:
     whose = "the checkpoint's own masked-LM head"
     if facts and facts.get("source") == "fitted":
+        held_out = ", ".join(facts.get("perplexity") or {})
         whose = (
             f"a masked-LM head that was fitted to this encoder afterwards ({facts.get('name')}), and is "
-            "not ESM-2's own: changes that it cannot see are not seen here. What it was fitted to is in "
-            "docs/lm-head.md; no relative of a chain of TS50 or of the shipped second set was"
+            f"not ESM-2's own: what it cannot read is not seen here. It was fitted to "
+            f"{facts.get('trained_on', 'proteins that are not named')}"
+            + (f" ({held_out})" if held_out else "")
         )
     hidden, chains = int(rows["masked_lm_residues"].max()), int(rows.get("chains", [0]).max())
     on = f" of {chains:,} chains" if chains else ""
