@@ -126,7 +126,7 @@ def _fill(figure: Figure, rows: Any, max_q: float) -> None:
     top += HEIGHTS[0] + BELOW
     wide = (PAGE_WIDTH - 0.15 - NAMES - GAP) / 2
     _ranking(panel(figure, NAMES, top, wide + 0.25, HEIGHTS[1]), rows, max_q)
-    if "layer_loss_change" in rows and rows["layer_loss_change"].notna().any():
+    if {"layer", "layer_loss_change"} <= set(rows) and rows["layer_loss_change"].notna().any():
         _layers(panel(figure, NAMES + wide + GAP + 0.25, top, wide - 0.25, HEIGHTS[1]), rows)
 
 

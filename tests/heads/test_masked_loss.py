@@ -17,6 +17,7 @@ from esmkit import plots
 from esmkit.data import demo_structure, ts50
 from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError, OutputError
 from esmkit.esm2 import Esm2, load
+from esmkit.files.names import file_name
 from esmkit.files.run_options import Run
 from esmkit.heads import masked_loss
 from esmkit.heads.ablation import ablate
@@ -275,6 +276,7 @@ def work(model, chains, monkeypatch):
         Measuring, "_repeats", lambda self, *_: pandas.DataFrame({"name": [], "copies": []})
     )
     monkeypatch.setattr("esmkit.heads.profiling.profile", _plain_profile)
+    monkeypatch.setattr("esmkit.heads.to_folder._Job.lacks_repeats", lambda *_: False)
     table = pandas.DataFrame({"name": ["L0H0"], "copying": [0.5]})
     monkeypatch.setattr(
         "esmkit.heads.circuits.circuits", lambda _, **__: SimpleNamespace(to_frame=lambda: table)
@@ -329,7 +331,7 @@ def test_the_folder_has_the_loss_and_goes_on_with_it(work, model, chains, tmp_pa
     pandas.testing.assert_frame_equal(table[loss.columns], loss, check_exact=True)
     facts = json.loads(whole["provenance.json"])
     assert facts["lm_head"] == {"source": "checkpoint"}
-    assert "figures/masked-LM_loss.png" in whole
+    assert f"figures/{file_name('masked-LM loss')}.png" in whole
     of_paper: Any = read_table(tmp_path / "whole" / "table.csv")
     means = table[table["mode"] == "mean"].reset_index(drop=True)
     assert list(of_paper["loss_change_nats"]) == list(means["masked_lm_loss_change"])
@@ -387,6 +389,7 @@ def made_losses() -> Any:
     table = made_ablation()
     change = np.where(table["name"] == "L0H1", 0.05, 0.001 * np.arange(len(table)))
     return table.assign(
+        layer=table["name"].str[1].astype(int),
         masked_lm_loss=2.5 + change,
         masked_lm_loss_change=change,
         masked_lm_loss_low=change - 0.01,

@@ -95,7 +95,7 @@ def _other_modes(others: Any, rows: Any) -> list[str]:
         text = f"With the {MODE_TEXT.get(str(mode), str(mode))} it is " + "; ".join(
             f"{row['name']} {_change(row)}" for row in worst
         )
-        rank = by_name.corr(found.set_index("name")[LOSS], method="spearman")
+        rank = _rank_correlation(by_name, found.set_index("name")[LOSS])
         said.append(
             text + (f" (rank correlation of the two {rank:+.2f})." if rank == rank else ".")
         )
@@ -128,7 +128,7 @@ def _table(profile: Profile, rows: Any) -> Table:
 
 def _layers(rows: Any) -> list[Block]:
     """Say what all heads of each layer are worth together, beside the sum of each alone."""
-    if "layer_loss_change" not in rows or rows["layer_loss_change"].isna().all():
+    if not {"layer", "layer_loss_change"} <= set(rows) or rows["layer_loss_change"].isna().all():
         return []
     cells = []
     for layer, of in rows.groupby("layer"):
@@ -157,7 +157,7 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
             "precision_change"
         ].abs()
     for text, values in others.items():
-        rank = loss.corr(values, method="spearman")
+        rank = _rank_correlation(loss, values)
         if rank == rank:
             said.append(f"rank correlation of the loss with {text} {rank:+.2f}")
     if said:
@@ -183,6 +183,14 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
         f"{all_looking:,} of all {len(loss):,}."
     )
     return said
+
+
+def _rank_correlation(one: Any, other: Any) -> float:
+    """Return Spearman's coefficient over the heads of both; NaN where one does not vary."""
+    import pandas
+
+    both = pandas.concat([one, other], axis=1).dropna()
+    return float(both.corr(method="spearman").iloc[0, 1]) if len(both) > 2 else float("nan")
 
 
 def _how(rows: Any, facts: Mapping[str, Any] | None) -> list[str]:
