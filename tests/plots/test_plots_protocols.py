@@ -66,6 +66,16 @@ DRAW = {
     "attention_head": lambda: plots.attention_head(_maps(), "L1H0"),
     "contact_map": lambda: plots.contact_map(_contacts(), demo_structure()),
     "ablation_scatter": lambda: plots.ablation_scatter(_profile(), made_ablation()),
+    "masked_loss": lambda: plots.masked_loss(
+        _profile(),
+        made_ablation().assign(
+            masked_lm_loss_change=0.01,
+            masked_lm_loss_low=0.0,
+            masked_lm_loss_high=0.02,
+            masked_lm_loss_q=0.01,
+            masked_lm_residues=100,
+        ),
+    ),
     "offset_profiles": lambda: plots.offset_profiles(_profile(), ["L1H2"]),
     "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
     "property_map": lambda: plots.property_map(_profile()),

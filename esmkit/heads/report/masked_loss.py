@@ -179,7 +179,7 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
     looking = sum(of.get(str(name)) in LOOKING for name in top)
     all_looking = int(families.isin(LOOKING).sum())
     said.append(
-        f"Of the {len(top)} heads that cost most, {looking} have a label of what they look for, as have "
+        f"With a label of what they look for: {looking} of the {len(top)} heads that cost most, "
         f"{all_looking:,} of all {len(loss):,}."
     )
     return said
