@@ -36,9 +36,12 @@ TO_COME = (
     "whole; the same run again goes on with the ablation and adds it."
 )
 
-Plan = Literal["new", "anew", "add", "close"]
+Plan = Literal["new", "anew", "add", "close", "repeats"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
-to what it holds; say that it stays without."""
+to what it holds; say that it stays without; add repeats, which earlier versions did not measure."""
+
+REPEATS = "repeats.csv"
+"""The table of a folder that tells whether repeats were measured."""
 
 
 def profile_to_folder(
@@ -126,7 +129,7 @@ def profile_to_folder(
     job.plan(ablation=ablation)  # refuses before anything is made
     with disk_errors(folder):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    begun = made is not None and made.ablation == "not done yet"
+    begun = made is not None and (made.ablation == "not done yet" or job.lacks_repeats(made))
     work = WorkFolder(folder, measured, restart=run.restart, force=run.force or begun)
     try:
         return job.work(work, ablation=ablation)
@@ -140,7 +143,9 @@ def _check(folder: Path, ablation: bool, run: Run) -> None:
     open_ended = made is not None and (
         work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
     )
-    going_on = open_ended or (made is not None and made.ablation == "not done yet")
+    going_on = open_ended or (
+        made is not None and (made.ablation == "not done yet" or REPEATS not in made.files)
+    )
     check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
 
@@ -184,6 +189,8 @@ class _Job:
         made, run = read_made(self.folder), self.run
         begun = made is not None and made.ablation == "not done yet"
         if made is not None and made.identity == self.identity and not run.restart:
+            if not begun and self.lacks_repeats(made):
+                return self._whole(made, "repeats")
             if begun:
                 return self._whole(made, "add" if ablation else "close")
             if ablation and made.ablation == "left out" and not run.force:
@@ -193,10 +200,17 @@ class _Job:
         check_folder(self.folder, "folder", force=run.force or was_finishing(self.folder))
         return "new"
 
+    def lacks_repeats(self, made: Made) -> bool:
+        """Tell whether an earlier version made the folder by the same run, without repeats."""
+        same = made.identity == self.identity and not (self.run.force or self.run.restart)
+        return same and REPEATS not in made.files
+
     def _whole(self, made: Made, plan: Plan) -> Plan:
         """Refuse to go on from tables, or to write over a report, that somebody has changed."""
         if plan == "anew":
             changed = [] if self.run.force else made.changed(missing=False)
+        elif plan == "repeats" and was_finishing(self.folder):  # stopped while files were replaced
+            changed = []
         elif work_folder_of(self.folder).is_dir():  # perhaps stopped while the pages were replaced
             changed = made.changed(TABLES)
         else:
@@ -225,6 +239,12 @@ class _Job:
             found = self._measuring.profiled(work)
             self._place(work, found, before, plan, more=ablation)
             if not ablation:
+                return self.written(_made(self.folder))
+        elif plan == "repeats":
+            made = _made(self.folder)
+            more = ablation and made.ablation == "left out"
+            found = self._with_repeats(work, made, more=more)
+            if not more:
                 return self.written(_made(self.folder))
         else:
             from esmkit.heads.reading import read_profile
@@ -274,6 +294,29 @@ class _Job:
             self.run.say(
                 f"wrote tables, figures and summary in {self.folder}; the ablation is added to them"
             )
+
+    def _with_repeats(self, work: WorkFolder, made: Made, *, more: bool) -> "HeadProfile":
+        """Write the report anew with what repeats add to it; all else is read from the folder."""
+        from esmkit.heads.reading import read_profile, read_table
+        from esmkit.heads.report.files import figure_names
+        from esmkit.heads.report.summary import write_report
+
+        self.run.say(f"{self.folder} holds a profile without repeats; they are added")
+        found = self._measuring.with_repeats(work, read_profile(self.folder))
+        tables: dict[str, Any] = {
+            name: read_table(self.folder / f"{name}.csv") if f"{name}.csv" in made.files else None
+            for name in ("ablation", "circuits")
+        }
+        staged = work.temporary()
+        count = len(figure_names(found, tables["ablation"]))
+        with self._said(work), bar(count, "figures", "figure", self.run) as shown:
+            told = partial(advance, shown)
+            write_report(found, staged, **tables, kind=self.kind, progress=told)
+            record(staged, self.identity, made.ablation, {})
+        work.note(ADDED)
+        written = work.finish_folder(self.run.then, more=more)
+        remove(made, kept=[path.relative_to(self.folder).as_posix() for path in written])
+        return found
 
     def _add(
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"

@@ -20,6 +20,7 @@ from esmkit.plots.logo import logo
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
+from esmkit.plots.repeats import repeat_scores
 from esmkit.plots.surprise import surprise
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 
@@ -39,6 +40,7 @@ __all__ = [
     "property_grid",
     "property_map",
     "reliability_diagram",
+    "repeat_scores",
     "save",
     "surprise",
 ]

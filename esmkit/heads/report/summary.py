@@ -22,6 +22,7 @@ from esmkit.heads.report.page import (
     to_markdown,
 )
 from esmkit.heads.report.removal import removal
+from esmkit.heads.report.repeats import repeats
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, without_hit
 from esmkit.plots.protocols import Profile
 from esmkit.text import Say, silent
@@ -46,6 +47,7 @@ REFERENCES = (
     "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289: false discovery rate.",
     "Devlin & Roeder 1999, Genomic control for association studies, Biometrics 55:997.",
     "Lin et al. 2023, Science 379:1123: ESM-2.",
+    "Olsson et al. 2022, In-context learning and induction heads (arXiv:2209.11895): heads that copy.",
     "Jain & Wallace 2019, Attention is not explanation, NAACL (arXiv:1902.10186).",
 )
 
@@ -67,7 +69,8 @@ def write_report(
     property, ``heads.csv`` one for each head, ``offsets.csv`` where each looks along the chain;
     ``table.csv``, ``table.md`` and ``table.tex`` are the line of each head for a paper; ``figures/``
     a grid of heads for each property that is no offset and that a head looks for, offset profiles,
-    and heads beside properties; ``summary.md`` and ``summary.html`` (one file, figures included)
+    heads that copy (with ``repeats.csv``, if that was measured), and heads beside properties;
+    ``summary.md`` and ``summary.html`` (one file, figures included)
     answer in words; ``provenance.json`` says where it comes from. With ablations and circuits,
     their tables too. The summary is written last.
 
@@ -214,6 +217,7 @@ def summary(
         *sections.findings(profile),
         *sections.replication(profile.replication),
         *sections.disulfides(profile.disulfides, profile.rules.max_q),
+        *repeats(profile),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *removal(profile, ablation)]
@@ -228,7 +232,9 @@ def summary(
     ]
     if figures:
         small = [figures[name] for name in QUESTIONS if name in figures]
-        large = [figures[n] for n in ("ablation", "offsets", "properties") if n in figures]
+        large = [
+            figures[n] for n in ("ablation", "repeats", "offsets", "properties") if n in figures
+        ]
         blocks += [Heading(2, "Figures"), Figures(small, small=True), Figures(large)]
         blocks += _not_drawn(profile)
     return blocks
