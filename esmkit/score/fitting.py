@@ -159,8 +159,11 @@ def fit_lm_head(
 
     Examples
     --------
-    >>> fitted = fit_lm_head(model, "uniprot.fasta", epochs=4)   # doctest: +SKIP
-    >>> fitted.save("head.safetensors")                          # doctest: +SKIP
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> proteins = [chain.protein for chain in esmkit.data.ts50()]     # doctest: +SKIP
+    >>> fitted = fit_lm_head(model, proteins, draws=1, epochs=1)       # doctest: +SKIP
+    >>> fitted.save("head.safetensors").name                           # doctest: +SKIP
+    'head.safetensors'
     """
     for option, value in (("draws", draws), ("epochs", epochs)):
         _at_least_one(option, value)
@@ -224,6 +227,7 @@ def fitted_on_states(
 
     import torch
 
+    from esmkit.encoder.checkpoints.lm_head import LAYER_NORM_EPS
     from esmkit.score.fitting_steps import Learner, learn
 
     masked = validation.masked()
@@ -232,8 +236,9 @@ def fitted_on_states(
             f"{len(training):,} residues are there to learn from and {len(masked):,} to validate "
             "on; a fit needs both: give more, or longer, proteins"
         )
-    embedding = model.parts().embedding.weight.detach().float().cpu()
-    eps = float(model.network.config.layer_norm_eps)
+    weight: Any = model.parts().embedding.weight
+    embedding = weight.detach().float().cpu()
+    eps = float(model.network.config.layer_norm_eps or LAYER_NORM_EPS)
     best, perplexities = learn(
         Learner(embedding, eps, recipe.seed, torch.from_numpy(training.targets)),
         training,
