@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,8 +223,6 @@ def fitted_on_states(
     progress : callable
         Is told the validation perplexity after each epoch.
     """
-    from dataclasses import asdict
-
     import torch
 
     from esmkit.encoder.checkpoints.lm_head import LAYER_NORM_EPS
