@@ -171,7 +171,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
                 patch.setenv(name, value)
             with warnings.catch_warnings():
                 warnings.simplefilter("always", OfflineCheckpointWarning)
-                warnings.simplefilter("always", FittedHeadWarning)
+                warnings.simplefilter("default", FittedHeadWarning)
                 with pytest.raises(SystemExit) as stopped:
                     main()
         output = capsys.readouterr()

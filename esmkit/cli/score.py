@@ -21,7 +21,7 @@ def command() -> None:
     \b
     Examples:
       esmkit score seqs.fasta
-      esmkit score seqs.fasta --per residue --plot
+      esmkit score ubiquitin.fasta --per residue -o residues.tsv --plot
     """
 
 

@@ -142,7 +142,7 @@ def _check_head(checkpoint: "Checkpoint") -> None:
         click.echo(f"{checkpoint.name}: masked-LM head of its own")
     else:
         name, digest = head.facts["name"], head.facts["sha256"]
-        click.echo(f"{checkpoint.name}: masked-LM head {visible(name)}, fitted, SHA-256 {digest}")
+        click.echo(f"{checkpoint.name}: fitted masked-LM head {visible(name)!r}, SHA-256 {digest}")
         click.echo(f"esmkit: note: {visible_lines(head.facts['note'])}", err=True)
 
 

@@ -20,7 +20,7 @@ REASONS = {
     "absolute": "values are 0 to 1; float32 rounds the scores, and the exponential amplifies",
     "contacts": "values are 0 to 1; the regression multiplies the rounding of the maps by weights "
     "of up to 29 (8M), which together come to 153",
-    "logits": "values are up to some 20; the decoder sums the rounding of all D channels",
+    "logits": "values are up to some 30; the decoder sums the rounding of all D channels",
 }
 
 CONTACT_TOLERANCE = 1e-4

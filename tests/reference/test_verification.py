@@ -300,6 +300,7 @@ def test_streamed_maps_are_those_of_hugging_face_and_change_nothing(
 
 
 @pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.FittedHeadWarning")
 def test_real_checkpoint_on_real_proteins(real: Esm2, demo: list[Protein]):
     """Ubiquitin, bungarotoxin, globin: every row, every head, within its tolerance."""
     chosen = [p for p in demo if p.id in ("1UBI_A", "P60615", "P69905")]
@@ -307,3 +308,4 @@ def test_real_checkpoint_on_real_proteins(real: Esm2, demo: list[Protein]):
     assert failed(result) == []
     last = next(c for c in result.checks if c.quantity == "hidden states")
     assert 0 < last.absolute < 5e-5
+    assert len(logit_rows(result)) == 9 * real.has_lm_head
