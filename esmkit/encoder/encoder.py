@@ -11,6 +11,7 @@ from transformers import EsmModel
 
 from esmkit.arguments import checked
 from esmkit.encoder.checkpoints import Checkpoint, resolve, warn_if_not_original
+from esmkit.encoder.checkpoints.lm_head import HeadWeights, head_of, read_fitted
 from esmkit.encoder.checkpoints.network import load_network
 from esmkit.encoder.checkpoints.parts import (
     Parts,
@@ -21,6 +22,7 @@ from esmkit.encoder.checkpoints.parts import (
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forks import expect_forks
 from esmkit.encoder.forward import forward
+from esmkit.encoder.lm_head import LmHead, warn_if_fitted
 from esmkit.encoder.names import Layers, resolve_layers
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Pack, pack
@@ -28,7 +30,7 @@ from esmkit.encoder.pickling import travelling
 from esmkit.encoder.process import tune_process
 from esmkit.encoder.stream import MapStream, Prepare, Sink
 from esmkit.encoder.trial import choose_operations, retry
-from esmkit.errors import InputError, NonFiniteError, OptionError
+from esmkit.errors import CheckpointError, InputError, NonFiniteError, OptionError
 from esmkit.sequences.tokens import TOKENS
 from esmkit.text import Say, silent
 
@@ -50,6 +52,8 @@ class Encoder:
     device : torch.device
     dtype : torch.dtype
     has_contact_head : bool
+    lm_head : HeadWeights, CheckpointError or None
+        The masked-LM head, or what is wrong with it.
     compiled : bool, optional
         Whether attention is compiled for this CPU; by default where it can be.
     tune : bool
@@ -84,6 +88,7 @@ class Encoder:
         device: torch.device,
         dtype: torch.dtype,
         has_contact_head: bool,
+        lm_head: HeadWeights | CheckpointError | None = None,
         compiled: bool | None = False,
         tune: bool = False,
         say: Say = silent,
@@ -99,6 +104,7 @@ class Encoder:
         self.heads: int = config.num_attention_heads
         self.width: int = config.hidden_size
         self.network = _move(network, device, dtype)
+        self._lm_head = lm_head.to(device) if isinstance(lm_head, HeadWeights) else lm_head
         name = str(dtype).removeprefix("torch.")
         self.operations: Operations = choose_operations(
             self.parts(), device.type, name, compiled=compiled, say=say
@@ -113,6 +119,7 @@ class Encoder:
         dtype: str = "float32",
         *,
         compiled: bool | None = None,
+        lm_head: str | Path | None = None,
         tune: bool = True,
         say: Say = silent,
     ) -> Self:
@@ -131,6 +138,9 @@ class Encoder:
             Compile attention for this CPU, which takes a C compiler and, once, some seconds: about
             twice as fast as PyTorch's, and different by rounding. By default where it can be: in
             float32 on a CPU, on Linux, if there is a compiler.
+        lm_head : str or Path, optional
+            A masked-LM head that was fitted to these weights, in place of their own; by default
+            theirs, else the one that comes with esmkit for the offline checkpoint.
         tune : bool
             On a CPU, let the C library keep freed memory and bound what oneDNN keeps, for the whole
             process; see :func:`esmkit.encoder.process.tune_process`. A setting of yours stays.
@@ -160,6 +170,7 @@ class Encoder:
         warn_if_not_original(checkpoint)
         if tune and chosen.type == "cpu":
             tune_process()
+        fitted = None if lm_head is None else read_fitted(Path(lm_head), checkpoint)
         network, has_contact_head = load_network(checkpoint)
         return cls(
             network,
@@ -167,6 +178,7 @@ class Encoder:
             device=chosen,
             dtype=chosen_dtype,
             has_contact_head=has_contact_head,
+            lm_head=fitted or head_of(checkpoint),
             compiled=compiled,
             tune=tune,
             say=say,
@@ -174,7 +186,10 @@ class Encoder:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels to another process: weights on the CPU, and no open file or thread."""
-        return {**self.__dict__, "network": travelling(self.network)}
+        head = self._lm_head
+        if isinstance(head, HeadWeights):
+            head = head.to(torch.device("cpu"))
+        return {**self.__dict__, "network": travelling(self.network), "_lm_head": head}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the same encoder in another process, perhaps of another machine.
@@ -194,6 +209,8 @@ class Encoder:
         if self._tune and self.device.type == "cpu":
             tune_process()
         self.network = _move(self.network, self.device, self.dtype)
+        if isinstance(self._lm_head, HeadWeights):
+            self._lm_head = self._lm_head.to(self.device)
         self.operations = retry(self.operations, self.parts())
 
     def __repr__(self) -> str:
@@ -206,6 +223,32 @@ class Encoder:
     def compiled(self) -> bool:
         """Whether attention is compiled for this CPU."""
         return self.operations.compiled
+
+    @property
+    def has_lm_head(self) -> bool:
+        """Whether there is a masked-LM head: the checkpoint's own, or one that was fitted to it."""
+        return self._lm_head is not None
+
+    @property
+    def lm_head(self) -> LmHead:
+        """The masked-LM head, with a :class:`~esmkit.encoder.lm_head.FittedHeadWarning` if it was fitted.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, or the one in the checkpoint cannot be used.
+        """
+        head = self._lm_head
+        if head is None:
+            raise CheckpointError(
+                f"{self.checkpoint.name!r} has no masked-LM head; fit one to it with `esmkit score "
+                "fit` and give its file with `lm_head`, or load facebook/esm2_t6_8M_UR50D, which "
+                "brings its own"
+            )
+        if isinstance(head, CheckpointError):
+            raise CheckpointError(str(head))
+        warn_if_fitted(head.facts)
+        return LmHead(head, self.parts().embedding, self.operations)
 
     def parts(self) -> Parts:
         """Return the modules of the network under esmkit's names, as they are now."""

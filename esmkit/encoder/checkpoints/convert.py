@@ -79,6 +79,16 @@ _FAIR_ESM_NAMES = [
     (r"contact_head\.regression\.", "contact_head.regression."),
 ]
 
+_FAIR_ESM_HEAD = {
+    "lm_head.weight": "lm_head.decoder.weight",
+    **{
+        f"lm_head.{name}": f"lm_head.{name}"
+        for name in (
+            *("dense.weight", "dense.bias", "layer_norm.weight", "layer_norm.bias", "bias"),
+        )
+    },
+}
+
 
 def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
     """Read fair-esm's own ``esm2_*.pt`` and the contact regression beside it.
@@ -124,14 +134,23 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
 
 
 def _renamed(state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Give fair-esm's tensors Hugging Face's names; those of the masked-LM head are left out."""
+    """Give fair-esm's tensors Hugging Face's names.
+
+    The decoder of the masked-LM head is left out where it is the token embedding, as in ESM-2.
+    """
     tensors = {}
     for name, tensor in state.items():
         short = re.sub(r"^encoder\.(sentence_encoder\.)?", "", name)
+        if short in _FAIR_ESM_HEAD:
+            tensors[_FAIR_ESM_HEAD[short]] = tensor.float().clone().contiguous()
         for pattern, replacement in _FAIR_ESM_NAMES:
             if re.match(pattern, short):
                 renamed = "esm." + re.sub("^" + pattern, replacement, short)
                 tensors[renamed] = tensor.float().clone().contiguous()
+    decoder = tensors.get("lm_head.decoder.weight")
+    embedding = tensors.get("esm.embeddings.word_embeddings.weight")
+    if decoder is not None and embedding is not None and decoder.equal(embedding):
+        del tensors["lm_head.decoder.weight"]
     return tensors
 
 

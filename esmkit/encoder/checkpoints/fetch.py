@@ -23,6 +23,7 @@ from esmkit.encoder.checkpoints.convert import (
     write_folder,
 )
 from esmkit.encoder.checkpoints.known import OFFLINE
+from esmkit.encoder.checkpoints.trust import read_json
 from esmkit.errors import CheckpointError
 
 __all__ = [
@@ -232,7 +233,7 @@ def convert_fair_esm(path: Path) -> Path:
     regression = path.with_name(path.stem + "-contact-regression.pt")
     suffix = "-" + sha256_of_file(regression)[:8] if regression.is_file() else ""
     target = cache_folder() / f"{path.stem}-{digest[:16]}{suffix}"
-    if target.exists():
+    if _is_converted(target):
         return target
     tensors, config = fair_esm_tensors(path)
     provenance = {
@@ -240,8 +241,15 @@ def convert_fair_esm(path: Path) -> Path:
         "source": f"fair-esm file {path.name}",
         "file_sha256": digest,
         "contact_regression": regression.name if suffix else None,
+        "lm_head": any(name.startswith("lm_head.") for name in tensors),
     }
-    return _install(target, tensors, config, provenance)
+    # Another process may have done it meanwhile, and be reading
+    return _install(target, tensors, config, provenance, replace=not _is_converted(target))
+
+
+def _is_converted(folder: Path) -> bool:
+    """Say whether a copy is there and whole: earlier versions of esmkit left the masked-LM head out."""
+    return "lm_head" in read_json(folder / "provenance.json")
 
 
 def _install(
@@ -263,7 +271,11 @@ def _install(
         (scratch / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
         scratch.chmod(0o755)
         if replace and target.exists():
-            shutil.rmtree(target)
+            # Moved aside first, so that there is no whole folder for as short as can be
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            with contextlib.suppress(OSError):
+                target.rename(old / target.name)
+            shutil.rmtree(old, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was first: its copy is as good
             scratch.rename(target)
         if not target.exists():

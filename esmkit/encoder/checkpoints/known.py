@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT", "OFFICIAL", "OFFLINE", "OfficialCheckpoint", "OfflineCheckpoint"]
+__all__ = [
+    "DEFAULT",
+    "FITTED_HEADS",
+    "OFFICIAL",
+    "OFFLINE",
+    "OfficialCheckpoint",
+    "OfflineCheckpoint",
+]
 
 
 @dataclass(frozen=True)
@@ -78,3 +85,6 @@ class OfflineCheckpoint:
 
 
 OFFLINE = OfflineCheckpoint()
+
+FITTED_HEADS = {OFFLINE.sha256: f"{OFFLINE.name}.safetensors"}
+"""SHA-256 of an encoder: file in ``lm_heads`` with the masked-LM head that was fitted to it."""
