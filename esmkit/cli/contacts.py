@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from esmkit.cli.confidence import StructureReading, plddt_options
 from esmkit.cli.contact_heads import head_maker, head_options_beside_pairs, top_pairs
@@ -22,10 +21,10 @@ from esmkit.cli.options import (
     run_of,
 )
 from esmkit.cli.stopping import kept
-from esmkit.cli.values import Command, Group, is_folder_for_figures, is_input, optional
+from esmkit.cli.values import GroupWithDefault, is_folder_for_figures, optional
 from esmkit.cli.viewing import view_files, view_options
 from esmkit.cli.words import in_command_words
-from esmkit.text import near, visible_lines
+from esmkit.text import visible_lines
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
@@ -33,31 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class _PredictByDefault(Group):
-    """A group whose first word may be missing: then it is ``predict``."""
-
-    command_class = Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            meant = near(args[0], self.commands) if not is_input(args[0]) else []
-            if meant:
-                raise click.UsageError(
-                    f"{args[0]!r} is neither a file nor a command; did you mean {meant[0]!r}?", ctx
-                )
-            args = ["predict", *args]
-        return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        inner = click.Context(self.commands["predict"], parent=ctx, info_name="predict")
-        found = super().shell_complete(ctx, incomplete)
-        if incomplete.startswith("-"):
-            return inner.command.shell_complete(inner, incomplete)
-        # A shell completes files if no word is left; bash wants to be told of that first
-        return [CompletionItem(incomplete, type="file"), *found]
-
-
-@click.group("contacts", cls=_PredictByDefault, short_help="Contact maps from attention.")
+@click.group(
+    "contacts",
+    cls=GroupWithDefault,
+    default="predict",
+    short_help="Contact maps from attention.",
+)
 def command() -> None:
     """Predict contact maps from attention, score them on structures, or fit a contact head.
 

@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from esmkit.text import did_you_mean
+from esmkit.text import did_you_mean, near
 
-__all__ = ["Command", "Group", "is_folder_for_figures", "is_input", "optional"]
+__all__ = [
+    "Command",
+    "Group",
+    "GroupWithDefault",
+    "is_folder_for_figures",
+    "is_input",
+    "optional",
+]
 
 _INPUT = re.compile(
     r".*\.(fasta|fas|fa|faa|fna|ffn|pep|seq|mpfa|a2m|a3m|aln|txt|pdb|ent|cif|mmcif|h5|hdf5?)(\.gz)?",
@@ -136,3 +144,39 @@ class Command(click.Command):
                 if words:
                     done.append(words.pop(0))
         return done
+
+
+class GroupWithDefault(Group):
+    """A group whose first word may be missing: then it is that of its ``default``.
+
+    Attributes
+    ----------
+    default : str
+        The command that is meant, given to :func:`click.group`.
+    """
+
+    command_class = Command
+
+    def __init__(self, *args: Any, default: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the word of the default before words that begin with no command."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            meant = near(args[0], self.commands) if not is_input(args[0]) else []
+            if meant:
+                raise click.UsageError(
+                    f"{args[0]!r} is neither a file nor a command; did you mean {meant[0]!r}?", ctx
+                )
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands, and what the default takes."""
+        inner = click.Context(self.commands[self.default], parent=ctx, info_name=self.default)
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            return inner.command.shell_complete(inner, incomplete)
+        # A shell completes files if no word is left; bash wants to be told of that first
+        return [CompletionItem(incomplete, type="file"), *found]

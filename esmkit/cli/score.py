@@ -1,0 +1,23 @@
+"""``esmkit score``: what the masked-LM head says of proteins, and of their variants."""
+
+import click
+
+from esmkit.cli.values import GroupWithDefault
+
+__all__ = ["command"]
+
+
+@click.group(
+    "score",
+    cls=GroupWithDefault,
+    default="proteins",
+    short_help="What the masked-LM head says of proteins.",
+)
+def command() -> None:
+    """Score proteins by what ESM-2 expects at each residue.
+
+    \b
+    Examples:
+      esmkit score seqs.fasta
+      esmkit score seqs.fasta --per residue --plot
+    """
