@@ -24,6 +24,7 @@ __all__ = [
     "check_choices",
     "cut_into_pieces",
     "tokens_of",
+    "window_around",
     "windows",
 ]
 
@@ -82,6 +83,30 @@ def windows(residues: int, size: int = MAX_RESIDUES) -> list[tuple[int, int]]:
     step = size - WINDOW_OVERLAP
     starts = [*range(0, residues - size, step), residues - size]
     return [(start, start + size) for start in starts]
+
+
+def window_around(place: int, residues: int, size: int = MAX_RESIDUES) -> tuple[int, int]:
+    """Return the (start, stop) of the window that has a residue as near its middle as it can.
+
+    It is the window that ProteinGym scores variants of long proteins in: whole inside the protein,
+    and moved towards its middle at the ends.
+
+    Parameters
+    ----------
+    place : int
+        Index of the residue, from 0.
+    residues, size : int
+        Residues of the protein, and of a window.
+
+    Examples
+    --------
+    >>> window_around(700, 1500), window_around(3, 1500), window_around(1499, 1500)
+    ((189, 1211), (0, 1022), (478, 1500))
+    >>> window_around(3, 10)
+    (0, 10)
+    """
+    start = max(0, min(place - size // 2, residues - size))
+    return start, min(start + size, residues)
 
 
 def cut_into_pieces(protein: Protein, long: Long) -> list[tuple[int, int]]:

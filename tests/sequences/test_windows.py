@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from esmkit.sequences import windows as cutting
-from esmkit.sequences.windows import WindowMean, windows
+from esmkit.sequences.windows import WindowMean, window_around, windows
 
 
 @pytest.fixture(params=[(12, 40), (12, 13), (12, 12)], ids=str)
@@ -81,3 +81,15 @@ def test_what_windows_share(residues: int):
     for start, stop in pieces:
         times[start:stop] += 1
     assert set(times) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(("residues", "size"), [(1, 6), (6, 6), (7, 6), (25, 6), (25, 5)])
+def test_a_residue_is_as_near_the_middle_of_its_window_as_it_can_be(residues: int, size: int):
+    size_there = min(size, residues)
+    of_any = [(start, start + size_there) for start in range(residues - size_there + 1)]
+    for place in range(residues):
+        start, stop = window_around(place, residues, size)
+        assert (start, stop) in of_any
+        assert start <= place < stop
+        off = [abs(place - (a + b - 1) / 2) for a, b in of_any]
+        assert abs(place - (start + stop - 1) / 2) == min(off)
