@@ -7,7 +7,7 @@
 
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
-    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.network``
+    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``, ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files
@@ -20,22 +20,27 @@ Results
     ``AttentionMaps``     attention maps of one protein, per head
     ``ContactMap``        predicted contacts of one protein
     ``ContactHead``       which attention heads count how much in a contact map
+    ``ProteinScore``      what the model expects at each residue of one protein
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
     ``AttentionFile``     attention maps on disk: a mapping from ID to ``AttentionMaps``
+    ``ScoreFile``         scores on disk: a mapping from ID to numbers
     ``embed_file``        embed FASTA files into one file; survives a kill
     ``attention_file``    the same for attention maps
     ``contacts_file``     the same for contact maps
+    ``score_file``        the same for what the masked-LM head says of each protein
     ``EmbedOptions``      what to embed, and how
     ``AttentionOptions``  which maps to extract, and how
+    ``ScoreOptions``      what to score, and how
     ``Run``               overwrite or go on, progress, messages
 Further
     ``EsmEmbedder``       a scikit-learn transformer
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
     ``contacts``          scoring and fitting of contact maps
+    ``score``             what the masked-LM head says: probabilities, variants
     ``plots``             every figure
     ``reference``         the encoder from scratch, and ``reference.verify``
     ``sequences``         tokens, and the rules for sequences
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
         heads,
         plots,
         reference,
+        score,
         sequences,
         sklearn,
         structure,
@@ -84,6 +90,10 @@ if TYPE_CHECKING:
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
     from esmkit.results import read
+    from esmkit.score.options import ScoreOptions
+    from esmkit.score.protein_score import ProteinScore
+    from esmkit.score.reader import ScoreFile
+    from esmkit.score.to_file import score_file
     from esmkit.sequences.proteins import Protein, read_fasta
     from esmkit.structure.read import read_structure, read_structures
     from esmkit.structure.record import Structure
@@ -102,7 +112,10 @@ __all__ = [
     "EsmkitError",
     "Explorer",
     "Protein",
+    "ProteinScore",
     "Run",
+    "ScoreFile",
+    "ScoreOptions",
     "Structure",
     "__version__",
     "attention_file",
@@ -121,6 +134,8 @@ __all__ = [
     "read_structure",
     "read_structures",
     "reference",
+    "score",
+    "score_file",
     "sequences",
     "sklearn",
     "structure",
@@ -142,7 +157,10 @@ __getattr__, __dir__ = lazy_names(
         "EsmkitError": "errors",
         "Explorer": "explorer.page",
         "Protein": "sequences.proteins",
+        "ProteinScore": "score.protein_score",
         "Run": "files.run_options",
+        "ScoreFile": "score.reader",
+        "ScoreOptions": "score.options",
         "Structure": "structure.record",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
@@ -153,6 +171,7 @@ __getattr__, __dir__ = lazy_names(
         "read_fasta": "sequences.proteins",
         "read_structure": "structure.read",
         "read_structures": "structure.read",
+        "score_file": "score.to_file",
     },
     {
         "contacts": "contacts",
@@ -162,6 +181,7 @@ __getattr__, __dir__ = lazy_names(
         "heads": "heads",
         "plots": "plots",
         "reference": "reference",
+        "score": "score",
         "sequences": "sequences",
         "sklearn": "sklearn",
         "structure": "structure",

@@ -4,6 +4,7 @@ from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
+from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
 
 __all__ = ["Esm2", "load"]
 
@@ -27,6 +28,10 @@ class Esm2(Encoder):
     embed = embed
     attention = attention
     contacts = contacts
+    logits = logits
+    log_probabilities = log_probabilities
+    pseudo_perplexity = pseudo_perplexity
+    score = score
 
 
 load = Esm2.load

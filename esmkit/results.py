@@ -11,13 +11,14 @@ from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
+from esmkit.score.reader import ScoreFile, holds_scores
 
 __all__ = ["read"]
 
 
 @checked
 def read(path: str | Path) -> Any:
-    """Open what esmkit wrote: embeddings, contact maps or attention maps, whatever the file's name.
+    """Open what esmkit wrote: embeddings, contact maps, attention maps or scores, whatever its name.
 
     Embeddings may be HDF5, Parquet, npz, CSV, or a folder of ``--engine ray``; those that UniProt,
     bio_embeddings or ProtTrans wrote are read too, with an empty ``provenance``.
@@ -35,6 +36,9 @@ def read(path: str | Path) -> Any:
     AttentionFile
         Output of ``esmkit attention``: a mapping from ID to
         :class:`esmkit.attention.maps.AttentionMaps`.
+    ScoreFile
+        Output of ``esmkit score``: a mapping from ID to that protein's numbers; with
+        ``.to_frame()``.
 
     Raises
     ------
@@ -50,10 +54,14 @@ def read(path: str | Path) -> Any:
     >>> esmkit.attention_file(esmkit.load, demo, "demo.attention.h5")        # doctest: +SKIP
     >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
     (142, 142)
+    >>> esmkit.score_file(esmkit.load, demo, "demo.score.tsv")               # doctest: +SKIP
+    >>> esmkit.read("demo.score.tsv")["P69905"]["pseudo_perplexity"]         # doctest: +SKIP
     """
     place = Path(path)
     if place.is_file() and _task_of(place) == "attention":
         return AttentionFile(path)
+    if place.is_file() and holds_scores(place):
+        return ScoreFile(path)
     return EmbeddingFile(path)
 
 

@@ -74,12 +74,14 @@ class H5Writer:
         self._file.id.set_mdc_config(cache)
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
 
-    def add(self, protein: Protein, values: NDArray[np.float32]) -> None:
-        """Write the dataset of one protein."""
+    def add(self, protein: Protein, values: NDArray[np.float32], **attributes: str) -> None:
+        """Write the dataset of one protein, with more attributes if there are some."""
         dataset = self._file.create_dataset(dataset_key(protein.id), data=values)
         dataset.attrs["id"] = protein.id
         dataset.attrs["header"] = protein.header
         dataset.attrs["length"] = len(protein)
+        for name, value in attributes.items():
+            dataset.attrs[name] = value
         self._disk.check()
 
     def close(self) -> None:

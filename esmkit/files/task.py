@@ -95,11 +95,21 @@ class Task(ABC):
         """Return, for each distinct sequence, whether shards do not hold it whole."""
         return ~np.isin(np.arange(index.sequences), np.fromiter(held, np.int64, len(held)))
 
+    def left(self, index: InputIndex, missing: NDArray[np.bool_] | None = None) -> int:
+        """Return how much there is to do for sequences, by default all: residues to be read."""
+        if missing is None:
+            return index.residues_to_compute
+        return int(index.lengths[index.first_of[missing]].sum())
+
+    def done(self, index: InputIndex, completed: Sequence[int]) -> int:
+        """Return how much of that is done with what :meth:`compute` has yielded."""
+        return int(index.lengths[index.first_of[list(completed)]].sum())
+
     @abstractmethod
     def compute(
         self, index: InputIndex, missing: NDArray[np.bool_], pending: "Pending"
     ) -> Iterator[Sequence[int]]:
-        """Add results to ``pending``; yield the sequences that each batch has completed."""
+        """Add results to ``pending``; yield what each batch has completed, for :meth:`done`."""
 
     @abstractmethod
     def write(
@@ -307,10 +317,10 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
     if held == index.sequences:
         return
     work.note_attention(compiled=task.model.compiled)
-    residues_of = index.lengths[index.first_of]
+    total = task.left(index)
     bar = tqdm(
-        total=index.residues_to_compute,
-        initial=int(residues_of[~missing].sum()),
+        total=total,
+        initial=total - task.left(index, missing),
         unit="res",
         unit_scale=True,
         desc=task.name,
@@ -321,7 +331,7 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
     with bar, Pending(work, task.shard_bytes) as pending:
         for completed in task.compute(index, missing, pending):
             pending.flush_if_due()
-            bar.update(int(residues_of[list(completed)].sum()))
+            bar.update(task.done(index, completed))
 
 
 class Pending(contextlib.AbstractContextManager["Pending"]):

@@ -1,1 +1,28 @@
-"""What the masked-LM head says of proteins: probabilities of letters, and scores of variants."""
+"""What the masked-LM head says of proteins: probabilities of letters, and scores of variants.
+
+``scoring`` has the methods of the model, ``protein_score`` what they return of one protein, ``to_file``
+does so from FASTA to one file that survives a kill, ``reader`` reads it back; ``sites`` and ``passes``
+say what goes through the model, ``probabilities`` what its logits mean.
+"""
+
+from typing import TYPE_CHECKING
+
+from esmkit._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from esmkit.score.options import ScoreOptions
+    from esmkit.score.protein_score import ProteinScore
+    from esmkit.score.reader import ScoreFile
+    from esmkit.score.to_file import score_file
+
+__all__ = ["ProteinScore", "ScoreFile", "ScoreOptions", "score_file"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ProteinScore": "protein_score",
+        "ScoreFile": "reader",
+        "ScoreOptions": "options",
+        "score_file": "to_file",
+    },
+)
