@@ -2,6 +2,7 @@
 
 import click
 
+from esmkit.cli.score_variants import variants
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]
@@ -20,4 +21,8 @@ def command() -> None:
     Examples:
       esmkit score seqs.fasta
       esmkit score seqs.fasta --per residue --plot
+      esmkit score variants seqs.fasta --all --plot
     """
+
+
+command.add_command(variants)

@@ -20,6 +20,7 @@ from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
 from esmkit.plots.thumbnails import attention_flow, attention_grid
+from esmkit.plots.variants import variant_map, variant_scatter
 
 __all__ = [
     "ablation_scatter",
@@ -37,4 +38,6 @@ __all__ = [
     "property_map",
     "reliability_diagram",
     "save",
+    "variant_map",
+    "variant_scatter",
 ]

@@ -57,7 +57,7 @@ def mutated(wild: str, changes: list[Change]) -> str:
 def test_scores_are_those_of_the_formulas_on_ten_proteins(strategy: Any, both: Both):
     model, other = both
     for seed in range(10):
-        wild = random_sequence(8 + 3 * seed, seed)
+        wild = random_sequence(6 + 2 * seed, seed)
         if seed == 3:
             wild = wild[:5] + "X" + wild[6:]  # it has no probability among the 20
         wanted = [c for c in changes_of(wild, seed) if all(old != "X" for _, old, _ in c)]
@@ -82,7 +82,7 @@ def test_windows_have_each_site_in_their_middle(strategy: Any, residues: int, bo
 
     variants = [parse_variant(written(c)) for c in wanted]
     plan = Plan(wild, variants, strategy, size=size)
-    values = dict(compute_units(model, enumerate(plan.units), batch_tokens=64))
+    values = dict(compute_units(model, plan.units, batch_tokens=64))
     found = plan.scores(values)
     expected = [score(other, wild, mutated(wild, c), c, strategy, size) for c in wanted]
     np.testing.assert_allclose([found[v] for v in variants], expected, atol=1e-5)
@@ -103,7 +103,7 @@ def test_insertions_and_deletions_by_pllr(residues: int, both: Both):
     }
     variants = [parse_variant(text) for text in edits]
     plan = Plan(wild, variants, "pllr", size=size)
-    found = plan.scores(dict(compute_units(model, enumerate(plan.units), batch_tokens=99)))
+    found = plan.scores(dict(compute_units(model, plan.units, batch_tokens=99)))
     for variant, own in zip(variants, edits.values(), strict=True):
         np.testing.assert_allclose(
             found[variant], score(other, wild, own, [], "pllr", size), atol=1e-5
@@ -217,4 +217,4 @@ def test_units_are_cut_so_that_a_stop_loses_little(monkeypatch: pytest.MonkeyPat
     plan = Plan(random_sequence(30, 4), all_variants(random_sequence(30, 4)), "masked-marginals")
     assert [unit.passes for unit in plan.units] == [7, 7, 7, 7, 2]
     again = score_variants(model, random_sequence(30, 4), batch_tokens=50)
-    np.testing.assert_allclose(again.score, whole.score, atol=1e-6)
+    np.testing.assert_allclose(again.score, whole.score, atol=1e-5)

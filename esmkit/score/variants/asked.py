@@ -155,7 +155,7 @@ def ask(
     InputError, UnknownIdError, OptionError
         With the row, what is wrong and what to do.
     """
-    if table == "all":
+    if not isinstance(table, MutationTable):
         blank = Row("")
         placed = [
             [Placed(variant, blank, first_number) for variant in all_variants(p.sequence)]

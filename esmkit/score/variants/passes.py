@@ -1,7 +1,8 @@
 """Units of a plan through the model: log p of the 20 amino acids at the sites asked about."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,34 +20,56 @@ if TYPE_CHECKING:
 
 __all__ = ["compute_units"]
 
+GROUP_RESIDUES = 2**15
+"""About how many residues are read for a group of units, some seconds of a processor core."""
+
 Numbered = tuple[int, Unit]
 
 
 def compute_units(
-    model: "Encoder", units: Iterable[Numbered], *, batch_tokens: int
+    model: "Encoder",
+    units: Iterable[Unit],
+    *,
+    batch_tokens: int,
+    held: Container[int] = frozenset(),
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield the result of each unit, as soon as it is there: those with hidden sites last.
+    """Yield the result of each unit, as soon as it is there.
+
+    Units go through the model in groups that depend on all units alone, for what is computed side by
+    side differs by rounding: so a run that goes on where another one stopped gives the same numbers
+    to the last bit.
 
     Parameters
     ----------
     model : Encoder
         With a masked-LM head.
-    units : iterable of (int, Unit)
-        Units with their numbers.
+    units : iterable of Unit
     batch_tokens : int
         Most tokens of a pass.
+    held : container of int
+        Numbers of units that are there already; they are not yielded, and a group of them is not
+        computed.
 
     Yields
     ------
     (int, numpy.ndarray of float64)
         The number, and what :meth:`Unit.gathered` makes.
     """
-    plain: list[Numbered] = []
-    hidden: list[Numbered] = []
-    for number, unit in units:
-        (hidden if unit.hidden else plain).append((number, unit))
-    yield from _gathered(plain, _plain_logits(model, _requests(plain), batch_tokens))
-    yield from _gathered(hidden, masked_logits(model, _requests(hidden), batch_tokens=batch_tokens))
+    for group in _groups(enumerate(units), max(GROUP_RESIDUES, 2 * batch_tokens)):
+        if all(number in held for number, _ in group):
+            continue
+        make = masked_logits if group[0][1].hidden else _plain_logits
+        logits = iter(make(model, _requests(group), batch_tokens=batch_tokens))
+        for number, unit in group:
+            found = unit.gathered([log_softmax_20(next(logits)) for _ in unit.pieces])
+            if number not in held:
+                yield number, found
+
+
+def _groups(units: Iterable[Numbered], budget: int) -> Iterator[list[Numbered]]:
+    """Yield neighbouring units that all hide residues, or none, of about that many residues."""
+    for _, alike in groupby(units, key=lambda numbered: numbered[1].hidden):
+        yield from look_ahead(((unit.residues, (n, unit)) for n, unit in alike), budget)
 
 
 def _requests(units: Iterable[Numbered]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -56,17 +79,10 @@ def _requests(units: Iterable[Numbered]) -> Iterator[tuple[NDArray[np.int64], ND
             yield encode(window), np.array(sites, np.int64) + 1  # BOS is before
 
 
-def _gathered(
-    units: list[Numbered], logits: Iterator[NDArray[np.float32]]
-) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    for number, unit in units:
-        found = [log_softmax_20(next(logits)) for _ in unit.pieces]
-        yield number, unit.gathered(found)
-
-
 def _plain_logits(
     model: "Encoder",
     requests: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    *,
     batch_tokens: int,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield logits (P, 33) at positions of sequences, nothing hidden, in order."""

@@ -77,10 +77,10 @@ class Unit:
         return sum(len(sites) if self.hidden else 1 for _, sites in self.pieces)
 
     @property
-    def tokens(self) -> int:
-        """Tokens of these, BOS and EOS included."""
+    def residues(self) -> int:
+        """Residues of these."""
         return sum(
-            (len(window) + 2) * (len(sites) if self.hidden else 1) for window, sites in self.pieces
+            len(window) * (len(sites) if self.hidden else 1) for window, sites in self.pieces
         )
 
     def gathered(self, found: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -160,11 +160,6 @@ class Plan:
     def passes(self) -> int:
         """Sequences that go through the model in all."""
         return sum(unit.passes for unit in self.units)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that go through the model in all."""
-        return sum(unit.tokens for unit in self.units)
 
     def _window(self, site: int, residues: int) -> tuple[int, int]:
         return window_around(site, residues, self._size)

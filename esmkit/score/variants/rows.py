@@ -19,7 +19,7 @@ from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.tables import is_a, is_missing, normalised
 from esmkit.text import did_you_mean, shorten, visible
 
-__all__ = ["MutationTable", "Row", "is_mutation_file", "read_mutations"]
+__all__ = ["MutationTable", "Row", "is_mutation_file", "read_mutations", "stem_of_table"]
 
 MUTANT_COLUMNS = (
     *("mutant", "mutants", "mutation", "mutations", "variant", "variants", "mut", "aa_mutation"),
@@ -131,6 +131,17 @@ def _taken_back(variant: Variant, mutated: str) -> str:
             raise InputError("another letter is there; give the wild type")
         letters[edit.start - 1] = edit.first
     return "".join(letters)
+
+
+def stem_of_table(path: str | Path) -> str:
+    """Return the name of a file of mutations without folder and ending.
+
+    >>> stem_of_table("runs/BLAT_ECOLX.csv.gz")
+    'BLAT_ECOLX'
+    """
+    name = Path(path).name
+    ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len, default="")
+    return name[: len(name) - len(ending)]
 
 
 def is_mutation_file(given: Any) -> bool:

@@ -113,12 +113,12 @@ def _computed(
     units = [
         (sequence, place) for sequence, plan in plans.items() for place in range(len(plan.units))
     ]
-    numbered = [(n, plans[sequence].units[place]) for n, (sequence, place) in enumerate(units)]
+    all_units = [plans[sequence].units[place] for sequence, place in units]
     values: dict[str, dict[int, Any]] = {sequence: {} for sequence in plans}
     total = sum(plan.passes for plan in plans.values())
     with tqdm(total=total, desc="variants", unit="pass", disable=not progress, delay=1.0) as bar:
-        for number, result in compute_units(model, numbered, batch_tokens=batch_tokens):
+        for number, result in compute_units(model, all_units, batch_tokens=batch_tokens):
             sequence, place = units[number]
             values[sequence][place] = result
-            bar.update(numbered[number][1].passes)
+            bar.update(all_units[number].passes)
     return asked.frame(plans, values)
