@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from esmkit.cli import main
 from esmkit.data import demo_proteins
-from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
 from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
@@ -107,6 +107,18 @@ def tiny(tiny_folder: Path, request: pytest.FixtureRequest) -> Esm2:
     return load(tiny_folder, "cpu", compiled=getattr(request, "param", None))
 
 
+@pytest.fixture(scope="session")
+def tiny_lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same random checkpoint with a masked-LM head."""
+    folder = tmp_path_factory.mktemp("tiny-lm") / "tiny-esm2-lm"
+    return make_checkpoint(folder, SHAPES[0], lm_head=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tiny_lm_folder: Path) -> Esm2:
+    return load(tiny_lm_folder, "cpu")
+
+
 BOTH_WAYS = {"test_encoder", "test_packing", "test_embed", "test_extract", "test_ablation"}
 """Modules whose tests are run with PyTorch's attention too, which is not the default where there is
 a compiler."""
@@ -159,6 +171,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
                 patch.setenv(name, value)
             with warnings.catch_warnings():
                 warnings.simplefilter("always", OfflineCheckpointWarning)
+                warnings.simplefilter("default", FittedHeadWarning)
                 with pytest.raises(SystemExit) as stopped:
                     main()
         output = capsys.readouterr()

@@ -10,7 +10,7 @@ import matplotlib.pyplot
 import pytest
 
 import esmkit
-from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
 from esmkit.esm2 import Esm2
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -83,5 +83,6 @@ def test_examples_that_need_weights_run_too(name: str, real: Esm2, tmp_path: Pat
             example.options.pop(doctest.SKIP, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OfflineCheckpointWarning)
+            warnings.simplefilter("ignore", FittedHeadWarning)
             run(test)
         matplotlib.pyplot.close("all")

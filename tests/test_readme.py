@@ -28,6 +28,7 @@ def test_is_short():
 @pytest.mark.weights
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.OfflineCheckpointWarning")
+@pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.FittedHeadWarning")
 def test_python_prints_what_the_readme_shows(run, real: object, tmp_path: Path, monkeypatch):
     """One after the other, as a reader would in one session, after the first command."""
     monkeypatch.chdir(tmp_path)

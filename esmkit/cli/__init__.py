@@ -151,6 +151,12 @@ def _run() -> None:
         sys.exit(1)
 
 
+TOLD_ONCE = {
+    "OfflineCheckpointWarning": "; `esmkit weights check` says more",
+    "FittedHeadWarning": ", but fitted",
+}
+"""Warnings that are said in full once a day, and how their first words end later that day."""
+
 _letters_told: list[Warning | str] = []
 """Warnings of letters that no font has: of one run, one is enough."""
 
@@ -164,6 +170,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
             return
         _letters_told.append(message)
     text = in_command_words(str(message))
-    if type(message).__name__ == "OfflineCheckpointWarning" and told_today(text):
-        text = f"{text.partition(':')[0]}; `esmkit weights check` says more"
+    short = TOLD_ONCE.get(type(message).__name__)
+    if short and told_today(text):
+        text = text.partition(":")[0] + short
     click.echo(f"esmkit: warning: {visible_lines(text)}", err=True)

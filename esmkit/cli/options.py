@@ -28,6 +28,7 @@ __all__ = [
     "heads_option",
     "id_option",
     "layer_list",
+    "lm_head_option",
     "long_option",
     "make_say",
     "model_options",
@@ -48,35 +49,51 @@ SEED = click.IntRange(0, 2**32 - 1)
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Model that ``--model``, ``--device``, ``--dtype`` and ``--compile`` ask for."""
+    """Model that ``--model``, ``--device``, ``--dtype``, ``--compile`` and ``--lm-head`` ask for."""
 
     name: str
     device: str
     dtype: str
     compiled: bool | None
     quiet: bool = False
+    lm_head: str | None = None
 
     def load(self) -> "Encoder":
         """Load the model and print which weights it uses, whatever else is quiet."""
+        from esmkit.encoder.checkpoints.trust import existing_head
+
+        if self.lm_head is not None:
+            existing_head(self.lm_head)
         say = make_say(quiet=False)
         with working(make_say(self.quiet), "loading PyTorch and the weights"):
             from esmkit.esm2 import load
 
-            loaded = load(self.name, self.device, self.dtype, compiled=self.compiled, say=say)
+            loaded = load(
+                self.name,
+                self.device,
+                self.dtype,
+                compiled=self.compiled,
+                lm_head=self.lm_head,
+                say=say,
+            )
         how = f"{self.dtype} on {loaded.device}{', compiled' * loaded.compiled}"
         say(f"model: {loaded.checkpoint}, {how}")
         return loaded
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--quiet`` and the options that make a :class:`ModelChoice`, passed as ``model``."""
+    """Add ``--quiet`` and the options that make a :class:`ModelChoice`, passed as ``model``.
+
+    The choice of a command that has :data:`lm_head_option` too has the file of the head.
+    """
 
     @functools.wraps(function)
     def with_choice(
         *args: Any, model: str, device: str, dtype: str, compiled: bool | None, **rest: Any
     ) -> Any:
         quiet = bool(rest.get("quiet"))
-        return function(*args, model=ModelChoice(model, device, dtype, compiled, quiet), **rest)
+        choice = ModelChoice(model, device, dtype, compiled, quiet, rest.pop("lm_head", None))
+        return function(*args, model=choice, **rest)
 
     changed: Callable[..., Any] = with_choice
     for option in (
@@ -168,6 +185,13 @@ id_option = click.option(
     multiple=True,
     metavar="ID",
     help="Take this record only, such as P69905 for sp|P69905|HBA_HUMAN; may be given several times.",
+)
+
+lm_head_option = click.option(
+    "--lm-head",
+    type=PATH,
+    metavar="FILE",
+    help="A masked-LM head that was fitted to these weights (esmkit score fit), in place of theirs.",
 )
 
 heads_option = click.option(

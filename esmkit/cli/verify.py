@@ -9,6 +9,7 @@ from esmkit.cli.options import (
     PATH,
     ModelChoice,
     id_option,
+    lm_head_option,
     make_say,
     model_options,
     on_invalid_option,
@@ -26,6 +27,7 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @on_invalid_option
 @id_option
+@lm_head_option
 @model_options
 def command(
     fasta: str | None,
@@ -37,7 +39,8 @@ def command(
 ) -> None:
     """Compare esmkit with Hugging Face and with an encoder written from scratch.
 
-    Without FASTA the demo proteins are used. Prints a table of the largest differences and where
+    Hidden states, attention maps and contact maps are compared; with a masked-LM head its logits too,
+    and with fair-esm where it is installed. Without FASTA the demo proteins are used. Prints a table of the largest differences and where
     they are; exits with 1 if one is over its tolerance.
 
     \b

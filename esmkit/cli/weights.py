@@ -1,13 +1,17 @@
 """``esmkit weights``: which checkpoints are known, here, and what they should be."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from esmkit.cli.options import make_say
 from esmkit.cli.values import Group
 from esmkit.cli.words import in_command_words
-from esmkit.text import did_you_mean, visible
+from esmkit.text import did_you_mean, visible, visible_lines
+
+if TYPE_CHECKING:
+    from esmkit.encoder.checkpoints import Checkpoint
 
 __all__ = ["command"]
 
@@ -28,18 +32,19 @@ def command() -> None:
 def list_weights() -> None:
     """List the checkpoints esmkit knows by name, and which of them are on this machine.
 
+    The masked-LM head is the checkpoint's own, or was fitted to it and comes with esmkit.
+
     \b
     Example:
       esmkit weights list
     """
     from esmkit.encoder.checkpoints import local_checkpoints
 
-    rows = [("NAME", "SIZE", "SHA-256", "HERE")]
+    rows = [("NAME", "SIZE", "SHA-256", "LM HEAD", "HERE")]
     for entry in local_checkpoints():
-        rows.append(
-            (entry.name, entry.size, entry.sha256[:12] + "…", "yes" if entry.folder else "no")
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        here = "yes" if entry.folder else "no"
+        rows.append((entry.name, entry.size, entry.sha256[:12] + "…", entry.lm_head, here))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo(
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
@@ -110,11 +115,35 @@ def check_weights(name: str | None) -> None:
             click.echo(f"{known}: good, SHA-256 {found.sha256}")
             if found.note:
                 click.echo(f"esmkit: note: {found.note}", err=True)
+            _check_head(found)
         except CheckpointError as error:
             click.echo(visible(in_command_words(f"{known}: BAD, {error}")))
             failed.append(known)
     if failed:
         raise CheckpointError(f"{len(failed)} checkpoint(s) are not what they should be, see above")
+
+
+def _check_head(checkpoint: "Checkpoint") -> None:
+    """Say which masked-LM head a checkpoint has.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be used.
+    """
+    from esmkit.encoder.checkpoints.lm_head import head_of
+
+    head = head_of(checkpoint)
+    if isinstance(head, Exception):
+        raise head
+    if head is None:
+        click.echo(f"{checkpoint.name}: no masked-LM head")
+    elif head.facts["source"] == "checkpoint":
+        click.echo(f"{checkpoint.name}: masked-LM head of its own")
+    else:
+        name, digest = head.facts["name"], head.facts["sha256"]
+        click.echo(f"{checkpoint.name}: fitted masked-LM head {visible(name)!r}, SHA-256 {digest}")
+        click.echo(f"esmkit: note: {visible_lines(head.facts['note'])}", err=True)
 
 
 @command.command("path", short_help="Print the folder of a checkpoint.")

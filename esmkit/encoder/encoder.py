@@ -19,6 +19,7 @@ from esmkit.encoder.checkpoints.parts import (
     frequency_buffers,
     parts_of,
 )
+from esmkit.encoder.checkpoints.trust import existing_head
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forks import expect_forks
 from esmkit.encoder.forward import forward
@@ -161,6 +162,7 @@ class Encoder:
         >>> model.embed("MKTVRQERLKSIVRILERSKEPVSGAQLAEELS").mean.shape  # doctest: +SKIP
         (320,)
         """
+        head_file = None if lm_head is None else existing_head(lm_head)
         chosen_dtype = choose_dtype(dtype)
         chosen = choose_device(device)
         expect_forks(chosen)  # reading weights computes already
@@ -170,7 +172,7 @@ class Encoder:
         warn_if_not_original(checkpoint)
         if tune and chosen.type == "cpu":
             tune_process()
-        fitted = None if lm_head is None else read_fitted(Path(lm_head), checkpoint)
+        fitted = None if head_file is None else read_fitted(head_file, checkpoint)
         network, has_contact_head = load_network(checkpoint)
         return cls(
             network,

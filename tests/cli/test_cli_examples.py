@@ -27,7 +27,7 @@ import esmkit
 from esmkit import data
 from esmkit.cli import cli
 from esmkit.contacts import ContactHead
-from esmkit.encoder.checkpoints import OfflineCheckpointWarning
+from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
 from esmkit.esm2 import Esm2
 from esmkit.structure import Structure
 from oracles.commands import Done, fails
@@ -200,6 +200,7 @@ def test_examples_of_help_run(
         monkeypatch.chdir(workplace)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OfflineCheckpointWarning)
+            warnings.simplefilter("ignore", FittedHeadWarning)
             exec(compile(examples.python, f"{name} --help", "exec"), {})
 
 

@@ -787,6 +787,12 @@ def test_fair_esm_file_gives_fair_esm_numbers(tmp_path, cache, shape, prefix):
         found = ours.hidden_states([tokens[0].numpy()], range(shape[0] + 1))[0]
         # float32 rounding, on values up to about 30
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        with torch.inference_mode():
+            logits = ours.lm_head.logits(torch.from_numpy(found[-1]))
+            wanted = theirs(tokens)["logits"][0]
+        torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-4)
+    assert ours.has_lm_head
+    assert ours.lm_head.facts == {"source": "checkpoint"}
     assert ours.has_contact_head
     regression = ours.network.contact_head.regression
     assert torch.equal(regression.weight, theirs.contact_head.regression.weight)
@@ -805,6 +811,58 @@ def test_fair_esm_file_is_converted_once_and_recorded(tmp_path: Path, cache: Pat
     assert resolve(path) == found
     assert (found.folder / "model.safetensors").stat().st_mtime_ns == before
     assert [p.name for p in cache.iterdir()] == [found.folder.name]  # no scratch left
+
+
+def changed(path: Path, how: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the tensors in one of fair-esm's files."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(path)
+    how(content["model"])
+    torch.save(content, path)
+
+
+def test_conversions_that_lack_the_masked_lm_head_are_made_again(tmp_path: Path, cache: Path):
+    """As earlier versions of esmkit left them in the cache."""
+    path = write_fair_esm(tmp_path, SHAPES[0], "encoder.")
+    whole = resolve(path)
+    edit_weights(whole.folder, lambda t: [t.pop(n) for n in list(t) if n.startswith("lm_head.")])
+    facts = json.loads((whole.folder / "provenance.json").read_text())
+    assert facts.pop("lm_head") is True
+    facts["sha256"] = sha256(whole.folder / "model.safetensors")
+    (whole.folder / "provenance.json").write_text(json.dumps(facts))
+    assert resolve(whole.folder).sha256 != whole.sha256
+    assert resolve(path) == whole
+    assert load(path).has_lm_head
+    assert [p.name for p in cache.iterdir()] == [whole.folder.name]  # no scratch left
+
+
+def test_fair_esm_files_without_a_head_are_converted_once(tmp_path: Path, cache: Path):
+    path = write_fair_esm(tmp_path, SHAPES[0], "encoder.")
+    changed(path, lambda m: [m.pop(n) for n in list(m) if "lm_head" in n])
+    folder = resolve(path).folder
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert load(path).has_lm_head is False
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_fair_esm_files_with_two_embeddings_are_refused(tmp_path: Path, cache: Path):
+    path = write_fair_esm(tmp_path, SHAPES[0], "encoder.")
+    changed(path, lambda m: m.update({"encoder.lm_head.weight": torch.zeros(33, SHAPES[0][2])}))
+    assert error_of(path) == (
+        f"{str(path)!r} holds two token embeddings, 'embed_tokens.weight' and another one as "
+        "'lm_head.weight', where ESM-2 has one, and fair-esm would overwrite the first with the "
+        "second; copy or download the file again"
+    )
+    changed(path, lambda m: m.update({"encoder.lm_head.weight": torch.zeros(3)}))
+    assert "holds two token embeddings" in error_of(path)
+
+
+def test_half_a_head_in_a_fair_esm_file_is_named_when_it_is_asked_for(tmp_path: Path, cache: Path):
+    path = write_fair_esm(tmp_path, SHAPES[0], "encoder.")
+    changed(path, lambda m: m.pop("encoder.lm_head.layer_norm.bias"))
+    model = load(path)
+    with pytest.raises(CheckpointError, match=r"is incomplete: 1 .* missing \('layer_norm.bias'\)"):
+        _ = model.lm_head
 
 
 def test_without_the_regression_file_there_is_no_contact_head(tmp_path: Path, cache: Path):

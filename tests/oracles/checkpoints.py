@@ -1,5 +1,6 @@
 """Random checkpoints and sequences, and fair-esm's own network with the same weights."""
 
+import json
 import os
 import shlex
 import shutil
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from esmkit.encoder.checkpoints.convert import esm2_config, write_folder
 from esmkit.encoder.compiled import is_compiled_unasked
@@ -59,11 +61,37 @@ def random_tensors(layers: int, heads: int, width: int, seed: int) -> dict[str, 
     return {f"esm.{name}": tensor for name, tensor in tensors.items()}
 
 
-def make_checkpoint(folder: Path, shape: tuple[int, int, int], seed: int = 0) -> Path:
-    """Write a random checkpoint in Hugging Face format."""
+def random_head(width: int, seed: int) -> dict[str, torch.Tensor]:
+    """Weights of a random masked-LM head under the names of a fitted file."""
+    random = np.random.default_rng(seed)
+    shapes = {"dense.weight": (width, width), "bias": (33,)}
+    names = ("dense.bias", "layer_norm.weight", "layer_norm.bias")
+    tensors = {}
+    for name, shape in {**shapes, **dict.fromkeys(names, (width,))}.items():
+        scale = 1.5 / np.sqrt(width) if name == "dense.weight" else 0.1
+        center = 1.0 if name == "layer_norm.weight" else 0.0
+        tensors[name] = torch.tensor(random.normal(center, scale, shape), dtype=torch.float32)
+    return tensors
+
+
+def make_checkpoint(
+    folder: Path, shape: tuple[int, int, int], seed: int = 0, *, lm_head: bool = False
+) -> Path:
+    """Write a random checkpoint in Hugging Face format, with a masked-LM head or without."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_folder(folder, random_tensors(*shape, seed), esm2_config(*shape))
+    tensors = random_tensors(*shape, seed)
+    if lm_head:
+        head = random_head(shape[-1], seed)
+        tensors |= {f"lm_head.{name}": tensor for name, tensor in head.items()}
+    write_folder(folder, tensors, esm2_config(*shape))
     return folder
+
+
+def write_head(path: Path, encoder_sha256: str, width: int, seed: int = 0, **facts: Any) -> Path:
+    """Write a random masked-LM head as `esmkit score fit` writes one."""
+    text = json.dumps({"name": path.stem, "encoder_sha256": encoder_sha256, **facts})
+    save_file(random_head(width, seed), path, metadata={"facts": text})
+    return path
 
 
 def has_compiler() -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from safetensors.torch import load_file, save_file
 from transformers import EsmModel
 
 from esmkit.encoder import packing
+from esmkit.encoder.checkpoints import FittedHeadWarning
 from esmkit.encoder.stream import MapStream
-from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.errors import CheckpointError, InputError, OptionError, VerificationError
 from esmkit.esm2 import Esm2, load
 from esmkit.reference import encoder as reference
+from esmkit.reference import masked_lm
 from esmkit.reference import verification as module
 from esmkit.reference.implementations import Implementations
 from esmkit.reference.verification import Verification, verify
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
-from oracles.checkpoints import random_sequence
+from oracles.checkpoints import SHAPES, make_checkpoint, random_sequence, write_head
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +110,12 @@ def test_a_wrong_map_is_caught_and_located(tiny: Esm2, proteins, monkeypatch):
 
 
 def test_nothing_compared_is_no_success():
-    row = module._Comparison("a / b", "maps", "absolute", "absolute", 1e-5)
+    row = module.Comparison("a / b", "maps", "absolute", "absolute", 1e-5)
     assert not row.check().passed
     row.add(np.zeros(3), np.zeros(3), "here")
     assert row.check().passed
     for ours, theirs in (([np.nan], [0.0]), ([0.0], [np.nan]), ([0.0], [np.inf])):
-        broken = module._Comparison("a / b", "maps", "relative", "relative", 1e-5)
+        broken = module.Comparison("a / b", "maps", "relative", "relative", 1e-5)
         broken.add(np.zeros(3), np.ones(3) * 1e-9, "here")
         broken.add(np.array(ours), np.array(theirs), "there")
         assert not broken.check().passed
@@ -122,7 +125,7 @@ def test_nothing_compared_is_no_success():
 
 
 def test_largest_absolute_and_relative_are_of_all_arrays():
-    row = module._Comparison("a / b", "states", "relative", "relative", 1e-3)
+    row = module.Comparison("a / b", "states", "relative", "relative", 1e-3)
     row.add(np.array([100.0]), np.array([100.0005]), "large")
     row.add(np.array([1.0]), np.array([1.00001]), "small")
     found = row.check()
@@ -161,6 +164,84 @@ def test_without_contact_head_there_are_no_contact_rows(tiny_folder: Path, tmp_p
     assert not [c for c in result.checks if "contact" in c.quantity]
 
 
+def logit_rows(result: Verification) -> list[tuple[str, str]]:
+    return [(c.compared, c.quantity) for c in result.checks if "logits" in c.quantity]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_with_a_head_logits_are_compared_in_every_row(shape, tmp_path: Path, proteins):
+    model = load(make_checkpoint(tmp_path / "lm", shape, lm_head=True), "cpu")
+    result = verify(model, proteins)
+    assert failed(result) == []
+    implementations = ("reference / Hugging Face", "packed / Hugging Face", "packed / fair-esm")
+    suffixes = ("", ", with masks", ", padded, with masks")
+    assert logit_rows(result) == [(i, f"logits{s}") for s in suffixes for i in implementations]
+    assert len(result.checks) == 15 + 9
+    values = sum(len(p) + 2 for p in proteins) * 33
+    assert {c.values for c in result.checks if "logits" in c.quantity} == {values}
+    assert result.to_dict()["lm_head"] == {"source": "checkpoint"}
+    assert result.notes == result.to_dict()["notes"] == []
+
+
+def test_wrong_heads_are_caught_everywhere(tiny_lm: Esm2, proteins, monkeypatch):
+    def of(result: Verification) -> set[str]:
+        assert {quantity.partition(",")[0] for _, quantity in failed(result)} == {"logits"}
+        return {compared for compared, _ in failed(result)}
+
+    monkeypatch.setattr(masked_lm, "layer_norm", lambda x, _: x)
+    wrong = verify(tiny_lm, proteins)
+    assert of(wrong) == {"reference / Hugging Face"}
+    assert len(failed(wrong)) == 3
+    monkeypatch.undo()
+    monkeypatch.setattr("esmkit.encoder.lm_head.gelu", torch.relu)
+    wrong = verify(tiny_lm, proteins)
+    assert of(wrong) == {"packed / Hugging Face", "packed / fair-esm"}
+    assert len(failed(wrong)) == 6
+
+
+def test_shares_of_masks_that_mix_are_caught_in_logits(tiny_lm: Esm2, proteins, monkeypatch):
+    def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
+        return tiny_lm.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+
+    monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
+    wrong = [row for row in failed(verify(tiny_lm, proteins)) if "logits" in row[1]]
+    assert wrong == [
+        (f"packed / {name}", f"logits{suffix}")
+        for suffix in (", with masks", ", padded, with masks")
+        for name in ("Hugging Face", "fair-esm")
+    ]
+
+
+def test_a_fitted_head_is_verified(tiny: Esm2, tmp_path: Path, proteins):
+    file = write_head(tmp_path / "head.safetensors", tiny.checkpoint.sha256, tiny.width)
+    model = load(tiny.checkpoint.folder, "cpu", lm_head=file)
+    with pytest.warns(FittedHeadWarning):
+        result = verify(model, proteins[:2])
+    assert failed(result) == []
+    assert len(logit_rows(result)) == 9
+    assert result.to_dict()["lm_head"]["name"] == "head"
+
+
+def test_without_fair_esm_it_is_said(tiny_lm: Esm2, proteins, monkeypatch):
+    monkeypatch.setitem(sys.modules, "esm.model.esm2", None)
+    result = verify(tiny_lm, proteins[:2])
+    assert result.passed
+    assert not [row for row in logit_rows(result) if "fair-esm" in row[0]]
+    assert len(logit_rows(result)) == 6
+    assert result.notes == [
+        "logits were not compared with fair-esm: it is not installed, or has no network of this shape"
+    ]
+
+
+def test_a_head_that_is_amiss_is_not_passed_over(tiny_lm_folder: Path, tmp_path: Path, proteins):
+    folder = Path(shutil.copytree(tiny_lm_folder, tmp_path / "half"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.bias"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="is incomplete: 1 of its tensors are missing"):
+        verify(load(folder, "cpu"), proteins)
+
+
 def test_results_in_every_form(tiny: Esm2, proteins):
     result = verify(tiny, proteins[:2])
     assert json.loads(json.dumps(result.to_dict()))["passed"] is True
@@ -168,7 +249,11 @@ def test_results_in_every_form(tiny: Esm2, proteins):
     assert len(frame) == 15
     assert frame["reason"].str.len().min() > 20
     text = result.to_text()
-    assert len(text.splitlines()) == 16 + 1 + 3  # head and rows, a blank line, three reasons
+    # head and rows, a blank line, three reasons, a note
+    assert len(text.splitlines()) == 16 + 1 + 3 + 1
+    assert result.notes == ["tiny-esm2 has no masked-LM head: no logits compared"]
+    assert text.endswith(result.notes[0])
+    assert result.to_dict()["lm_head"] is None
     assert "1e-05 abs.: values are 0 to 1; float32 rounds the scores" in text
     assert "OVER" not in text
     assert "<table" in result._repr_html_()
@@ -215,6 +300,7 @@ def test_streamed_maps_are_those_of_hugging_face_and_change_nothing(
 
 
 @pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.FittedHeadWarning")
 def test_real_checkpoint_on_real_proteins(real: Esm2, demo: list[Protein]):
     """Ubiquitin, bungarotoxin, globin: every row, every head, within its tolerance."""
     chosen = [p for p in demo if p.id in ("1UBI_A", "P60615", "P69905")]
@@ -222,3 +308,4 @@ def test_real_checkpoint_on_real_proteins(real: Esm2, demo: list[Protein]):
     assert failed(result) == []
     last = next(c for c in result.checks if c.quantity == "hidden states")
     assert 0 < last.absolute < 5e-5
+    assert len(logit_rows(result)) == 9 * real.has_lm_head

@@ -11,6 +11,7 @@ from esmkit.encoder.checkpoints.known import (
     OFFLINE,
     OfficialCheckpoint,
     OfflineCheckpoint,
+    shipped_head,
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
 from esmkit.errors import CheckpointError
@@ -18,6 +19,7 @@ from esmkit.text import Say, did_you_mean, silent, warn_caller
 
 __all__ = [
     "Checkpoint",
+    "FittedHeadWarning",
     "LocalCheckpoint",
     "OfflineCheckpointWarning",
     "check",
@@ -32,6 +34,10 @@ __all__ = [
 
 class OfflineCheckpointWarning(UserWarning):
     """The weights in use are not the original ESM-2."""
+
+
+class FittedHeadWarning(UserWarning):
+    """The masked-LM head in use was fitted afterwards and is not ESM-2's own."""
 
 
 @dataclass(frozen=True)
@@ -250,20 +256,26 @@ def warn_if_not_original(checkpoint: Checkpoint) -> None:
 
 @dataclass(frozen=True)
 class LocalCheckpoint:
-    """A checkpoint known by name, and its folder if it is on this machine."""
+    """A checkpoint known by name, and its folder if it is on this machine.
+
+    ``lm_head`` is ``own`` for a masked-LM head of the checkpoint, ``fitted`` for one that comes with
+    esmkit, or ``none``.
+    """
 
     name: str
     size: str
     sha256: str
     folder: Path | None
+    lm_head: str
 
 
 def local_checkpoints() -> list[LocalCheckpoint]:
     """Return all checkpoints known by name; nothing is fetched or hashed."""
     known = [
-        LocalCheckpoint(c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision))
+        LocalCheckpoint(c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision), "own")
         for c in OFFICIAL.values()
     ]
     folder = fetch.cache_folder() / OFFLINE.name
     here = folder if folder.is_dir() else None
-    return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, OFFLINE.sha256, here)]
+    head = "fitted" if shipped_head(OFFLINE.sha256) else "none"
+    return [*known, LocalCheckpoint(OFFLINE.name, DEFAULT.size, OFFLINE.sha256, here, head)]

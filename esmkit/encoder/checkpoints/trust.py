@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from esmkit.errors import CheckpointError
-from esmkit.text import shorten
+from esmkit.text import missing, shorten
 
-__all__ = ["encoder_options", "read_config", "read_json", "refuse_packed", "weight_files"]
+__all__ = [
+    "encoder_options",
+    "existing_head",
+    "read_config",
+    "read_json",
+    "refuse_packed",
+    "weight_files",
+]
 
 MAX_CONFIG_BYTES = 2**20
 """Largest size of a ``config.json`` or ``provenance.json``; those of ESM-2 are below 2 kB."""
@@ -199,6 +206,20 @@ def refuse_packed(path: Path) -> None:
             f"{str(path)!r} is compressed inside, as PyTorch never writes it; save the weights "
             "again with torch.save or as safetensors"
         )
+
+
+def existing_head(path: str | Path) -> Path:
+    """Return the path of a file with a fitted masked-LM head, which has to be there.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(missing(path))
+    return path
 
 
 def _all_text(table: dict[str, Any]) -> bool:
