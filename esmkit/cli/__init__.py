@@ -31,7 +31,7 @@ _COMMANDS = {
     "embed": "Embed proteins of FASTA files, pooled or per residue.",
     "attention": "Extract per-head attention maps, draw them, or reduce them to numbers.",
     "contacts": "Predict contact maps, score them on structures, or fit a contact head.",
-    "score": "Score residues, proteins and variants by what the model expects.",
+    "score": "Score proteins by what the model expects at each residue.",
     "heads": "Measure what each attention head looks at, with controls.",
     "explore": "Make an interactive page about a protein's attention.",
     "verify": "Compare esmkit with Hugging Face and the reference encoder.",

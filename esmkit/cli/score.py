@@ -3,6 +3,7 @@
 import click
 
 from esmkit.cli.score_variants import variants
+from esmkit.cli.score_proteins import proteins
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]
@@ -26,3 +27,4 @@ def command() -> None:
 
 
 command.add_command(variants)
+command.add_command(proteins)

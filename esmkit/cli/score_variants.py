@@ -12,6 +12,7 @@ from esmkit.cli.options import (
     batch_tokens_option,
     default_output,
     id_option,
+    lm_head_option,
     make_say,
     model_options,
     on_invalid_option,
@@ -112,6 +113,7 @@ STRATEGIES = ("masked-marginals", "wt-marginals", "mutant-marginals", "pllr")
 @batch_tokens_option(16_384)
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--restart", is_flag=True, help="Throw unfinished work away and begin anew.")
+@lm_head_option
 @model_options
 def variants(
     fasta: tuple[str, ...],

@@ -31,7 +31,7 @@ OTHER_NAMES = {
 }
 """Parameters that commands call otherwise: the first that the command has is meant."""
 
-OPPOSITES = {"progress": "quiet"}
+OPPOSITES = {"progress": "quiet", "masked": "one_pass"}
 """Parameters that commands have as their opposite."""
 
 FUNCTIONS = {

@@ -7,7 +7,8 @@ number of heads, K = D / H.
   values. What token t != i attends to is softmax over the same keys, less key i, plus the key of
   ``<mask>``. So attention is computed once for all copies, and corrected for each.
 - Of the last layer the output of token i alone is wanted: one query, one row of attention, one row
-  of everything behind it. The keys and values of all tokens are still needed.
+  of everything behind it. The keys of all tokens are still needed; their values W n_t + b are not,
+  for sum_t p_t (W n_t + b) = W (sum_t p_t n_t) + b, as the weights p sum to 1.
 
 Both are sums of the same terms in another order: results differ by rounding.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+from torch import nn
 
 from esmkit.encoder.checkpoints.parts import LayerParts
 from esmkit.encoder.forward import Row
@@ -192,33 +194,65 @@ def last_layer(x: torch.Tensor, hidden: torch.Tensor, layer: LayerParts, row: Ro
     """
     operations, width = row.operations, row.rotary[0].shape[-1]  # K
     normed = layer.attention_norm(x)  # (1, T, D)
-    key, value = (
-        operations.linear(normed, projection)[0].unflatten(-1, (-1, width))  # (T, H, K)
-        for projection in (layer.key, layer.value)
+    query, key = (
+        operations.linear(rows, projection).unflatten(-1, (-1, width)).transpose(1, 2)
+        for rows, projection in ((normed[:, hidden], layer.query), (normed, layer.key))
     )
-    query = operations.linear(normed[:, hidden], layer.query)  # (1, C, D)
-    query = query.unflatten(-1, (-1, width)).transpose(1, 2)  # (1, H, C, K)
-    query = rotate(query, row.rotary[0][:, hidden], row.rotary[1][:, hidden])[0].transpose(0, 1)
-    key = rotate(key.transpose(0, 1), row.rotary[0][0], row.rotary[1][0]).transpose(0, 1)
-    heads = _one_row(query, key, value, row.groups)  # (C, H, K)
+    query = rotate(query, *(turns[:, hidden] for turns in row.rotary))[0].transpose(
+        0, 1
+    )  # (C, H, K)
+    key = rotate(key, *row.rotary)[0].transpose(0, 1)  # (T, H, K)
+    weights = _weights(query * width**-0.5, key, row.groups)  # of each group (c, H, n)
+    if _is_linear(layer.value):
+        mixed = _mix(weights, normed[0], row.groups)  # (C, H, D)
+        values = operations.linear(mixed.flatten(0, 1)[None], layer.value)  # (1, C H, D): all heads
+        # Of each row its own head
+        values = values[0].unflatten(0, mixed.shape[:2]).unflatten(-1, (-1, width))  # (C, H, H, K)
+        heads = values.diagonal(dim1=1, dim2=2).transpose(1, 2)  # (C, H, K)
+    else:
+        values = operations.linear(normed, layer.value)[0].unflatten(-1, (-1, width))  # (T, H, K)
+        heads = _mix_heads(weights, values, row.groups)  # (C, H, K)
     return behind_attention(heads[None], x[:, hidden], layer, operations)
 
 
-def _one_row(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Sequence[Group]
-) -> torch.Tensor:
-    """Attend with one query of each sequence: (C, H, K) and (T, H, K) to (C, H, K)."""
-    mixed, first = [], 0
+def _is_linear(dense: nn.Module) -> bool:
+    """Say whether a module is W n + b and nothing else: no adapter in its place, no hook on it."""
+    return type(dense) is nn.Linear and not (dense._forward_hooks or dense._forward_pre_hooks)
+
+
+def _weights(query: torch.Tensor, key: torch.Tensor, groups: Sequence[Group]) -> list[torch.Tensor]:
+    """Return what one token of each sequence attends to: (C, H, K), (T, H, K) to (c, H, n) each."""
+    weights, first = [], 0
     for group in groups:
         q = _wide(query[first : first + group.count])  # (c, H, K)
-        k, v = (
-            _wide(x[group.tokens]).unflatten(0, (group.count, group.length))  # (c, n, H, K)
-            for x in (key, value)
-        )
-        scores = torch.einsum("chk,cnhk->chn", q, k) * q.shape[-1] ** -0.5
-        mixed.append(torch.einsum("chn,cnhk->chk", scores.softmax(-1), v))
+        k = _wide(_of_group(key, group))  # (c, n, H, K)
+        weights.append(torch.einsum("chk,cnhk->chn", q, k).softmax(-1))
         first += group.count
-    return torch.cat(mixed).to(query.dtype)
+    return weights
+
+
+def _mix(
+    weights: Sequence[torch.Tensor], normed: torch.Tensor, groups: Sequence[Group]
+) -> torch.Tensor:
+    """Return the weighted sums of rows, (T, D) to (C, H, D)."""
+    mixed = [w @ _wide(_of_group(normed, g)) for w, g in zip(weights, groups, strict=True)]
+    return torch.cat(mixed).to(normed.dtype)
+
+
+def _mix_heads(
+    weights: Sequence[torch.Tensor], values: torch.Tensor, groups: Sequence[Group]
+) -> torch.Tensor:
+    """Return the weighted sums of the values of each head, (T, H, K) to (C, H, K)."""
+    mixed = [
+        torch.einsum("chn,cnhk->chk", w, _wide(_of_group(values, g)))
+        for w, g in zip(weights, groups, strict=True)
+    ]
+    return torch.cat(mixed).to(values.dtype)
+
+
+def _of_group(x: torch.Tensor, group: Group) -> torch.Tensor:
+    """Return the rows of a group by sequence, (T, ...) to (c, n, ...)."""
+    return x[group.tokens].unflatten(0, (group.count, group.length))
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

@@ -29,15 +29,17 @@ __all__ = ["BATCH_TOKENS", "Request", "masked_logits", "masked_states"]
 BATCH_TOKENS = 16_384
 """Most tokens of one forward pass by default; on a CPU :data:`PASS_TOKENS`, if that is less."""
 
-PASS_TOKENS = 2_560
-"""Most tokens of one forward pass on a CPU, so that hidden states stay in its cache."""
+PASS_TOKENS = 1_536
+"""Most tokens of one forward pass on a CPU, so that hidden states stay in its cache.
+
+As few more than in :mod:`esmkit.encoder.packing` that copies of 300 residues fill a row."""
 
 WINDOW_PASSES = 32
 """Passes that are planned at once."""
 
-FEWEST_SHARING = 4
+FEWEST_SHARING = 8
 """Copies of a protein from which on the first layer's attention is shared: to prepare that takes as
-long as it saves in some copies."""
+long as it saves in 7 copies of 300 residues, or in 10 of 1,000."""
 
 FEWEST_TOKENS = 256
 """Fewest tokens of a pass, if there is more: less work does not pay for a thread."""

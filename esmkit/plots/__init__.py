@@ -16,9 +16,11 @@ from esmkit.plots.contacts import contact_map
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
+from esmkit.plots.logo import logo
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
+from esmkit.plots.surprise import surprise
 from esmkit.plots.thumbnails import attention_flow, attention_grid
 from esmkit.plots.variants import variant_map, variant_scatter
 
@@ -32,12 +34,14 @@ __all__ = [
     "head_card",
     "head_precision_grid",
     "inline_html",
+    "logo",
     "offset_profiles",
     "precision_by_rank",
     "property_grid",
     "property_map",
     "reliability_diagram",
     "save",
+    "surprise",
     "variant_map",
     "variant_scatter",
 ]

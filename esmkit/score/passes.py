@@ -1,7 +1,6 @@
 """What goes through the model for a score: each residue hidden in turn, or whole proteins once."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
@@ -13,7 +12,7 @@ from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.masked import Request, masked_logits
 from esmkit.encoder.threads import side_by_side
 from esmkit.score.options import ScoreOptions
-from esmkit.score.sites import Sites
+from esmkit.score.sites import PORTION_TOKENS, Sites
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS, TOKENS, encode
 from esmkit.sequences.windows import WindowMean, cut_into_pieces, tokens_of
@@ -28,25 +27,43 @@ Logits = NDArray[np.float32]
 
 
 def masked_sites(
-    model: Encoder, items: Iterable[Sites], *, batch_tokens: int
+    model: Encoder,
+    items: Iterable[Sites],
+    *,
+    batch_tokens: int,
+    missing: Callable[[Sites], bool] = lambda sites: True,
 ) -> Iterator[tuple[Sites, Logits]]:
     """Yield sites in order, with the logits of each residue while it is hidden.
 
-    What comes for a site depends on its protein and on how that is cut into sites, never on the
-    others.
+    Sites are computed in groups that depend on the stream alone, so that a run that goes on where
+    another one stopped computes the very passes that are missing, to the last bit.
+
+    Parameters
+    ----------
+    model : Encoder
+        With a masked-LM head.
+    items : iterable of Sites
+    batch_tokens : int
+        Most tokens in one forward pass.
+    missing : callable
+        Tells which sites are wanted; a group without any is not computed.
+
+    Yields
+    ------
+    (Sites, float32 array of shape (sites, 33))
     """
-    waiting: deque[tuple[Sites, int]] = deque()
-
-    def requests() -> Iterator[Request]:
-        for sites in items:
-            of_sites = requests_of(sites)
-            waiting.append((sites, len(of_sites)))
-            yield from of_sites
-
-    found = masked_logits(model, requests(), batch_tokens=batch_tokens)
-    for first in found:
-        sites, count = waiting.popleft()
-        yield sites, np.concatenate([first, *islice(found, count - 1)])
+    costs = ((sites.tokens, sites) for sites in items)
+    for group in packing.look_ahead(costs, PORTION_TOKENS):
+        wanted = [missing(sites) for sites in group]
+        if not any(wanted):
+            continue
+        of_each = [requests_of(sites) for sites in group]
+        requests = (request for of_sites in of_each for request in of_sites)
+        found = masked_logits(model, requests, batch_tokens=batch_tokens)
+        for sites, of_sites, is_wanted in zip(group, of_each, wanted, strict=True):
+            rows = list(islice(found, len(of_sites)))
+            if is_wanted:
+                yield sites, np.concatenate(rows)
 
 
 def requests_of(sites: Sites) -> list[Request]:

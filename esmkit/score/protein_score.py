@@ -79,7 +79,7 @@ class ProteinScore:
         """How surprised the model is by each residue, -log2 p, in bits: float64, (R,)."""
         return -self.log_probability.astype(np.float64) / np.log(2)
 
-    @cached_property
+    @property
     def entropy(self) -> NDArray[np.float64]:
         """How undecided it is at each site, in bits, 0 to log2(20) = 4.32: float64, (R,)."""
         return entropy_of(self.log_probabilities) / np.log(2)

@@ -11,7 +11,7 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS
 from esmkit.sequences.windows import MAX_RESIDUES, Long, cut_into_pieces, window_around
 
-__all__ = ["Sites", "count_of_portions", "portions", "residues_read"]
+__all__ = ["PORTION_TOKENS", "Sites", "count_of_portions", "portions", "residues_read"]
 
 PORTION_TOKENS = 2**15
 """About how many tokens are read for a portion, which is what a kill loses at most: some seconds of
@@ -47,6 +47,11 @@ class Sites:
     def places(self) -> range:
         """Return the indices of the residues."""
         return range(self.start, self.stop)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are read for them in all."""
+        return len(self.places()) * (min(self.size, len(self.protein)) + SPECIALS)
 
     def window(self, place: int) -> tuple[int, int]:
         """Return (start, stop) of what is read of the protein while a residue is hidden."""

@@ -179,9 +179,9 @@ class ScoreTask(Task):
         residues, proteins = self._others.tolist()
         if residues:
             say(
-                f"{residues:,} residue{'s' * (residues != 1)} of {proteins:,} "
-                f"protein{'s' * (proteins != 1)} {'are' if residues != 1 else 'is'} X, B, U, Z or "
-                "O, which have no probability of their own; they are left out of the means"
+                f"{residues:,} residue{'s' * (residues != 1)} (X, B, U, Z or O) of {proteins:,} "
+                f"protein{'s' * (proteins != 1)} {'have' if residues != 1 else 'has'} no probability "
+                "and no part in the means"
             )
         lengths = index.lengths[index.first_of].tolist()
         portions_of = np.ones(len(lengths), np.int64)
@@ -268,15 +268,18 @@ class ScoreTask(Task):
         from esmkit.score.passes import masked_sites
         from esmkit.score.probabilities import log_softmax_20
 
-        def wanted() -> "Iterator[Sites]":
-            for number, protein in index.distinct():
-                if missing[number]:
-                    for sites in portions(number, protein, self.long):
-                        if not self._is_held(number, sites):
-                            yield sites
+        def is_missing(sites: "Sites") -> bool:
+            return bool(missing[sites.number]) and not self._is_held(sites.number, sites)
 
+        every = (
+            sites
+            for number, protein in index.distinct()
+            for sites in portions(number, protein, self.long)
+        )
         batch_tokens = self._options.batch_tokens
-        for sites, values in masked_sites(self.model, wanted(), batch_tokens=batch_tokens):
+        for sites, values in masked_sites(
+            self.model, every, batch_tokens=batch_tokens, missing=is_missing
+        ):
             unit = int(self._first[sites.number]) + sites.index
             pending.add(unit, log_softmax_20(values).astype(np.float32))
             yield [len(values) * min(sites.size, len(sites.protein))]

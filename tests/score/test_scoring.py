@@ -135,7 +135,8 @@ def short_windows(monkeypatch: pytest.MonkeyPatch) -> int:
     for module in (cutting, sites):
         monkeypatch.setattr(module, "MAX_RESIDUES", 20)
     monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
-    monkeypatch.setattr(sites, "PORTION_TOKENS", 7 * 22)
+    for module in (sites, passes):
+        monkeypatch.setattr(module, "PORTION_TOKENS", 7 * 22)
     for function, size in ((cutting.windows, 20), (cutting.window_around, 20)):
         monkeypatch.setattr(function, "__defaults__", (size,))
     return 20
