@@ -7,7 +7,8 @@
 
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
-    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``, ``.network``
+    ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``, ``.score_variants()``,
+                          ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files

@@ -2,8 +2,8 @@
 
 import click
 
-from esmkit.cli.score_variants import variants
 from esmkit.cli.score_proteins import proteins
+from esmkit.cli.score_variants import variants
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]

@@ -152,9 +152,9 @@ def variants(
     \b
     Examples:
       esmkit score variants ubiquitin.fasta --all --plot
-      esmkit score variants ubiquitin.fasta --mutations K48R,I44A:K48R
-      esmkit score variants --mutations BLAT_ECOLX.csv --measured DMS_score
-      esmkit score variants P62593.fasta --mutations dms.csv --strategy pllr -o pllr.tsv
+      esmkit score variants ubiquitin.fasta --mutations K48R,I44A:K48R -o k48r.tsv
+      esmkit score variants --mutations dms.csv --measured DMS_score
+      esmkit score variants ubiquitin.fasta --mutations dms.csv --strategy pllr -o pllr.tsv
     """
     from esmkit.files.names import folder_beside
     from esmkit.files.outputs import is_stream

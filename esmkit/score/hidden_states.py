@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.sequences.proteins import Protein
 
-__all__ = ["CHOSEN", "KEPT", "MASKED", "RANDOM", "HiddenStates", "hide", "hidden_states"]
+__all__ = ["CHOSEN", "KEPT", "MASKED", "RANDOM", "HiddenStates", "hidden_states", "hide"]
 
 CHOSEN = 0.15
 """Share of residues that training asks for (ESM-2, as BERT before it)."""

@@ -82,6 +82,8 @@ def test_a_file_of_proteingym_without_fasta(score: Any, tmp_path: Path):
     table = dms(tmp_path / "dms.csv")
     done = score("--mutations", "dms.csv", "--measured", "DMS_score", "--plot")
     assert done.returncode == 0, done.stderr
+    twice = len(table) - table.mutant.nunique()
+    assert f"{twice} row(s) repeat a variant, which is computed once" in done.stderr
     found = pandas.read_csv("dms.variants.tsv", sep="\t")
     assert found.mutant.tolist() == table.mutant.tolist()
     np.testing.assert_allclose(found.measured, table.DMS_score)

@@ -178,6 +178,12 @@ def test_what_does_not_fit_is_refused_or_left_out(both: Both):
         score_variants(model, "MKTAYIA", ["T3S"], strategy="best")  # type: ignore[arg-type]
 
 
+def test_a_scan_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, both: Both):
+    monkeypatch.setattr("esmkit.score.variants.asked.MOST_VARIANTS", 100)
+    with pytest.raises(OptionError, match="every substitution of 7 residues is 133 variants"):
+        score_variants(both[0], "MKTAYIA")
+
+
 def test_a_protein_of_one_residue(both: Both):
     model, other = both
     found = score_variants(model, "M", ["M1A"], strategy="pllr")

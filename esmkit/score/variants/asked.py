@@ -40,6 +40,10 @@ def all_variants(sequence: str) -> list[Variant]:
     ]
 
 
+MOST_VARIANTS = 2_000_000
+"""Largest scan; each variant takes about half a kilobyte of memory until it is written."""
+
+
 @dataclass
 class Asked:
     """Variants of proteins, held against them.
@@ -103,8 +107,11 @@ class Asked:
         return table.astype({"residue_number": "Int64", "mutations": "int64"})
 
     def report(self) -> list[str]:
-        """Return what was left out, in sentences."""
+        """Return what was left out, and what stands there twice, in sentences."""
         lines = []
+        twice = sum(len(some) - len(distinct(some)) for some in self.placed)
+        if twice:
+            lines.append(f"{twice:,} row(s) repeat a variant, which is computed once")
         if self.others:
             lines.append(f"{self.others:,} row(s) are about other proteins and are left out")
         if self.refused.count:
@@ -156,6 +163,7 @@ def ask(
         With the row, what is wrong and what to do.
     """
     if not isinstance(table, MutationTable):
+        _refuse_too_many(proteins)
         blank = Row("")
         placed = [
             [Placed(variant, blank, first_number) for variant in all_variants(p.sequence)]
@@ -185,6 +193,16 @@ def ask(
     if refused.first is not None and (on_invalid != "skip" or not asked.count):
         raise _first(refused, asked.count)
     return asked
+
+
+def _refuse_too_many(proteins: Sequence[Protein]) -> None:
+    """Refuse a scan whose table would not fit into memory."""
+    residues = sum(len(protein) for protein in proteins)
+    if 19 * residues > MOST_VARIANTS:
+        raise OptionError(
+            f"every substitution of {residues:,} residues is {19 * residues:,} variants, and a scan "
+            f"has up to {MOST_VARIANTS:,}; take some proteins with `ids`, or split the input"
+        )
 
 
 def _first(refused: Refused, good: int) -> EsmkitError:

@@ -99,8 +99,9 @@ def score_variants(
     if not found:
         raise InputError("there is no protein to score variants of; give one")
     asked = ask(table, found, strategy=strategy, first_number=first_number, on_invalid=on_invalid)
-    for line in asked.report():
-        warn_caller(line, LeftOutWarning)
+    if asked.refused.count or asked.others:
+        for line in asked.report():
+            warn_caller(line, LeftOutWarning)
     return _computed(model, asked, batch_tokens, progress)
 
 
