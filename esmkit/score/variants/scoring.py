@@ -90,7 +90,9 @@ def score_variants(
     Examples
     --------
     >>> model = esmkit.load()                                                # doctest: +SKIP
-    >>> model.score_variants("MKTVRQERLK", ["K2R", "M1A:T3S"]).score.round(1)  # doctest: +SKIP
+    >>> table = model.score_variants("MKTVRQERLK", ["K2R", "M1A:T3S"])       # doctest: +SKIP
+    >>> table.mutant.tolist()                                                # doctest: +SKIP
+    ['K2R', 'M1A:T3S']
     """
     check_options(strategy, first_number, on_invalid)
     table = table_or_all(mutations, mutant_column, measured)
