@@ -160,6 +160,26 @@ def test_errors_are_one_sentence_in_the_words_of_the_command(
     assert "Traceback" not in done.stderr
 
 
+def test_insertions_and_deletions_of_proteingym(score: Any):
+    longer, shorter = WILD[:4] + "GS" + WILD[4:], WILD[:9] + WILD[11:]
+    lines = ["mutated_sequence,DMS_score", f"{longer},0.5", f"{shorter},0.1", f"G{WILD[1:]},0.9"]
+    Path("indels.csv").write_text("\n".join(lines))
+    refused = score("p.fasta", "--mutations", "indels.csv")
+    assert refused.returncode == 1
+    assert "line 2 of 'indels.csv'" in refused.stderr
+    assert "--strategy pllr" in refused.stderr
+    words = ["--strategy", "pllr", "--measured", "DMS_score"]
+    done = score("p.fasta", "--mutations", "indels.csv", *words)
+    assert done.returncode == 0, done.stderr
+    found = pandas.read_csv("p.variants.tsv", sep="\t")
+    assert found.mutant.tolist() == ["A4_Y5insGS", "R10_Q11del", "M1G"]
+    assert found.measured.tolist() == [0.5, 0.1, 0.9]
+    assert found.blosum62.isna().tolist() == [True, True, False]
+    alone = score("--mutations", "indels.csv", "--strategy", "pllr", "-o", "x.tsv")
+    assert alone.returncode == 1
+    assert "does not say which protein its variants are of; give its sequence" in alone.stderr
+
+
 def test_figures_show_a_structure_and_sites(score: Any, tmp_path: Path):
     structure = demo_structure()
     fasta = tmp_path / "u.fasta"
