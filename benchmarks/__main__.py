@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import attention, contacts, gpu, scaling
+from benchmarks import attention, contacts, gpu, scaling, score
 from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement
 from benchmarks.harness import machine, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
@@ -68,6 +68,7 @@ PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {
     "floor": ("Embeddings and the floor", floor),
     "attention": ("Attention maps to a file", lambda rounds, *_: attention.report(rounds)),
     "contacts": ("Contact maps in memory", lambda rounds, *_: contacts.report(rounds)),
+    "score": ("Every site hidden in turn", lambda rounds, *_: score.report(rounds)),
     "startup": ("Start-up", lambda rounds, *_: scaling.startup(rounds)),
     "memory": (
         "Memory and the number of sequences",

@@ -175,6 +175,7 @@ REPORTED = {
 
 
 def write_fasta(path: Path, found: Iterable[tuple[str, str]]) -> Path:
+    """Write a FASTA file and return where it is."""
     path.write_text("".join(f">{name}\n{letters}\n" for name, letters in found))
     return path
 
@@ -222,7 +223,9 @@ def split(
     test, candidates = drawn[:500], drawn[500:]
     queries = [(f"test|{place}", uniprot[place][1]) for place in test]
     queries += [(f"val|{place}", uniprot[place][1]) for place in candidates]
-    queries += [(f"{s}|{i}".replace(" ", "_"), r[1]) for s in sources for i, r in enumerate(sources[s])]
+    queries += [
+        (f"{s}|{i}".replace(" ", "_"), r[1]) for s in sources for i, r in enumerate(sources[s])
+    ]
     queries += [("beta|0", beta[0][1])]
     fasta = write_fasta(work / "queries.fasta", queries)
     in_uniprot = relatives(work, "uniprot", fasta, uniprot)

@@ -54,8 +54,10 @@ def read(path: str | Path) -> Any:
     >>> esmkit.attention_file(esmkit.load, demo, "demo.attention.h5")        # doctest: +SKIP
     >>> esmkit.read("demo.attention.h5")["P69905"]["L5H4"].shape             # doctest: +SKIP
     (142, 142)
-    >>> esmkit.score_file(esmkit.load, demo, "demo.score.tsv")               # doctest: +SKIP
-    >>> esmkit.read("demo.score.tsv")["P69905"]["pseudo_perplexity"]         # doctest: +SKIP
+    >>> ubiquitin = esmkit.data.ubiquitin_fasta()
+    >>> esmkit.score_file(esmkit.load, ubiquitin, "ubiquitin.score.tsv")     # doctest: +SKIP
+    >>> int(esmkit.read("ubiquitin.score.tsv")["1UBI_A"]["counted"])         # doctest: +SKIP
+    76
     """
     place = Path(path)
     if place.is_file() and _task_of(place) == "attention":

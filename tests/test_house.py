@@ -139,6 +139,9 @@ UPSTREAM_NAMES = (
     "inv_freq",
     "contact_head.",
     "encoder.layer.",
+    "lm_head.dense",
+    "lm_head.layer_norm",
+    "lm_head.decoder",
 )
 
 

@@ -10,6 +10,7 @@ import esmkit
 from esmkit.attention.maps import AttentionMaps
 from esmkit.contacts import ContactMap
 from esmkit.embeddings.embed import Embedding
+from esmkit.score.protein_score import ProteinScore
 from esmkit.sequences.many import Results
 
 COMMON = {"long": "window", "on_invalid": "error"}
@@ -24,6 +25,8 @@ OPTIONS = {
         ContactMap,
         {"head": None, "heads": None, **COMMON, "batch_tokens": 2_048, **LAST},
     ),
+    "score": (ProteinScore, {"masked": True, **COMMON, "batch_tokens": 16_384, **LAST}),
+    "pseudo_perplexity": (float, {**COMMON, "batch_tokens": 16_384, **LAST}),
 }
 
 

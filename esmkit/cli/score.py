@@ -2,6 +2,7 @@
 
 import click
 
+from esmkit.cli.score_fit import fit
 from esmkit.cli.score_proteins import proteins
 from esmkit.cli.score_variants import variants
 from esmkit.cli.values import GroupWithDefault
@@ -21,10 +22,11 @@ def command() -> None:
     \b
     Examples:
       esmkit score seqs.fasta
-      esmkit score seqs.fasta --per residue --plot
-      esmkit score variants seqs.fasta --all --plot
+      esmkit score ubiquitin.fasta --per residue -o residues.tsv --plot
+      esmkit score variants ubiquitin.fasta --all --plot
     """
 
 
-command.add_command(variants)
 command.add_command(proteins)
+command.add_command(variants)
+command.add_command(fit)

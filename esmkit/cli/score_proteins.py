@@ -121,7 +121,7 @@ def proteins(
     \b
     Examples:
       esmkit score seqs.fasta
-      esmkit score seqs.fasta --per residue -o residues.tsv
+      esmkit score proteins seqs.fasta --per residue -o residues.tsv
       esmkit score proteome.fasta --one-pass
       esmkit score ubiquitin.fasta --plot --structure 1ubi.pdb --mark K48,K63
       esmkit score seqs.fasta --format h5

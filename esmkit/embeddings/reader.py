@@ -144,6 +144,11 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"{str(self.path)!r} holds attention maps; open it with `esmkit.read` or "
                 "`esmkit.AttentionFile`"
             )
+        if self.provenance.get("task") == "score":
+            raise OutputError(
+                f"{str(self.path)!r} holds log-probabilities of letters; open it with `esmkit.read` "
+                "or `esmkit.ScoreFile`"
+            )
         self._get = lambda key: _as_float32(handle[key])
 
     def _open_npz(self) -> None:

@@ -37,6 +37,10 @@ _TEXT = (
         "a table of contacts; read it with `pandas.read_csv(path, sep='\\t')`",
     ),
     (
+        re.compile(r"id[,\t](length[,\t]\w+_perplexity|residue_number[,\t]residue[,\t]log_p)"),
+        "a table of scores; open it with `esmkit.read`",
+    ),
+    (
         re.compile(r"id[,\t][^\n]*\blayer[,\t]head\b"),
         "a table of attention in numbers; read it with `pandas.read_csv`",
     ),

@@ -105,7 +105,7 @@ def logo(
     'made · what the model expects at each residue'
     """
     if scale not in ("information", "probability"):
-        raise OptionError(f"`scale` is 'information' or 'probability', not {scale!r}")
+        raise OptionError(f"scale is 'information' or 'probability', not {scale!r}")
     of = annotations_of(
         score.id, score.sequence, mark=mark, zoom=zoom, domains=domains, structure=structure
     )
@@ -134,8 +134,8 @@ def logo(
 
 
 def _top(sums: NDArray[np.float64]) -> float:
-    """Return where the axis ends: a whole number of bits, or all there can be."""
-    return float(min(LARGEST, max(1.0, np.ceil(sums.max()))))
+    """Return where the axis ends: whole or half bits, or all there can be."""
+    return float(min(LARGEST, max(1.0, np.ceil(2 * sums.max()) / 2)))
 
 
 @cache

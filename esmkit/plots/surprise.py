@@ -96,7 +96,7 @@ def surprise(
         axes.stairs(score.entropy[row.shown], edges, color=ENTROPY, lw=0.8, baseline=None)
         axes.axhline(BLIND, color="0.35", lw=0.5, ls=(0, (4, 3)), zorder=0.5)
         axes.set(ylim=(0, top / (1 - LABELS)), ylabel="bits")
-        axes.set_yticks(np.arange(0, top, 2))
+        axes.set_yticks(np.arange(0, top, 2 if top <= 10 else 5))
         axes.yaxis.label.set_y((1 - LABELS) / 2)
         axes.spines["left"].set_bounds(0, top)
         _name(axes, bits, named, row, top)

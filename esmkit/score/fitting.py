@@ -1,8 +1,7 @@
 """A masked-LM head fitted to an encoder that has none, from proteins."""
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +59,11 @@ class FittedHead:
     facts: dict[str, Any]
     validation: HeldOut
     perplexities: list[float]
+
+    @property
+    def best_epoch(self) -> int:
+        """Number, from 1, of the epoch whose weights these are."""
+        return int(np.argmin(self.perplexities)) + 1
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write it to a file that ``esmkit.load(lm_head=path)`` reads.
@@ -161,8 +165,8 @@ def fit_lm_head(
         _at_least_one(option, value)
     if (number := whole_number(seed)) is None or number < 0:
         raise OptionError(f"`seed` is a whole number from 0, not {what_is(seed)}")
-    known = _distinct(proteins, on_invalid)
-    others = None if validation is None else _distinct(validation, on_invalid)
+    known = distinct(proteins, on_invalid)
+    others = None if validation is None else distinct(validation, on_invalid)
     training, held_out, how = chosen_proteins(known, others, seed, progress)
     seen = _states(
         model,
@@ -230,7 +234,7 @@ def fitted_on_states(
     embedding = model.parts().embedding.weight.detach().float().cpu()
     eps = float(model.network.config.layer_norm_eps)
     best, perplexities = learn(
-        Learner(embedding, eps, recipe.seed),
+        Learner(embedding, eps, recipe.seed, torch.from_numpy(training.targets)),
         training,
         masked,
         recipe,
@@ -287,7 +291,7 @@ def _at_least_one(option: str, value: Any) -> None:
         raise OptionError(f"`{option}` is a whole number of at least 1, not {what_is(value)}")
 
 
-def _distinct(proteins: ManyProteins, on_invalid: "OnInvalid") -> "list[Protein]":
+def distinct(proteins: ManyProteins, on_invalid: "OnInvalid") -> "list[Protein]":
     """Return the proteins, each sequence once."""
     _, stream = one_or_many(proteins, on_invalid=on_invalid)
     return list({protein.sequence: protein for protein in stream}.values())
@@ -377,55 +381,4 @@ def _states(
 
     return hidden_states(
         model, proteins, draws=draws, seed=seed, batch_tokens=tokens, advance=advance
-    )
-
-
-def fit_to_file(
-    model: Any,
-    proteins: Sequence[str | os.PathLike[str]],
-    output: Path,
-    *,
-    validation: Sequence[str | os.PathLike[str]] | None,
-    force: bool,
-    options: Mapping[str, Any],
-    progress: Say,
-) -> str:
-    """Fit a masked-LM head to FASTA files and write it: what ``esmkit score fit`` does.
-
-    Parameters
-    ----------
-    model : callable
-        Loads the encoder; called after the input has been read.
-    proteins : sequence of path
-    output : Path
-    validation : sequence of path, optional
-    force : bool
-        Overwrite the output.
-    options : mapping
-        The others of :func:`fit_lm_head`.
-    progress : callable
-        Called with a sentence for each step.
-
-    Returns
-    -------
-    str
-        What to print.
-    """
-    from esmkit.files.disk import check_output
-
-    check_output(output, force=force, forced="force=True")
-    on_invalid: Any = options.get("on_invalid", "error")
-    known = _distinct([Path(path) for path in proteins], on_invalid)
-    given = validation and _distinct([Path(path) for path in validation], on_invalid)
-    if len(known) < FEWEST_PROTEINS:  # the split is made where the model is there
-        chosen_proteins(known, given or known, 0)
-    fitted = fit_lm_head(model(), known, validation=given or None, progress=progress, **options)
-    fitted.save(output, force=force)
-    quality = fitted.validation
-    verdict = "better than letters" if quality.ratio_high < 1 else "NOT better than letters"
-    return (
-        f"fitted on {fitted.facts['trained_on']}, {fitted.facts['hidden_residues']:,} hidden "
-        f"residues; best after epoch {int(np.argmin(fitted.perplexities)) + 1} of "
-        f"{len(fitted.perplexities)}\nvalidation: {fitted.facts['validation']}\n"
-        f"validation, {verdict}: {quality.to_text()}"
     )

@@ -26,13 +26,19 @@ BETAS = (0.9, 0.99)
 """Of AdamW."""
 
 WARM_UP = 200
-"""Steps in which the learning rate rises from 0."""
+"""Steps in which the learning rate rises from 0; a tenth of all of them, where that is less."""
+
+LEAST_STEPS, LEAST_BATCH = 50, 16
+"""Steps of an epoch, which few residues are cut into smaller batches for, down to this size."""
 
 AVERAGED = 0.998
 """Share of the average of the weights that stays at each step: it goes over some 500 of them."""
 
 SHARE_OF_IDENTITY = 0.5
 """The map begins as half the identity and half at random, for the states are near the embedding."""
+
+UNSEEN = 0.01
+"""Count of a token that no protein has, at the beginning."""
 
 _AT_ONCE = 8_192
 """Held-out residues of one product."""
@@ -75,9 +81,14 @@ class Learner(nn.Module):
     eps : float
         Of the layer norm.
     seed : int
+    targets : torch.Tensor of int64, shape (M,), optional
+        Tokens of the training set: the bias begins as the logarithm of their frequencies, so that the
+        fit begins with what letters alone tell, and tokens that no protein has are unlikely.
     """
 
-    def __init__(self, embedding: torch.Tensor, eps: float, seed: int) -> None:
+    def __init__(
+        self, embedding: torch.Tensor, eps: float, seed: int, targets: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         width = embedding.shape[1]
         random = torch.Generator().manual_seed(seed)
@@ -90,6 +101,12 @@ class Learner(nn.Module):
         with torch.no_grad():
             self.dense.weight.copy_(start)
             self.dense.bias.zero_()
+            # Logits begin with a spread of about 1, whatever the length of the embeddings is
+            length = embedding.detach().float().norm(dim=1).mean()
+            self.norm.weight.fill_(1 / float(length))
+            if targets is not None:
+                counts = torch.bincount(targets, minlength=len(embedding)) + UNSEEN
+                self.bias.copy_(torch.log(counts / counts.sum()))
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return logits, (M, 33), of last hidden states, (M, D)."""
@@ -140,8 +157,9 @@ def learn(
     """
     order = np.random.default_rng(recipe.seed)
     random = torch.Generator().manual_seed(recipe.seed)
-    batch = min(recipe.batch, len(training))
+    batch = min(recipe.batch, max(LEAST_BATCH, len(training) // LEAST_STEPS), len(training))
     steps = recipe.epochs * (len(training) // batch)
+    warm_up = min(WARM_UP, max(1, steps // 10))
     optimizer = _optimizer(learner, recipe)
     average = copy.deepcopy(learner)
     best, perplexities, step = copy.deepcopy(learner), [], 0
@@ -149,7 +167,7 @@ def learn(
         rows = order.permutation(len(training))
         for start in range(0, len(rows) - batch + 1, batch):
             chosen = np.sort(rows[start : start + batch])  # a file is read forwards
-            rate = recipe.rate * min(1.0, (step + 1) / WARM_UP)
+            rate = recipe.rate * min(1.0, (step + 1) / warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             states = torch.from_numpy(training.states[chosen].astype(np.float32))

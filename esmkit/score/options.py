@@ -34,8 +34,8 @@ class ScoreOptions:
     on_invalid : {'error', 'replace', 'skip', 'degap'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass. On a CPU at most 1,024 tokens per pass; a longer sequence
-        is a pass of its own.
+        Most tokens in one forward pass. On a CPU at most 2,560 while residues are hidden, 1,024
+        with nothing hidden; a longer sequence is a pass of its own.
 
     Raises
     ------

@@ -72,7 +72,7 @@ def _are_columns(names: list[str]) -> bool:
 
 
 class ScoreFile(ProteinFile[Any]):
-    """Scores on disk as a mapping from ID, in input order.
+    r"""Scores on disk as a mapping from ID, in input order.
 
     What it gives for a protein depends on the file. Of log-probabilities (HDF5) it is a
     :class:`~esmkit.ProteinScore`, read when asked for; of a table per residue that protein's rows, a
@@ -99,7 +99,13 @@ class ScoreFile(ProteinFile[Any]):
 
     Examples
     --------
-    >>> esmkit.read("seqs.score.tsv")["P69905"]["pseudo_perplexity"]      # doctest: +SKIP
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "one.score.tsv"
+    ...     _ = path.write_text("id\tlength\tpseudo_perplexity\nP69905\t142\t12.5\n")
+    ...     with ScoreFile(path) as found:
+    ...         print(found.per, found["P69905"]["pseudo_perplexity"])
+    protein 12.5
     """
 
     per: str

@@ -93,8 +93,9 @@ def score(
     Examples
     --------
     >>> found = esmkit.load().score("MKTVRQERLKSIVRILERSKEPVSG")          # doctest: +SKIP
-    >>> found.pseudo_perplexity, found.surprise.argmax()                # doctest: +SKIP
-    >>> found.plot()                                                    # doctest: +SKIP
+    >>> found.masked, found.surprise.shape, 1 < found.pseudo_perplexity   # doctest: +SKIP
+    (True, (25,), True)
+    >>> figure = found.plot()                                           # doctest: +SKIP
     """
     options = ScoreOptions(
         masked=masked, long=long, on_invalid=on_invalid, batch_tokens=batch_tokens
@@ -237,7 +238,8 @@ def log_probabilities(
     Examples
     --------
     >>> table = esmkit.load().log_probabilities("MKTVRQERLKSIVRIL")    # doctest: +SKIP
-    >>> table.shape, table.loc[2, "A"]                              # doctest: +SKIP
+    >>> table.shape, table.loc[2, "A"].shape                        # doctest: +SKIP
+    ((16, 20), (1,))
     """
     import pandas
 
@@ -311,7 +313,8 @@ def pseudo_perplexity(
 
     Examples
     --------
-    >>> esmkit.load().pseudo_perplexity("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
+    >>> 1 < esmkit.load().pseudo_perplexity("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
+    True
     """
     options = ScoreOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)
     return results_of(

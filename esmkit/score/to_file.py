@@ -112,8 +112,8 @@ def score_file(
 
     Examples
     --------
-    >>> demo = esmkit.data.demo_fasta()
-    >>> esmkit.score_file(esmkit.load, demo, "demo.score.tsv")    # doctest: +SKIP
+    >>> ubiquitin = esmkit.data.ubiquitin_fasta()
+    >>> esmkit.score_file(esmkit.load, ubiquitin, "ubiquitin.score.tsv")    # doctest: +SKIP
     """
     formats = tuple(SCORE_FORMATS)
     file_format = choose_format(output, file_format, formats, streamed=("tsv", "csv"), say=run.say)

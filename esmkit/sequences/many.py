@@ -256,7 +256,8 @@ class Results(Iterator[Result], Generic[Result]):
             Of embeddings, a row per protein (and layer): index ``id``, or (``id``, ``layer``);
             columns 0 to D - 1, float32, the mean over residues. Of attention and of contact maps,
             each one's own table (``top()`` and ``to_frame()``) under the other, with a column
-            ``id`` before.
+            ``id`` before. Of scores a row of numbers per protein, index ``id``; of log-probabilities
+            index (``id``, ``residue_number``, ``residue``).
 
         Raises
         ------

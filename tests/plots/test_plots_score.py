@@ -117,5 +117,5 @@ def test_proteins_of_every_length_are_drawn(sequence: str, tmp_path: Path):
 
 
 def test_a_scale_that_is_none():
-    with pytest.raises(OptionError, match="`scale` is 'information' or 'probability', not 'bits'"):
+    with pytest.raises(OptionError, match="scale is 'information' or 'probability', not 'bits'"):
         made("MK").logo(scale="bits")

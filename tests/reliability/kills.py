@@ -37,15 +37,17 @@ COMMANDS = {
     "embed": "embed seqs.fasta -o out.h5 --batch-tokens 512 -q",
     "attention": "attention seqs.fasta -o out.h5 --heads L0H1,L1H0 --batch-tokens 512 -q",
     "plot": "attention few.fasta -o out.h5 --plot figures --heads L0H1 -q",
+    "score": "score seqs.fasta -o out.tsv --per residue -q",
     "heads": "heads --structures chains -o out --resamples 100 -q",
 }
 RESULTS = {
     "embed": ["out.h5"],
     "attention": ["out.h5"],
     "plot": ["out.h5", "figures"],
+    "score": ["out.tsv", "out.tsv.provenance.json"],
     "heads": ["out"],
 }
-SHARE = {"embed": 0.4, "attention": 0.35, "plot": 0.15, "heads": 0.1}
+SHARE = {"embed": 0.35, "attention": 0.3, "plot": 0.15, "score": 0.1, "heads": 0.1}
 PAGES = ("summary.md", "summary.html", "provenance.json")
 """Files of a folder of heads that say whether the ablation is still to come."""
 
@@ -100,6 +102,8 @@ class Warm:
         import esmkit.heads.to_folder
         import esmkit.heads.untrained
         import esmkit.plots.figure
+        import esmkit.score.passes
+        import esmkit.score.sites
         from esmkit.esm2 import load
         from esmkit.files import task as runs
 
@@ -113,12 +117,14 @@ class Warm:
                 "esmkit.attention.to_file",
                 "esmkit.attention.to_figures",
             ),
+            *("esmkit.score.scoring", "esmkit.score.to_figures", "esmkit.cli.score"),
             *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
         ):
             importlib.import_module(name)
         esmkit.cli.options.ModelChoice.load = lambda self: model
         # Many shards, as in a run of hours; small figures and few chains, which take less time
         runs.SHARD_SECONDS = (0.05, 60.0)
+        esmkit.score.sites.PORTION_TOKENS = esmkit.score.passes.PORTION_TOKENS = 512
         esmkit.heads.untrained.CONTROL_HEADS = 1
         esmkit.heads.to_folder.ABLATION_CHAINS = 2
         esmkit.plots.figure.SAVED_DPI = esmkit.plots.figure.SHOWN_DPI = 30

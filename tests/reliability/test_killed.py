@@ -51,10 +51,11 @@ def trials(*options: object) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("only", ["embed", "attention", "plot", "heads"])
-def test_killed_at_random_moments(only: str, tiny_folder: Path):
+@pytest.mark.parametrize("only", ["embed", "attention", "plot", "score", "heads"])
+def test_killed_at_random_moments(only: str, tiny_lm_folder: Path):
     """Two thirds of the kills are aimed: at a step of the file system, or at the final writing."""
-    options = ("--proteins", 40, "--chains", 4, "--real", 0, "--model", tiny_folder, "--only", only)
+    model = ("--model", tiny_lm_folder)
+    options = (*model, "--proteins", 40, "--chains", 4, "--real", 0, "--only", only)
     found = trials("--trials", TRIALS, *options)
     assert found[only]["trials"] == TRIALS
     assert found[only]["failures"] == []

@@ -10,6 +10,7 @@ import pandas
 import pytest
 
 import esmkit
+from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import (
     CheckpointError,
     InputError,
@@ -258,6 +259,15 @@ def test_work_of_other_options_is_refused(scored: Esm2, fasta: Path, tmp_path, m
     score_file(scored, fasta, output, ScoreOptions(masked=False), run=Run(restart=True))
     with pytest.raises(OutputError, match="exists already"):
         score_file(scored, fasta, output)
+
+
+def test_scores_are_no_embeddings(scored: Esm2, tmp_path: Path):
+    fasta = write_fasta(tmp_path / "x.fasta", {"p": "MKTVRQ"})
+    for name, per in (("o.h5", "residue"), ("r.tsv", "residue"), ("p.csv", "protein")):
+        score_file(scored, fasta, tmp_path / name, ScoreOptions(per=per))
+        with pytest.raises(OutputError, match=r"open it with `esmkit.read`"):
+            EmbeddingFile(tmp_path / name)
+        assert isinstance(esmkit.read(tmp_path / name), ScoreFile)
 
 
 def test_files_that_hold_no_scores(tmp_path: Path, fasta: Path):
