@@ -6,6 +6,7 @@ from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.inside.tracing import trace
 from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
+from esmkit.score.variants.scoring import score_variants
 
 __all__ = ["Esm2", "load"]
 
@@ -34,6 +35,7 @@ class Esm2(Encoder):
     log_probabilities = log_probabilities
     pseudo_perplexity = pseudo_perplexity
     score = score
+    score_variants = score_variants
 
 
 load = Esm2.load

@@ -23,6 +23,7 @@ from esmkit.plots.reliability import reliability_diagram
 from esmkit.plots.repeats import repeat_scores
 from esmkit.plots.surprise import surprise
 from esmkit.plots.thumbnails import attention_flow, attention_grid
+from esmkit.plots.variants import variant_map, variant_scatter
 
 __all__ = [
     "ablation_scatter",
@@ -43,4 +44,6 @@ __all__ = [
     "repeat_scores",
     "save",
     "surprise",
+    "variant_map",
+    "variant_scatter",
 ]

@@ -55,6 +55,10 @@ QUICKER = {
 """What is added to examples that take minutes; the other one of `heads` runs with its controls."""
 
 
+SCANNED = ("K48R", "I44A", "L67D", "G76A")
+"""Variants of ubiquitin in the table of measurements."""
+
+
 class Examples(NamedTuple):
     """What a help text shows to be typed."""
 
@@ -108,6 +112,10 @@ def workplace(
     (tmp_path / "b.fasta.gz").write_bytes(gzip.compress(fasta("P99998").encode()))
     (tmp_path / "proteome.fasta").write_text(fasta("1UBI_A", "P60137", "P84001", "P60615"))
     shutil.copy(data.ubiquitin_fasta(), tmp_path / "ubiquitin.fasta")
+    wild = proteins["1UBI_A"].sequence
+    lines = [f"{m},{wild[: int(m[1:-1]) - 1]}{m[-1]}{wild[int(m[1:-1]) :]}" for m in SCANNED]
+    scores = [f"{line},{-n / 2}" for n, line in enumerate(lines)]
+    (tmp_path / "dms.csv").write_text("\n".join(["mutant,mutated_sequence,DMS_score", *scores]))
     structure = data.demo_structure().path
     assert structure is not None
     (tmp_path / "1ubi.pdb").write_bytes(gzip.decompress(Path(structure).read_bytes()))
