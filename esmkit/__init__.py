@@ -22,6 +22,8 @@ Results
     ``ContactHead``       which attention heads count how much in a contact map
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
+    ``atlas``             make one page with all heads of a model
+    ``Atlas``             such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
@@ -80,6 +82,8 @@ if TYPE_CHECKING:
     from esmkit.embeddings.to_file import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.esm2 import Esm2, load
+    from esmkit.explorer.atlas.make import atlas
+    from esmkit.explorer.atlas.page import Atlas
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
@@ -89,6 +93,7 @@ if TYPE_CHECKING:
     from esmkit.structure.record import Structure
 
 __all__ = [
+    "Atlas",
     "AttentionFile",
     "AttentionMaps",
     "AttentionOptions",
@@ -105,6 +110,7 @@ __all__ = [
     "Run",
     "Structure",
     "__version__",
+    "atlas",
     "attention_file",
     "contacts",
     "contacts_file",
@@ -129,6 +135,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Atlas": "explorer.atlas.page",
         "AttentionFile": "attention.hdf5",
         "AttentionMaps": "attention.maps",
         "AttentionOptions": "attention.options",
@@ -144,6 +151,7 @@ __getattr__, __dir__ = lazy_names(
         "Protein": "sequences.proteins",
         "Run": "files.run_options",
         "Structure": "structure.record",
+        "atlas": "explorer.atlas.make",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
         "embed_file": "embeddings.to_file",

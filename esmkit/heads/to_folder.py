@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import disk_errors, through_links
+from esmkit.files.disk import disk_errors, through_links, write_durably
 from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
@@ -21,6 +21,7 @@ from esmkit.heads.passes import advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
 from esmkit.heads.replication import Second, check_second
 from esmkit.heads.resume import chain_digest, held
+from esmkit.text import working
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,18 @@ TO_COME = (
     "the ablation (what is lost without each head) is not done yet. What was measured so far is "
     "whole; the same run again goes on with the ablation and adds it."
 )
+
+Page = Callable[
+    [
+        "HeadProfile",
+        "Encoder",
+        "list[Structure]",
+        "pandas.DataFrame | None",
+        "pandas.DataFrame | None",
+    ],
+    str,
+]
+"""Makes a page for the folder from the profile, model, chains, circuits and ablation."""
 
 Plan = Literal["new", "anew", "add", "close"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
@@ -53,6 +66,7 @@ def profile_to_folder(
     seed: int = 0,
     kind: str = "png",
     replicate: "Callable[[], Second] | None" = None,
+    atlas: Page | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
     """Profile the heads of a model, look at their circuits, switch each off, and write it all.
@@ -81,6 +95,9 @@ def profile_to_folder(
     replicate : callable, optional
         Called like ``structures`` for a second set of chains, or its profile, on which to repeat
         what was found; see :func:`esmkit.heads.replication.replicate`.
+    atlas : callable, optional
+        Makes ``atlas.html``, such as :class:`esmkit.explorer.atlas.FolderAtlas`; called when the
+        heads are profiled, and again when the ablation is there.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -116,7 +133,7 @@ def profile_to_folder(
     # as it reads from a file
     job = _Job(
         *(loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run),
-        second,
+        *(second, atlas),
     )
     made = read_made(folder)
     if made is not None and not run.restart and job.stopped_after(made, ablation=ablation):
@@ -161,6 +178,7 @@ class _Job:
     kind: str
     run: Run
     second: "Second | None" = None
+    atlas: Page | None = None
 
     @property
     def _measuring(self) -> Measuring:
@@ -262,8 +280,10 @@ class _Job:
                 circuits=weights,
                 kind=self.kind,
                 unfinished=TO_COME if more else "",
+                atlas=self.atlas is not None,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, found, weights, None)
             record(staged, self.identity, "not done yet" if more else "left out", {})
         if before is not None and plan == "anew":
             remove(before)
@@ -279,7 +299,7 @@ class _Job:
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
-        from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
+        from esmkit.heads.report.files import ATLAS, NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
         made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
@@ -293,8 +313,10 @@ class _Job:
                 *(replace(found, provenance=facts), staged, table),
                 kind=self.kind,
                 notes=notes,
+                atlas=self.atlas is not None or ATLAS in made.files,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, replace(found, provenance=facts), None, table)
             record(staged, self.identity, "left out" if table is None else "done", made.files)
         if table is not None:
             work.note(ADDED)
@@ -308,6 +330,25 @@ class _Job:
         else:
             work.remove()
         return self.written(_made(self.folder))
+
+    def _write_atlas(
+        self,
+        staged: Path,
+        found: "HeadProfile",
+        weights: "pandas.DataFrame | None",
+        ablation: "pandas.DataFrame | None",
+    ) -> None:
+        """Make the page of all heads, if one is wanted, where the report has been written."""
+        from esmkit.heads.reading import read_table
+        from esmkit.heads.report.files import ATLAS
+
+        if self.atlas is None:
+            return
+        if weights is None and (self.folder / "circuits.csv").exists():
+            weights = read_table(self.folder / "circuits.csv")
+        with working(self.run.say, "atlas: matrices, and links of the example chains"):
+            text = self.atlas(found, self.model, self.chains, weights, ablation)
+        write_durably(staged / ATLAS, text.encode("utf-8", "replace"))
 
     @contextmanager
     def _said(self, work: WorkFolder) -> Iterator[None]:

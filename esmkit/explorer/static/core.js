@@ -6,6 +6,10 @@
   app.residues = app.sequence.length;
   app.heads = new Map(app.data.heads.map((head) => [head.name, head]));
   app.structure = app.data.structure;
+  app.gridOf = {
+    heads: app.data.heads, side: Math.min(app.residues, 64), pictures: "thumbnails", section: "map-section",
+    words: app.data.labels ? `Colours and words are from ${app.data.labels.source}.` : "",
+  };
 
   // Windows of a long protein lie one after the other, each with BOS and EOS around its residues.
   let first = 0;

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from esmkit.plots.profiles import one_line
 
-__all__ = ["Block", "Figures", "Heading", "Paragraph", "Points", "Table", "to_html", "to_markdown"]
+__all__ = [
+    "Block",
+    "Figures",
+    "Heading",
+    "Link",
+    "Paragraph",
+    "Points",
+    "Table",
+    "to_html",
+    "to_markdown",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,15 @@ class Paragraph:
     text: str
     bold: str = ""
     warning: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A sentence that begins with a link to a file beside the page."""
+
+    target: str
+    text: str
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,16 +69,17 @@ class Figures:
     small: bool = False
 
 
-Block = Heading | Paragraph | Points | Table | Figures
+Block = Heading | Paragraph | Link | Points | Table | Figures
 
 _SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|<(?=[A-Za-z/!?])")
 """Characters that Markdown would take for markup; the rest stays readable as plain text."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #d5d5d5; --paper: #fff;
-  --warn: #fff4dd; }
+  --warn: #fff4dd; --link: #0a5bd6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #a5a5a5; --line: #444;
-  --paper: #161616; --warn: #3a2f12; } }
+  --paper: #161616; --warn: #3a2f12; --link: #7ab8ff; } }
+a { color: var(--link); }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.45rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 1.3rem 0 .3rem; }
@@ -88,6 +108,8 @@ def to_markdown(blocks: Iterable[Block]) -> str:
             case Paragraph(text, bold, warning):
                 said = f"**{_md(bold)}** {_md(text)}" if bold else _md(text)
                 parts.append(f"> {said}" if warning else said)
+            case Link(target, text, after):
+                parts.append(f"[{_md(text)}](<{target}>){' ' * bool(after)}{_md(after)}")
             case Points(items):
                 parts.append("\n".join(f"- {_md(item)}" for item in items))
             case Table(columns, rows):
@@ -114,6 +136,9 @@ def to_html(blocks: Iterable[Block], title: str) -> str:
                 start = f"<strong>{_html(bold)}</strong> " if bold else ""
                 kind = ' class="warning"' if warning else ""
                 parts.append(f"<p{kind}>{start}{_html(text)}</p>")
+            case Link(target, text, after):
+                link = f'<a href="{_html(target)}">{_html(text)}</a>'
+                parts.append(f"<p>{link}{' ' * bool(after)}{_html(after)}</p>")
             case Points(items):
                 parts.append(f"<ul>{''.join(f'<li>{_html(item)}</li>' for item in items)}</ul>")
             case Table(columns, rows):
