@@ -19,6 +19,11 @@ MOST_RESIDUES = 250
 WANTED = 4
 """Example chains of a page."""
 
+BONDED = "the most disulfides"
+
+ORDER = ("the most helix", "the most strand", BONDED, "of middling length")
+"""Why chains are taken, in the order of the page."""
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -49,20 +54,14 @@ def choose_examples(chains: "Sequence[Structure]") -> list[Example]:
     left = sorted(
         short or sorted(usable, key=len)[:WANTED], key=lambda chain: (len(chain), chain.id)
     )
-    found: list[Example] = []
+    found: dict[str, Example] = {}
 
-    def take(chain: "Structure", why: str) -> None:
-        found.append(Example(chain, why))
-        left.remove(chain)
+    def take(values: Sequence[float], why: str) -> None:
+        if left and max(values) > 0:
+            found[why] = Example(left.pop(int(np.argmax(values))), why)
 
+    take([len(chain.disulfides) for chain in left], BONDED)  # first, for few chains have some
     for letter, why in (("H", "the most helix"), ("E", "the most strand")):
-        share = [np.mean([s == letter for s in chain.secondary_structure_3]) for chain in left]
-        if left and max(share) > 0:
-            take(left[int(np.argmax(share))], why)
-    bonds = [len(chain.disulfides) for chain in left]
-    if left and max(bonds) > 0:
-        take(left[int(np.argmax(bonds))], "the most disulfides")
-    if left:
-        middle = left[len(left) // 2]
-        take(middle, "of middling length")
-    return found
+        take([np.mean([s == letter for s in c.secondary_structure_3]).item() for c in left], why)
+    take([at == len(left) // 2 for at in range(len(left))], "of middling length")
+    return sorted(found.values(), key=lambda example: ORDER.index(example.why))

@@ -177,6 +177,8 @@ def assemble(
         facts, numbers = _part(of)
         models.append(facts | said)
         arrays |= {f"{place}-{name}": array for name, array in (numbers | packed).items()}
+    if len(models) > 1 and models[0]["name"] == models[1]["name"]:
+        models[1]["name"] += " (second)"
     notes = _notes(models, tables.profile, None if other is None else other[0].profile)
     data = {
         "format": FORMAT,

@@ -59,9 +59,12 @@ CIRCUITS = {
 """Title and unit of columns of ``circuits.csv``."""
 
 REPEATS = {
-    "repeat_score": ("repeat score", "0 to 1"),
-    "repeat_control": ("repeat score, control", "0 to 1"),
+    "repeat_score": ("weight on the other copy of a repeat", "repeat_"),
+    "repeat_control": ("the same, two unrelated halves", "repeat_control_"),
+    "next_score": ("weight on the residue after the copy", "next_"),
+    "real_difference": ("real internal repeats: over other pairs", "real_"),
 }
+"""Title of columns about repeats, and what the columns of their intervals begin with."""
 
 HEADS_TESTED = "false discovery rate over {count:,} heads"
 
@@ -140,12 +143,12 @@ def numbers_of(
     circuits : pandas.DataFrame, optional
         As :meth:`esmkit.heads.circuits.Circuits.to_frame` returns it.
     repeats : pandas.DataFrame, optional
-        Columns ``name``, ``repeat_score``, ``repeat_control``; by default those of
-        ``profile.heads``, if it has them.
+        Columns ``name``, ``repeat_score``, ``repeat_control`` and others; by default those of the
+        profile, if it has them.
     """
     heads: Any = profile.heads
     found = [*_properties(profile), *_facts(heads)]
-    found += _repeats(heads if repeats is None else repeats, list(heads["name"]))
+    found += _repeats(profile, repeats)
     if circuits is not None:
         table = circuits.set_index("name").reindex(heads["name"])
         for key, (title, unit) in CIRCUITS.items():
@@ -156,15 +159,23 @@ def numbers_of(
         bonds, chains = (int(max(table[c], default=0)) for c in ("bonds", "chains"))
         note = f"{bonds:,} bonds in {chains:,} chains; 0.5 is no preference"
         title = "bonded cysteines before others of the chain"
-        found.append(_number(table, "auc", title, "AUC, 0 to 1", "Disulfides", note))
+        found.append(_number(table, "auc", title, "AUC, 0 to 1", "Disulfides", note, stem=""))
     return found
 
 
 def _number(
-    table: Any, key: str, title: str, unit: str, group: str, note: str = "", factor: float = 1.0
+    table: Any,
+    key: str,
+    title: str,
+    unit: str,
+    group: str,
+    note: str = "",
+    *,
+    factor: float = 1.0,
+    stem: str | None = None,
 ) -> Number:
     """Return a column as a number, with the interval and q beside it if there are any."""
-    stem = "" if key == "auc" else f"{key}_"
+    stem = f"{key}_" if stem is None else stem
     parts = [key, *(f"{stem}{end}" for end in ("low", "high", "q"))]
     values = np.full((4, len(table)), np.nan)
     for place, name in enumerate(parts):
@@ -181,17 +192,20 @@ def _facts(heads: Any) -> Iterator[Number]:
             yield _number(heads, key, title, unit, "Whole map", factor=factor)
 
 
-def _repeats(table: Any, names: list[str]) -> list[Number]:
-    """Return the numbers whose columns begin with ``repeat_``."""
-    table = table.drop_duplicates("name").set_index("name").reindex(names)
-    found = []
-    for key in table.columns:
-        beside = key.endswith(("_low", "_high", "_q", "_p"))
-        if not str(key).startswith("repeat_") or beside or table[key].dtype.kind not in "fi":
-            continue
-        title, unit = REPEATS.get(key, (str(key).replace("_", " "), ""))
-        found.append(_number(table, key, title, unit, "Repeats"))
-    return found
+def _repeats(profile: "HeadProfile", repeats: Any) -> Iterator[Number]:
+    """Yield the numbers about repeats, from whichever table has them."""
+    heads: Any = profile.heads
+    tables = [repeats, getattr(profile, "repeats", None), heads]
+    for key, (title, stem) in REPEATS.items():
+        for table in tables:
+            if table is None or key not in table or table["name"].duplicated().any():
+                continue
+            table = table.set_index("name").reindex(heads["name"])
+            counts = [f"{int(max(table[c])):,} {c}" for c in ("sequences",) if c in table]
+            yield _number(
+                *(table, key, title, "weight, 0 to 1", "Repeats", "; ".join(counts)), stem=stem
+            )
+            break
 
 
 def _properties(profile: "HeadProfile") -> Iterator[Number]:

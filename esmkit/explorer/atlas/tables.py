@@ -45,18 +45,30 @@ def read_tables(folder: Path) -> Tables:
     """
     profile = read_profile(folder)
     others: dict[str, Any] = {}
-    for name in ("ablation", "circuits", "repeats"):
-        path = folder / f"{name}.csv"
-        if path.exists():
-            try:
-                others[name] = read_table(path)
-                others[name]["name"]
-            except (OSError, ValueError, LookupError) as error:
-                raise InputError(
-                    f"{str(path)!r} is not a table that `esmkit heads` wrote ({error}); move it "
-                    "away, or make the folder anew"
-                ) from None
+    for name in ("ablation", "circuits"):
+        if (folder / f"{name}.csv").exists():
+            others[name] = _table(folder / f"{name}.csv")
+    for path in sorted(
+        folder.glob("*repeat*.csv")
+    ):  # of random and of real repeats, where there are
+        table = _table(path)
+        if not table["name"].duplicated().any():
+            known = others.get("repeats")
+            new = ["name", *table.columns.difference([] if known is None else known.columns)]
+            others["repeats"] = table if known is None else known.merge(table[new], on="name")
     return Tables(profile, **others)
+
+
+def _table(path: Path) -> Any:
+    try:
+        table: Any = read_table(path)
+        table["name"]
+    except (OSError, ValueError, LookupError) as error:
+        raise InputError(
+            f"{str(path)!r} is not a table that `esmkit heads` wrote ({error}); move it away, or "
+            "make the folder anew"
+        ) from None
+    return table
 
 
 def other_of(given: "HeadProfile | str | Path") -> tuple[Tables, Weights]:

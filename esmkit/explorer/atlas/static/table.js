@@ -7,7 +7,7 @@
   let shown = [];
 
   // Numbers that stand beside the chosen one, where the page has them
-  const BRIEF = ["distance", "bos", "copying", "repeat_score"];
+  const BRIEF = ["distance", "bos", "repeat_score", "copying"];
   const removals = first.numbers.filter((number) => number.group.startsWith("Effects of removal"));
   const brief = [
     ...BRIEF.map((key) => first.numberByKey.get(key)),
