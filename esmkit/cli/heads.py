@@ -226,9 +226,7 @@ def atlas(
         model.load,
         lambda: reading.of_folder(structures),
         compare=compare,
-        force=force,
-        command=run.command,
-        say=run.say,
+        run=run,
     )
     run.say(f"wrote {made} ({made.stat().st_size / 1e6:.1f} MB); open it in a browser")
 

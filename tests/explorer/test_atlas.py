@@ -23,6 +23,7 @@ from esmkit.explorer.atlas.page import LINKS, SCRIPTS, Atlas
 from esmkit.explorer.atlas.removal import removal_numbers
 from esmkit.explorer.atlas.tables import read_tables
 from esmkit.explorer.atlas.weights import links_of
+from esmkit.files.run_options import Run
 from esmkit.heads.circuits import circuits
 from esmkit.heads.made import read_made
 from oracles.atlas_pages import ablation_of, chains, circuits_of, profile_of, write_folder
@@ -223,7 +224,7 @@ def test_a_finished_folder_gets_its_atlas_and_nothing_else_changes(
     with pytest.raises(OutputError, match=r"atlas\.html.*is not as it was written"):
         add_atlas(folder, lambda: tiny, chains)
     assert made.read_text() == "notes of somebody"
-    add_atlas(folder, lambda: tiny, chains, force=True)
+    add_atlas(folder, lambda: tiny, chains, run=Run(force=True))
     # a disk that fails leaves the old page whole, and nothing beside the folder
     whole = made.read_bytes()
 
@@ -232,7 +233,7 @@ def test_a_finished_folder_gets_its_atlas_and_nothing_else_changes(
 
     monkeypatch.setattr("esmkit.heads.made.move_into_place", full)
     with pytest.raises(OutputError, match="No space left"):
-        add_atlas(folder, lambda: tiny, chains, force=True, compare=folder)
+        add_atlas(folder, lambda: tiny, chains, compare=folder, run=Run(force=True))
     assert made.read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

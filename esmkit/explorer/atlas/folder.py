@@ -9,10 +9,11 @@ from esmkit.errors import OutputError
 from esmkit.explorer.atlas.page import Atlas, Weights
 from esmkit.explorer.atlas.tables import Tables, other_of, read_tables
 from esmkit.files.disk import disk_errors, through_links, write_durably
+from esmkit.files.run_options import Run
 from esmkit.heads.made import add_to_folder, read_made, record
 from esmkit.heads.report.files import ATLAS
 from esmkit.heads.result import HeadProfile
-from esmkit.text import Say, silent, working
+from esmkit.text import working
 
 if TYPE_CHECKING:
     import pandas
@@ -70,9 +71,7 @@ def add_atlas(
     structures: "Callable[[], list[Structure]]",
     *,
     compare: str | Path | None = None,
-    force: bool = False,
-    command: str = "",
-    say: Say = silent,
+    run: Run = Run(),  # noqa: B008 - frozen
 ) -> Path:
     """Make the atlas of a finished folder from its tables, and put it there.
 
@@ -86,11 +85,8 @@ def add_atlas(
         Called after the folders have been read; the chains of the profile.
     compare : path, optional
         A finished folder of another model.
-    force : bool
-        Replace a page that is not as a run wrote it.
-    command : str
-    say : callable
-        Told what goes on.
+    run : Run
+        ``force`` replaces a page that is not as a run wrote it; ``command`` is recorded.
 
     Returns
     -------
@@ -112,11 +108,11 @@ def add_atlas(
 
     loaded = model()
     check_model(tables.profile, loaded)
-    with working(say, "computing matrices, and links of the example chains"):
+    with working(run.say, "computing matrices, and links of the example chains"):
         page = assemble(
-            *(tables, weights_of(loaded, tables.profile, chains), other), command=command
+            *(tables, weights_of(loaded, tables.profile, chains), other), command=run.command
         )
-    _put(folder, page, force=force)
+    _put(folder, page, force=run.force)
     return folder / ATLAS
 
 
@@ -126,7 +122,9 @@ def _put(folder: Path, page: Atlas, *, force: bool) -> None:
     made = read_made(folder)
     if made is None:  # of HeadProfile.save, or an earlier version: there is no list of files
         if (folder / ATLAS).exists() and not force:
-            raise OutputError(f"{str(folder / ATLAS)!r} exists; use `force=True` to replace it")
+            raise OutputError(
+                f"{str(folder / ATLAS)!r} exists; use `run=Run(force=True)` to replace it"
+            )
         with disk_errors(folder):
             write_durably(folder / ATLAS, text)
         return

@@ -84,7 +84,7 @@
 
   // Arrows move the focus and open the head, as in every list of choices.
   grid.addEventListener("keydown", (event) => {
-    const now = app.heads.get(app.state.head);
+    const now = app.heads.get(app.state.head) || heads[0];
     const row = heads.filter((head) => head.layer === now.layer);
     const at = row.indexOf(now);
     const other = (step) => {

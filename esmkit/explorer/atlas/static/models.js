@@ -51,6 +51,7 @@
   app.names = [...new Set(app.models.flatMap((model) => model.heads.map((head) => head.name)))];
   app.order = new Map(app.names.map((name, place) => [name, place]));
 
+  app.heads = new Map(first.heads.map((head) => [head.name, head])); // those of the grid
   const example = first.examples[0];
   app.gridOf = {
     heads: first.heads, pictures: "0-thumbnails", section: "card-section",
