@@ -202,7 +202,8 @@ def test_links_and_matrices_are_those_of_the_page(page: Opened, tiny: Esm2):
         count = sum(link["kind"] == "contact" for link in links)
         said = page.text("#cards")
         assert f"Of the {len(links)} strongest links of L1H2 six or more apart in" in said
-        assert f"{count} are contacts of the structure" in said
+        counted = "1 is a contact" if count == 1 else f"{count or 'none'} are contacts"
+        assert f"{counted} of the structure" in said
         drawn = page.do("document.querySelectorAll('#cards .plot path.contact').length")
         assert drawn == count
     found = esmkit.heads.circuits.circuits(tiny, permutations=1, controls=1)

@@ -18,8 +18,8 @@ TITLES = {
     "output_half_change": ("long-range P@L/2, its output gone", "points", 100.0),
     "map_half_change": ("long-range P@L/2, its map gone", "points", 100.0),
     "refit_change": ("long-range P@L, regression fitted anew", "points", 100.0),
-    "drift_cosine": ("mean embedding, 1 - cosine", "0 to 2", 1.0),
-    "drift_relative": ("vectors of residues", "% of its length", 100.0),
+    "drift_cosine": ("mean embedding, move", "1 - cosine, 0 to 2", 1.0),
+    "drift_relative": ("vectors of residues, mean move", "% of their length", 100.0),
 }
 """Title, unit and factor of measures that are known; others go by their column."""
 

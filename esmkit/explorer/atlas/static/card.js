@@ -138,7 +138,7 @@
         const line = app.make("tr");
         line.append(text("th", number.title, { scope: "row", ...(number.note ? { title: number.note } : {}) }),
           text("td", `${app.value(found.value, number)} ${app.interval(found)}`.trim()),
-          text("td", number.unit), text("td", plainQ(found.q)));
+          text("td", app.unit(number)), text("td", plainQ(found.q)));
         part.append(line);
       }
       made.append(part);
@@ -167,7 +167,7 @@
       const mine = groups.map((group) => numbers.find((number) => number.title === title && number.group === group));
       const row = app.make("tr");
       row.append(text("th", title, { scope: "row" }), ...mine.map((number) => removalCell(model, head, number)),
-        text("td", mine.find(Boolean).unit));
+        text("td", app.unit(mine.find(Boolean))));
       made.tBodies[0].append(row);
     }
     const scroll = scrolled(made, `Effects of the removal of ${head.name}`);
@@ -213,14 +213,20 @@
     return list;
   }
 
+  // What was asked of the second set, as esmkit.heads.replication.STATES has it
+  const STATES = { label: "its label", confirmed: "confirmed effects", large: "effects that are large but whose q is too high here" };
+  const HOLDS = { yes: "holds", no: "does not hold", insufficient: "cannot be judged (insufficient)" };
+
   /** What a second set of chains said of its effects. */
   function repeated(head) {
-    const HOLDS = { yes: "holds", no: "does not hold", insufficient: "cannot be judged (insufficient)" };
-    const said = head.repeated.map((row) => {
-      const difference = row.difference === null ? "" : ` (${app.signed(row.difference, 2)} points [${app.number(row.low, 2)}, ${app.number(row.high, 2)}])`;
-      return `${row.property} ${HOLDS[row.holds] || row.holds}${difference}`;
+    const said = Object.entries(STATES).map(([state, words]) => {
+      const rows = head.repeated.filter((row) => row.state === state).map((row) => {
+        const difference = row.difference === null ? "" : ` (${app.signed(row.difference, 2)} points [${app.number(row.low, 2)}, ${app.number(row.high, 2)}])`;
+        return `${row.property} ${HOLDS[row.holds] || row.holds}${difference}`;
+      });
+      return rows.length ? `${words}: ${rows.join("; ")}` : "";
     });
-    return text("p", `On a second set of chains: ${said.join("; ")}.`, { class: "muted" });
+    return text("p", `On a second set of chains, ${said.filter(Boolean).join(". Of ")}.`, { class: "muted" });
   }
 
   function card(model, name) {

@@ -54,10 +54,13 @@
     if (!links.length) return `${name} has no links of ${far ? "six or more apart" : "any separation"} in ${example.id}.`;
     const range = `weights ${app.number(links.at(-1).weight, 2)} to ${app.number(links[0].weight, 2)}`;
     const background = `of all such pairs ${app.percent(example.contacts / example.pairs)} are`;
+    const are = (number) => (number === 1 ? "1 is a contact" : `${number || "none"} are contacts`);
     if (far)
-      return `Of the ${links.length} strongest links of ${name} six or more apart in ${example.id} (${range}) ${count("contact")} are contacts of the structure; ${background}.`;
+      return `Of the ${links.length} strongest links of ${name} six or more apart in ${example.id} (${range}) ${are(count("contact"))} of the structure; ${background}.`;
     const apart = links.length - count("near");
-    return `Of the ${links.length} strongest links of ${name} in ${example.id} (${range}) ${apart} ${apart === 1 ? "is" : "are"} between residues six or more apart, ${count("contact")} of them contacts; ${background}.`;
+    const first = `Of the ${links.length} strongest links of ${name} in ${example.id} (${range})`;
+    if (!apart) return `${first} none is between residues six or more apart, as contacts are.`;
+    return `${first} ${apart} ${apart === 1 ? "is" : "are"} between residues six or more apart; of these ${are(count("contact"))}. ${background[0].toUpperCase()}${background.slice(1)}.`;
   }
 
   function elements(secondary) {

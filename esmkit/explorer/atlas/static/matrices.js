@@ -108,7 +108,7 @@
       figure(model, qk, every, ["query", "key"], "QK, where it looks.",
         `Score of each key for each query ${app.signed(offset)} residues away, before the softmax, less the mean over keys; colours reach ±${app.number(every, 2)}, the largest at any offset.`, "→"),
       figure(model, ov, top(ov), ["source", "target"], "OV, what it writes.",
-        `How much looking at one amino acid speaks for each, in units of the embedding's products; colours reach ±${app.number(top(ov), 2)}.`, "→"));
+        `How much looking at one amino acid speaks for each (product with its embedding); colours reach ±${app.number(top(ov), 2)}.`, "→"));
     box.append(pair, app.make("p",
       `Orange is more, blue less. ${head.layer ? "A token is taken to hold its own embedding alone: an approximation in every layer but the first, whose heads read just that." : "In layer 0 that is exactly what the head reads."} Values have 8 bits.`,
       { class: "muted" }));

@@ -62,6 +62,7 @@
 
   /** What a number is called, with its unit. */
   app.numberOf = (key) => first.numberByKey.get(key) || (second && second.numberByKey.get(key));
+  app.unit = (number) => (number.unit || "").replace(/-(?=\d)/g, "−");
   const keys = [...new Set(app.models.flatMap((model) => model.numbers.map((number) => number.key)))];
   app.keys = keys;
 

@@ -19,7 +19,7 @@
   function columns() {
     const chosen = app.numberOf(app.state.number);
     const numbers = (model, sort, number, more = {}) => ({
-      sort, number, title: number.title, unit: number.unit, ...more,
+      sort, number, title: number.title, unit: app.unit(number), ...more,
       cell: (name) => model.number(number.key, name),
     });
     const label = (model, sort, title) => ({
@@ -35,7 +35,7 @@
       head, label(first, "label", `Label, ${first.name}`), label(second, "label2", `Label, ${second.name}`),
       numbers(first, "number", chosen, { chosen: true, title: `${chosen.title}, ${first.name}` }),
       numbers(second, "number2", chosen, { chosen: true, title: `${chosen.title}, ${second.name}` }),
-      { sort: "difference", number: { key: "_change" }, title: "difference, second less first", unit: chosen.unit,
+      { sort: "difference", number: { key: "_change" }, title: "difference, second less first", unit: app.unit(chosen),
         cell: (name) => ({ value: app.difference(chosen.key, name), low: NaN, high: NaN, q: NaN }) },
     ];
   }
@@ -216,7 +216,7 @@
     app.byId("differ").checked = app.state.differ;
     const number = app.numberOf(app.state.number);
     app.byId("number-note").textContent =
-      `${number.title[0].toUpperCase()}${number.title.slice(1)}: ${number.unit || "no unit"}` +
+      `${number.title[0].toUpperCase()}${number.title.slice(1)}: ${app.unit(number) || "no unit"}` +
       `${number.note ? `; ${number.note}` : ""}. ${number.group}.`;
   }
 
