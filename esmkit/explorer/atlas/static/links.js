@@ -162,6 +162,7 @@
       legend.append(item);
     }
     for (const kind of ["helix", "strand"]) {
+      if (!elements(example.secondary).some((element) => element.kind === kind)) continue;
       const item = app.make("li");
       item.append(app.make("span", null, { class: `swatch ${kind}`, "aria-hidden": "true" }), kind);
       legend.append(item);
