@@ -76,10 +76,9 @@ _SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #d5d5d5; --paper: #fff;
-  --warn: #fff4dd; --link: #0a5bd6; }
+  --warn: #fff4dd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #a5a5a5; --line: #444;
-  --paper: #161616; --warn: #3a2f12; --link: #7ab8ff; } }
-a { color: var(--link); }
+  --paper: #161616; --warn: #3a2f12; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.45rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 1.3rem 0 .3rem; }
