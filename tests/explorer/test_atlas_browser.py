@@ -142,8 +142,13 @@ def test_numbers_sort_and_limit_as_in_the_table(page: Opened):
     assert set(names(page)) == {"L0H2", "L0H3", "L1H3"}
     assert "false discovery rate over 8 heads; 20 chains" in page.text("#number-note")
     assert "points" in page.text("#number-note")
-    # insufficient is last in both directions, and no limit lets it pass
+    # what is not known is last in both directions, and no limit lets it pass
     page.tab.click("#clear")
+    page.tab.select_option("#number", "copying")
+    known = [name for name in NAMES if name != "L0H2"]
+    assert names(page) == [*known[::-1], "L0H2"]
+    page.tab.click("#heads [data-sort=number]")
+    assert names(page) == [*known, "L0H2"]
     rare = page.do("[...document.getElementById('number').options].map(o => o.value)")
     rare = next(value for value in rare if HOSTILE[:9] in value)
     page.tab.select_option("#number", rare)

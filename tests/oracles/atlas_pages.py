@@ -51,9 +51,11 @@ def ablation_of() -> pandas.DataFrame:
 
 
 def circuits_of(profile: HeadProfile) -> pandas.DataFrame:
-    """A table of circuits; copying is highest in the last head."""
+    """A table of circuits; copying is highest in the last head, and not known of the third."""
     heads = profile.heads[["name", "layer", "head"]]
-    return heads.assign(copying=np.linspace(-0.7, 0.7, len(heads)), copying_q=0.01)
+    copying = np.linspace(-0.7, 0.7, len(heads))
+    copying[2] = np.nan
+    return heads.assign(copying=copying, copying_q=0.01)
 
 
 def write_folder(folder: Path, profile: HeadProfile, *, repeats: bool = False) -> Path:
