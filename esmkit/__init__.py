@@ -25,6 +25,8 @@ Results
     ``ProteinScore``      what the model expects at each residue of one protein
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
+    ``atlas``             make one page with all heads of a model
+    ``Atlas``             such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
@@ -92,6 +94,8 @@ if TYPE_CHECKING:
     from esmkit.embeddings.to_file import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.esm2 import Esm2, load
+    from esmkit.explorer.atlas.make import atlas
+    from esmkit.explorer.atlas.page import Atlas
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
@@ -108,6 +112,7 @@ if TYPE_CHECKING:
     from esmkit.structure.record import Structure
 
 __all__ = [
+    "Atlas",
     "AttentionFile",
     "AttentionMaps",
     "AttentionOptions",
@@ -129,6 +134,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "__version__",
+    "atlas",
     "attention_file",
     "contacts",
     "contacts_file",
@@ -157,6 +163,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Atlas": "explorer.atlas.page",
         "AttentionFile": "attention.hdf5",
         "AttentionMaps": "attention.maps",
         "AttentionOptions": "attention.options",
@@ -177,6 +184,7 @@ __getattr__, __dir__ = lazy_names(
         "Structure": "structure.record",
         "Trace": "inside.result",
         "TraceOptions": "inside.options",
+        "atlas": "explorer.atlas.make",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
         "embed_file": "embeddings.to_file",

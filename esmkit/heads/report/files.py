@@ -20,10 +20,21 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "NO_PARQUET", "SHOWN", "figure_names", "write_figures", "write_tables"]
+__all__ = [
+    "ATLAS",
+    "FIGURES",
+    "NO_PARQUET",
+    "SHOWN",
+    "figure_names",
+    "write_figures",
+    "write_tables",
+]
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
+
+ATLAS = "atlas.html"
+"""The page with all heads, to search and compare; made by the explorer, and listed with the others."""
 
 SHOWN = (*QUESTIONS, "ablation", "repeats", "offsets", "properties")
 """Figures that the summary shows."""

@@ -10,11 +10,12 @@ from esmkit.files.names import FIGURE_FORMATS, check_folder
 from esmkit.files.tables import write_table
 from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
-from esmkit.heads.report.files import Shown, write_figures, write_tables
+from esmkit.heads.report.files import ATLAS, Shown, write_figures, write_tables
 from esmkit.heads.report.page import (
     Block,
     Figures,
     Heading,
+    Link,
     Paragraph,
     Points,
     Table,
@@ -39,6 +40,11 @@ PROVENANCE = "provenance.json"
 LISTED = 3
 """Heads that the summary names for each label, chains left out that it lists."""
 
+ATLAS_SAID = (
+    "All heads, to search and sort:",
+    "label and reason of each, where it looks, its strongest links, and what its removal does.",
+)
+
 REFERENCES = (
     "Vig et al. 2021, BERTology meets biology, ICLR (arXiv:2006.15222): attention against "
     "properties of proteins, links of at least 0.3.",
@@ -61,6 +67,7 @@ def write_report(
     kind: str = "png",
     force: bool = False,
     unfinished: str = "",
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write a profile into a folder: tables, figures, a summary.
@@ -89,6 +96,8 @@ def write_report(
         Write into a folder that is not empty, over files of the same name.
     unfinished : str
         What is still to come, for the head of the summary; by default nothing.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -114,7 +123,7 @@ def write_report(
         if ablation is not None:
             written.append(_write_ablation(folder, ablation))
         figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
-        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished)
+        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished, atlas)
     return [*written, *figures, *pages]
 
 
@@ -125,6 +134,7 @@ def add_ablation(
     *,
     kind: str,
     notes: list[str],
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write what an ablation changes in a report that has none: its table, its figure, the summary.
@@ -140,6 +150,8 @@ def add_ablation(
         Format of the figures, as in the report.
     notes : list of str
         Sentences for the end of the summary.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -154,7 +166,11 @@ def add_ablation(
         figures, shown = write_figures(
             profile, folder, ablation, kind, only=["ablation"], progress=progress
         )
-        return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
+        return [
+            *written,
+            *figures,
+            *_write_pages(profile, folder, ablation, shown, notes, "", atlas),
+        ]
 
 
 def _write_ablation(folder: Path, ablation: "pandas.DataFrame") -> Path:
@@ -169,10 +185,18 @@ def _write_pages(
     shown: Shown,
     notes: list[str],
     unfinished: str,
+    atlas: bool,
 ) -> list[Path]:
     """Write provenance and summary; return their paths."""
     facts = {**profile.provenance, "left_out": profile.left_out}
-    blocks = summary(profile, ablation=ablation, figures=shown, notes=notes, unfinished=unfinished)
+    blocks = summary(
+        profile,
+        ablation=ablation,
+        figures=shown,
+        notes=notes,
+        unfinished=unfinished,
+        atlas=atlas,
+    )
     title = str(profile.provenance["checkpoint"]["name"])
     written = []
     for name, text in {
@@ -192,6 +216,7 @@ def summary(
     figures: dict[str, tuple[str, str, str]] | None = None,
     notes: list[str] | None = None,
     unfinished: str = "",
+    atlas: bool = False,
 ) -> list[Block]:
     """Return the summary as blocks of a page; every number in it is from the profile."""
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
@@ -203,6 +228,7 @@ def summary(
         ),
         *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
+        *([Link(ATLAS, *ATLAS_SAID)] if atlas else []),
         *[
             Paragraph(
                 " ".join(found.sentences),
