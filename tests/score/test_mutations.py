@@ -1,6 +1,7 @@
 """Mutations as people write them: what is read, what is refused, and that nothing else happens."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -30,7 +31,7 @@ def variants(draw: st.DrawFn) -> tuple[str, Variant]:
         if place > len(wild):
             break
         stop = min(len(wild), place + draw(st.integers(0, 3)))
-        kind = draw(
+        kind: Any = draw(
             st.sampled_from(["substitution", "deletion", "insertion", "duplication", "delins"])
         )
         new = draw(st.text(AMINO_ACIDS, min_size=1, max_size=4))
