@@ -70,9 +70,7 @@ DRAW = {
     "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
     "property_map": lambda: plots.property_map(_profile()),
     "reliability_diagram": lambda: plots.reliability_diagram(_reliability()),
-    "repeat_scores": lambda: plots.repeat_scores(
-        Only(with_repeats(made_profile()), protocols.Profile)
-    ),
+    "repeat_scores": lambda: plots.repeat_scores(_profile(with_repeats(made_profile()))),
     "head_card": lambda: plots.head_card(_card()),
 }
 TABLES = {"head_precision_grid", "precision_by_rank"}
@@ -92,8 +90,8 @@ def _contacts() -> Any:
     return Only(made_contacts(), protocols.Contacts)
 
 
-def _profile() -> Any:
-    return Only(made_profile(), protocols.Profile)
+def _profile(profile: Any = None) -> Any:
+    return Only(profile or made_profile(), protocols.Profile)
 
 
 def _card() -> Any:
