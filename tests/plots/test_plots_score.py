@@ -90,7 +90,7 @@ def test_bars_are_the_surprise_and_the_line_is_the_entropy():
     texts = [text.get_text() for axes in rows for text in axes.texts]
     assert sorted(texts) == sorted(f"{score.sequence[n - 1]}{n}" for n in orange)
     stairs = [one for axes in rows for one in axes.patches if isinstance(one, StepPatch)]
-    drawn = np.concatenate([one.get_data().values for one in stairs])
+    drawn = np.concatenate([one.get_data()[0] for one in stairs])
     np.testing.assert_allclose(drawn, score.entropy)
     assert "1 of them not counted" in figure.texts[1].get_text()
 
