@@ -96,9 +96,9 @@ def logit_lens(lens: Lens, *, path: str | Path | None = None) -> Figure:
 def _letters(axes: Any, lens: Lens, image: Any, points: float) -> None:
     """Write the most likely letters, bold where they are those that are there."""
     best = lens.log_probabilities.argmax(axis=2)[::-1]
+    shown = np.nan_to_num(np.exp(lens.log_probability.astype(float)))[::-1]
     for (row, column), place in np.ndenumerate(best):
-        letter = AMINO_ACIDS[place]
-        value = float(np.nan_to_num(image.get_array()[row, column]))
+        letter, value = AMINO_ACIDS[place], float(shown[row, column])
         dark = matrix.lightness(np.array([image.cmap(image.norm(value))[:3]]))[0] < 55
         axes.text(
             *(column + 1, row, letter),
