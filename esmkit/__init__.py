@@ -28,6 +28,8 @@ Results
     ``patch``             which activations of one run restore what another has lost
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
+    ``atlas``             make one page with all heads of a model
+    ``Atlas``             such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
     from esmkit.embeddings.to_file import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.esm2 import Esm2, load
+    from esmkit.explorer.atlas.make import atlas
+    from esmkit.explorer.atlas.page import Atlas
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
@@ -112,6 +116,7 @@ if TYPE_CHECKING:
     from esmkit.structure.record import Structure
 
 __all__ = [
+    "Atlas",
     "AttentionFile",
     "AttentionMaps",
     "AttentionOptions",
@@ -133,6 +138,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "__version__",
+    "atlas",
     "attention_file",
     "contacts",
     "contacts_file",
@@ -162,6 +168,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Atlas": "explorer.atlas.page",
         "AttentionFile": "attention.hdf5",
         "AttentionMaps": "attention.maps",
         "AttentionOptions": "attention.options",
@@ -182,6 +189,7 @@ __getattr__, __dir__ = lazy_names(
         "Structure": "structure.record",
         "Trace": "inside.result",
         "TraceOptions": "inside.options",
+        "atlas": "explorer.atlas.make",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
         "embed_file": "embeddings.to_file",

@@ -10,12 +10,16 @@ __all__ = [
     "demo_fasta",
     "demo_proteins",
     "demo_structure",
+    "repeat_proteins",
     "replication",
     "replication_folder",
     "ts50",
     "ts50_folder",
     "ubiquitin_fasta",
 ]
+
+REPEATED_CHAINS = ("1h4a_X", "19hc_A")
+"""Chains of TS50 and of the second set in which stretches are repeated."""
 
 
 def _folder() -> Path:
@@ -50,6 +54,23 @@ def demo_structure() -> Structure:
     Structure(1ubi_A: 76 residues, 76 resolved)
     """
     return read_structure(_folder() / "1ubi.pdb.gz")
+
+
+def repeat_proteins() -> list[Protein]:
+    """Return real proteins in which stretches are repeated, 14 of as many kinds.
+
+    Ten of UniProt, from ``repeats.fasta``: polyubiquitin, WD40, kelch, pentatricopeptide and
+    leucine-rich repeats, tandem domains. Troponin C and tPA of the demo proteins; gamma crystallin
+    (1h4a_X), nine-haem cytochrome c (19hc_A) of the two sets of chains.
+
+    Examples
+    --------
+    >>> repeat_proteins()[0].id
+    'G7LI77'
+    """
+    demo = [protein for protein in demo_proteins() if protein.id in ("P02585", "P00750")]
+    chains = [chain.protein for chain in (*ts50(), *replication()) if chain.id in REPEATED_CHAINS]
+    return [*read_fasta(_folder() / "repeats.fasta"), *demo, *chains]
 
 
 def replication_folder() -> Path:

@@ -10,6 +10,7 @@ from esmkit.inside.lens import logit_lens
 from esmkit.inside.patching import patch
 from esmkit.inside.tracing import trace
 from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
+from esmkit.score.variants.scoring import score_variants
 
 __all__ = ["Esm2", "load"]
 
@@ -43,6 +44,7 @@ class Esm2(Encoder):
     log_probabilities = log_probabilities
     pseudo_perplexity = pseudo_perplexity
     score = score
+    score_variants = score_variants
 
 
 load = Esm2.load

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from esmkit.heads.profiling import profile
     from esmkit.heads.properties import Property, read_annotations, standard_properties
     from esmkit.heads.reading import read_profile
+    from esmkit.heads.repeats import repeat_scores
     from esmkit.heads.report.summary import write_report
     from esmkit.heads.result import HeadProfile
 
@@ -25,6 +26,7 @@ __all__ = [
     "profile",
     "read_annotations",
     "read_profile",
+    "repeat_scores",
     "standard_properties",
     "write_report",
 ]
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "profile": "profiling",
         "read_annotations": "properties",
         "read_profile": "reading",
+        "repeat_scores": "repeats",
         "standard_properties": "properties",
         "write_report": "report.summary",
     },

@@ -18,10 +18,13 @@ from esmkit.text import percent, signed
 __all__ = [
     "CONTROLS",
     "SIZES",
+    "TESTED_AGAIN",
     "UNKNOWN",
+    "UNREPEATED",
     "Judgement",
     "Rules",
     "Size",
+    "copies",
     "judge",
     "lacks_q",
     "points",
@@ -50,6 +53,15 @@ difference under ``large_difference``). ``preference``: both, and the head has a
 
 CONTROLS = {"disulfide": "cysteine pair"}
 """Properties with a property that controls for them: of the same residues, without the bond."""
+
+UNREPEATED = "unrepeated_"
+"""Before the names of columns that say what an effect is where repeats are left out."""
+
+TESTED_AGAIN = (
+    *("proteins", "share", "background", "difference", "low", "high", "ratio", "ratio_low", "q"),
+    *("half_a", "half_b", "half_b_low", "beyond_control", "beyond_control_low"),
+)
+"""Columns of effects of pairs that there are once more, where repeats are left out."""
 
 UNKNOWN = "not known"
 """What stands for a number that there is none of."""
@@ -80,6 +92,9 @@ class Rules:
     large_difference : float
         Share minus background, by its lower end, from which the ratio does not matter: a share
         cannot be much more than a background of a third.
+    repeat : float
+        Mean weight on the aligned residue of another copy, less that between unrelated halves, from
+        which a head copies, by the lower end of the interval.
     """
 
     sink: float = 0.5
@@ -89,6 +104,7 @@ class Rules:
     min_ratio: float = 1.25
     min_difference: float = 0.005
     large_difference: float = 0.05
+    repeat: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -104,11 +120,14 @@ class Judgement:
         preference.
     only_control : bool
         Whether it would be confirmed, were it not for the property that controls for it.
+    withdrawn : bool
+        Whether it would hold, were it not that it does not where repeats are left out.
     """
 
     size: Size
     lacks: tuple[str, ...] = ()
     only_control: bool = False
+    withdrawn: bool = False
 
     @property
     def confirmed(self) -> bool:
@@ -129,12 +148,15 @@ class Judgement:
 def judge(effect: Mapping[Any, Any], rules: Any = Rules()) -> Judgement:
     """Decide what may be said of one effect.
 
+    An effect of pairs that was tested again without repeats is no larger than it is there.
+
     Parameters
     ----------
     effect : mapping
         A row of ``HeadProfile.effects``: ``kind``, ``share``, ``background``, ``difference``,
         ``low``, ``q``, ``half_b_low``, and, if it has them, ``ratio_low``, ``half_a`` and, for a
-        property with a control, ``beyond_control_low``.
+        property with a control, ``beyond_control_low``; and where it was tested again without
+        repeats the same with ``unrepeated_`` before, of which ``unrepeated_proteins`` is a number.
     rules : Rules
 
     Returns
@@ -150,6 +172,41 @@ def judge(effect: Mapping[Any, Any], rules: Any = Rules()) -> Judgement:
     >>> judge({**effect, "q": 0.08}).lacks
     ('q = 0.08 within pairs',)
     """
+    found = _judge(effect, rules)
+    if np.isnan(float(effect.get(f"{UNREPEATED}proteins", np.nan))):
+        return found
+    again = {name: effect[f"{UNREPEATED}{name}"] for name in TESTED_AGAIN}
+    kept = _judge({**effect, **again}, rules)
+    if kept.rank >= found.rank:
+        return found
+    lacks = tuple(f"where repeats are left out, {why}" for why in kept.lacks)
+    return Judgement(kept.size, (*found.lacks, *lacks), withdrawn=found.holds and not kept.holds)
+
+
+def copies(scores: Mapping[Any, Any], rules: Any = Rules()) -> bool:
+    """Decide whether a head copies.
+
+    Parameters
+    ----------
+    scores : mapping
+        A row of :func:`esmkit.heads.repeat_scores`: ``repeat_difference_low``, ``repeat_low`` and,
+        if untrained networks were measured, ``random_most`` and ``permuted_most``.
+    rules : Rules
+
+    Examples
+    --------
+    >>> scores = {"repeat_low": 0.38, "repeat_difference_low": 0.37, "permuted_most": 0.03}
+    >>> copies(scores), copies({**scores, "repeat_difference_low": 0.1}), copies({})
+    (True, False, False)
+    """
+    low = float(scores.get("repeat_low", np.nan))
+    untrained = [float(scores.get(f"{kind}_most", -np.inf)) for kind in ("random", "permuted")]
+    beyond = float(scores.get("repeat_difference_low", np.nan))
+    return bool(beyond >= rules.repeat and low > max(untrained))
+
+
+def _judge(effect: Mapping[Any, Any], rules: Any) -> Judgement:
+    """Decide by the numbers of one test."""
     low, difference = float(effect["low"]), float(effect["difference"])
     share, background = float(effect["share"]), float(effect["background"])
     q, missing = float(effect["q"]), []
@@ -236,7 +293,8 @@ def q_text(value: float) -> str:
 
 def lacks_q(effect: Mapping[Any, Any], rules: Any = Rules()) -> bool:
     """Tell whether an effect would hold, were its false discovery rate not too high."""
-    return not judge(effect, rules).confirmed and judge({**effect, "q": 0.0}, rules).holds
+    without = {**effect, "q": 0.0, f"{UNREPEATED}q": 0.0}
+    return not judge(effect, rules).confirmed and judge(without, rules).holds
 
 
 def shares(effect: Mapping[Any, Any]) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from esmkit.heads.judgement import Judgement, Rules, judge, points, q_text, shares, spread
+from esmkit.heads.judgement import Judgement, Rules, copies, judge, points, q_text, shares, spread
+from esmkit.text import percent
 
 __all__ = ["Rules", "describe"]
 
@@ -17,16 +18,19 @@ def describe(
 ) -> tuple[str, str]:
     """Return the label of one head and the evidence for it.
 
-    In this order: a sink, if most weight goes to BOS or EOS; an offset, if one distance takes most
+    In this order: "repeat", if it copies (:func:`esmkit.heads.judgement.copies`), for what it does
+    without a repeat is then something else, which the evidence adds; a sink, if most weight goes to BOS or EOS; an offset, if one distance takes most
     of the rest; positional, if its distances explain its maps; then a property, if one holds
     (:func:`esmkit.heads.judgement.judge`): that with the largest difference of share and
     background; else "mixed", with what the nearest property lacks. "insufficient" if no property
-    had enough support.
+    had enough support. A property of pairs that does not hold where repeats are left out is
+    withdrawn, and the evidence says so.
 
     Parameters
     ----------
     facts : dict
-        ``bos``, ``eos``, ``top_offset``, ``top_offset_share``, ``positional``.
+        ``bos``, ``eos``, ``top_offset``, ``top_offset_share``, ``positional``; and what
+        :func:`esmkit.heads.repeat_scores` found, if it was asked.
     effects : list of dict
         Rows of ``HeadProfile.effects``, one for each property.
     rules : Rules
@@ -42,6 +46,10 @@ def describe(
     >>> describe(facts, [])
     ('BOS sink', '70% of its weight goes to BOS')
     """
+    if copies(facts, rules):
+        label, evidence = describe({**facts, "repeat_low": np.nan}, effects, rules)
+        without = f"without repeats {label}" + (f": {evidence}" if label != "mixed" else "")
+        return "repeat", f"{_copying(facts)}; {without}"
     of_place = _of_places(facts, rules)
     if of_place is not None:
         return of_place
@@ -50,11 +58,23 @@ def describe(
         return "insufficient", "no property occurs in enough proteins"
     judged = [(effect, judge(effect, rules)) for effect in known]
     held = [effect for effect, found in judged if found.holds]
+    gone = [_name(effect) for effect, found in judged if found.withdrawn]
+    withdrawn = f"; withdrawn, as it needs repeats: {', '.join(gone)}" if gone else ""
     if not held:
-        return "mixed", _nearest(judged)
+        return "mixed", _nearest(judged) + withdrawn
     best = max(held, key=lambda effect: float(effect["difference"]))
     others = [_name(effect) for effect in held if effect is not best]
-    return _name(best), _evidence(best) + (f"; holds too: {', '.join(others)}" if others else "")
+    also = f"; holds too: {', '.join(others)}" if others else ""
+    return _name(best), _evidence(best) + also + withdrawn
+
+
+def _copying(scores: Mapping[str, float]) -> str:
+    return (
+        f"{percent(scores['repeat_score'])} [{percent(scores['repeat_low'])}, "
+        f"{percent(scores['repeat_high'])}] of its weight goes from a residue of a repeated segment to "
+        f"the aligned one of the other copy, {percent(scores['repeat_control'])} between unrelated "
+        "halves"
+    )
 
 
 def _of_places(facts: dict[str, float], rules: Rules) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ PROVENANCE = "provenance.json"
 TABLES = ("effects.csv", "heads.csv", "offsets.csv")
 """Files from which the profile is read back."""
 
-PAGES = ("summary.md", "summary.html")
+PAGES = ("summary.md", "summary.html", "atlas.html")
 """Files that change when the ablation is added."""
 
 

@@ -70,14 +70,14 @@ class Measuring:
         from esmkit.heads.profiling import profile
 
         names = names_of(self.model, control=self.asked["control"])
+        copied = self._repeats(work, len(names))
         key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
         with (
             Passes(len(self.chains), names, self.run) as passes,
             self._keeper(work, key, passes) as keep,
         ):
-            found = profile(
-                self.model, self.chains, properties=self.properties, keep=keep, **self.asked
-            )
+            given = {"properties": self.properties, "repeats": copied}
+            found = profile(self.model, self.chains, **given, keep=keep, **self.asked)
         for name, reason in found.left_out:
             self.run.say(f"left out: {name}: {reason}")
         compiled = work.compiled(self.model.compiled)
@@ -88,6 +88,39 @@ class Measuring:
         table = found.replicates(second) if second is not None else None
         bonds = self._disulfides(work, key, len(names))
         return replace(found, provenance=how, replication=table, disulfides=bonds)
+
+    def with_repeats(self, work: WorkFolder, found: "HeadProfile") -> "HeadProfile":
+        """Add repeats to a profile of an earlier version: the model's chains run once more."""
+        from esmkit.heads.controls import passes as names_of
+        from esmkit.heads.relabel import with_repeats
+
+        copied = self._repeats(work, len(names_of(self.model, control=self.asked["control"])))
+        key = profile_keys(self.chains, self.properties, seed=self.asked["seed"])
+        with (
+            Passes(len(self.chains), [""], self.run) as passes,
+            self._keeper(work, key, passes) as keep,
+        ):
+            given = (self.model, self.chains, self.properties, copied)
+            return with_repeats(found, *given, keep=keep)
+
+    def _repeats(self, work: WorkFolder, models: int) -> "pandas.DataFrame":
+        """Score heads on segments written twice, and on real proteins with repeats."""
+        from esmkit.data import repeat_proteins
+        from esmkit.heads.real_repeats import across_proteins, real_repeat_scores
+        from esmkit.heads.repeats import repeat_keys, repeat_scores, repeated_sequences
+
+        seed, proteins = self.asked["seed"], repeat_proteins()
+        made = repeated_sequences(seed=seed)
+        key = repeat_keys(made, proteins, seed=seed)
+        with (
+            bar(len(made) * models + len(proteins), "repeats", "sequence", self.run) as shown,
+            self._keeper(work, key) as keep,
+        ):
+            told: Any = {"progress": partial(advance, shown), "keep": keep}
+            scores = repeat_scores(self.model, **self.asked, **told)
+            real = real_repeat_scores(self.model, proteins, **told)
+        often = {"resamples": self.asked["resamples"], "seed": seed}
+        return scores.merge(across_proteins(real, **often), on=["name", "layer", "head"])
 
     def _repeated(self, work: WorkFolder, second: "Second") -> "HeadProfile":
         from esmkit.heads.second import profile_second

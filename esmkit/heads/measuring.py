@@ -1,7 +1,7 @@
 """One pass of chains through a model: the scores of its heads, added up chain by chain."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from esmkit.heads.properties import Property
 from esmkit.heads.resume import Keeper
 from esmkit.heads.scores import BlockScores, ChainLabels, score_block
 from esmkit.heads.statistics import Accumulator
+from esmkit.heads.unrepeated import APART, copies_in, of_pairs, pair_places
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
 
@@ -45,6 +46,8 @@ class Measured:
     offset_labels: Array  # (P, 2 * 1022 - 1): labelled pairs at each offset
     squares: Array  # (n, 3)
     chains: list[str]
+    apart: Accumulator | None = None  # of pairs, where repeats are left out, if that was asked
+    repeated: list[str] = field(default_factory=list)  # chains with repeats
 
     def position_only(self) -> Array:
         """Return the share of each property for a head that knows nothing but offsets: (n, P).
@@ -66,9 +69,13 @@ def measure(
     left_out: list[tuple[str, str]] | None = None,
     keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
     stage: int = 0,
+    again: bool = False,
 ) -> Measured:
-    """Run chains through a model and add up the scores of its heads, chain by chain."""
-    heads, count = len(choice.heads), len(properties)
+    """Run chains through a model and add up the scores of its heads, chain by chain.
+
+    With ``again``, properties of pairs are added up once more, with repeats left out.
+    """
+    heads, count, pairs = len(choice.heads), len(properties), pair_places(properties)
     width = 2 * MAX_RESIDUES - 1
     gathered = Measured(
         Accumulator(heads, count),
@@ -78,6 +85,7 @@ def measure(
         np.zeros((count, width)),
         np.zeros((heads, 3)),
         [],
+        Accumulator(heads, len(pairs)) if again and pairs else None,
     )
     for number, structure in enumerate(structures):
         reason = _unusable(structure, gathered.chains)
@@ -94,6 +102,21 @@ def measure(
         gathered.facts += found["facts"]
         scores = BlockScores(**{name: found[name] for name in BLOCK_FIELDS})
         add_chain(gathered, structure.id, scores, labels)
+        if gathered.apart is None:
+            continue
+        copies = copies_in(structure)
+        if copies is None:
+            gathered.apart.add(of_pairs(scores, pairs), labels.counts[pairs])
+            continue
+        gathered.repeated.append(structure.id)
+        labels = ChainLabels(structure, [properties[place] for place in pairs], copies)
+        found = keep.get(APART, number, BLOCK_FIELDS)
+        if found is None:
+            found = _score(model, structure, labels, choice)
+            keep.put(APART, number, {name: found[name] for name in BLOCK_FIELDS})
+        gathered.apart.add(
+            BlockScores(**{name: found[name] for name in BLOCK_FIELDS}), labels.counts
+        )
     return gathered
 
 

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from esmkit.files.run_options import Run
+from esmkit.heads.unrepeated import APART
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -51,7 +52,9 @@ class Passes:
         self._bar = bar(chains * len(names), "chains", "chain", run)
 
     def __call__(self, stage: int) -> None:
-        """Take one step, and name the pass if it is another."""
+        """Take one step, and name the pass if it is another; chains that come again take none."""
+        if stage >= APART:
+            return
         if stage not in self._stages:
             if len(self._stages) == 1:  # now it is known how many chains take part
                 self._bar.total = self._bar.n * len(self._names)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ from esmkit.heads.properties import Property, standard_properties
 from esmkit.heads.result import HeadProfile
 from esmkit.heads.resume import Keeper
 from esmkit.heads.tables import beyond_controls, effects_table, heads_table
+from esmkit.heads.unrepeated import unrepeated_columns
 from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
+    import pandas
+
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
@@ -39,6 +42,7 @@ def profile(
     resamples: int = 2_000,
     seed: int = 0,
     rules: Rules = Rules(),  # noqa: B008 - frozen
+    repeats: "pandas.DataFrame | None" = None,
     progress: Say = silent,
     keep: Keeper = Keeper(),  # noqa: B008 - keeps nothing
 ) -> HeadProfile:
@@ -62,6 +66,9 @@ def profile(
         Seed of the bootstrap and of the random and permuted weights.
     rules : Rules
         Thresholds of labels, figures and texts.
+    repeats : pandas.DataFrame, optional
+        What :func:`esmkit.heads.repeat_scores` returned for this model: heads that copy are then
+        labelled "repeat". Without it none is.
     progress : callable
         Called with the ID of each chain before its turn, in each pass
         (:func:`esmkit.heads.controls.passes` lists them).
@@ -95,7 +102,10 @@ def profile(
         for both together; ``random`` and ``permuted``, the difference of the same head in the
         first model with random and with permuted weights, ``random_limit`` and ``permuted_limit``,
         the 95th percentile of its size over all heads of all of them. NaN where the support
-        is insufficient: a property in fewer than 10 proteins, or fewer than 100 arcs.
+        is insufficient: a property in fewer than 10 proteins, or fewer than 100 arcs. If chains
+        have repeats (:mod:`esmkit.heads.unrepeated`), properties of pairs were tested again without
+        them: columns of the same names with ``unrepeated_`` before, in ``unrepeated_proteins``
+        proteins.
 
     Raises
     ------
@@ -125,6 +135,7 @@ def profile(
         progress=progress,
         left_out=left_out,
         keep=keep,
+        again=True,
     )
     if not measured.chains:
         why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
@@ -137,12 +148,17 @@ def profile(
     )
     between = beyond_controls(chosen, measured, resamples=resamples, seed=seed)
     table = effects_table(chosen, choice, measured, effects, untrained, between)
+    if measured.apart is not None and measured.repeated:
+        inflated = untrained.inflation if untrained else 1.0
+        asked: Any = {"resamples": resamples, "seed": seed}
+        table = table.assign(**unrepeated_columns(chosen, measured.apart, inflated, **asked))
     provenance = run_provenance(
         "heads",
         checkpoint=model.checkpoint.to_dict(),
         shape={"layers": model.layers, "heads": model.heads, "width": model.width},
         settings={
             "chains": measured.chains,
+            "repeated": measured.repeated,
             "properties": names,
             "resamples": resamples,
             "seed": seed,
@@ -158,4 +174,5 @@ def profile(
         command="",
         packages=("torch", "transformers", "numpy", "pandas", "mdtraj"),
     )
-    return HeadProfile(table, heads_table(choice, measured, table, rules), provenance, left_out)
+    heads = heads_table(choice, measured, table, rules, repeats)
+    return HeadProfile(table, heads, provenance, left_out, repeats=repeats)

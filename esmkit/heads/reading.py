@@ -15,7 +15,7 @@ from esmkit.heads.result import HeadProfile
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["OF_FOLDER", "read_profile"]
+__all__ = ["OF_FOLDER", "read_profile", "read_table"]
 
 TEXT = (
     *("name", "property", "kind", "family", "label", "evidence", "reason"),
@@ -74,15 +74,15 @@ def read_profile(folder: str | Path) -> HeadProfile:
         )
     try:
         facts = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        effects, heads = _read(folder / "effects.csv"), _read(folder / "heads.csv")
+        effects, heads = read_table(folder / "effects.csv"), read_table(folder / "heads.csv")
         if (folder / "offsets.csv").exists():
-            offsets = _read(folder / "offsets.csv").drop(columns=["layer", "head"])
+            offsets = read_table(folder / "offsets.csv").drop(columns=["layer", "head"])
             heads = heads.merge(offsets, on="name", how="left", validate="one_to_one")
         effects[["name", "property", "kind", "difference", "q"]]
         heads[["name", "label", "evidence"]]
         others = {
-            name: _read(folder / f"{name}.csv") if (folder / f"{name}.csv").exists() else None
-            for name in ("replication", "disulfides")
+            name: read_table(folder / f"{name}.csv") if (folder / f"{name}.csv").exists() else None
+            for name in ("replication", "disulfides", "repeats")
         }
         left_out = [(str(name), str(why)) for name, why in facts.get("left_out", [])]
         provenance = {name: value for name, value in facts.items() if name not in OF_FOLDER}
@@ -98,7 +98,7 @@ def read_profile(folder: str | Path) -> HeadProfile:
     return HeadProfile(effects, heads, provenance, left_out, **others)
 
 
-def _read(path: Path) -> "pandas.DataFrame":
+def read_table(path: Path) -> "pandas.DataFrame":
     """Read a table so that each cell is what was written: text is text, a float the same float."""
     import pandas
 

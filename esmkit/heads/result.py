@@ -43,6 +43,10 @@ class HeadProfile:
     disulfides : pandas.DataFrame, optional
         How well each head tells bonded cysteine pairs from others of the same chain: what
         :func:`esmkit.heads.disulfides.within_chains` returned.
+    repeats : pandas.DataFrame, optional
+        How much each head copies: what :func:`esmkit.heads.repeat_scores` returned, which ``heads``
+        has in part; and on real proteins, as :func:`esmkit.heads.real_repeats.across_proteins`
+        returns it.
     """
 
     effects: "pandas.DataFrame" = field(repr=False)
@@ -51,6 +55,7 @@ class HeadProfile:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     replication: "pandas.DataFrame | None" = field(default=None, repr=False)
     disulfides: "pandas.DataFrame | None" = field(default=None, repr=False)
+    repeats: "pandas.DataFrame | None" = field(default=None, repr=False)
 
     @property
     def rules(self) -> Rules:

@@ -63,6 +63,8 @@ class ChainLabels:
         R residues, S of them resolved.
     properties : sequence of Property
         P properties.
+    left_out : numpy.ndarray of bool, shape (R, R), optional
+        Pairs that neither count as labelled nor for weights; by default none.
 
     Attributes
     ----------
@@ -74,19 +76,31 @@ class ChainLabels:
         Pairs of resolved residues at each offset, from -(R - 1).
     """
 
-    def __init__(self, structure: "Structure", properties: Sequence[Property]) -> None:
+    def __init__(
+        self,
+        structure: "Structure",
+        properties: Sequence[Property],
+        left_out: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.kept = np.flatnonzero(structure.resolved)
         self.residues = len(structure)
         self.size = len(self.kept)
         self.properties = list(properties)
         apart = self.kept[None, :] - self.kept[:, None]
         self._bins = apart + self.residues - 1  # [i, j] -> place of the offset
-        self.offset_pairs = self._at_offsets(np.ones(apart.size))
+        self.allowed: NDArray[np.bool_] | None = None
+        if left_out is not None:
+            self.allowed = ~left_out[np.ix_(self.kept, self.kept)]
+        self.offset_pairs = self._at_offsets(
+            np.ones(apart.size) if self.allowed is None else self.allowed.astype(np.float64)
+        )
         self._labels: list[NDArray[np.bool_]] = []
         counts = []
         for of in self.properties:
             found = of.of(structure)
             kept = found[self.kept] if of.kind == "residue" else found[np.ix_(self.kept, self.kept)]
+            if self.allowed is not None and of.kind != "residue":
+                kept = kept & self.allowed
             self._labels.append(kept)
             counts.append(int(kept.sum()) * (self.size if of.kind == "residue" else 1))
         self.counts = np.array(counts, dtype=np.int64)
@@ -121,6 +135,8 @@ class ChainLabels:
         """Whether a query has a key at an offset, 1 or 0: (S, 2 R - 1)."""
         found = np.zeros((self.size, 2 * self.residues - 1))
         np.put_along_axis(found, self._bins, 1.0, axis=1)
+        if self.allowed is not None:
+            np.put_along_axis(found, self._bins, self.allowed.astype(np.float64), axis=1)
         return found
 
     def background(self, rows: Array, by_offset: Array) -> Array:
@@ -143,7 +159,8 @@ class ChainLabels:
                 break
             queries = _divide(rows, reached)
             offsets = _divide(by_offset, queries @ self._has_key)
-        return queries[:, :, None] * offsets[:, self._bins]
+        found = queries[:, :, None] * offsets[:, self._bins]
+        return found if self.allowed is None else np.where(self.allowed, found, 0.0)
 
     @cached_property
     def offset_labels(self) -> Array:
@@ -258,6 +275,8 @@ def score_block(maps: NDArray[np.floating[Any]], labels: ChainLabels) -> BlockSc
     (array([76.]), True)
     """
     inner = np.asarray(maps, np.float64)[:, labels.kept[:, None], labels.kept]
+    if labels.allowed is not None:
+        inner = np.where(labels.allowed, inner, 0.0)
     size = labels.size
     by_offset = labels.by_offset(inner)
     rest = inner - labels.background(inner.sum(2), by_offset)

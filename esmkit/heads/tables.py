@@ -135,11 +135,23 @@ def _limit(differences: Array) -> Array:
     return limit
 
 
+OF_REPEATS = ("repeat_score", "repeat_low", "repeat_high", "repeat_control", "repeat_control_high")
+"""Columns of :func:`esmkit.heads.repeat_scores` that heads have too."""
+
+
 def heads_table(
-    choice: HeadChoice, measured: Measured, effects: "pandas.DataFrame", rules: Rules
+    choice: HeadChoice,
+    measured: Measured,
+    effects: "pandas.DataFrame",
+    rules: Rules,
+    repeats: "pandas.DataFrame | None" = None,
 ) -> "pandas.DataFrame":
     """Return a row for each of n heads, with its label; columns as in ``HeadProfile.heads``."""
     import pandas
+
+    copying = (
+        {row["name"]: row for row in repeats.to_dict("records")} if repeats is not None else {}
+    )
 
     chains = len(measured.chains)
     entropy, distance, bos, eos = (measured.facts / chains).T
@@ -162,7 +174,9 @@ def heads_table(
             "top_offset_share": shares[place, top[place]],
             "positional": positional[place],
         }
-        label, evidence = describe(facts, of_head[name], rules)  # type: ignore[arg-type]
+        of_copies: Any = copying.get(name, {})
+        label, evidence = describe({**facts, **of_copies}, of_head[name], rules)  # type: ignore[arg-type]
+        facts |= {column: of_copies[column] for column in OF_REPEATS if column in of_copies}
         rows.append(
             {
                 "name": name,

@@ -15,6 +15,7 @@ from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
 from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
+from esmkit.heads.atlas_file import Page, write_atlas
 from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
 from esmkit.heads.measure_all import ABLATION_CHAINS, Measuring
 from esmkit.heads.passes import advance, bar
@@ -36,9 +37,12 @@ TO_COME = (
     "whole; the same run again goes on with the ablation and adds it."
 )
 
-Plan = Literal["new", "anew", "add", "close"]
+Plan = Literal["new", "anew", "add", "close", "repeats"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
-to what it holds; say that it stays without."""
+to what it holds; say that it stays without; add repeats, which earlier versions did not measure."""
+
+REPEATS = "repeats.csv"
+"""The table of a folder that tells whether repeats were measured."""
 
 
 def profile_to_folder(
@@ -53,6 +57,7 @@ def profile_to_folder(
     seed: int = 0,
     kind: str = "png",
     replicate: "Callable[[], Second] | None" = None,
+    atlas: Page | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
     """Profile the heads of a model, look at their circuits, switch each off, and write it all.
@@ -81,6 +86,9 @@ def profile_to_folder(
     replicate : callable, optional
         Called like ``structures`` for a second set of chains, or its profile, on which to repeat
         what was found; see :func:`esmkit.heads.replication.replicate`.
+    atlas : callable, optional
+        Makes ``atlas.html``, such as :class:`esmkit.explorer.atlas.FolderAtlas`; called when the
+        heads are profiled, and again when the ablation is there.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -116,7 +124,7 @@ def profile_to_folder(
     # as it reads from a file
     job = _Job(
         *(loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run),
-        second,
+        *(second, atlas),
     )
     made = read_made(folder)
     if made is not None and not run.restart and job.stopped_after(made, ablation=ablation):
@@ -126,7 +134,7 @@ def profile_to_folder(
     job.plan(ablation=ablation)  # refuses before anything is made
     with disk_errors(folder):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    begun = made is not None and made.ablation == "not done yet"
+    begun = made is not None and (made.ablation == "not done yet" or job.lacks_repeats(made))
     work = WorkFolder(folder, measured, restart=run.restart, force=run.force or begun)
     try:
         return job.work(work, ablation=ablation)
@@ -140,7 +148,9 @@ def _check(folder: Path, ablation: bool, run: Run) -> None:
     open_ended = made is not None and (
         work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
     )
-    going_on = open_ended or (made is not None and made.ablation == "not done yet")
+    going_on = open_ended or (
+        made is not None and (made.ablation == "not done yet" or REPEATS not in made.files)
+    )
     check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
 
@@ -161,6 +171,7 @@ class _Job:
     kind: str
     run: Run
     second: "Second | None" = None
+    atlas: Page | None = None
 
     @property
     def _measuring(self) -> Measuring:
@@ -184,6 +195,8 @@ class _Job:
         made, run = read_made(self.folder), self.run
         begun = made is not None and made.ablation == "not done yet"
         if made is not None and made.identity == self.identity and not run.restart:
+            if not begun and self.lacks_repeats(made):
+                return self._whole(made, "repeats")
             if begun:
                 return self._whole(made, "add" if ablation else "close")
             if ablation and made.ablation == "left out" and not run.force:
@@ -193,10 +206,17 @@ class _Job:
         check_folder(self.folder, "folder", force=run.force or was_finishing(self.folder))
         return "new"
 
+    def lacks_repeats(self, made: Made) -> bool:
+        """Tell whether an earlier version made the folder by the same run, without repeats."""
+        same = made.identity == self.identity and not (self.run.force or self.run.restart)
+        return same and REPEATS not in made.files
+
     def _whole(self, made: Made, plan: Plan) -> Plan:
         """Refuse to go on from tables, or to write over a report, that somebody has changed."""
         if plan == "anew":
             changed = [] if self.run.force else made.changed(missing=False)
+        elif plan == "repeats" and was_finishing(self.folder):  # stopped while files were replaced
+            changed = []
         elif work_folder_of(self.folder).is_dir():  # perhaps stopped while the pages were replaced
             changed = made.changed(TABLES)
         else:
@@ -225,6 +245,12 @@ class _Job:
             found = self._measuring.profiled(work)
             self._place(work, found, before, plan, more=ablation)
             if not ablation:
+                return self.written(_made(self.folder))
+        elif plan == "repeats":
+            made = _made(self.folder)
+            more = ablation and made.ablation == "left out"
+            found = self._with_repeats(work, made, more=more)
+            if not more:
                 return self.written(_made(self.folder))
         else:
             from esmkit.heads.reading import read_profile
@@ -262,8 +288,10 @@ class _Job:
                 circuits=weights,
                 kind=self.kind,
                 unfinished=TO_COME if more else "",
+                atlas=self.atlas is not None,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, found, circuits=weights)
             record(staged, self.identity, "not done yet" if more else "left out", {})
         if before is not None and plan == "anew":
             remove(before)
@@ -275,11 +303,35 @@ class _Job:
                 f"wrote tables, figures and summary in {self.folder}; the ablation is added to them"
             )
 
+    def _with_repeats(self, work: WorkFolder, made: Made, *, more: bool) -> "HeadProfile":
+        """Write the report anew with what repeats add to it; all else is read from the folder."""
+        from esmkit.heads.reading import read_profile, read_table
+        from esmkit.heads.report.files import figure_names
+        from esmkit.heads.report.summary import write_report
+
+        self.run.say(f"{self.folder} holds a profile without repeats; they are added")
+        found = self._measuring.with_repeats(work, read_profile(self.folder))
+        tables: dict[str, Any] = {
+            name: read_table(self.folder / f"{name}.csv") if f"{name}.csv" in made.files else None
+            for name in ("ablation", "circuits")
+        }
+        staged = work.temporary()
+        count = len(figure_names(found, tables["ablation"]))
+        with self._said(work), bar(count, "figures", "figure", self.run) as shown:
+            told, page = partial(advance, shown), self.atlas is not None
+            write_report(found, staged, **tables, kind=self.kind, atlas=page, progress=told)
+            self._write_atlas(staged, found, **tables)
+            record(staged, self.identity, made.ablation, {})
+        work.note(ADDED)
+        written = work.finish_folder(self.run.then, more=more)
+        remove(made, kept=[path.relative_to(self.folder).as_posix() for path in written])
+        return found
+
     def _add(
         self, work: WorkFolder, found: "HeadProfile", table: "pandas.DataFrame | None"
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
-        from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
+        from esmkit.heads.report.files import ATLAS, NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
         made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
@@ -293,8 +345,10 @@ class _Job:
                 *(replace(found, provenance=facts), staged, table),
                 kind=self.kind,
                 notes=notes,
+                atlas=self.atlas is not None or ATLAS in made.files,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, replace(found, provenance=facts), ablation=table)
             record(staged, self.identity, "left out" if table is None else "done", made.files)
         if table is not None:
             work.note(ADDED)
@@ -308,6 +362,10 @@ class _Job:
         else:
             work.remove()
         return self.written(_made(self.folder))
+
+    def _write_atlas(self, staged: Path, found: "HeadProfile", **tables: Any) -> None:
+        where = staged, self.folder, found, self.model, self.chains
+        write_atlas(self.atlas, *where, **tables, say=self.run.say)
 
     @contextmanager
     def _said(self, work: WorkFolder) -> Iterator[None]:

@@ -22,8 +22,10 @@ from esmkit.plots.logo import logo
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
+from esmkit.plots.repeats import repeat_scores
 from esmkit.plots.surprise import surprise
 from esmkit.plots.thumbnails import attention_flow, attention_grid
+from esmkit.plots.variants import variant_map, variant_scatter
 
 __all__ = [
     "ablation_scatter",
@@ -44,6 +46,9 @@ __all__ = [
     "property_grid",
     "property_map",
     "reliability_diagram",
+    "repeat_scores",
     "save",
     "surprise",
+    "variant_map",
+    "variant_scatter",
 ]

@@ -27,6 +27,7 @@ LOOKS = {
     "residue": ("#0072B2", "s"),
     "position": ("0.45", "x"),
     "sink": ("#CC79A7", "D"),
+    "repeat": ("#009E73", "^"),
     "none": ("0.65", "+"),
 }
 """Okabe and Ito's colours, and a marker of another shape, for each family of labels."""

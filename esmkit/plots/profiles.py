@@ -155,6 +155,7 @@ FAMILIES = {
     "residue": "a kind of residue",
     "position": "an offset, or positional",
     "sink": "BOS or EOS",
+    "repeat": "the other copy of a repeat",
     "none": "mixed or insufficient",
 }
 """What a label is about, by the key of its family."""
@@ -168,6 +169,8 @@ def family(label: str, kinds: "Mapping[str, str]") -> str:
     """
     if label.endswith(" sink"):
         return "sink"
+    if label == "repeat" and label not in kinds:
+        return "repeat"
     if label == "positional" or label.startswith("offset "):
         return "position"
     return kinds.get(label) or kinds.get(f"to {label}") or "none"

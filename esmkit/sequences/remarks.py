@@ -8,7 +8,7 @@ import re
 
 from esmkit.text import shorten, visible, warn_caller
 
-__all__ = ["REMARKS", "OddSequenceWarning", "remarks_on", "warn_of"]
+__all__ = ["REMARKS", "SWISS_PROT_PERCENT", "OddSequenceWarning", "remarks_on", "warn_of"]
 
 
 class OddSequenceWarning(UserWarning):
@@ -119,13 +119,17 @@ _PERCENT_ENGLISH = {
 }
 """Letters of English text (Lewand 2000, Cryptological Mathematics, p. 36)."""
 
-_PERCENT_PROTEIN = {
+SWISS_PROT_PERCENT = {
     **{"A": 8.25, "R": 5.53, "N": 4.06, "D": 5.46, "C": 1.38, "Q": 3.93, "E": 6.72, "G": 7.07},
     **{"H": 2.27, "I": 5.91, "L": 9.65, "K": 5.80, "M": 2.41, "F": 3.86, "P": 4.74, "S": 6.65},
     **{"T": 5.36, "W": 1.10, "Y": 2.92, "V": 6.86},
+}
+"""Residues of Swiss-Prot, percent (release statistics, UniProtKB/Swiss-Prot 2024_01)."""
+
+_PERCENT_PROTEIN = {
+    **SWISS_PROT_PERCENT,
     **dict.fromkeys(RARE_LETTERS, 0.15),  # far more than there are: two of them prove nothing
 }
-"""Residues of Swiss-Prot (release statistics, UniProtKB/Swiss-Prot 2024_01)."""
 
 _EVIDENCE = {
     letter: math.log(share / _PERCENT_PROTEIN[letter]) for letter, share in _PERCENT_ENGLISH.items()

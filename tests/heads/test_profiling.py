@@ -18,6 +18,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.heads import Property, profile, standard_properties, untrained
 from esmkit.heads.controls import passes
+from esmkit.heads.judgement import TESTED_AGAIN
 from esmkit.heads.measuring import measure
 from esmkit.heads.resume import Keeper
 from esmkit.heads.untrained import (
@@ -43,6 +44,8 @@ COLUMNS = [
 ]
 OF_CONTROLS = 5
 """Columns, at the end, that there are with controls only."""
+AGAIN = [f"unrepeated_{name}" for name in TESTED_AGAIN]
+"""Columns that there are where a chain has repeats; 1h4a_X has."""
 
 
 CONTROLS = 3
@@ -71,7 +74,7 @@ def test_every_shape_of_model(any_tiny_folder, chains: list[Structure]):
     found: Any = profile(model, chains, properties=FEW, resamples=100)
     heads = model.layers * model.heads
     names = [f"L{layer}H{head}" for layer in range(model.layers) for head in range(model.heads)]
-    assert list(found.effects.columns) == COLUMNS
+    assert list(found.effects.columns) == COLUMNS + AGAIN
     assert found.effects["name"].tolist() == [n for n in names for _ in FEW]
     assert found.effects["property"].tolist() == [p.name for p in FEW] * heads
     assert found.effects["kind"].tolist() == [p.kind for p in FEW] * heads
@@ -301,12 +304,13 @@ def test_one_chain_is_insufficient(tiny: Esm2, chains: list[Structure]):
 
 def test_without_control(tiny: Esm2, chains: list[Structure], whole: Any):
     found: Any = profile(tiny, iter(chains), resamples=100, control=False)
-    assert list(found.effects.columns) == COLUMNS[:-OF_CONTROLS]
+    assert list(found.effects.columns) == COLUMNS[:-OF_CONTROLS] + AGAIN
     np.testing.assert_array_equal(found.effects["p"], found.effects["p_shift"])
     assert found.provenance["random_models"] == 0
     tests = ["p", "q", "p_bonferroni"]
     pandas.testing.assert_frame_equal(
-        found.effects.drop(columns=tests), whole.effects[COLUMNS[:-OF_CONTROLS]].drop(columns=tests)
+        found.effects[COLUMNS[:-OF_CONTROLS]].drop(columns=tests),
+        whole.effects[COLUMNS[:-OF_CONTROLS]].drop(columns=tests),
     )
     assert found.provenance["control"] is False
 

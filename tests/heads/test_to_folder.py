@@ -1,8 +1,10 @@
 """``esmkit heads`` into its folder: what is finished is there, what is added is added, nothing twice."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +21,18 @@ from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
 from esmkit.heads import made as made_module
 from esmkit.heads import passes
-from esmkit.heads.reading import read_profile
+from esmkit.heads.reading import read_profile, read_table
+from esmkit.heads.report.summary import write_report
 from esmkit.heads.resume import ablation_keys, profile_keys
+from esmkit.heads.tables import OF_REPEATS
 from esmkit.heads.to_folder import profile_to_folder
 from esmkit.plots.figure import HouseFigure
 
 MEASURED = {"chains": 12, "ablation": 2 * 8}
 """Arrays of a chain; measurements without a head: two modes, eight heads."""
+
+REPEATED, REAL = 30, 14
+"""Pairs of sequences that are made, in each model; real proteins."""
 
 PER_HEAD, REFIT, DISULFIDES = 10, 2, 8
 """Arrays of a measurement without a head; of regressions fitted anew, in which these random heads
@@ -197,17 +204,17 @@ def test_a_run_begun_with_ablation_is_finished_without(begun, work, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "again", "bonds"),
+    ("before", "now", "again", "bonds", "repeats"),
     [
-        ({}, {"ablation": False}, 0, 0),
-        ({}, {"resamples": 120}, 0, 0),
-        ({"control": True}, {"kind": "svg"}, 0, 0),
-        ({}, {"control": True}, 20, 2),  # two controls; not the chains
-        ({"control": True}, {"control": True, "seed": 1}, 20, 3),  # its controls have
+        ({}, {"ablation": False}, 0, 0, 0),
+        ({}, {"resamples": 120}, 0, 0, 0),
+        ({"control": True}, {"kind": "svg"}, 0, 0, 0),
+        ({}, {"control": True}, 20, 2, 2),  # two controls; not the chains
+        ({"control": True}, {"control": True, "seed": 1}, 20, 3, 3),  # its controls have
     ],
 )
 def test_options_that_only_add_go_on_with_what_was_measured(
-    work, tmp_path, monkeypatch, before, now, again, bonds
+    work, tmp_path, monkeypatch, before, now, again, bonds, repeats
 ):
     """Stopped in the report, when all chains are measured."""
     with monkeypatch.context() as patch:
@@ -218,7 +225,8 @@ def test_options_that_only_add_go_on_with_what_was_measured(
     now = {"ablation": False, **now}
     with counted(monkeypatch) as measured:
         work(tmp_path / "out", **now)
-    assert len(measured) == again * MEASURED["chains"] + bonds * DISULFIDES
+    of_chains = again * MEASURED["chains"] + bonds * DISULFIDES
+    assert len(measured) == of_chains + repeats * REPEATED
     work(tmp_path / "whole", **now)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -245,7 +253,8 @@ def test_annotations_are_measured_and_nothing_is_taken_for_them(
                 work(tmp_path / "out", ablation=False, **options)
         return len(measured) // MEASURED["chains"]
 
-    assert cut_short(annotations=sites(9)) == 10
+    made = (10 * MEASURED["chains"] + DISULFIDES + REPEATED + REAL) // MEASURED["chains"]
+    assert cut_short(annotations=sites(9)) == made
     assert cut_short(annotations=sites(9)) == 0
     assert cut_short() == 10
     assert cut_short(annotations=sites(12)) == 10
@@ -277,7 +286,7 @@ def test_other_chains_are_other_work(begun, work, chains):
 def test_restart_begins_anew(begun, work, whole, monkeypatch):
     with counted(monkeypatch) as measured:
         work(begun, restart=True)
-    profiled = 10 * MEASURED["chains"] + DISULFIDES
+    profiled = 10 * MEASURED["chains"] + DISULFIDES + REPEATED + REAL
     assert len(measured) == profiled + MEASURED["ablation"] * PER_HEAD + REFIT
     assert contents(begun) == whole
 
@@ -445,6 +454,39 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
     assert passes.bar(3, "x", "y", Run(progress=False)).total == 3
 
 
+def test_a_page_of_all_heads_is_made_with_the_folder(work, tmp_path, monkeypatch):
+    """Twice: with the profile, and when the ablation is there; a stopped run leaves the same."""
+
+    def page(profile: Any, model: Any, structures: Any, circuits: Any, ablation: Any) -> str:
+        assert model.layers == 2
+        assert len(structures) == 10
+        rows = 0 if ablation is None else len(ablation)
+        return f"{profile.heads['distance'].sum()!r} {circuits['copying'][0]} {rows}"
+
+    work(tmp_path / "left alone", atlas=page)
+    left_alone = contents(tmp_path / "left alone")
+    assert left_alone["atlas.html"].endswith(b" 0.5 16")
+    with monkeypatch.context() as patch:
+        stop_in_ablation(patch, 5)
+        with pytest.raises(Stop):
+            work(tmp_path / "out", atlas=page)
+    begun = contents(tmp_path / "out")
+    assert begun["atlas.html"].endswith(b" 0.5 0")
+    assert begun["atlas.html"].split()[0] == left_alone["atlas.html"].split()[0]
+    for name in ("summary.md", "summary.html"):
+        assert b"atlas.html" in begun[name]
+        assert b"atlas.html" in left_alone[name]
+    assert "atlas.html" in json.loads(begun["provenance.json"])["files"]
+    work(tmp_path / "out", atlas=page)
+    assert contents(tmp_path / "out") == left_alone
+    # one that somebody has changed is not written over
+    work(tmp_path / "other", ablation=False, atlas=page)
+    (tmp_path / "other" / "atlas.html").write_text("notes")
+    with pytest.raises(OutputError, match=r"atlas\.html.*is not as it was written"):
+        work(tmp_path / "other", atlas=page)
+    assert (tmp_path / "other" / "atlas.html").read_text() == "notes"
+
+
 def test_a_record_leads_nowhere_else(tmp_path: Path):
     facts = {"identity": {}, "ablation": "not done yet", "files": {"../mine.txt": "00"}}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))
@@ -452,3 +494,54 @@ def test_a_record_leads_nowhere_else(tmp_path: Path):
     facts["files"] = {"summary.md": "00"}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))
     assert made_module.read_made(tmp_path) is not None
+
+
+def as_before(folder: Path) -> None:
+    """Make a folder what a version that knew no repeats would have made of it."""
+    facts = json.loads((folder / "provenance.json").read_text())
+    found, tables = read_profile(folder), ("ablation", "circuits")
+    paths = {name: folder / f"{name}.csv" for name in tables}
+    kept: Any = {name: read_table(path) for name, path in paths.items() if path.exists()}
+    effects = [c for c in found.effects.columns if not c.startswith("unrepeated_")]
+    provenance = {name: value for name, value in found.provenance.items() if name != "repeated"}
+    heads = found.heads.drop(columns=list(OF_REPEATS)).assign(label="mixed", evidence="of before")
+    shutil.rmtree(folder)
+    old = replace(
+        found, effects=found.effects[effects], heads=heads, provenance=provenance, repeats=None
+    )
+    write_report(old, folder, **kept)
+    made_module.record(folder, facts["identity"], facts["ablation"], {})
+
+
+@pytest.mark.parametrize("ablation", [False, True])
+def test_a_folder_of_before_gets_repeats_and_nothing_else_changes(
+    work: Any, tmp_path: Path, ablation: bool, monkeypatch: pytest.MonkeyPatch
+):
+    work(tmp_path / "heads", ablation=ablation, control=True)
+    wanted = contents(tmp_path / "heads")
+    assert "figures/repeats.png" in wanted
+    as_before(tmp_path / "heads")
+    assert contents(tmp_path / "heads").keys() == wanted.keys() - {
+        "repeats.csv",
+        "figures/repeats.png",
+    }
+    (tmp_path / "heads/mine.txt").write_text("of mine")
+    if not ablation:  # stopped on the way, it goes on
+        with monkeypatch.context() as patch:
+            patch.setattr("esmkit.heads.report.summary.write_report", _halt)
+            with pytest.raises(Stop):
+                work(tmp_path / "heads", ablation=ablation, control=True)
+        with counted(monkeypatch) as numbers:
+            work(tmp_path / "heads", ablation=ablation, control=True)
+        assert not numbers
+    else:
+        said = work(tmp_path / "heads", ablation=ablation, control=True)
+        assert any("holds a profile without repeats" in line for line in said)
+    there = contents(tmp_path / "heads")
+    assert there.pop("mine.txt") == b"of mine"
+    assert there == wanted
+    assert not (tmp_path / "heads.work").exists()
+
+
+def _halt(*_: Any, **__: Any) -> None:
+    raise Stop

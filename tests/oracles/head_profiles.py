@@ -1,6 +1,7 @@
 """Invented profiles of heads with planted effects, for the tests of figures and reports."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,41 @@ def made_ablation() -> pandas.DataFrame:
                     }
                 )
     return pandas.DataFrame(rows)
+
+
+def with_repeats(profile: HeadProfile, copying: Sequence[str] = ("L1H1",)) -> HeadProfile:
+    """Return a profile with repeat scores, in which some heads copy and have the label for it."""
+    heads: Any = profile.heads.copy()
+    high = heads["name"].isin(list(copying))
+    table = heads[["name", "layer", "head"]].copy()
+    score = np.where(high, 0.5, 0.012)
+    table = table.assign(
+        repeat_score=score,
+        repeat_low=0.9 * score,
+        repeat_high=1.1 * score,
+        repeat_control=0.01,
+        repeat_control_low=0.009,
+        repeat_control_high=0.011,
+        repeat_difference=score - 0.01,
+        repeat_difference_low=0.9 * score - 0.01,
+        repeat_difference_high=1.1 * score - 0.01,
+        to_first=score,
+        to_second=score,
+        next_score=0.011,
+        next_control=0.01,
+        sequences=30,
+        pairs=3_706,
+        random_most=0.009,
+        permuted_most=0.03,
+        models=3,
+        real_weight=0.4 * score,
+        real_background=0.004,
+        real_difference=0.4 * score - 0.004,
+        real_low=0.3 * score - 0.004,
+        real_high=0.5 * score - 0.004,
+        real_above=14,
+        real_proteins=14,
+    )
+    heads.loc[high, "label"] = "repeat"
+    columns = ("repeat_score", "repeat_low", "repeat_high", "repeat_control", "repeat_control_high")
+    return replace(profile, heads=heads.assign(**{c: table[c] for c in columns}), repeats=table)

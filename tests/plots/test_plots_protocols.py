@@ -14,7 +14,7 @@ from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
 from esmkit.inside import LogitLens, Patching
 from esmkit.plots import protocols
-from oracles.head_profiles import made_ablation, made_profile
+from oracles.head_profiles import made_ablation, made_profile, with_repeats
 
 
 class Only:
@@ -72,6 +72,9 @@ DRAW = {
     "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
     "property_map": lambda: plots.property_map(_profile()),
     "reliability_diagram": lambda: plots.reliability_diagram(_reliability()),
+    "repeat_scores": lambda: plots.repeat_scores(
+        Only(with_repeats(made_profile()), protocols.Profile)
+    ),
     "head_card": lambda: plots.head_card(_card()),
     "head_effects": lambda: plots.head_effects(_patching(protocols.Effects)),
     "position_effects": lambda: plots.position_effects(_patching(protocols.PositionEffects)),

@@ -20,12 +20,23 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "NO_PARQUET", "SHOWN", "figure_names", "write_figures", "write_tables"]
+__all__ = [
+    "ATLAS",
+    "FIGURES",
+    "NO_PARQUET",
+    "SHOWN",
+    "figure_names",
+    "write_figures",
+    "write_tables",
+]
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
 
-SHOWN = (*QUESTIONS, "ablation", "offsets", "properties")
+ATLAS = "atlas.html"
+"""The page with all heads, to search and compare; made by the explorer, and listed with the others."""
+
+SHOWN = (*QUESTIONS, "ablation", "repeats", "offsets", "properties")
 """Figures that the summary shows."""
 
 NO_PARQUET = (
@@ -48,7 +59,8 @@ def write_tables(
         tables["offsets"] = heads[["name", "layer", "head", *offsets]]
     tables["table"] = head_table(profile)
     tables |= {"circuits": circuits} if circuits is not None else {}
-    for name, found in (("replication", profile.replication), ("disulfides", profile.disulfides)):
+    for name in ("replication", "disulfides", "repeats"):
+        found = getattr(profile, name)
         tables |= {name: found} if found is not None else {}
     written, notes = [], []
     for name, table in tables.items():
@@ -80,6 +92,8 @@ def figure_names(profile: Profile, ablation: "pandas.DataFrame | None" = None) -
     kinds, empty = kinds_of(profile), set(without_hit(profile))
     looked_for = [name for name, kind in kinds.items() if kind != "offset" and name not in empty]
     names = [*looked_for, "offsets", *(["properties"] if looked_for else [])]
+    if profile.repeats is not None and len(profile.repeats):
+        names.append("repeats")
     if ablation is not None and _has_numbers(ablation):
         names.append("ablation")
     return names
@@ -143,4 +157,6 @@ def _drawn(profile: Profile, name: str, ablation: Any) -> "Figure":
         return plots.offset_profiles(profile)
     if name == "properties":
         return plots.property_map(profile)
+    if name == "repeats":
+        return plots.repeat_scores(profile)
     return plots.ablation_scatter(profile, ablation)

@@ -30,6 +30,9 @@ HEADER = (
     *("difference [95% interval] (points)", "q", "support (chains / pairs)"),
 )
 
+REPEAT = "repeat"
+"""Label of heads that copy."""
+
 Q_FLOOR = 1e-9
 """Smaller false discovery rates are not told apart."""
 
@@ -93,7 +96,7 @@ def head_table(profile: Profile) -> "pandas.DataFrame":
     for facts in table.to_dict("records"):
         name, label = str(facts["name"]), str(facts["label"])
         own: Any = of_head.get(name, effects.iloc[:0])
-        found = _top(own, label)
+        found = _copying(profile, name) if label == REPEAT else _top(own, label)
         row = {"name": name, "layer": facts["layer"], "head": facts["head"], "label": label}
         row["property"] = "" if found is None else str(found["property"])
         for column, (source, unit) in NUMBERS.items():
@@ -107,6 +110,26 @@ def head_table(profile: Profile) -> "pandas.DataFrame":
     columns = ["name", "layer", "head", "label", "property", *NUMBERS, "chains", "pairs", "reason"]
     found_all = pandas.DataFrame(rows, columns=columns)
     return found_all.astype({"chains": "Int64", "pairs": "Int64"})
+
+
+def _copying(profile: Profile, name: str) -> Any:
+    """Return what a head does at repeats as a row of effects; None if that was not measured."""
+    table: Any = profile.repeats
+    rows = [] if table is None else table[table["name"] == name].to_dict("records")
+    if not rows:
+        return None
+    (of,) = rows
+    return {
+        "property": "aligned residue of another copy",
+        "share": of["repeat_score"],
+        "background": of["repeat_control"],
+        "difference": of["repeat_difference"],
+        "low": of["repeat_difference_low"],
+        "high": of["repeat_difference_high"],
+        "q": np.nan,
+        "proteins": of["sequences"],
+        "labelled": of["pairs"],
+    }
 
 
 def _top(rows: Any, label: str) -> Any:
@@ -202,10 +225,14 @@ def _cells(row: Any, write_q: Any) -> list[str]:
 
 
 def _q_text(value: float) -> str:
+    if np.isnan(value):
+        return "-"
     return f"< {Q_FLOOR:g}" if value < Q_FLOOR else f"{value:.1g}"
 
 
 def _q_latex(value: float) -> str:
+    if np.isnan(value):
+        return "-"
     if value < Q_FLOOR:
         return r"$<10^{-9}$"
     digit, _, power = f"{value:.0e}".partition("e")
@@ -248,11 +275,18 @@ def _notes(profile: Profile) -> Sequence[str]:
     if "family" in profile.effects.columns:
         names = ", ".join(dict.fromkeys(map(str, profile.effects["family"])))
         over = f"over all heads and the properties of one family (families: {names})"
+    copied = (
+        " Heads that copy: share of the weight of a residue in a segment of random residues that is "
+        "written twice, on the aligned residue of the other copy; background: the same between "
+        "unrelated halves; support: sequences / pairs; no q."
+        if profile.repeats is not None and REPEAT in set(profile.heads["label"])
+        else ""
+    )
     return (
         "Share: of the head's weight between residues (that on BOS and EOS left out), the part on "
         "pairs with the property. Background: what its weight at each distance along the chain, and "
         "of each query, would put there; for offsets, an even spread. Difference: share less "
-        "background, percentage points, with the 95% interval of a bootstrap over chains.",
+        "background, percentage points, with the 95% interval of a bootstrap over chains." + copied,
         f"q: false discovery rate after Benjamini and Hochberg (1995), {over}; properties with q of "
         f"at most {profile.rules.max_q:g} are named: that of the label, or else the one with the "
         "largest difference, fixed offsets left out.",

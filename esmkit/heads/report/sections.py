@@ -6,6 +6,7 @@ from esmkit.heads.judgement import judge, lacks_q
 from esmkit.heads.replication import STATES
 from esmkit.heads.report.disulfides import within_chains_answer
 from esmkit.heads.report.page import Block, Heading, Paragraph, Table
+from esmkit.heads.report.repeats import METHOD
 from esmkit.heads.statistics import FAMILIES, MIN_ARCS, MIN_PROTEINS
 from esmkit.plots.protocols import Profile
 
@@ -184,6 +185,7 @@ def methods(profile: Profile) -> list[str]:
             "deviation of the heads of untrained models, random or permuted, whichever is larger "
             "(inflation; Devlin & Roeder 1999)."
         )
+    copied: Any = profile.repeats
     return [
         "Share: of the head's weight between resolved residues, the part on pairs with the property "
         "(residues: on pairs whose key has it).",
@@ -200,6 +202,11 @@ def methods(profile: Profile) -> list[str]:
         "0.3 or more for shares of links; otherwise insufficient. Chains without a property count "
         "for none of its numbers but one: pooled_arc_share is over the links of all chains, as Vig "
         "et al. (2021) define it.",
+        *(
+            [METHOD.format(sequences=int(copied["sequences"].max()), repeat=profile.rules.repeat)]
+            if copied is not None and len(copied)
+            else []
+        ),
         f"Controls: {control} a head that knows only its mean offsets. Half A: every second chain; "
         "half B: the others. Contacts: Cβ within 8 Å, 24 or more apart (as Rao et al. 2021 for "
         "range).",

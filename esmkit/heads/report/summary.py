@@ -10,11 +10,12 @@ from esmkit.files.names import FIGURE_FORMATS, check_folder
 from esmkit.files.tables import write_table
 from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
-from esmkit.heads.report.files import Shown, write_figures, write_tables
+from esmkit.heads.report.files import ATLAS, Shown, write_figures, write_tables
 from esmkit.heads.report.page import (
     Block,
     Figures,
     Heading,
+    Link,
     Paragraph,
     Points,
     Table,
@@ -22,6 +23,7 @@ from esmkit.heads.report.page import (
     to_markdown,
 )
 from esmkit.heads.report.removal import removal
+from esmkit.heads.report.repeats import repeats
 from esmkit.plots.profiles import FAMILIES, family, kinds_of, without_hit
 from esmkit.plots.protocols import Profile
 from esmkit.text import Say, silent
@@ -38,6 +40,11 @@ PROVENANCE = "provenance.json"
 LISTED = 3
 """Heads that the summary names for each label, chains left out that it lists."""
 
+ATLAS_SAID = (
+    "All heads, to search and sort:",
+    "label and reason of each, where it looks, its strongest links, and what its removal does.",
+)
+
 REFERENCES = (
     "Vig et al. 2021, BERTology meets biology, ICLR (arXiv:2006.15222): attention against "
     "properties of proteins, links of at least 0.3.",
@@ -46,6 +53,7 @@ REFERENCES = (
     "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289: false discovery rate.",
     "Devlin & Roeder 1999, Genomic control for association studies, Biometrics 55:997.",
     "Lin et al. 2023, Science 379:1123: ESM-2.",
+    "Olsson et al. 2022, In-context learning and induction heads (arXiv:2209.11895): heads that copy.",
     "Jain & Wallace 2019, Attention is not explanation, NAACL (arXiv:1902.10186).",
 )
 
@@ -59,6 +67,7 @@ def write_report(
     kind: str = "png",
     force: bool = False,
     unfinished: str = "",
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write a profile into a folder: tables, figures, a summary.
@@ -67,7 +76,8 @@ def write_report(
     property, ``heads.csv`` one for each head, ``offsets.csv`` where each looks along the chain;
     ``table.csv``, ``table.md`` and ``table.tex`` are the line of each head for a paper; ``figures/``
     a grid of heads for each property that is no offset and that a head looks for, offset profiles,
-    and heads beside properties; ``summary.md`` and ``summary.html`` (one file, figures included)
+    heads that copy (with ``repeats.csv``, if that was measured), and heads beside properties;
+    ``summary.md`` and ``summary.html`` (one file, figures included)
     answer in words; ``provenance.json`` says where it comes from. With ablations and circuits,
     their tables too. The summary is written last.
 
@@ -86,6 +96,8 @@ def write_report(
         Write into a folder that is not empty, over files of the same name.
     unfinished : str
         What is still to come, for the head of the summary; by default nothing.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -111,7 +123,7 @@ def write_report(
         if ablation is not None:
             written.append(_write_ablation(folder, ablation))
         figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
-        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished)
+        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished, atlas)
     return [*written, *figures, *pages]
 
 
@@ -122,6 +134,7 @@ def add_ablation(
     *,
     kind: str,
     notes: list[str],
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write what an ablation changes in a report that has none: its table, its figure, the summary.
@@ -137,6 +150,8 @@ def add_ablation(
         Format of the figures, as in the report.
     notes : list of str
         Sentences for the end of the summary.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -151,7 +166,11 @@ def add_ablation(
         figures, shown = write_figures(
             profile, folder, ablation, kind, only=["ablation"], progress=progress
         )
-        return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
+        return [
+            *written,
+            *figures,
+            *_write_pages(profile, folder, ablation, shown, notes, "", atlas),
+        ]
 
 
 def _write_ablation(folder: Path, ablation: "pandas.DataFrame") -> Path:
@@ -166,10 +185,18 @@ def _write_pages(
     shown: Shown,
     notes: list[str],
     unfinished: str,
+    atlas: bool,
 ) -> list[Path]:
     """Write provenance and summary; return their paths."""
     facts = {**profile.provenance, "left_out": profile.left_out}
-    blocks = summary(profile, ablation=ablation, figures=shown, notes=notes, unfinished=unfinished)
+    blocks = summary(
+        profile,
+        ablation=ablation,
+        figures=shown,
+        notes=notes,
+        unfinished=unfinished,
+        atlas=atlas,
+    )
     title = str(profile.provenance["checkpoint"]["name"])
     written = []
     for name, text in {
@@ -189,6 +216,7 @@ def summary(
     figures: dict[str, tuple[str, str, str]] | None = None,
     notes: list[str] | None = None,
     unfinished: str = "",
+    atlas: bool = False,
 ) -> list[Block]:
     """Return the summary as blocks of a page; every number in it is from the profile."""
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
@@ -200,6 +228,7 @@ def summary(
         ),
         *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
+        *([Link(ATLAS, *ATLAS_SAID)] if atlas else []),
         *[
             Paragraph(
                 " ".join(found.sentences),
@@ -214,6 +243,7 @@ def summary(
         *sections.findings(profile),
         *sections.replication(profile.replication),
         *sections.disulfides(profile.disulfides, profile.rules.max_q),
+        *repeats(profile),
     ]
     if ablation is not None and len(ablation):
         blocks += [Heading(2, "Without the head"), *removal(profile, ablation)]
@@ -228,7 +258,9 @@ def summary(
     ]
     if figures:
         small = [figures[name] for name in QUESTIONS if name in figures]
-        large = [figures[n] for n in ("ablation", "offsets", "properties") if n in figures]
+        large = [
+            figures[n] for n in ("ablation", "repeats", "offsets", "properties") if n in figures
+        ]
         blocks += [Heading(2, "Figures"), Figures(small, small=True), Figures(large)]
         blocks += _not_drawn(profile)
     return blocks
