@@ -13,9 +13,11 @@ from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
+from esmkit.plots.effects import head_effects, position_effects
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
+from esmkit.plots.lens import logit_lens
 from esmkit.plots.logo import logo
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
@@ -33,10 +35,13 @@ __all__ = [
     "attention_head",
     "contact_map",
     "head_card",
+    "head_effects",
     "head_precision_grid",
     "inline_html",
+    "logit_lens",
     "logo",
     "offset_profiles",
+    "position_effects",
     "precision_by_rank",
     "property_grid",
     "property_map",
