@@ -14,6 +14,7 @@ from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
 from esmkit.inside import LogitLens, Patching
 from esmkit.plots import protocols
+from esmkit.score.protein_score import ProteinScore
 from oracles.head_profiles import made_ablation, made_profile, with_repeats
 
 
@@ -77,8 +78,10 @@ DRAW = {
     "head_effects": lambda: plots.head_effects(_patching(protocols.Effects)),
     "position_effects": lambda: plots.position_effects(_patching(protocols.PositionEffects)),
     "logit_lens": lambda: plots.logit_lens(_lens()),
+    "logo": lambda: plots.logo(_scores()),
+    "surprise": lambda: plots.surprise(_scores()),
 }
-TABLES = {"head_precision_grid", "precision_by_rank"}
+TABLES = {"head_precision_grid", "precision_by_rank", "variant_map", "variant_scatter"}
 """Figures that take tables alone."""
 
 
@@ -113,6 +116,12 @@ def _patching(protocol: type) -> Any:
     ]
     made = ("made", "MK", "other", "MA", (2,), "log-odds", 2.0, 1.0, True, 0.5, "tiny")
     return Only(Patching(*made, pandas.DataFrame(rows)), protocol)
+
+
+def _scores() -> Any:
+    logits = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return Only(ProteinScore("made", "", "MKX", logs), protocols.Scores)
 
 
 def _lens() -> Any:
