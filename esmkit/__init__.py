@@ -8,7 +8,9 @@
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
     ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``,
-                          ``.score_variants()``, ``.trace()``, ``.network``
+                          ``.score_variants()``, ``.trace()``, ``.decompose()``,
+                          ``.attribute_logit()``, ``.attribute_contact()``, ``.logit_lens()``,
+                          ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files
@@ -23,8 +25,11 @@ Results
     ``ContactMap``        predicted contacts of one protein
     ``ContactHead``       which attention heads count how much in a contact map
     ``ProteinScore``      what the model expects at each residue of one protein
+    ``patch``             which activations of one run restore what another has lost
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
+    ``atlas``             make one page with all heads of a model
+    ``Atlas``             such a page
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
@@ -92,10 +97,13 @@ if TYPE_CHECKING:
     from esmkit.embeddings.to_file import embed_file
     from esmkit.errors import EsmkitError
     from esmkit.esm2 import Esm2, load
+    from esmkit.explorer.atlas.make import atlas
+    from esmkit.explorer.atlas.page import Atlas
     from esmkit.explorer.gather import explore
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
     from esmkit.inside.options import TraceOptions
+    from esmkit.inside.patching import patch
     from esmkit.inside.result import Trace
     from esmkit.inside.to_file import trace_file
     from esmkit.results import read
@@ -108,6 +116,7 @@ if TYPE_CHECKING:
     from esmkit.structure.record import Structure
 
 __all__ = [
+    "Atlas",
     "AttentionFile",
     "AttentionMaps",
     "AttentionOptions",
@@ -129,6 +138,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "__version__",
+    "atlas",
     "attention_file",
     "contacts",
     "contacts_file",
@@ -140,6 +150,7 @@ __all__ = [
     "heads",
     "inside",
     "load",
+    "patch",
     "plots",
     "read",
     "read_fasta",
@@ -157,6 +168,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Atlas": "explorer.atlas.page",
         "AttentionFile": "attention.hdf5",
         "AttentionMaps": "attention.maps",
         "AttentionOptions": "attention.options",
@@ -177,11 +189,13 @@ __getattr__, __dir__ = lazy_names(
         "Structure": "structure.record",
         "Trace": "inside.result",
         "TraceOptions": "inside.options",
+        "atlas": "explorer.atlas.make",
         "attention_file": "attention.to_file",
         "contacts_file": "contacts.to_file",
         "embed_file": "embeddings.to_file",
         "explore": "explorer.gather",
         "load": "esm2",
+        "patch": "inside.patching",
         "read": "results",
         "read_fasta": "sequences.proteins",
         "read_structure": "structure.read",

@@ -4,8 +4,13 @@ from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
+from esmkit.inside.attribution import attribute_contact, attribute_logit
+from esmkit.inside.decomposition import decompose
+from esmkit.inside.lens import logit_lens
+from esmkit.inside.patching import patch
 from esmkit.inside.tracing import trace
 from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
+from esmkit.score.variants.scoring import score_variants
 
 __all__ = ["Esm2", "load"]
 
@@ -30,10 +35,16 @@ class Esm2(Encoder):
     attention = attention
     contacts = contacts
     trace = trace
+    decompose = decompose
+    attribute_logit = attribute_logit
+    attribute_contact = attribute_contact
+    logit_lens = logit_lens
+    patch = patch
     logits = logits
     log_probabilities = log_probabilities
     pseudo_perplexity = pseudo_perplexity
     score = score
+    score_variants = score_variants
 
 
 load = Esm2.load

@@ -4,6 +4,7 @@ import click
 
 from esmkit.cli.score_fit import fit
 from esmkit.cli.score_proteins import proteins
+from esmkit.cli.score_variants import variants
 from esmkit.cli.values import GroupWithDefault
 
 __all__ = ["command"]
@@ -22,8 +23,10 @@ def command() -> None:
     Examples:
       esmkit score seqs.fasta
       esmkit score ubiquitin.fasta --per residue -o residues.tsv --plot
+      esmkit score variants ubiquitin.fasta --all --plot
     """
 
 
 command.add_command(proteins)
+command.add_command(variants)
 command.add_command(fit)

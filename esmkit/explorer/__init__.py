@@ -3,7 +3,8 @@
 ``gather`` collects what a page shows, ``trace`` runs the reference encoder and packs its queries,
 keys and values, ``facts`` turns those into maps, thumbnails and facts, ``structure`` lays a structure
 on the sequence, ``labels`` reads a profile, ``figures`` holds the Bokeh figures, ``page`` puts it
-all into one file; what runs in the browser is in ``static``.
+all into one file; what runs in the browser is in ``static``. ``atlas`` is another page, about all
+heads of a model; ``offline`` is what the two pages share.
 """
 
 from typing import TYPE_CHECKING

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.heads.result import HeadProfile
 
-__all__ = ["HeadLabel", "Labels", "check_profile", "read_labels"]
+__all__ = ["HeadLabel", "Labels", "check_profile", "known_family", "read_labels"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_labels(profile: "HeadProfile | str | Path", model: "Encoder") -> Labels
         heads, provenance, kinds = profile.heads, profile.provenance, kinds_of(profile)
     found = {
         str(row["name"]): HeadLabel(
-            str(row["label"]), str(row["evidence"]), _known(family(str(row["label"]), kinds))
+            str(row["label"]), str(row["evidence"]), known_family(family(str(row["label"]), kinds))
         )
         for _, row in heads.iterrows()
     }
@@ -84,7 +84,8 @@ def check_profile(profile: Any) -> None:
         _read_folder(Path(profile))
 
 
-def _known(name: str) -> str:
+def known_family(name: str) -> str:
+    """Return the key of a family of labels that pages have a colour for; ``none`` for any other."""
     return name if name in FAMILIES else "none"
 
 

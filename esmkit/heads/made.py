@@ -10,18 +10,35 @@ from typing import Any, Literal
 
 from esmkit.errors import OutputError
 from esmkit.files.disk import disk_errors, move_into_place, sync, sync_folder, write_durably
+from esmkit.files.names import check_folder
+from esmkit.files.run_options import Run
+from esmkit.files.work_folder import was_finishing, work_folder_of
 
-__all__ = ["PAGES", "TABLES", "Ablation", "Made", "add_to_folder", "read_made", "record", "remove"]
+__all__ = [
+    "PAGES",
+    "REPEATS",
+    "TABLES",
+    "Ablation",
+    "Made",
+    "add_to_folder",
+    "check_open",
+    "read_made",
+    "record",
+    "remove",
+]
 
 Ablation = Literal["done", "left out", "not done yet"]
 """What ``provenance.json`` says of the ablation of a report."""
 
 PROVENANCE = "provenance.json"
 
+REPEATS = "repeats.csv"
+"""The table of a folder that tells whether repeats were measured."""
+
 TABLES = ("effects.csv", "heads.csv", "offsets.csv")
 """Files from which the profile is read back."""
 
-PAGES = ("summary.md", "summary.html")
+PAGES = ("summary.md", "summary.html", "atlas.html")
 """Files that change when the ablation is added."""
 
 
@@ -75,6 +92,23 @@ def read_made(folder: Path) -> Made | None:
     if ablation not in known:
         return None
     return Made(folder, identity, files, ablation, "lm_head" in facts)
+
+
+def check_open(folder: Path, ablation: bool, run: Run) -> None:
+    """Refuse, before anything is loaded, a folder that holds what no run may add to or replace."""
+    made = read_made(folder)
+    open_ended = made is not None and (
+        work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
+    )
+    going_on = open_ended or (
+        made is not None
+        and (
+            made.ablation == "not done yet"
+            or REPEATS not in made.files
+            or (ablation and made.lacks_loss)
+        )
+    )
+    check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
 
 def record(

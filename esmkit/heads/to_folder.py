@@ -15,7 +15,18 @@ from esmkit.files.names import check_folder
 from esmkit.files.provenance import run_identity
 from esmkit.files.run_options import Run
 from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
-from esmkit.heads.made import PAGES, TABLES, Made, add_to_folder, read_made, record, remove
+from esmkit.heads.atlas_file import Page, write_atlas
+from esmkit.heads.made import (
+    PAGES,
+    REPEATS,
+    TABLES,
+    Made,
+    add_to_folder,
+    check_open,
+    read_made,
+    record,
+    remove,
+)
 from esmkit.heads.measure_all import ABLATION_CHAINS, Measuring
 from esmkit.heads.passes import advance, bar
 from esmkit.heads.properties import Property, read_annotations, standard_properties
@@ -44,9 +55,6 @@ earlier versions did not measure."""
 ABLATED = "ablation.csv"
 """The table of the ablation."""
 
-REPEATS = "repeats.csv"
-"""The table of a folder that tells whether repeats were measured."""
-
 
 def profile_to_folder(
     model: "Callable[[], Encoder]",
@@ -60,6 +68,7 @@ def profile_to_folder(
     seed: int = 0,
     kind: str = "png",
     replicate: "Callable[[], Second] | None" = None,
+    atlas: Page | None = None,
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> list[Path]:
     """Profile the heads of a model, look at their circuits, switch each off, and write it all.
@@ -88,6 +97,9 @@ def profile_to_folder(
     replicate : callable, optional
         Called like ``structures`` for a second set of chains, or its profile, on which to repeat
         what was found; see :func:`esmkit.heads.replication.replicate`.
+    atlas : callable, optional
+        Makes ``atlas.html``, such as :class:`esmkit.explorer.atlas.FolderAtlas`; called when the
+        heads are profiled, and again when the ablation is there.
     run : Run
         How to treat what is there already, and whom to tell.
 
@@ -101,7 +113,7 @@ def profile_to_folder(
     InputError, OptionError, CheckpointError, OutputError, ResumeError, NonFiniteError
         One sentence with the remedy. What was measured before is kept.
     """
-    _check(folder, ablation, run)
+    check_open(folder, ablation, run)
     folder = through_links(folder)
     properties = standard_properties()
     if annotations is not None:
@@ -123,7 +135,7 @@ def profile_to_folder(
     # as it reads from a file
     job = _Job(
         *(loaded, chains, properties, folder, json.loads(json.dumps(identity)), asked, kind, run),
-        second,
+        *(second, atlas),
     )
     made = read_made(folder)
     if made is not None and not run.restart and job.stopped_after(made, ablation=ablation):
@@ -139,23 +151,6 @@ def profile_to_folder(
         return job.work(work, ablation=ablation)
     finally:
         work.close()
-
-
-def _check(folder: Path, ablation: bool, run: Run) -> None:
-    """Refuse, before anything is loaded, a folder that holds what no run may add to or replace."""
-    made = read_made(folder)
-    open_ended = made is not None and (
-        work_folder_of(folder).is_dir() or (ablation and made.ablation == "left out")
-    )
-    going_on = open_ended or (
-        made is not None
-        and (
-            made.ablation == "not done yet"
-            or REPEATS not in made.files
-            or (ablation and made.lacks_loss)
-        )
-    )
-    check_folder(folder, "folder", force=run.force or going_on or was_finishing(folder))
 
 
 def _hash(annotations: str | None) -> str | None:
@@ -175,6 +170,7 @@ class _Job:
     kind: str
     run: Run
     second: "Second | None" = None
+    atlas: Page | None = None
 
     @property
     def _measuring(self) -> Measuring:
@@ -303,8 +299,10 @@ class _Job:
                 circuits=weights,
                 kind=self.kind,
                 unfinished=TO_COME if more else "",
+                atlas=self.atlas is not None,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, found, circuits=weights)
             record(staged, self.identity, "not done yet" if more else "left out", {})
         if before is not None and plan == "anew":
             remove(before)
@@ -331,8 +329,9 @@ class _Job:
         staged = work.temporary()
         count = len(figure_names(found, tables["ablation"]))
         with self._said(work), bar(count, "figures", "figure", self.run) as shown:
-            told = partial(advance, shown)
-            write_report(found, staged, **tables, kind=self.kind, progress=told)
+            told, page = partial(advance, shown), self.atlas is not None
+            write_report(found, staged, **tables, kind=self.kind, atlas=page, progress=told)
+            self._write_atlas(staged, found, **tables)
             record(staged, self.identity, made.ablation, {})
         work.note(ADDED)
         written = work.finish_folder(self.run.then, more=more)
@@ -344,7 +343,7 @@ class _Job:
     ) -> list[Path]:
         """Add the ablation to the folder; without one, say in it no longer that one is to come."""
         from esmkit.heads.masked_loss import head_facts
-        from esmkit.heads.report.files import NO_PARQUET, SHOWN, figure_names
+        from esmkit.heads.report.files import ATLAS, NO_PARQUET, SHOWN, figure_names
         from esmkit.heads.report.summary import add_ablation
 
         made, staged, how = _made(self.folder), work.temporary(), found.provenance["compiled"]
@@ -360,8 +359,10 @@ class _Job:
                 *(replace(found, provenance=facts), staged, table),
                 kind=self.kind,
                 notes=notes,
+                atlas=self.atlas is not None or ATLAS in made.files,
                 progress=partial(advance, shown),
             )
+            self._write_atlas(staged, replace(found, provenance=facts), ablation=table)
             record(staged, self.identity, "left out" if table is None else "done", made.files)
         if table is not None:
             work.note(ADDED)
@@ -375,6 +376,10 @@ class _Job:
         else:
             work.remove()
         return self.written(_made(self.folder))
+
+    def _write_atlas(self, staged: Path, found: "HeadProfile", **tables: Any) -> None:
+        where = staged, self.folder, found, self.model, self.chains
+        write_atlas(self.atlas, *where, **tables, say=self.run.say)
 
     @contextmanager
     def _said(self, work: WorkFolder) -> Iterator[None]:

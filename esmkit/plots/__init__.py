@@ -13,9 +13,11 @@ from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
+from esmkit.plots.effects import head_effects, position_effects
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
+from esmkit.plots.lens import logit_lens
 from esmkit.plots.logo import logo
 from esmkit.plots.needed import masked_loss
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
@@ -24,6 +26,7 @@ from esmkit.plots.reliability import reliability_diagram
 from esmkit.plots.repeats import repeat_scores
 from esmkit.plots.surprise import surprise
 from esmkit.plots.thumbnails import attention_flow, attention_grid
+from esmkit.plots.variants import variant_map, variant_scatter
 
 __all__ = [
     "ablation_scatter",
@@ -33,11 +36,14 @@ __all__ = [
     "attention_head",
     "contact_map",
     "head_card",
+    "head_effects",
     "head_precision_grid",
     "inline_html",
+    "logit_lens",
     "logo",
     "masked_loss",
     "offset_profiles",
+    "position_effects",
     "precision_by_rank",
     "property_grid",
     "property_map",
@@ -45,4 +51,6 @@ __all__ = [
     "repeat_scores",
     "save",
     "surprise",
+    "variant_map",
+    "variant_scatter",
 ]

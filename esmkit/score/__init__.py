@@ -2,7 +2,8 @@
 
 ``scoring`` has the methods of the model, ``protein_score`` what they return of one protein, ``to_file``
 does so from FASTA to one file that survives a kill, ``reader`` reads it back; ``sites`` and ``passes``
-say what goes through the model, ``probabilities`` what its logits mean.
+say what goes through the model, ``probabilities`` what its logits mean. ``fitting`` fits a head to an
+encoder that has none, on ``hidden_states``, in ``fitting_steps``; ``held_out`` measures it.
 """
 
 from typing import TYPE_CHECKING
@@ -10,19 +11,29 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from esmkit.score.fitting import FittedHead, fit_lm_head
     from esmkit.score.options import ScoreOptions
     from esmkit.score.protein_score import ProteinScore
     from esmkit.score.reader import ScoreFile
     from esmkit.score.to_file import score_file
 
-__all__ = ["ProteinScore", "ScoreFile", "ScoreOptions", "score_file"]
+__all__ = [
+    "FittedHead",
+    "ProteinScore",
+    "ScoreFile",
+    "ScoreOptions",
+    "fit_lm_head",
+    "score_file",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "FittedHead": "fitting",
         "ProteinScore": "protein_score",
         "ScoreFile": "reader",
         "ScoreOptions": "options",
+        "fit_lm_head": "fitting",
         "score_file": "to_file",
     },
 )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ from esmkit.score.held_out import HeldOut, letter_frequencies, measure
 from esmkit.score.hidden_states import CHOSEN, HiddenStates, hidden_states
 from esmkit.sequences.given import ManyProteins, one_or_many
 from esmkit.sequences.likeness import are_alike
+from esmkit.sequences.proteins import OnInvalid
 from esmkit.text import Say, readable_bytes, silent
 
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.score.fitting_steps import Recipe
-    from esmkit.sequences.proteins import OnInvalid, Protein
+    from esmkit.sequences.proteins import Protein
 
 __all__ = ["FittedHead", "fit_lm_head"]
 
@@ -32,7 +33,7 @@ MOST_VALIDATION = 60
 VALIDATION_SEED = 7_919
 """Added to the seed for what is hidden in validation proteins."""
 
-BATCH, RATE, DECAY, DROPOUT = 512, 1e-3, 0.01, 0.2
+BATCH, RATE, DECAY, DROPOUT = 512, 1e-3, 0.01, 0.3
 """Settings that did best on the validation families of the shipped head; see docs/lm-head.md."""
 
 _AT_ONCE = 8_192
@@ -103,7 +104,7 @@ def fit_lm_head(
     seed: int = 0,
     name: str = "fitted",
     trained_on: str | None = None,
-    on_invalid: "OnInvalid" = "error",
+    on_invalid: OnInvalid = "error",
     batch_tokens: int = 1_024,
     progress: Say = silent,
 ) -> FittedHead:
@@ -158,8 +159,11 @@ def fit_lm_head(
 
     Examples
     --------
-    >>> fitted = fit_lm_head(model, "uniprot.fasta", epochs=4)   # doctest: +SKIP
-    >>> fitted.save("head.safetensors")                          # doctest: +SKIP
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> proteins = [chain.protein for chain in esmkit.data.ts50()]     # doctest: +SKIP
+    >>> fitted = fit_lm_head(model, proteins, draws=1, epochs=1)       # doctest: +SKIP
+    >>> fitted.save("head.safetensors").name                           # doctest: +SKIP
+    'head.safetensors'
     """
     for option, value in (("draws", draws), ("epochs", epochs)):
         _at_least_one(option, value)
@@ -219,10 +223,9 @@ def fitted_on_states(
     progress : callable
         Is told the validation perplexity after each epoch.
     """
-    from dataclasses import asdict
-
     import torch
 
+    from esmkit.encoder.checkpoints.lm_head import LAYER_NORM_EPS
     from esmkit.score.fitting_steps import Learner, learn
 
     masked = validation.masked()
@@ -231,8 +234,9 @@ def fitted_on_states(
             f"{len(training):,} residues are there to learn from and {len(masked):,} to validate "
             "on; a fit needs both: give more, or longer, proteins"
         )
-    embedding = model.parts().embedding.weight.detach().float().cpu()
-    eps = float(model.network.config.layer_norm_eps)
+    weight: Any = model.parts().embedding.weight
+    embedding = weight.detach().float().cpu()
+    eps = float(model.network.config.layer_norm_eps or LAYER_NORM_EPS)
     best, perplexities = learn(
         Learner(embedding, eps, recipe.seed, torch.from_numpy(training.targets)),
         training,
@@ -291,10 +295,26 @@ def _at_least_one(option: str, value: Any) -> None:
         raise OptionError(f"`{option}` is a whole number of at least 1, not {what_is(value)}")
 
 
-def distinct(proteins: ManyProteins, on_invalid: "OnInvalid") -> "list[Protein]":
+def distinct(proteins: ManyProteins, on_invalid: OnInvalid) -> "list[Protein]":
     """Return the proteins, each sequence once."""
     _, stream = one_or_many(proteins, on_invalid=on_invalid)
     return list({protein.sequence: protein for protein in stream}.values())
+
+
+def check_enough(left: int, given: int) -> None:
+    """Refuse a fit to fewer than 20 proteins.
+
+    Raises
+    ------
+    InputError
+        If there are fewer, of those that were given.
+    """
+    if left < FEWEST_PROTEINS:
+        before = "" if left == given else f"{given:,} were given, "
+        raise InputError(
+            f"{before}{left:,} protein(s) are left to learn from, and a fit takes at least "
+            f"{FEWEST_PROTEINS}, better thousands, of many families; give more proteins"
+        )
 
 
 def chosen_proteins(
@@ -319,12 +339,7 @@ def chosen_proteins(
             raise InputError("there is no protein to validate on; give some, or leave it out")
     else:
         training, held_out, how = _split(proteins, seed, progress)
-    if len(training) < FEWEST_PROTEINS:
-        left = "" if len(training) == len(proteins) else f"{len(proteins):,} were given, "
-        raise InputError(
-            f"{left}{len(training):,} protein(s) are left to learn from, and a fit takes at least "
-            f"{FEWEST_PROTEINS}, better thousands, of many families; give more proteins"
-        )
+    check_enough(len(training), len(proteins))
     return training, held_out, how
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit.files.disk import check_output
-from esmkit.score.fitting import FEWEST_PROTEINS, chosen_proteins, distinct, fit_lm_head
+from esmkit.score.fitting import check_enough, distinct, fit_lm_head
 from esmkit.text import Say
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def fit_to_file(
     on_invalid: Any = options.get("on_invalid", "error")
     known = distinct([Path(path) for path in proteins], on_invalid)
     given = validation and distinct([Path(path) for path in validation], on_invalid)
-    if len(known) < FEWEST_PROTEINS:  # the split is made where the model is there
-        chosen_proteins(known, given or known, 0)
+    check_enough(len(known), len(known))
     fitted = fit_lm_head(model(), known, validation=given or None, progress=progress, **options)
     fitted.save(output, force=force)
     quality = fitted.validation

@@ -179,9 +179,7 @@ def _derived(sums: NDArray[np.float64]) -> tuple[Any, Any, Any]:
     return np.exp(surprise / count), right / count, np.exp((surprise - own) / count)
 
 
-def calibration_of(
-    probabilities: NDArray[np.floating], right: NDArray[np.floating]
-) -> "pandas.DataFrame":
+def calibration_of(probabilities: NDArray[np.floating], right: NDArray[Any]) -> "pandas.DataFrame":
     """Return probabilities beside how often what they say is there.
 
     Parameters
@@ -222,5 +220,6 @@ def calibration_of(
 
 def _error(table: "pandas.DataFrame") -> float:
     """Return the expected calibration error."""
-    weights = table["count"] / table["count"].sum()
-    return float(((table["probability"] - table["right"]).abs() * weights).sum())
+    count = np.asarray(table["count"], np.float64)
+    gap = np.abs(np.asarray(table["probability"] - table["right"], np.float64))
+    return float(np.nansum(gap * count) / count.sum())

@@ -100,7 +100,7 @@ def hide(
     >>> from esmkit.sequences.tokens import decode
     >>> changed, positions, kinds = hide(encode("MKTAYIAKQR"), np.random.default_rng(1), 0.3)
     >>> decode(changed), positions.tolist(), kinds.tolist()
-    ('<cls>MK<mask>AYIA<mask><mask>R<eos>', [3, 8, 9], [0, 0, 0])
+    ('<cls>MKTA<mask>IA<mask>QR<eos>', [4, 5, 8], [2, 0, 0])
     """
     standard = np.flatnonzero(np.isin(tokens, AMINO_ACID_TOKENS))
     count = min(len(standard), max(1, round(share * len(standard))))

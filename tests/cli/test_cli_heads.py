@@ -48,6 +48,31 @@ def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_
     assert {"torch", "numpy"} <= set(facts["versions"])
     message = fails(run("heads", "--structures", "chains", "-o", "out", cwd=tmp_path))
     assert "is not empty" in message
+    _atlas_of(run, tiny_folder, out)
+
+
+def _atlas_of(run, tiny_folder: Path, out: Path) -> None:
+    """The page of all heads is among the files, and can be made anew beside another model."""
+    page = (out / "atlas.html").read_text()
+    assert "[All heads, to search and sort:](<atlas.html>)" in (out / "summary.md").read_text()
+    assert '<a href="atlas.html">All heads' in (out / "summary.html").read_text()
+    assert "to active site" in page
+    assert page.count('id="data-0-links-') == 4
+    assert "Effects of removal, set to its mean" in page
+    again = ("heads", "atlas", "out", "--structures", "chains", "--model", tiny_folder)
+    message = fails(run("heads", "atlas", "nowhere", cwd=out.parent))
+    assert "there is no folder 'nowhere'" in message
+    message = fails(run("heads", "--no-control", *again[1:], cwd=out.parent), code=2)
+    assert "have no meaning before 'atlas'" in message
+    done = run(*again, "--compare", "out", cwd=out.parent)
+    assert done.returncode == 0, done.stderr
+    assert "wrote out/atlas.html" in done.stderr
+    both = (out / "atlas.html").read_text()
+    assert both.count('id="data-1-links-') == 4
+    (out / "atlas.html").write_text("notes")
+    message = fails(run(*again, cwd=out.parent))
+    assert "atlas.html" in message
+    assert "--force" in message
 
 
 @pytest.mark.parametrize(
@@ -56,6 +81,7 @@ def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_
         (["--structures", "nowhere"], "nowhere"),
         (["--annotations", "nothing.tsv"], "nothing.tsv"),
         (["--replicate", "shiped"], "there is no folder 'shiped'; did you mean 'shipped'?"),
+        (["--compare", "elsewhere"], "there is no folder 'elsewhere'; check the path"),
         (["--replicate", "elsewhere"], "there is no folder 'elsewhere'; check the path"),
     ],
 )

@@ -16,7 +16,9 @@ def commands() -> dict[str, click.Command]:
     found: dict[str, click.Command] = {}
     for name in _COMMANDS:
         command = importlib.import_module(f"esmkit.cli.{name}").command
-        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        inner = dict(command.commands) if isinstance(command, click.Group) else {"": command}
+        if getattr(command, "invoke_without_command", False):
+            inner[""] = command
         found |= {f"{name} {key}".strip(): value for key, value in inner.items()}
     return found
 

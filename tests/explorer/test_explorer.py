@@ -20,7 +20,7 @@ from esmkit.errors import InputError, MissingDependencyError, OptionError, Outpu
 from esmkit.esm2 import Esm2, load
 from esmkit.explorer.facts import head_map, thumbnail
 from esmkit.explorer.labels import read_labels
-from esmkit.explorer.page import json_for_script
+from esmkit.explorer.offline import json_for_script
 from esmkit.explorer.structure import truth_of
 from esmkit.explorer.trace import quantise, run_trace
 from esmkit.reference import encoder as reference
@@ -399,7 +399,7 @@ def test_the_object_shows_and_saves_itself(tiny: Esm2, tmp_path: Path):
 
 
 def test_a_large_page_is_not_put_into_a_notebook(tiny: Esm2, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("esmkit.explorer.page.INLINE_LIMIT", 1_000)
+    monkeypatch.setattr("esmkit.explorer.offline.INLINE_LIMIT", 1_000)
     shown = esmkit.explore(tiny, "MKV")._repr_html_()
     assert "iframe" not in shown
     assert "are too much inside a notebook" in shown

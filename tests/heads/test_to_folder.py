@@ -454,6 +454,39 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
     assert passes.bar(3, "x", "y", Run(progress=False)).total == 3
 
 
+def test_a_page_of_all_heads_is_made_with_the_folder(work, tmp_path, monkeypatch):
+    """Twice: with the profile, and when the ablation is there; a stopped run leaves the same."""
+
+    def page(profile: Any, model: Any, structures: Any, circuits: Any, ablation: Any) -> str:
+        assert model.layers == 2
+        assert len(structures) == 10
+        rows = 0 if ablation is None else len(ablation)
+        return f"{profile.heads['distance'].sum()!r} {circuits['copying'][0]} {rows}"
+
+    work(tmp_path / "left alone", atlas=page)
+    left_alone = contents(tmp_path / "left alone")
+    assert left_alone["atlas.html"].endswith(b" 0.5 16")
+    with monkeypatch.context() as patch:
+        stop_in_ablation(patch, 5)
+        with pytest.raises(Stop):
+            work(tmp_path / "out", atlas=page)
+    begun = contents(tmp_path / "out")
+    assert begun["atlas.html"].endswith(b" 0.5 0")
+    assert begun["atlas.html"].split()[0] == left_alone["atlas.html"].split()[0]
+    for name in ("summary.md", "summary.html"):
+        assert b"atlas.html" in begun[name]
+        assert b"atlas.html" in left_alone[name]
+    assert "atlas.html" in json.loads(begun["provenance.json"])["files"]
+    work(tmp_path / "out", atlas=page)
+    assert contents(tmp_path / "out") == left_alone
+    # one that somebody has changed is not written over
+    work(tmp_path / "other", ablation=False, atlas=page)
+    (tmp_path / "other" / "atlas.html").write_text("notes")
+    with pytest.raises(OutputError, match=r"atlas\.html.*is not as it was written"):
+        work(tmp_path / "other", atlas=page)
+    assert (tmp_path / "other" / "atlas.html").read_text() == "notes"
+
+
 def test_a_record_leads_nowhere_else(tmp_path: Path):
     facts = {"identity": {}, "ablation": "not done yet", "files": {"../mine.txt": "00"}}
     (tmp_path / "provenance.json").write_text(json.dumps(facts))

@@ -1,33 +1,14 @@
 "use strict";
-// What all views share: the data of the page, the maps made from it, and one state that every view
-// follows. Text from files reaches the page through textContent only.
-
-const esmkitExplorer = (window.esmkitExplorer = {});
+// What the views of the explorer share: the maps made from the data of the page, and the state.
 
 (function (app) {
-  const read = (id) => JSON.parse(document.getElementById(id).textContent);
-
-  app.data = read("data");
-  app.colourTables = read("data-colours");
   app.sequence = app.data.sequence;
   app.residues = app.sequence.length;
   app.heads = new Map(app.data.heads.map((head) => [head.name, head]));
   app.structure = app.data.structure;
-  app.byId = (id) => document.getElementById(id);
-
-  // ---------------------------------------------------------------------------------- decoding
-
-  const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-
-  /** Decode one array of the page; its base64 text stays where it is. */
-  app.bytes = function (name) {
-    const found = app.byId("data-" + name);
-    if (!found) return null;
-    if (!LITTLE_ENDIAN) throw new Error("this page needs a little-endian machine");
-    const text = atob(found.textContent);
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    return bytes.buffer;
+  app.gridOf = {
+    heads: app.data.heads, side: Math.min(app.residues, 64), pictures: "thumbnails", section: "map-section",
+    words: app.data.labels ? `Colours and words are from ${app.data.labels.source}.` : "",
   };
 
   // Windows of a long protein lie one after the other, each with BOS and EOS around its residues.
@@ -39,25 +20,8 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   });
   app.tokens = first;
 
-  /** Remember the last few results of a function of one name; maps are large. */
-  function remember(make, count) {
-    const kept = new Map();
-    return function (name) {
-      if (kept.has(name)) {
-        const value = kept.get(name);
-        kept.delete(name);
-        kept.set(name, value);
-        return value;
-      }
-      const value = make(name);
-      kept.set(name, value);
-      if (kept.size > count) kept.delete(kept.keys().next().value);
-      return value;
-    };
-  }
-
   /** Queries, keys and values of a head: Float32Array, tokens x head width each. */
-  app.vectors = remember(function (name) {
+  app.vectors = app.remember(function (name) {
     const head = app.heads.get(name);
     const codes = new Int16Array(app.bytes("head-" + name));
     const size = codes.length / 3;
@@ -91,7 +55,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   };
 
   /** The map of a head: weights R x R by [query, key], and what goes to BOS and EOS. */
-  app.mapOf = remember(function (name) {
+  app.mapOf = app.remember(function (name) {
     const size = app.residues;
     const vectors = app.vectors(name);
     const weights = new Float32Array(size * size);
@@ -125,7 +89,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   }, 2);
 
   /** Symmetrise a map and take off its average product, as contact heads do. */
-  app.corrected = remember(function (name) {
+  app.corrected = app.remember(function (name) {
     const size = app.residues;
     const { weights } = app.mapOf(name);
     const values = new Float32Array(size * size);
@@ -247,19 +211,6 @@ const esmkitExplorer = (window.esmkitExplorer = {});
     return found;
   };
 
-  // --------------------------------------------------------------------------------- numbers
-
-  /** A number with about three digits; a true minus sign. */
-  app.number = function (value, digits = 3) {
-    if (value === null || value === undefined || Number.isNaN(value)) return "not known";
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    const text = size < 1e-4 ? value.toExponential(1) : String(Number(value.toPrecision(digits)));
-    return text.replace("-", "−");
-  };
-
-  app.percent = (share) => (share === null || Number.isNaN(share) ? "not known" : `${app.number(100 * share, 2)} %`);
-
   // ----------------------------------------------------------------------------------- state
 
   app.state = {
@@ -269,19 +220,6 @@ const esmkitExplorer = (window.esmkitExplorer = {});
     brush: null, // {q0, q1, k0, k1, either}: residues from 0, both ends included
     top: 50, separation: 6, farthest: null, // separations of links: the least, and the largest if any
     sort: { column: "weight", down: true },
-  };
-
-  const listeners = [];
-  app.follow = (keys, listener) => listeners.push({ keys, listener });
-
-  /** Change the state and tell every view that follows one of the changed keys. */
-  app.set = function (changes) {
-    const changed = Object.keys(changes).filter((key) => app.state[key] !== changes[key]);
-    if (!changed.length) return;
-    Object.assign(app.state, changes);
-    for (const { keys, listener } of listeners) {
-      if (keys.some((key) => changed.includes(key))) listener(changed);
-    }
   };
 
   /** Tell whether a pair is in the brushed region. */
@@ -301,13 +239,4 @@ const esmkitExplorer = (window.esmkitExplorer = {});
     if (handler) handler(event);
   };
 
-  /** Make an element with text; attributes as given. */
-  app.make = function (tag, text, attributes = {}) {
-    const element = document.createElement(tag);
-    if (text !== undefined && text !== null) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-
-  app.clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 })(esmkitExplorer);

@@ -3,9 +3,9 @@
 
 (function (app) {
   const grid = app.byId("grid");
-  const heads = app.data.heads;
-  const size = Math.min(app.residues, 64);
-  const pictures = new Uint8Array(app.bytes("thumbnails"));
+  // What the page shows: its heads, pictures of so many pixels a side, and where a click leads
+  const { heads, side: size, pictures: name, section } = app.gridOf;
+  const pictures = app.bytes(name) && new Uint8Array(app.bytes(name));
   const layers = [...new Set(heads.map((head) => head.layer))];
   const options = new Map();
 
@@ -36,7 +36,7 @@
         option.addEventListener("click", () => {
           app.set({ head: head.name });
           option.focus({ preventScroll: true });
-          app.byId("map-section").scrollIntoView();
+          app.byId(section).scrollIntoView();
         });
         options.set(head.name, option);
         row.append(option);
@@ -55,13 +55,13 @@
       const context = option.querySelector("canvas").getContext("2d");
       const image = context.createImageData(size, size);
       const pixels = new Uint32Array(image.data.buffer);
-      for (let i = 0; i < pixels.length; i++) pixels[i] = ramp[pictures[place * size * size + i]];
+      for (let i = 0; i < pixels.length; i++) pixels[i] = ramp[pictures ? pictures[place * size * size + i] : 255];
       context.putImageData(image, 0, 0);
     });
   }
 
   function legend() {
-    if (!app.data.labels) return;
+    if (!heads[0].family) return;
     const list = app.byId("families");
     list.hidden = false;
     for (const [family, words] of Object.entries(app.families)) {
@@ -84,7 +84,7 @@
 
   // Arrows move the focus and open the head, as in every list of choices.
   grid.addEventListener("keydown", (event) => {
-    const now = app.heads.get(app.state.head);
+    const now = app.heads.get(app.state.head) || heads[0];
     const row = heads.filter((head) => head.layer === now.layer);
     const at = row.indexOf(now);
     const other = (step) => {
@@ -106,12 +106,14 @@
     options.get(app.state.head).focus();
   });
 
+  /** Show the heads of some names as they are, and the others faint. */
+  app.fadeHeads = (kept) => options.forEach((option, name) => option.classList.toggle("faint", !kept.has(name)));
+
   app.startHeads = function () {
     const count = heads.length;
     const scale = "Each picture has its own scale, from 0 to a weight that as many pairs reach as half the residues; blocks of residues show their largest weight.";
-    const colour = app.data.labels ? ` Colours and words are from ${app.data.labels.source}.` : "";
     app.byId("grid-text").textContent =
-      `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys. ${scale}${colour}`;
+      `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys.${pictures ? ` ${scale}` : ""} ${app.gridOf.words}`.trim();
     build();
     legend();
     // Some browsers show no scroll bar before one scrolls

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "ATLAS",
     "FIGURES",
     "LOSS",
     "NO_PARQUET",
@@ -37,6 +38,9 @@ LOSS = "masked-LM loss"
 
 FIGURES = "figures"
 """The folder of the figures in that of the report."""
+
+ATLAS = "atlas.html"
+"""The page with all heads, to search and compare; made by the explorer, and listed with the others."""
 
 SHOWN = (*QUESTIONS, "ablation", LOSS, "repeats", "offsets", "properties")
 """Figures that the summary shows."""

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from esmkit.plots.profiles import one_line
 
-__all__ = ["Block", "Figures", "Heading", "Paragraph", "Points", "Table", "to_html", "to_markdown"]
+__all__ = [
+    "Block",
+    "Figures",
+    "Heading",
+    "Link",
+    "Paragraph",
+    "Points",
+    "Table",
+    "to_html",
+    "to_markdown",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,15 @@ class Paragraph:
     text: str
     bold: str = ""
     warning: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A sentence that begins with a link to a file beside the page."""
+
+    target: str
+    text: str
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class Figures:
     small: bool = False
 
 
-Block = Heading | Paragraph | Points | Table | Figures
+Block = Heading | Paragraph | Link | Points | Table | Figures
 
 _SPECIAL = re.compile(r"[\\`*|$]|~(?=~)|(?<!\w)_|_(?!\w)|](?=[(\[:])|&(?=#?\w+;)|<(?=[A-Za-z/!?])")
 """Characters that Markdown would take for markup; the rest stays readable as plain text."""
@@ -88,6 +107,8 @@ def to_markdown(blocks: Iterable[Block]) -> str:
             case Paragraph(text, bold, warning):
                 said = f"**{_md(bold)}** {_md(text)}" if bold else _md(text)
                 parts.append(f"> {said}" if warning else said)
+            case Link(target, text, after):
+                parts.append(f"[{_md(text)}](<{target}>){' ' * bool(after)}{_md(after)}")
             case Points(items):
                 parts.append("\n".join(f"- {_md(item)}" for item in items))
             case Table(columns, rows):
@@ -114,6 +135,9 @@ def to_html(blocks: Iterable[Block], title: str) -> str:
                 start = f"<strong>{_html(bold)}</strong> " if bold else ""
                 kind = ' class="warning"' if warning else ""
                 parts.append(f"<p{kind}>{start}{_html(text)}</p>")
+            case Link(target, text, after):
+                link = f'<a href="{_html(target)}">{_html(text)}</a>'
+                parts.append(f"<p>{link}{' ' * bool(after)}{_html(after)}</p>")
             case Points(items):
                 parts.append(f"<ul>{''.join(f'<li>{_html(item)}</li>' for item in items)}</ul>")
             case Table(columns, rows):

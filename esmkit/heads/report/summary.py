@@ -10,12 +10,20 @@ from esmkit.files.names import FIGURE_FORMATS, check_folder
 from esmkit.files.tables import write_table
 from esmkit.heads.report import sections
 from esmkit.heads.report.answers import QUESTIONS, Answer, answer
-from esmkit.heads.report.files import LOSS, Shown, write_figures, write_paper, write_tables
+from esmkit.heads.report.files import (
+    ATLAS,
+    LOSS,
+    Shown,
+    write_figures,
+    write_paper,
+    write_tables,
+)
 from esmkit.heads.report.masked_loss import masked_loss
 from esmkit.heads.report.page import (
     Block,
     Figures,
     Heading,
+    Link,
     Paragraph,
     Points,
     Table,
@@ -40,6 +48,11 @@ PROVENANCE = "provenance.json"
 LISTED = 3
 """Heads that the summary names for each label, chains left out that it lists."""
 
+ATLAS_SAID = (
+    "All heads, to search and sort:",
+    "label and reason of each, where it looks, its strongest links, and what its removal does.",
+)
+
 REFERENCES = (
     "Vig et al. 2021, BERTology meets biology, ICLR (arXiv:2006.15222): attention against "
     "properties of proteins, links of at least 0.3.",
@@ -62,6 +75,7 @@ def write_report(
     kind: str = "png",
     force: bool = False,
     unfinished: str = "",
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write a profile into a folder: tables, figures, a summary.
@@ -90,6 +104,8 @@ def write_report(
         Write into a folder that is not empty, over files of the same name.
     unfinished : str
         What is still to come, for the head of the summary; by default nothing.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -115,7 +131,7 @@ def write_report(
         if ablation is not None:
             written.append(_write_ablation(folder, ablation))
         figures, shown = write_figures(profile, folder, ablation, kind, progress=progress)
-        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished)
+        pages = _write_pages(profile, folder, ablation, shown, notes, unfinished, atlas)
     return [*written, *figures, *pages]
 
 
@@ -126,6 +142,7 @@ def add_ablation(
     *,
     kind: str,
     notes: list[str],
+    atlas: bool = False,
     progress: Say = silent,
 ) -> list[Path]:
     """Write what an ablation changes in a report: its table, its figures, the paper's, the summary.
@@ -141,6 +158,8 @@ def add_ablation(
         Format of the figures, as in the report.
     notes : list of str
         Sentences for the end of the summary.
+    atlas : bool
+        Whether ``atlas.html`` will stand beside the summary, so that it names it.
     progress : callable
         Called with the name of each figure before it is drawn.
 
@@ -157,7 +176,11 @@ def add_ablation(
         figures, shown = write_figures(
             profile, folder, ablation, kind, only=["ablation", LOSS], progress=progress
         )
-        return [*written, *figures, *_write_pages(profile, folder, ablation, shown, notes, "")]
+        return [
+            *written,
+            *figures,
+            *_write_pages(profile, folder, ablation, shown, notes, "", atlas),
+        ]
 
 
 def _write_ablation(folder: Path, ablation: "pandas.DataFrame") -> Path:
@@ -172,10 +195,18 @@ def _write_pages(
     shown: Shown,
     notes: list[str],
     unfinished: str,
+    atlas: bool,
 ) -> list[Path]:
     """Write provenance and summary; return their paths."""
     facts = {**profile.provenance, "left_out": profile.left_out}
-    blocks = summary(profile, ablation=ablation, figures=shown, notes=notes, unfinished=unfinished)
+    blocks = summary(
+        profile,
+        ablation=ablation,
+        figures=shown,
+        notes=notes,
+        unfinished=unfinished,
+        atlas=atlas,
+    )
     title = str(profile.provenance["checkpoint"]["name"])
     written = []
     for name, text in {
@@ -195,6 +226,7 @@ def summary(
     figures: dict[str, tuple[str, str, str]] | None = None,
     notes: list[str] | None = None,
     unfinished: str = "",
+    atlas: bool = False,
 ) -> list[Block]:
     """Return the summary as blocks of a page; every number in it is from the profile."""
     figures, answers = figures or {}, [answer(profile, name) for name in QUESTIONS]
@@ -206,6 +238,7 @@ def summary(
         ),
         *([Paragraph(unfinished, "Not finished:", True)] if unfinished else []),
         *_source(profile),
+        *([Link(ATLAS, *ATLAS_SAID)] if atlas else []),
         *[
             Paragraph(
                 " ".join(found.sentences),
