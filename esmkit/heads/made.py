@@ -15,6 +15,7 @@ from esmkit.files.run_options import Run
 from esmkit.files.work_folder import was_finishing, work_folder_of
 
 __all__ = [
+    "ABLATED",
     "PAGES",
     "REPEATS",
     "TABLES",
@@ -31,6 +32,9 @@ Ablation = Literal["done", "left out", "not done yet"]
 """What ``provenance.json`` says of the ablation of a report."""
 
 PROVENANCE = "provenance.json"
+
+ABLATED = "ablation.csv"
+"""The table of the ablation."""
 
 REPEATS = "repeats.csv"
 """The table of a folder that tells whether repeats were measured."""

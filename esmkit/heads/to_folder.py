@@ -17,6 +17,7 @@ from esmkit.files.run_options import Run
 from esmkit.files.work_folder import ADDED, WorkFolder, tidy_up, was_finishing, work_folder_of
 from esmkit.heads.atlas_file import Page, write_atlas
 from esmkit.heads.made import (
+    ABLATED,
     PAGES,
     REPEATS,
     TABLES,
@@ -49,11 +50,7 @@ TO_COME = (
 
 Plan = Literal["new", "anew", "add", "close", "repeats", "loss"]
 """What is to be done with a folder: write it; write it over one that is unfinished; add the ablation
-to what it holds; say that it stays without; add repeats, or the masked-LM loss to the ablation, which
-earlier versions did not measure."""
-
-ABLATED = "ablation.csv"
-"""The table of the ablation."""
+to what it holds; say that it stays without; add repeats, or the loss, that earlier versions lack."""
 
 
 def profile_to_folder(
@@ -183,8 +180,7 @@ class _Job:
         moved = added if ablation else was_finishing(self.folder)
         wanted = "done" if ablation else "left out"
         same = made.identity == self.identity and made.ablation == wanted
-        same = same and not (ablation and made.lacks_loss)
-        return moved and same and not made.changed()
+        return moved and same and not (ablation and made.lacks_loss) and not made.changed()
 
     def written(self, made: Made) -> list[Path]:
         """Return the files of the folder."""
