@@ -153,9 +153,9 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
     size = specialisation(profile).fillna(0.0)
     others = {"the largest significant difference of where it looks": size}
     if "precision_change" in rows and rows["precision_change"].notna().any():
-        others["the size of the change of contacts"] = rows.set_index("name")[
-            "precision_change"
-        ].abs()
+        contacts = rows.set_index("name")["precision_change"]
+        others["the size of the change of contacts"] = contacts.abs()
+        others["what contacts lose (gains count as less than nothing)"] = -contacts
     for text, values in others.items():
         rank = _rank_correlation(loss, values)
         if rank == rank:
