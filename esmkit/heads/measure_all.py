@@ -107,17 +107,17 @@ class Measuring:
         """Score heads on segments written twice, and on real proteins with repeats."""
         from esmkit.data import repeat_proteins
         from esmkit.heads.real_repeats import across_proteins, real_repeat_scores
-        from esmkit.heads.repeats import repeat_keys, repeat_scores, repeated_sequences
+        from esmkit.heads.repeats import SEQUENCES, repeat_keys, repeat_scores, repeated_sequences
 
         seed, proteins = self.asked["seed"], repeat_proteins()
-        made = repeated_sequences(seed=seed)
+        made = repeated_sequences(SEQUENCES, seed=seed)
         key = repeat_keys(made, proteins, seed=seed)
         with (
             bar(len(made) * models + len(proteins), "repeats", "sequence", self.run) as shown,
             self._keeper(work, key) as keep,
         ):
             told: Any = {"progress": partial(advance, shown), "keep": keep}
-            scores = repeat_scores(self.model, **self.asked, **told)
+            scores = repeat_scores(self.model, sequences=SEQUENCES, **self.asked, **told)
             real = real_repeat_scores(self.model, proteins, **told)
         often = {"resamples": self.asked["resamples"], "seed": seed}
         return scores.merge(across_proteins(real, **often), on=["name", "layer", "head"])

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from esmkit.explorer.labels import read_labels
 from esmkit.explorer.offline import json_for_script
 from esmkit.explorer.structure import truth_of
 from esmkit.explorer.trace import quantise, run_trace
+from esmkit.plots.profiles import FAMILIES
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
@@ -345,6 +347,20 @@ def test_too_long_is_refused(tiny: Esm2):
 
 
 # --------------------------------------------------------------------------------------- labels
+
+
+def test_pages_have_words_and_colours_for_every_family_of_labels():
+    """Those of a family that a page does not know would be missing in its legend and its filter."""
+    static = files("esmkit.explorer") / "static"
+    script = (static / "colours.js").read_text(encoding="utf-8")
+    listed = re.search(r"app\.families = \{(.*?)\};", script, re.DOTALL)
+    assert listed is not None
+    assert dict(re.findall(r'(\w+): "(.*?)"', listed[1])) == FAMILIES
+    style = (static / "explorer.css").read_text(encoding="utf-8")
+    colours = {name: re.findall(rf"--family-{name}: (#\w+);", style) for name in FAMILIES}
+    assert {len(found) for found in colours.values()} == {3}  # light, dark, and dark by choice
+    for theme in zip(*colours.values(), strict=True):
+        assert len(set(theme)) == len(FAMILIES)
 
 
 def test_labels_from_memory_and_from_a_folder(tiny: Esm2, tmp_path: Path):

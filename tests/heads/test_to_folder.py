@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import pandas
 import pytest
 
 import esmkit.heads.ablation
-from esmkit.data import ts50
+from esmkit.data import repeat_proteins, ts50
 from esmkit.errors import OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files.run_options import Run
@@ -27,12 +28,13 @@ from esmkit.heads.resume import ablation_keys, profile_keys
 from esmkit.heads.tables import OF_REPEATS
 from esmkit.heads.to_folder import profile_to_folder
 from esmkit.plots.figure import HouseFigure
+from esmkit.sequences.proteins import Protein
 
 MEASURED = {"chains": 12, "ablation": 2 * 8}
 """Arrays of a chain; measurements without a head: two modes, eight heads."""
 
-REPEATED, REAL = 30, 14
-"""Pairs of sequences that are made, in each model; real proteins."""
+REPEATED, REAL = 4, 2
+"""Pairs of sequences that are made, in each model; real proteins. A run takes more of both."""
 
 PER_HEAD, REFIT, DISULFIDES = 10, 2, 8
 """Arrays of a measurement without a head; of regressions fitted anew, in which these random heads
@@ -48,6 +50,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
     monkeypatch.setattr("esmkit.heads.to_folder.ABLATION_CHAINS", 2)
+    monkeypatch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
+    monkeypatch.setattr("esmkit.data.repeat_proteins", _few_proteins)
     table = pandas.DataFrame({"name": ["L0H0"], "copying": [0.5]})
     monkeypatch.setattr(
         "esmkit.heads.circuits.circuits", lambda _, **__: SimpleNamespace(to_frame=lambda: table)
@@ -56,6 +60,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esmkit.heads.report.files._drawn", _dots)
     for name in ("SAVED_DPI", "SHOWN_DPI"):
         monkeypatch.setattr(f"esmkit.plots.figure.{name}", 20)
+
+
+@cache
+def _few_proteins() -> list[Protein]:
+    return sorted(repeat_proteins(), key=len)[:REAL]
 
 
 def _dots(profile: Any, name: str, ablation: Any) -> HouseFigure:
@@ -166,8 +175,10 @@ def test_what_is_finished_is_there_before_the_ablation(begun, work, whole, monke
     assert "Not finished" not in (begun / "summary.md").read_text()
     assert state(begun) == "done"
     assert not (begun.parent / "out.work").exists()
-    # ten chains, four of them for their disulfides as well, and five heads
-    assert any("going on with the 19 measurements of chains and heads" in t for t in told), told
+    # ten chains, four of them for their disulfides as well, what repeats, and five heads
+    count = 10 + 4 + REPEATED + REAL + 5
+    wanted = f"going on with the {count} measurements of chains and heads"
+    assert any(wanted in t for t in told), told
 
 
 def test_a_run_without_ablation_gets_one_later(work, whole, tmp_path, monkeypatch):
@@ -366,10 +377,16 @@ def test_a_profile_reads_back_to_the_last_bit(work, tiny, chains, tmp_path):
 
     from esmkit.heads.disulfides import within_chains
     from esmkit.heads.profiling import profile
+    from esmkit.heads.real_repeats import across_proteins, real_repeat_scores
+    from esmkit.heads.repeats import repeat_scores
     from esmkit.heads.result import HeadProfile
 
     work(tmp_path / "out", ablation=False, control=True)
-    found, expected = read_profile(tmp_path / "out"), profile(tiny, chains, resamples=100)
+    made = repeat_scores(tiny, sequences=REPEATED, resamples=100)
+    real = across_proteins(real_repeat_scores(tiny, _few_proteins()), resamples=100)
+    repeats: Any = made.merge(real, on=["name", "layer", "head"])
+    found = read_profile(tmp_path / "out")
+    expected = profile(tiny, chains, resamples=100, repeats=repeats)
     expected = replace(expected, disulfides=within_chains(tiny, chains))
     for name in ("effects", "heads"):
         pandas.testing.assert_frame_equal(
@@ -379,9 +396,9 @@ def test_a_profile_reads_back_to_the_last_bit(work, tiny, chains, tmp_path):
     for name in ("chains", "properties", "rules", "checkpoint", "seed"):
         assert found.provenance[name] == expected.provenance[name]
     # what else a profile may come to hold has to be written and read as well
-    known = ["effects", "heads", "provenance", "left_out", "replication", "disulfides"]
+    known = ["effects", "heads", "provenance", "left_out", "replication", "disulfides", "repeats"]
     assert [f.name for f in fields(HeadProfile)] == known
-    for name in known[-2:]:
+    for name in known[-3:]:
         left, right = getattr(found, name), getattr(expected, name)
         if right is None:
             assert left is None
@@ -440,6 +457,7 @@ def test_the_bar_names_its_passes(work, tmp_path, monkeypatch):
     work(tmp_path / "out", control=True)
     said = list(dict.fromkeys(names))
     assert said == [
+        "heads: repeats",
         "heads: chains",
         "heads: control, random weights 1/2",
         "heads: control, random weights 2/2",
@@ -517,25 +535,35 @@ def as_before(folder: Path) -> None:
 def test_a_folder_of_before_gets_repeats_and_nothing_else_changes(
     work: Any, tmp_path: Path, ablation: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    work(tmp_path / "heads", ablation=ablation, control=True)
+    def page(profile: Any, model: Any, structures: Any, circuits: Any, ablation: Any) -> str:
+        """Of all that a page of all heads is made from."""
+        assert (model.layers, len(structures)) == (2, 10)
+        rows = 0 if ablation is None else len(ablation)
+        copied = sum(profile.heads["repeat_score"])
+        return f"{copied!r} {len(profile.repeats)} {circuits['copying'][0]} {rows}"
+
+    asked: Any = {"ablation": ablation, "control": True, "atlas": page}
+    work(tmp_path / "heads", **asked)
     wanted = contents(tmp_path / "heads")
     assert "figures/repeats.png" in wanted
+    assert wanted["atlas.html"].endswith(f" 8 0.5 {16 * ablation}".encode())
     as_before(tmp_path / "heads")
     assert contents(tmp_path / "heads").keys() == wanted.keys() - {
         "repeats.csv",
         "figures/repeats.png",
+        "atlas.html",
     }
     (tmp_path / "heads/mine.txt").write_text("of mine")
     if not ablation:  # stopped on the way, it goes on
         with monkeypatch.context() as patch:
             patch.setattr("esmkit.heads.report.summary.write_report", _halt)
             with pytest.raises(Stop):
-                work(tmp_path / "heads", ablation=ablation, control=True)
+                work(tmp_path / "heads", **asked)
         with counted(monkeypatch) as numbers:
-            work(tmp_path / "heads", ablation=ablation, control=True)
+            work(tmp_path / "heads", **asked)
         assert not numbers
     else:
-        said = work(tmp_path / "heads", ablation=ablation, control=True)
+        said = work(tmp_path / "heads", **asked)
         assert any("holds a profile without repeats" in line for line in said)
     there = contents(tmp_path / "heads")
     assert there.pop("mine.txt") == b"of mine"

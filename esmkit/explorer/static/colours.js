@@ -37,6 +37,7 @@
     residue: "a kind of residue",
     position: "an offset, or positional",
     sink: "BOS or EOS",
+    repeat: "the other copy of a repeat",
     none: "mixed or insufficient",
   };
   app.familyColour = (name) => app.colour(`--family-${name || "plain"}`);
