@@ -42,7 +42,9 @@ ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".csv.gz", ".tsv.gz", ".txt.gz", ".ta
 
 _LISTED = 12
 _FEWEST_OF_SEQUENCE = 5
-_NAMES_MISSING = frozenset(["", "na", "nan", "n/a", "none", "null", "-", "."])
+_NAMES_MISSING = frozenset(
+    ["", "na", "nan", "n/a", "#n/a", "#na", "<na>", "none", "null", "-", "."]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,12 @@ class MutationTable:
             return next(iter(found))
         if not found:
             raise InputError(
-                f"{self.name} does not say which protein its variants are of; give its sequence"
+                f"{self.name} does not say which protein its variants are of; give a FASTA file of it"
             )
         (one, other, *_) = found.values()
         raise InputError(
             f"the mutated sequences of {self.name} come from {len(found):,} wild types, such as "
-            f"those of {one.where} and {other.where}; give the sequence"
+            f"those of {one.where} and {other.where}; give a FASTA file of the one meant"
         )
 
 
