@@ -115,7 +115,7 @@ def test_the_same_variants_from_a_fasta_and_of_several_proteins(score: Any, tmp_
     pandas.testing.assert_frame_equal(one, two, atol=1e-9)
     refused = score("two.fasta", "--mutations", "dms.csv", "-o", "x.csv")
     assert refused.returncode == 1
-    assert "take one with --id, or give a table with a column id" in refused.stderr
+    assert "take some with --id, or give a table with a column id" in refused.stderr
     picked = score("two.fasta", "--id", "P1", "--mutations", "dms.csv", "-o", "x.csv")
     assert picked.returncode == 0, picked.stderr
 
@@ -145,6 +145,9 @@ def test_what_does_not_fit_is_said_with_its_line_and_left_out_if_asked(score: An
         (["--all"], 1, "give a FASTA file of the wild type"),
         (["p.fasta", "--mutations", "not.csv"], 1, "there is no file 'not.csv'"),
         (["p.fasta", "--mutations", "M1A", "--measured", "x"], 1, "--measured names a column"),
+        (["p.fasta", "--mutations", "dms.xlsx"], 1, "'dms.xlsx' is a spreadsheet; save its table"),
+        (["p.fasta", "--mutations", "runs/dms"], 1, "there is no file 'runs/dms'"),
+        (["p.fasta", "--mutations", "M1A/W2R"], 1, "mutation 1: M1A:W2R has W at residue 2"),
         (["p.fasta", "--mutations", "M1M"], 1, "is synonymous"),
         (["p.fasta", "--mutations", "M1del"], 1, "give --strategy pllr, which takes insertions"),
         (["p.fasta", "--mutations", "M24A,K25R,T26S,Y28A"], 1, "fit with --first-number 24"),

@@ -127,7 +127,9 @@ def test_missing_and_constant_values():
         compare({"score": np.arange(3.0)}, np.full(3, 2.0))
     with pytest.raises(InputError, match="1 of 3 variants have a measured value"):
         compare({"score": np.arange(3.0)}, np.array([1.0, np.nan, np.nan]))
-    with pytest.raises(InputError, match=r"'score' has the shape \(2,\) and what was measured \(3,\)"):
+    with pytest.raises(
+        InputError, match=r"'score' has the shape \(2,\) and what was measured \(3,\)"
+    ):
         compare({"score": np.arange(2.0)}, np.arange(3.0))
     assert compare({"score": [1, 2, 3]}, [1, 2, 4]).spearman[0] == 1  # type: ignore[arg-type, list-item]
     with pytest.raises(OptionError, match="`resamples` is at least 2,000, not 10"):
