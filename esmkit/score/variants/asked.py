@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "Asked", "all_variants", "ask"]
 
 COLUMNS = ("id", "mutant", "residue_number", "residue", "mutant_residue", "mutations", "score")
-"""Columns of the table: the variant as it was written, and of single substitutions the residue by its
-number from 1 in the sequence that was given."""
+"""Columns of the table: the variant in one-letter code with the numbers that were given, and of single
+substitutions the residue by its number from 1 in the sequence that was given."""
 
 
 def all_variants(sequence: str) -> list[Variant]:

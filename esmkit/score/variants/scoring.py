@@ -76,9 +76,10 @@ def score_variants(
     Returns
     -------
     pandas.DataFrame
-        A row for each variant in the order given: ``id``, ``mutant``, ``residue_number``,
-        ``residue``, ``mutant_residue`` (of single substitutions), ``mutations`` (how many), and
-        ``score``, float64, in nats: over 0 the model finds the variant likelier than the wild type.
+        A row for each variant in the order given: ``id``, ``mutant`` (in one-letter code, with the
+        numbers that were given), ``residue_number`` (from 1 in the sequence), ``residue``,
+        ``mutant_residue`` (of single substitutions), ``mutations`` (how many), and ``score``,
+        float64, in nats: over 0 the model finds the variant likelier than the wild type.
 
     Raises
     ------

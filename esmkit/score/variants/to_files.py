@@ -250,6 +250,7 @@ def variants_to_files(
                 kind=kind,
                 annotated=watch.annotated,
                 measured=measured,
+                higher_is_better=higher_is_better,
                 progress=run.progress,
             )
             run.say(f"drew {len(drawn)} figure(s) in {folder}")
@@ -306,6 +307,7 @@ def draw_variants(
     kind: str,
     annotated: "dict[str, GivenAnnotations]",
     measured: str | None,
+    higher_is_better: bool,
     progress: bool,
 ) -> list[Path]:
     """Draw a heat map of the single substitutions of each protein, and scores against measurements.
@@ -341,6 +343,12 @@ def draw_variants(
             drawn.append(path)
         if measured and (rows["score"].notna() & rows["measured"].notna()).any():
             path = folder / f"{name}.measured.{kind}"
-            plots.variant_scatter(protein.id, rows, label=strategy, measured=measured, path=path)
+            plots.variant_scatter(
+                *(protein.id, rows),
+                label=strategy,
+                measured=measured,
+                higher_is_better=higher_is_better,
+                path=path,
+            )
             drawn.append(path)
     return drawn
