@@ -26,6 +26,7 @@ from esmkit.plots.figure import (
     new,
     panel,
 )
+from esmkit.plots.residue_rows import FEWEST
 from esmkit.plots.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def variant_map(
         )
     norm = _norm(shown)
     blocks = _blocks(of)
-    widest = max(block.last - block.first + 1 for block in blocks)
+    widest = max(FEWEST, *(block.last - block.first + 1 for block in blocks))
     own = OWN_NUMBERS * of.numbers_differ
     depths = [Tracks(block, "x").depth + own for block in blocks]
     foot = tracks.legend_height(of)
