@@ -167,7 +167,7 @@ def variants(
         raise click.UsageError(
             "--lower-is-better is about what was measured; name it with --measured"
         )
-    given = "all" if mutations is None else _mutations(mutations)
+    given = "all" if mutations is None else mutations
     say = make_say(quiet)
     loaded: list[Encoder] = []
 
@@ -215,13 +215,3 @@ def variants(
         )
     if text:
         click.echo(visible_lines(in_command_words(text)), err=streamed)
-
-
-def _mutations(text: str) -> "Path | list[str]":
-    """Return what is given for mutations: a file, or the variants themselves."""
-    from esmkit.score.variants.rows import is_mutation_file
-
-    path = Path(text)
-    if is_mutation_file(text) or path.exists() or len(path.parts) > 1:
-        return path
-    return [piece.strip() for piece in text.split(",") if piece.strip()]

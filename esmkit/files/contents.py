@@ -41,6 +41,10 @@ _TEXT = (
         "a table of scores; open it with `esmkit.read`",
     ),
     (
+        re.compile(r"id([,\t])(mutant\1residue_number|prediction\1variants)\1"),
+        "a table of scores of variants; read it with `pandas.read_csv(path, sep=...)`",
+    ),
+    (
         re.compile(r"id[,\t][^\n]*\blayer[,\t]head\b"),
         "a table of attention in numbers; read it with `pandas.read_csv`",
     ),

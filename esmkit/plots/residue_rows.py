@@ -11,7 +11,7 @@ from esmkit.plots.author_numbers import author_axis
 from esmkit.plots.figure import PAGE_WIDTH, TITLE_HEIGHT, HouseFigure, new, panel
 from esmkit.plots.tracks import Tracks
 
-__all__ = ["cut", "draw_rows"]
+__all__ = ["FEWEST", "cut", "draw_rows"]
 
 LEFT = 0.42
 """Inches for the labels on the left."""
@@ -27,6 +27,10 @@ FOOT = 0.34
 
 DrawRow = Callable[[Axes, Annotations], None]
 """Draws into the axes of a row; the annotations say which residues it has."""
+
+
+FEWEST = 25
+"""Residues that fill the width of a page: those of a peptide are no wider."""
 
 
 def cut(of: Annotations, most: int, *, even: bool = False) -> list[Annotations]:
@@ -74,7 +78,7 @@ def draw_rows(
     of : Annotations
         Of all that is shown.
     rows : list of Annotations
-        Of each row; the longest takes the whole width.
+        Of each row; the longest takes the whole width, if it has 25 residues.
     draw : callable
         Draws a row. Its coordinates along are residue numbers.
     height : float
@@ -89,7 +93,7 @@ def draw_rows(
     down = TITLE_HEIGHT + sum(depths) + (height + FOOT) * len(rows) + 0.08 + foot + legend
     figure = new(PAGE_WIDTH, down, title, subtitle)
     across = PAGE_WIDTH - LEFT - RIGHT
-    longest = max(row.last - row.first + 1 for row in rows)
+    longest = max(FEWEST, *(row.last - row.first + 1 for row in rows))
     top = TITLE_HEIGHT
     for row, depth in zip(rows, depths, strict=True):
         top += depth

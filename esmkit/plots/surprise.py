@@ -53,7 +53,7 @@ def surprise(
     Bars are the surprise by the residue that is there, in bits: 0 where the model was sure of it.
     The line is the entropy of what it expects, which is the surprise to be expected: a bar far above
     the line is a residue where the model had its mind made up for others, a bar below the line one
-    that it had foreseen. The twentieth of the residues that surprise most is named. The dashed
+    that it had foreseen. The twentieth of the residues that surprise most, at least three, is named. The dashed
     line is log2(20), blind guessing.
 
     Parameters
@@ -93,7 +93,8 @@ def surprise(
         _draw_bars(axes, bits, named, row)
         numbers = np.arange(row.first, row.last + 1)
         edges = np.append(numbers - 0.5, row.last + 0.5)
-        axes.stairs(score.entropy[row.shown], edges, color=ENTROPY, lw=0.8, baseline=None)
+        entropy = score.entropy[row.shown]  # lower than the bars where it says most: before them
+        axes.stairs(entropy, edges, color=ENTROPY, lw=0.8, baseline=None, zorder=1.8)
         axes.axhline(BLIND, color="0.35", lw=0.5, ls=(0, (4, 3)), zorder=0.5)
         axes.set(ylim=(0, top / (1 - LABELS)), ylabel="bits")
         axes.set_yticks(np.arange(0, top, 2 if top <= 10 else 5))
@@ -191,7 +192,7 @@ def _draw_legend(figure: HouseFigure, of: Annotations) -> None:
     across, down = figure.get_size_inches()
     handles = [
         Patch(fc=BARS, label="surprise, -log2 p of the residue"),
-        Patch(fc=MOST_SURPRISING, label="its highest twentieth"),
+        Patch(fc=MOST_SURPRISING, label="the highest twentieth, at least 3"),
         Line2D([], [], color=ENTROPY, lw=0.8, label="entropy of what is expected"),
         Line2D([], [], color="0.35", lw=0.5, ls=(0, (4, 3)), label="blind guessing, log2 20"),
     ]

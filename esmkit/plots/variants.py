@@ -26,6 +26,7 @@ from esmkit.plots.figure import (
     new,
     panel,
 )
+from esmkit.plots.residue_rows import FEWEST
 from esmkit.plots.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def variant_map(
         )
     norm = _norm(shown)
     blocks = _blocks(of)
-    widest = max(block.last - block.first + 1 for block in blocks)
+    widest = max(FEWEST, *(block.last - block.first + 1 for block in blocks))
     own = OWN_NUMBERS * of.numbers_differ
     depths = [Tracks(block, "x").depth + own for block in blocks]
     foot = tracks.legend_height(of)
@@ -297,6 +298,7 @@ def variant_scatter(
     *,
     label: str = "score",
     measured: str = "measured",
+    higher_is_better: bool = True,
     path: str | Path | None = None,
 ) -> Figure:
     """Draw scores beside what was measured, each variant or their density, and the rank correlation.
@@ -309,6 +311,9 @@ def variant_scatter(
         Columns ``score`` and ``measured``; rows without one of both are left out.
     label, measured : str
         What they are.
+    higher_is_better : bool
+        Whether fitter variants have higher measured values. If not, that is said, and the rank
+        correlation has the sign that :func:`esmkit.score.variants.compare` gives it.
     path : path, optional
         Where to save: PNG, SVG or PDF by its extension, 300 dpi.
 
@@ -341,7 +346,7 @@ def variant_scatter(
             across,
             TITLE_HEIGHT + down,
             f"{name} · {label} beside {measured}",
-            f"{len(x):,} variants · {_rank_correlation(x, y)}",
+            f"{len(x):,} variants · {_rank_correlation(x, y, higher_is_better)}",
         )
         axes = panel(figure, 0.55, TITLE_HEIGHT + 0.1, across - 0.75, down - 0.55)
         if len(x) >= MANY:
@@ -360,13 +365,16 @@ def variant_scatter(
         return finish(figure, path)
 
 
-def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def _rank_correlation(
+    x: NDArray[np.float64], y: NDArray[np.float64], higher_is_better: bool
+) -> str:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return "no rank correlation: too few, or all alike"
     from scipy.stats import spearmanr
 
-    found: Any = spearmanr(x, y)
-    return f"Spearman {found.statistic:.3f}"
+    found: Any = spearmanr(x if higher_is_better else -x, y)
+    turned = "" if higher_is_better else " with fitness, lower is fitter"
+    return f"Spearman {found.statistic:.3f}{turned}"
 
 
 def _narrower(axes: Axes) -> tuple[float, float, float, float]:

@@ -192,6 +192,10 @@ def bare_array(path: Path) -> None:
 OTHERS: dict[str, tuple[Any, str]] = {
     "empty": (lambda path: path.write_bytes(b""), "it is empty"),
     "text": (lambda path: path.write_text("hello\n"), "it is text that begins with 'hello'"),
+    "variants": (
+        lambda path: path.write_text("id\tmutant\tresidue_number\tresidue\n"),
+        "it is a table of scores of variants; read it with `pandas.read_csv",
+    ),
     "bytes": (lambda path: path.write_bytes(bytes(range(256)) * 8), "bytes of no format"),
     "FASTA": (lambda path: path.write_text(">P1\nMKV\n"), "it is FASTA; embed it"),
     "structure": (lambda path: path.write_text("HEADER    X\nATOM\n"), "it is a structure"),

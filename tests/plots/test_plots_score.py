@@ -122,3 +122,20 @@ def test_proteins_of_every_length_are_drawn(sequence: str, tmp_path: Path):
 def test_a_scale_that_is_none():
     with pytest.raises(OptionError, match="scale is 'information' or 'probability', not 'bits'"):
         made("MK").logo(scale="bits")
+
+
+def test_entropy_is_seen_where_it_is_lower_than_the_surprise():
+    """Where the model had made up its mind for others, the line is the lower one."""
+    figure = plots.surprise(made("MKTVRQERLKSIVRILERSK"))
+    (bars, *_) = rows_of(figure)[0].containers
+    (line,) = rows_of(figure)[0].findobj(StepPatch)
+    assert line.get_zorder() > max(bar.get_zorder() for bar in bars)
+
+
+def test_the_letters_of_a_peptide_are_as_wide_as_those_of_a_protein():
+    widths = [
+        rows_of(figure)[0].get_position().width / count
+        for count in (1, 10, 25)
+        for figure in (plots.logo(made(count * "A")), plots.surprise(made(count * "A")))
+    ]
+    np.testing.assert_allclose(widths, widths[0])

@@ -134,3 +134,10 @@ def test_scores_beside_measurements(count: int):
     if count > 2:
         found: Any = spearmanr(table.score, table.measured)
         assert f"{found.statistic:.3f}" in said
+
+
+def test_where_lower_is_fitter_the_correlation_has_the_sign_of_the_table():
+    table = pandas.DataFrame({"score": [-3.0, 0.5, -1, 2], "measured": [4.0, 2, 3, 1]})
+    figure = plots.variant_scatter("p", table, higher_is_better=False)
+    said = figure.texts[-1].get_text()
+    assert said == "4 variants · Spearman 1.000 with fitness, lower is fitter"

@@ -115,7 +115,7 @@ def test_the_same_variants_from_a_fasta_and_of_several_proteins(score: Any, tmp_
     pandas.testing.assert_frame_equal(one, two, atol=1e-9)
     refused = score("two.fasta", "--mutations", "dms.csv", "-o", "x.csv")
     assert refused.returncode == 1
-    assert "take one with --id, or give a table with a column id" in refused.stderr
+    assert "take some with --id, or give a table with a column id" in refused.stderr
     picked = score("two.fasta", "--id", "P1", "--mutations", "dms.csv", "-o", "x.csv")
     assert picked.returncode == 0, picked.stderr
 
@@ -145,6 +145,9 @@ def test_what_does_not_fit_is_said_with_its_line_and_left_out_if_asked(score: An
         (["--all"], 1, "give a FASTA file of the wild type"),
         (["p.fasta", "--mutations", "not.csv"], 1, "there is no file 'not.csv'"),
         (["p.fasta", "--mutations", "M1A", "--measured", "x"], 1, "--measured names a column"),
+        (["p.fasta", "--mutations", "dms.xlsx"], 1, "'dms.xlsx' is a spreadsheet; save its table"),
+        (["p.fasta", "--mutations", "runs/dms"], 1, "there is no file 'runs/dms'"),
+        (["p.fasta", "--mutations", "M1A/W2R"], 1, "mutation 1: M1A:W2R has W at residue 2"),
         (["p.fasta", "--mutations", "M1M"], 1, "is synonymous"),
         (["p.fasta", "--mutations", "M1del"], 1, "give --strategy pllr, which takes insertions"),
         (["p.fasta", "--mutations", "M24A,K25R,T26S,Y28A"], 1, "fit with --first-number 24"),
@@ -177,7 +180,38 @@ def test_insertions_and_deletions_of_proteingym(score: Any):
     assert found.blosum62.isna().tolist() == [True, True, False]
     alone = score("--mutations", "indels.csv", "--strategy", "pllr", "-o", "x.tsv")
     assert alone.returncode == 1
-    assert "does not say which protein its variants are of; give its sequence" in alone.stderr
+    assert "does not say which protein its variants are of; give a FASTA file of it" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("M1A,1\nK2R,1\nT3S,1\n", "all 3 measured values are 1, so there is nothing to rank"),
+        ("M1A,1\nK2R,2\nT3S,\n", "2 of 3 variants have a measured value"),
+        ("M1A,inf\nK2R,#N/A\nT3S,<NA>\n", "0 of 3 variants have a measured value"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_scored(
+    score: Any, rows: str, said: str
+):
+    Path("m.csv").write_text(f"mutant,x\n{rows}")
+    done = score("p.fasta", "--mutations", "m.csv", "--measured", "x", "--plot")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert [path.name for path in Path().glob("p.*")] == ["p.fasta"]
+
+
+def test_a_protein_that_cannot_be_compared_does_not_lose_the_others(score: Any):
+    Path("two.fasta").write_text(f">P1\n{WILD}\n>P2\n{WILD[::-1]}\n")
+    rows = "P1,M1A,1\nP1,K2R,3\nP1,T3S,2\nP1,A4G,\nP2,S1A,2\nP2,F2L,2\nP2,H3A,2\n"
+    Path("m.csv").write_text(f"id,mutant,x\n{rows}")
+    done = score("two.fasta", "--mutations", "m.csv", "--measured", "x")
+    assert done.returncode == 0, done.stderr
+    assert "P2 is not compared: all 3 measured values are 2" in done.stderr
+    assert "1 of 7 variants have no number in column 'x'" in done.stderr
+    found = pandas.read_csv("two.variants.measured.tsv", sep="\t")
+    assert set(found.id) == {"P1"}
+    assert len(pandas.read_csv("two.variants.tsv", sep="\t")) == 7
 
 
 def test_figures_show_a_structure_and_sites(score: Any, tmp_path: Path):

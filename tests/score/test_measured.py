@@ -127,6 +127,11 @@ def test_missing_and_constant_values():
         compare({"score": np.arange(3.0)}, np.full(3, 2.0))
     with pytest.raises(InputError, match="1 of 3 variants have a measured value"):
         compare({"score": np.arange(3.0)}, np.array([1.0, np.nan, np.nan]))
+    with pytest.raises(
+        InputError, match=r"'score' has the shape \(2,\) and what was measured \(3,\)"
+    ):
+        compare({"score": np.arange(2.0)}, np.arange(3.0))
+    assert compare({"score": [1, 2, 3]}, [1, 2, 4]).spearman[0] == 1  # type: ignore[arg-type, list-item]
     with pytest.raises(OptionError, match="`resamples` is at least 2,000, not 10"):
         compare({"score": np.arange(3.0)}, np.arange(3.0), resamples=10)
 
@@ -138,3 +143,14 @@ def test_baselines():
     np.testing.assert_allclose(found["hydropathy"], -(2.2 + 9.0))
     np.testing.assert_allclose(found["site_entropy"], 3.5 - 2 * np.log(20))
     assert all(np.isnan(v) for v in baselines_of(parse_variant("A24del"), {}).values())
+
+
+def test_changes_of_hydropathy_that_are_equal_tie():
+    """In binary 3.9 - 3.5 and 4.2 - 3.8 are not equal, and ranks would tell them apart."""
+    found = {
+        text: baselines_of(parse_variant(text), {})["hydropathy"]
+        for text in ("K1E", "V1L", "D1E", "K1E:D2E", "Y1P", "H1E", "N1D")
+    }
+    assert found["K1E"] == found["V1L"] == found["K1E:D2E"] == -0.4
+    assert found["Y1P"] == found["H1E"] == -0.3
+    assert str(found["D1E"]) == str(found["N1D"]) == "0.0"

@@ -119,12 +119,39 @@ def test_frames_lists_and_dicts():
     for bad in (24, {24: ["A24G"]}):
         with pytest.raises(OptionError):
             read_mutations(bad)
-    with pytest.raises(InputError, match="are none; give some"):
+    with pytest.raises(InputError, match="the list of mutations is empty; give some"):
         read_mutations([])
     with pytest.raises(
         OptionError, match="`measured` names a column, and the mutations are no table"
     ):
         read_mutations(["A24G"], measured="x")
+
+
+def test_commas_in_text_separate_variants_as_in_the_command():
+    """In a cell of a table, or an element of a list, they join the changes of one variant."""
+    for given in ("A24G,L3P:K7R", " A24G, L3P:K7R,", ["A24G", "L3P:K7R"]):
+        assert [row.mutant for row in read_mutations(given).rows] == ["A24G", "L3P:K7R"]
+    table = read_mutations({"P1": "A24G,p.[Leu3Pro,Lys7Arg]"})
+    assert [row.mutant for row in table.rows] == ["A24G", "p.[Leu3Pro,Lys7Arg]"]
+    assert [row.mutant for row in read_mutations(["A24G,L3P"]).rows] == ["A24G,L3P"]
+
+
+def test_a_file_is_one_whatever_its_name_and_a_spreadsheet_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("scan", "scan.dat", "A24G"):
+        Path(name).write_text("mutant\nL3P\n")
+        assert [row.mutant for row in read_mutations(name).rows] == ["L3P"]
+        assert [row.mutant for row in read_mutations(str(tmp_path / name)).rows] == ["L3P"]
+    with pytest.raises(InputError, match="there is no file"):
+        read_mutations("runs/scan")
+    for name in ("dms.xlsx", "DMS.XLS", "dms.ods"):
+        with pytest.raises(InputError, match="is a spreadsheet; save its table as CSV"):
+            read_mutations(name)
+    assert [row.mutant for row in read_mutations("A24G/K7R").rows] == ["A24G/K7R"]
+    assert read_mutations("A24G\0").rows[0].mutant == "A24G\0"
+    assert read_mutations(500 * "A24G:").rows
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -178,6 +178,14 @@ def test_what_does_not_fit_is_refused_or_left_out(both: Both):
         score_variants(model, "MKTAYIA", ["T3S"], strategy="best")  # type: ignore[arg-type]
 
 
+def test_of_several_proteins_the_remedy_is_one_of_this_function(both: Both):
+    with pytest.raises(
+        OptionError, match=r"list of mutations does not say .* there are 2; give one"
+    ) as told:
+        score_variants(both[0], ["MKTAYIA", "MKT"], ["K2R"])
+    assert "`ids`" not in str(told.value)
+
+
 def test_a_scan_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, both: Both):
     monkeypatch.setattr("esmkit.score.variants.asked.MOST_VARIANTS", 100)
     with pytest.raises(OptionError, match="every substitution of 7 residues is 133 variants"):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "Asked", "all_variants", "ask"]
 
 COLUMNS = ("id", "mutant", "residue_number", "residue", "mutant_residue", "mutations", "score")
-"""Columns of the table: the variant as it was written, and of single substitutions the residue by its
-number from 1 in the sequence that was given."""
+"""Columns of the table: the variant in one-letter code with the numbers that were given, and of single
+substitutions the residue by its number from 1 in the sequence that was given."""
 
 
 def all_variants(sequence: str) -> list[Variant]:
@@ -144,6 +144,7 @@ def ask(
     strategy: Strategy,
     first_number: int = 1,
     on_invalid: str = "error",
+    choose: str = "take some with `ids`",
 ) -> Asked:
     """Hold mutations against the proteins that they are of.
 
@@ -156,6 +157,8 @@ def ask(
         What the table calls the first residue of each sequence.
     on_invalid : str
         ``skip`` leaves out what is wrong, and lists it; anything else refuses it.
+    choose : str
+        What to do where there are too many proteins.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def ask(
         With the row, what is wrong and what to do.
     """
     if not isinstance(table, MutationTable):
-        _refuse_too_many(proteins)
+        _refuse_too_many(proteins, choose)
         blank = Row("")
         placed = [
             [Placed(variant, blank, first_number) for variant in all_variants(p.sequence)]
@@ -178,7 +181,7 @@ def ask(
         return asked
     asked = Asked(list(proteins), [], strategy, table.measured)
     refused = asked.refused
-    of_each = _by_protein(table, proteins, asked)
+    of_each = _by_protein(table, proteins, asked, choose)
     for protein, rows in zip(proteins, of_each, strict=True):
         found = place_all(rows, protein, number=first_number, refused=refused)
         asked.placed.append([])
@@ -195,13 +198,13 @@ def ask(
     return asked
 
 
-def _refuse_too_many(proteins: Sequence[Protein]) -> None:
+def _refuse_too_many(proteins: Sequence[Protein], choose: str) -> None:
     """Refuse a scan whose table would not fit into memory."""
     residues = sum(len(protein) for protein in proteins)
     if 19 * residues > MOST_VARIANTS:
         raise OptionError(
             f"every substitution of {residues:,} residues is {19 * residues:,} variants, and a scan "
-            f"has up to {MOST_VARIANTS:,}; take some proteins with `ids`, or split the input"
+            f"has up to {MOST_VARIANTS:,}; {choose}, or split the input"
         )
 
 
@@ -217,13 +220,15 @@ def _first(refused: Refused, good: int) -> EsmkitError:
     return type(error)(text)
 
 
-def _by_protein(table: MutationTable, proteins: Sequence[Protein], asked: Asked) -> list[list[Row]]:
+def _by_protein(
+    table: MutationTable, proteins: Sequence[Protein], asked: Asked, choose: str
+) -> list[list[Row]]:
     """Return the rows of each protein."""
     if not table.has_owners or (len(proteins) == 1 and not _meant(table.rows, proteins)):
         if len(proteins) != 1:
             raise OptionError(
                 f"{table.name} does not say which protein a mutation is of, and there are "
-                f"{len(proteins):,}; take one with `ids`, or give a table with a column id"
+                f"{len(proteins):,}; {choose}, or give a table with a column id"
             )
         return [list(table.rows)]
     names = [protein.id for protein in proteins]

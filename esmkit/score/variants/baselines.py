@@ -25,7 +25,7 @@ KYTE_DOOLITTLE = {
 
 BASELINES = {
     "blosum62": "BLOSUM62 of both letters, summed",
-    "hydropathy": "minus the change of Kyte-Doolittle hydropathy, summed",
+    "hydropathy": "minus the size of the change of Kyte-Doolittle hydropathy, summed",
     "site_entropy": "entropy of the model at the site less log 20, summed",
 }
 """Columns of baselines and what they are; more is better in each."""
@@ -54,7 +54,8 @@ def hydropathy_change(old: str, new: str) -> float:
     >>> hydropathy_change("I", "R")
     9.0
     """
-    return abs(KYTE_DOOLITTLE[old] - KYTE_DOOLITTLE[new])
+    # The scale has one decimal: changes that are equal in it are to tie, whatever they are in binary
+    return round(abs(KYTE_DOOLITTLE[old] - KYTE_DOOLITTLE[new]), 1)
 
 
 def baselines_of(variant: Variant, entropies: Mapping[int, float]) -> dict[str, float]:
@@ -78,7 +79,7 @@ def baselines_of(variant: Variant, entropies: Mapping[int, float]) -> dict[str, 
     changes = [(edit.first, edit.new) for edit in variant.edits]
     return {
         "blosum62": sum(blosum62(*change) for change in changes),
-        "hydropathy": -sum(hydropathy_change(*change) for change in changes),
+        "hydropathy": -round(sum(hydropathy_change(*change) for change in changes), 1) + 0.0,
         "site_entropy": sum(
             entropies.get(edit.start, math.nan) - math.log(len(AMINO_ACIDS))
             for edit in variant.edits

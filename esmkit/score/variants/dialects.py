@@ -12,10 +12,13 @@ from esmkit.score.variants.mutations import parse_variant
 from esmkit.sequences.tables import normalised
 from esmkit.text import open_text, visible
 
-__all__ = ["TextTable", "read_table"]
+__all__ = ["SPREADSHEETS", "TextTable", "is_variant", "read_table"]
 
 SEPARATORS = ("\t", ",", ";")
 """What may stand between two cells."""
+
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+"""What the name of a spreadsheet ends in, which is no text."""
 
 _LIKE_A_VARIANT = re.compile(r"(?:p\.)?\(?[A-Za-z*]{1,3}[0-9]+\S*")
 
@@ -58,6 +61,8 @@ def read_table(path: Path, known: Collection[str], column: str | None = None) ->
         If the file cannot be read, is empty, or is no table.
     """
     name = repr(visible(path.name))
+    if path.name.lower().endswith(SPREADSHEETS):
+        raise InputError(f"{name} is a spreadsheet; save its table as CSV and give that")
     with open_text(path, "CSV", "*.csv") as handle:
         lines = handle.read().splitlines(keepends=True)
     skipped = 0  # MaveDB writes what it is about before the table
@@ -68,7 +73,7 @@ def read_table(path: Path, known: Collection[str], column: str | None = None) ->
     first = lines[skipped]
     if first.startswith(">"):
         raise InputError(f"{name} is a FASTA file; give a table of mutations, such as A24G")
-    if column is None and _is_variant(first):
+    if column is None and is_variant(first):
         numbered = [(n, [line]) for n, line in enumerate(lines[skipped:], skipped + 1)]
         columns, separator = ["mutant"], ","
     else:
@@ -94,8 +99,8 @@ def _cells(text: str, separator: str, before: int) -> Iterator[tuple[int, list[s
         yield before + reader.line_num, row
 
 
-def _is_variant(line: str) -> bool:
-    """Return whether a line is a variant, and so no line of column names."""
+def is_variant(line: str) -> bool:
+    """Return whether a text is a variant, be it a wrong one, and so no line of column names."""
     try:
         parse_variant(line)
     except EsmkitError as error:

@@ -17,7 +17,7 @@ from esmkit.errors import InputError, OptionError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["compare", "ndcg", "spearman", "spearman_resampled", "top_recall"]
+__all__ = ["compare", "ndcg", "not_rankable", "spearman", "spearman_resampled", "top_recall"]
 
 RESAMPLES = 2_000
 """Bootstrap samples of variants."""
@@ -136,6 +136,26 @@ def top_recall(predicted: NDArray[np.floating], measured: NDArray[np.floating]) 
     return float(((best & above).sum() + share * (best & tied).sum()) / best.sum())
 
 
+def not_rankable(measured: NDArray[np.floating]) -> str:
+    """Return why measured values cannot be compared with any prediction, empty if they can.
+
+    >>> not_rankable(np.array([1.0, 2.0, 2.5])), not_rankable(np.ones(3)).split(",")[0]
+    ('', 'all 3 measured values are 1')
+    """
+    there = measured[np.isfinite(measured)]
+    if len(there) < FEWEST:
+        return (
+            f"{len(there)} of {len(measured):,} variants have a measured value, and a rank "
+            f"correlation takes {FEWEST}; check the column, or leave `measured` out"
+        )
+    if np.ptp(there) == 0:
+        return (
+            f"all {len(there):,} measured values are {there[0]:g}, so there is nothing to rank; "
+            "name another column with `measured`"
+        )
+    return ""
+
+
 @checked
 def compare(
     predictions: Mapping[str, NDArray[np.floating]],
@@ -169,7 +189,8 @@ def compare(
     Raises
     ------
     InputError
-        If fewer than three variants were measured, or all have one value.
+        If fewer than three variants were measured, or all have one value, or a prediction has
+        another number of variants.
     OptionError
         If there are fewer than 2,000 resamples.
 
@@ -184,27 +205,27 @@ def compare(
     if resamples < RESAMPLES:
         raise OptionError(f"`resamples` is at least {RESAMPLES:,}, not {resamples:,}; give more")
     values_of = np.asarray(measured, np.float64)
-    there = np.isfinite(values_of)
-    if there.sum() < FEWEST:
-        raise InputError(
-            f"{int(there.sum())} of {len(values_of):,} variants have a measured value, and a rank "
-            f"correlation takes {FEWEST}; check the column, or leave `measured` out"
-        )
-    if np.ptp(values_of[there]) == 0:
-        raise InputError(
-            f"all {int(there.sum()):,} measured values are {values_of[there][0]:g}, so there is "
-            "nothing to rank; name another column with `measured`"
-        )
+    given = {name: np.asarray(values, np.float64) for name, values in predictions.items()}
+    for name, values in given.items():
+        if values.shape != values_of.shape or values_of.ndim != 1:
+            raise InputError(
+                f"{name!r} has the shape {values.shape} and what was measured {values_of.shape}; give "
+                "one number of each for each variant"
+            )
+    problem = not_rankable(values_of)
+    if problem:
+        raise InputError(problem)
     signed = values_of if higher_is_better else -values_of
+    there = np.isfinite(values_of)
     by_place: dict[bytes, list[str]] = {}
-    usable = {name: there & np.isfinite(values) for name, values in predictions.items()}
+    usable = {name: there & np.isfinite(values) for name, values in given.items()}
     for name, mask in usable.items():
         by_place.setdefault(mask.tobytes(), []).append(name)
     rows: dict[str, dict[str, float]] = {}
     for names in by_place.values():
         mask = usable[names[0]]
         truth = signed[mask]
-        values = [np.asarray(predictions[name], float)[mask] for name in names]
+        values = [given[name][mask] for name in names]
         rows |= dict(zip(names, _rows(values, truth, resamples, seed), strict=True))
     return pandas.DataFrame([{"prediction": name, **rows[name]} for name in predictions])
 

@@ -32,6 +32,7 @@ _JOINED = re.compile(r"\s*[:;,/+|]\s*|\s+")
 _TRIPLETS = re.compile(r"(?:[A-Z][a-z]{2})+")
 _NUCLEIC = re.compile(r"(?:[^\s:]+:)?[cgnmr]\.", re.IGNORECASE)
 _BARE_NUMBER = re.compile(rf"[0-9]+(?:{_CODE}|del.*|ins.*|dup)", re.IGNORECASE)
+_PART = re.compile(rf"{_CODE}|[0-9]+|(?:{_CODE})[0-9]+")
 _FRAMESHIFT = re.compile(r".*[0-9][A-Za-z]*(?:fs|ext)", re.IGNORECASE)
 
 _WILD_TYPES = {"wt", "_wt", "wildtype", "wild-type", "wild_type", "=", "(=)", "_sy", "reference"}
@@ -300,6 +301,11 @@ def _not_one(given: str, piece: str = "") -> InputError:
         return InputError(
             f"{_shown(piece, given)} has no wild-type letter before the number, to be held against "
             "the sequence; write it, such as A24G"
+        )
+    if _PART.fullmatch(piece):
+        return InputError(
+            f"{_shown(piece, given)} is no mutation but a part of one; write the old residue, its number "
+            "and the new one together, in one column, such as A24G"
         )
     return InputError(f"{_shown(piece, given)} is no mutation; write it as {_EXAMPLES}")
 

@@ -11,7 +11,7 @@ amino acids:
 
 The first two are those of fair-esm's ``predict.py``; the third is that of Meier et al. 2021
 (doi:10.1101/2021.07.09.450648), whose masked marginals of several substitutions hide all of their
-sites at once, where each is hidden alone here, as ``predict.py`` does. Of a protein over 1,022
+sites at once, where each is hidden alone here. Of a protein over 1,022
 residues, each site is read in the window that has it as near its middle as the ends allow.
 """
 

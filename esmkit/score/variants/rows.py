@@ -6,6 +6,7 @@ column.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from esmkit.arguments import items_of, what_is
 from esmkit.errors import EsmkitError, InputError, OptionError
-from esmkit.score.variants.dialects import read_table
+from esmkit.score.variants.dialects import SPREADSHEETS, is_variant, read_table
 from esmkit.score.variants.mutations import Variant, parse_variant
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.tables import is_a, is_missing, normalised
@@ -40,9 +41,12 @@ OWNER_COLUMNS = (
 ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".csv.gz", ".tsv.gz", ".txt.gz", ".tab.gz")
 """What the name of a file of mutations ends in; text without it is a mutation."""
 
+_COMMAS = re.compile(r",(?![^\[(]*[\])])")
 _LISTED = 12
 _FEWEST_OF_SEQUENCE = 5
-_NAMES_MISSING = frozenset(["", "na", "nan", "n/a", "none", "null", "-", "."])
+_NAMES_MISSING = frozenset(
+    ["", "na", "nan", "n/a", "#n/a", "#na", "<na>", "none", "null", "-", "."]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +116,12 @@ class MutationTable:
             return next(iter(found))
         if not found:
             raise InputError(
-                f"{self.name} does not say which protein its variants are of; give its sequence"
+                f"{self.name} does not say which protein its variants are of; give a FASTA file of it"
             )
         (one, other, *_) = found.values()
         raise InputError(
             f"the mutated sequences of {self.name} come from {len(found):,} wild types, such as "
-            f"those of {one.where} and {other.where}; give the sequence"
+            f"those of {one.where} and {other.where}; give a FASTA file of the one meant"
         )
 
 
@@ -147,12 +151,27 @@ def stem_of_table(path: str | Path) -> str:
 def is_mutation_file(given: Any) -> bool:
     """Tell whether what is given for mutations is a file and no mutation.
 
-    >>> is_mutation_file("dms.csv"), is_mutation_file("p.Ala24Gly")
-    (True, False)
+    >>> is_mutation_file("dms.csv"), is_mutation_file("p.Ala24Gly"), is_mutation_file("A24G/K7R")
+    (True, False, False)
     """
-    return isinstance(given, Path) or (
-        isinstance(given, str) and given.strip().lower().endswith(ENDINGS)
-    )
+    if isinstance(given, Path) or not isinstance(given, str):
+        return isinstance(given, Path)
+    text = given.strip()
+    if text.lower().endswith(ENDINGS + SPREADSHEETS) or _exists(text):
+        return True
+    return len(Path(text).parts) > 1 and not any(map(is_variant, _separated(text)))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or with a sign that no name can have
+        return False
+
+
+def _separated(text: str) -> list[str]:
+    """Return the variants that commas separate; those in brackets are one variant's."""
+    return [piece.strip() for piece in _COMMAS.split(text) if piece.strip()]
 
 
 def read_mutations(
@@ -163,8 +182,8 @@ def read_mutations(
     Parameters
     ----------
     given : str, path, list of str, pandas.DataFrame, or dict
-        One variant or a list of them; the path of a table, plain or gzip, with or without a line
-        of column names; a data frame; a dict from the ID of a protein to a list.
+        Variants, separated by commas, or a list of them; the path of a table, plain or gzip, with
+        or without a line of column names; a data frame; a dict from the ID of a protein to a list.
     column : str, optional
         Column of the mutations; by default the one with a usual name.
     measured : str, optional
@@ -199,8 +218,8 @@ def read_mutations(
         rows = tuple(
             row for owner, some in given.items() for row in _listed(some, _owner_of(owner))
         )
-        return _checked(MutationTable(rows, "the mutations", has_owners=True))
-    return _checked(MutationTable(tuple(_listed(given)), "the mutations"))
+        return _checked(MutationTable(rows, "the dict of mutations", has_owners=True))
+    return _checked(MutationTable(tuple(_listed(given)), "the list of mutations"))
 
 
 def _owner_of(key: Any) -> str:
@@ -214,7 +233,7 @@ def _owner_of(key: Any) -> str:
 
 def _listed(given: Any, owner: str = "") -> list[Row]:
     if isinstance(given, str):
-        return [Row(f"mutation {shorten(visible(given), 30)!r}" * bool(owner), given, owner)]
+        return _listed(_separated(given) or [given], owner)
     items = items_of(given)
     if items is None:
         raise OptionError(
@@ -234,7 +253,7 @@ def _listed(given: Any, owner: str = "") -> list[Row]:
 
 def _checked(table: MutationTable) -> MutationTable:
     if not table.rows:
-        raise InputError(f"{table.name} are none; give some, such as A24G, or 'all' for every one")
+        raise InputError(f"{table.name} is empty; give some, such as A24G, or 'all' for every one")
     return table
 
 

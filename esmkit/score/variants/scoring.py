@@ -49,7 +49,7 @@ def score_variants(
         The wild types, in any form that ``embed`` takes.
     mutations : 'all', str, list of str, pandas.DataFrame, path or dict
         ``"all"``: every single substitution. Variants such as ``A24G``, ``L3P:K7R``,
-        ``p.Ala24Gly`` or ``K7_L9del``; a table with a column ``mutant`` (or another usual name), or
+        ``p.Ala24Gly`` or ``K7_L9del``, in one text with commas between them; a table with a column ``mutant`` (or another usual name), or
         its CSV or TSV file, ProteinGym's among them; a dict from the ID of a protein to variants.
         See :func:`esmkit.score.variants.mutations.parse_variant`.
     strategy : {'masked-marginals', 'wt-marginals', 'mutant-marginals', 'pllr'}
@@ -76,9 +76,10 @@ def score_variants(
     Returns
     -------
     pandas.DataFrame
-        A row for each variant in the order given: ``id``, ``mutant``, ``residue_number``,
-        ``residue``, ``mutant_residue`` (of single substitutions), ``mutations`` (how many), and
-        ``score``, float64, in nats: over 0 the model finds the variant likelier than the wild type.
+        A row for each variant in the order given: ``id``, ``mutant`` (in one-letter code, with the
+        numbers that were given), ``residue_number`` (from 1 in the sequence), ``residue``,
+        ``mutant_residue`` (of single substitutions), ``mutations`` (how many), and ``score``,
+        float64, in nats: over 0 the model finds the variant likelier than the wild type.
 
     Raises
     ------
@@ -100,7 +101,13 @@ def score_variants(
     found = list(stream)
     if not found:
         raise InputError("there is no protein to score variants of; give one")
-    asked = ask(table, found, strategy=strategy, first_number=first_number, on_invalid=on_invalid)
+    asked = ask(
+        *(table, found),
+        strategy=strategy,
+        first_number=first_number,
+        on_invalid=on_invalid,
+        choose='give one of them, a dict such as {"P69905": ["A24G"]}',
+    )
     if asked.refused.count or asked.others:
         for line in asked.report():
             warn_caller(line, LeftOutWarning)

@@ -40,6 +40,9 @@ class Watch:
     def ready(self, proteins: Sequence[Protein]) -> None:
         """Refuse an input that is valid but does not fit, before a model is loaded."""
 
+    def placed(self, asked: Asked, say: Say) -> None:
+        """Refuse variants that were placed, before a model is loaded."""
+
     def end(self, table: "pandas.DataFrame") -> None:
         """Take the whole table, when it is written."""
 
@@ -164,6 +167,7 @@ class VariantsTask(Task):
         )
         for line in self._asked.report():
             say(line)
+        self._watch.placed(self._asked, say)
         self._plans = self._asked.plans()
         for sequence, plan in self._plans.items():
             self._first[sequence] = len(self._units)

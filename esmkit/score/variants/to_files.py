@@ -3,24 +3,27 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from esmkit.attention.figure_options import FigureOptions
-from esmkit.errors import EsmkitError, OptionError
+from esmkit.errors import InputError, OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, remove_unfinished
 from esmkit.files.outputs import format_of_name, is_stream
 from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
 from esmkit.files.work_folder import was_finishing
+from esmkit.score.variants.asked import Asked
 from esmkit.score.variants.baselines import BASELINES
 from esmkit.score.variants.rows import is_mutation_file, read_mutations, stem_of_table
 from esmkit.score.variants.to_file import Watch, variants_file
 from esmkit.sequences.proteins import Protein
 from esmkit.structure import Structure
-from esmkit.text import working
+from esmkit.text import Say, shorten, visible, working
 
 if TYPE_CHECKING:
     import pandas
@@ -78,29 +81,46 @@ def comparison(
     -------
     pandas.DataFrame
         For each protein, the rows of :func:`esmkit.score.variants.measured.compare`, with a column
-        ``id`` before.
+        ``id`` before; a protein whose measured values cannot be ranked has none.
+
+    Raises
+    ------
+    InputError
+        If there is no other protein.
     """
     import pandas
 
     from esmkit.score.variants.measured import compare
 
+    groups = {str(name): rows for name, rows in table.groupby("id", sort=False)}
+    unfit = _not_rankable({name: rows["measured"] for name, rows in groups.items()})
     found = []
-    for name, rows in table.groupby("id", sort=False):
+    for name, rows in groups.items():
+        if name in unfit:
+            continue
         predictions = {strategy: rows["score"].to_numpy(float)}
         predictions |= {one: rows[one].to_numpy(float) for one in BASELINES}
         if len(set(rows["mutations"])) > 1:
             predictions["fewer_mutations"] = -rows["mutations"].to_numpy(float)
-        try:
-            part = compare(
-                predictions, rows["measured"].to_numpy(float), higher_is_better=higher_is_better
-            )
-        except EsmkitError as error:
-            if len(set(table["id"])) == 1:
-                raise
-            raise type(error)(f"{name}: {error}") from None
+        part = compare(
+            predictions, rows["measured"].to_numpy(float), higher_is_better=higher_is_better
+        )
         part.insert(0, "id", name)
         found.append(part)
     return pandas.concat(found, ignore_index=True)
+
+
+def _not_rankable(measured: Mapping[str, Any]) -> dict[str, str]:
+    """Return the proteins whose measured values cannot be ranked, and why; refuse it if all are so."""
+    from esmkit.score.variants.measured import not_rankable
+
+    why = {name: not_rankable(np.asarray(values, float)) for name, values in measured.items()}
+    unfit = {name: reason for name, reason in why.items() if reason}
+    if len(unfit) == len(measured):
+        first = next(iter(unfit))
+        named = f"{shorten(visible(first), 40)}: " if len(measured) > 1 else ""
+        raise InputError(f"{named}{unfit[first]}")
+    return unfit
 
 
 class _Follower(Watch):
@@ -117,6 +137,24 @@ class _Follower(Watch):
         self.proteins = list(proteins)
         if self._figures is not None:
             self.annotated = self._figures.of_each(self.proteins)
+
+    def placed(self, asked: Asked, say: Say) -> None:
+        """Refuse measured values that nothing can be compared with; say which have no part."""
+        if not asked.measured:
+            return
+        of_each = {
+            protein.id: np.array([one.row.measured for one in some])
+            for protein, some in zip(asked.proteins, asked.placed, strict=True)
+            if some
+        }
+        for name, reason in _not_rankable(of_each).items():
+            say(f"{shorten(visible(name), 40)} is not compared: {reason.split(';')[0]}")
+        lacking = sum(int(np.isnan(values).sum()) for values in of_each.values())
+        if lacking:
+            say(
+                f"{lacking:,} of {asked.count:,} variants have no number in column "
+                f"{visible(asked.measured)!r}: they are scored and have no part in the comparison"
+            )
 
     def end(self, table: "pandas.DataFrame") -> None:
         """Keep the table."""
@@ -212,6 +250,7 @@ def variants_to_files(
                 kind=kind,
                 annotated=watch.annotated,
                 measured=measured,
+                higher_is_better=higher_is_better,
                 progress=run.progress,
             )
             run.say(f"drew {len(drawn)} figure(s) in {folder}")
@@ -268,6 +307,7 @@ def draw_variants(
     kind: str,
     annotated: "dict[str, GivenAnnotations]",
     measured: str | None,
+    higher_is_better: bool,
     progress: bool,
 ) -> list[Path]:
     """Draw a heat map of the single substitutions of each protein, and scores against measurements.
@@ -303,6 +343,12 @@ def draw_variants(
             drawn.append(path)
         if measured and (rows["score"].notna() & rows["measured"].notna()).any():
             path = folder / f"{name}.measured.{kind}"
-            plots.variant_scatter(protein.id, rows, label=strategy, measured=measured, path=path)
+            plots.variant_scatter(
+                *(protein.id, rows),
+                label=strategy,
+                measured=measured,
+                higher_is_better=higher_is_better,
+                path=path,
+            )
             drawn.append(path)
     return drawn
