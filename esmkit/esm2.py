@@ -4,6 +4,8 @@ from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
+from esmkit.inside.attribution import attribute_contact, attribute_logit
+from esmkit.inside.decomposition import decompose
 from esmkit.inside.tracing import trace
 from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
 from esmkit.score.variants.scoring import score_variants
@@ -31,6 +33,9 @@ class Esm2(Encoder):
     attention = attention
     contacts = contacts
     trace = trace
+    decompose = decompose
+    attribute_logit = attribute_logit
+    attribute_contact = attribute_contact
     logits = logits
     log_probabilities = log_probabilities
     pseudo_perplexity = pseudo_perplexity

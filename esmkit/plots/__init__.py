@@ -13,6 +13,7 @@ from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
+from esmkit.plots.effects import head_effects, position_effects
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
@@ -33,10 +34,12 @@ __all__ = [
     "attention_head",
     "contact_map",
     "head_card",
+    "head_effects",
     "head_precision_grid",
     "inline_html",
     "logo",
     "offset_profiles",
+    "position_effects",
     "precision_by_rank",
     "property_grid",
     "property_map",

@@ -14,7 +14,18 @@ from esmkit.structure import Structure
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Card", "Contacts", "Maps", "Profile", "Reliable", "Rules", "Scores"]
+__all__ = [
+    "Card",
+    "Contacts",
+    "Effects",
+    "Lens",
+    "Maps",
+    "PositionEffects",
+    "Profile",
+    "Reliable",
+    "Rules",
+    "Scores",
+]
 
 
 class Maps(Protocol):
@@ -172,3 +183,54 @@ class Scores(Protocol):
     def mean_surprise(self) -> float: ...
     @property
     def mean_entropy(self) -> float: ...
+
+
+class Effects(Protocol):
+    """What components add to a number, or restore of it: :class:`esmkit.inside.Effects`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def subtitle(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def shown(self) -> "pandas.DataFrame": ...
+
+
+class PositionEffects(Protocol):
+    """What the stream restores at each of R residues: :class:`esmkit.inside.Patching`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def subtitle(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def sequence(self) -> str: ...
+    @property
+    def differing(self) -> tuple[int, ...]: ...
+    @property
+    def position_grid(self) -> tuple[list[str], NDArray[np.float64]]: ...
+
+
+class Lens(Protocol):
+    """What each layer would say of R residues: :class:`esmkit.inside.LogitLens`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def sequence(self) -> str: ...
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+    @property
+    def log_probabilities(self) -> NDArray[np.float32]: ...
+    @property
+    def log_probability(self) -> NDArray[np.float32]: ...
+    @property
+    def hidden(self) -> tuple[int, ...]: ...
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def head(self) -> str: ...
