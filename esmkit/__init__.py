@@ -8,7 +8,9 @@
 The model
     ``load``              load ESM-2 with a checkpoint; returns an ``Esm2``
     ``Esm2``              ``.embed()``, ``.attention()``, ``.contacts()``, ``.score()``,
-                          ``.score_variants()``, ``.trace()``, ``.network``
+                          ``.score_variants()``, ``.trace()``, ``.decompose()``,
+                          ``.attribute_logit()``, ``.attribute_contact()``, ``.logit_lens()``,
+                          ``.network``
 Proteins and structures
     ``Protein``           one protein: ID, sequence, header
     ``read_fasta``        stream the proteins of FASTA files
@@ -23,6 +25,7 @@ Results
     ``ContactMap``        predicted contacts of one protein
     ``ContactHead``       which attention heads count how much in a contact map
     ``ProteinScore``      what the model expects at each residue of one protein
+    ``patch``             which activations of one run restore what another has lost
     ``explore``           make an interactive page about one protein
     ``Explorer``          such a page
     ``atlas``             make one page with all heads of a model
@@ -100,6 +103,7 @@ if TYPE_CHECKING:
     from esmkit.explorer.page import Explorer
     from esmkit.files.run_options import Run
     from esmkit.inside.options import TraceOptions
+    from esmkit.inside.patching import patch
     from esmkit.inside.result import Trace
     from esmkit.inside.to_file import trace_file
     from esmkit.results import read
@@ -146,6 +150,7 @@ __all__ = [
     "heads",
     "inside",
     "load",
+    "patch",
     "plots",
     "read",
     "read_fasta",
@@ -190,6 +195,7 @@ __getattr__, __dir__ = lazy_names(
         "embed_file": "embeddings.to_file",
         "explore": "explorer.gather",
         "load": "esm2",
+        "patch": "inside.patching",
         "read": "results",
         "read_fasta": "sequences.proteins",
         "read_structure": "structure.read",

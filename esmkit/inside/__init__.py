@@ -6,7 +6,9 @@ activation, ``means`` makes one kind of it; ``tracer`` keeps and edits while the
 :mod:`esmkit.encoder.activations`.
 
 ``components`` are the summands of the residual stream, ``decomposition`` and ``attribution`` say what
-each writes, and adds to a logit or a contact's score; ``effects`` is the table of that.
+each writes, and adds to a logit or a contact's score; ``effects`` is the table of that. ``patching``
+puts activations of one run into another, ``patched`` is what comes out, ``corruption`` and ``metrics``
+make what goes in.
 """
 
 from typing import TYPE_CHECKING
@@ -15,9 +17,13 @@ from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
     from esmkit.inside.attribution import attribute_contact, attribute_logit
+    from esmkit.inside.corruption import mutated, scrambled
     from esmkit.inside.decomposition import Decomposition, decompose
     from esmkit.inside.effects import Effects
     from esmkit.inside.means import Means, mean_of
+    from esmkit.inside.metrics import contact_score, log_odds
+    from esmkit.inside.patched import Patching
+    from esmkit.inside.patching import NothingToRestoreWarning, patch
     from esmkit.inside.result import Trace
     from esmkit.inside.tracing import trace
 
@@ -25,11 +31,18 @@ __all__ = [
     "Decomposition",
     "Effects",
     "Means",
+    "NothingToRestoreWarning",
+    "Patching",
     "Trace",
     "attribute_contact",
     "attribute_logit",
+    "contact_score",
     "decompose",
+    "log_odds",
     "mean_of",
+    "mutated",
+    "patch",
+    "scrambled",
     "trace",
 ]
 
@@ -39,11 +52,18 @@ __getattr__, __dir__ = lazy_names(
         "Decomposition": "decomposition",
         "Effects": "effects",
         "Means": "means",
+        "NothingToRestoreWarning": "patching",
+        "Patching": "patched",
         "Trace": "result",
         "attribute_contact": "attribution",
         "attribute_logit": "attribution",
+        "contact_score": "metrics",
         "decompose": "decomposition",
+        "log_odds": "metrics",
         "mean_of": "means",
+        "mutated": "corruption",
+        "patch": "patching",
+        "scrambled": "corruption",
         "trace": "tracing",
     },
 )

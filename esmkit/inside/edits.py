@@ -141,11 +141,15 @@ class Edit:
         See the top of this module; ``"zero"`` is the number 0.
     places : Places, optional
         By default all tokens.
+    sequence : int, optional
+        Which sequence of a pack it is made in, in the order in which they were given to
+        :func:`esmkit.encoder.packing.pack`; by default in all.
     """
 
     activation: Activation
     value: Any
     places: Places | None = None
+    sequence: int | None = None
 
     @property
     def name(self) -> str:

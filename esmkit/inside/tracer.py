@@ -108,6 +108,8 @@ class Tracer(Watch):
             x = x.clone()
         for number, tokens in self._sequences:
             for edit in what.edits:
+                if edit.sequence not in (None, number):
+                    continue
                 own = _part(x, edit.activation, tokens)
                 own.copy_(edited(edit, own, self._places[number]))
             for one in what.keep:
@@ -123,6 +125,8 @@ class Tracer(Watch):
         if what.edits:
             x = x.clone()
         for edit in what.edits:
+            if edit.sequence not in (None, number):
+                continue
             own = x if edit.activation.head is None else x[edit.activation.head]
             own.copy_(edited(edit, own, self._places[number]))
         for one in what.keep:

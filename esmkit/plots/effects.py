@@ -27,11 +27,8 @@ __all__ = ["head_effects", "position_effects"]
 SIDE_CELL, GAP, BAR_ROOM = 0.62, 0.12, 0.75
 """Inches of a cell of a whole layer, between panels, and for the bar of colours."""
 
-LEFT = 0.5
-"""Inches left of the panels."""
-
-PERCENTILE = 99.0
-"""Percentile of magnitudes at which the colours of a map of residues end."""
+LEFT, TOP = 0.5, 0.08
+"""Inches left of the panels, and above a map with marks."""
 
 
 def head_effects(effects: Effects, *, path: str | Path | None = None) -> Figure:
@@ -88,7 +85,7 @@ def head_effects(effects: Effects, *, path: str | Path | None = None) -> Figure:
                 axes.set_yticks([])
             else:
                 axes.set_ylabel("layer")
-        _bar(figure, image, width - BAR_ROOM + 0.08, height, effects.unit)
+        _bar(figure, image, width - BAR_ROOM + 0.08, TITLE_HEIGHT, height, effects.unit)
         return finish(figure, path)
 
 
@@ -127,8 +124,12 @@ def _short(value: float, largest: float) -> str:
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 
 
-def _bar(figure: HouseFigure, image: Any, left: float, height: float, unit: str) -> None:
-    bar = figure.colorbar(image, cax=panel(figure, left, TITLE_HEIGHT, 0.08, height))
+def _bar(
+    figure: HouseFigure, image: Any, left: float, top: float, height: float, unit: str
+) -> None:
+    values = np.abs(np.nan_to_num(image.get_array().filled(0)))
+    extend = "both" if values.max(initial=0) > 1.001 * image.norm.vmax else "neither"
+    bar = figure.colorbar(image, cax=panel(figure, left, top, 0.08, height), extend=extend)
     bar.ax.locator_params(nbins=5)
     bar.formatter = FuncFormatter(lambda value, _: f"{value:+g}" if value else "0")
     bar.update_ticks()
@@ -139,7 +140,8 @@ def position_effects(effects: PositionEffects, *, path: str | Path | None = None
     """Draw where the residual stream carries what makes a difference: layers by residues.
 
     Red restores the number, blue moves it further away. The lowest row is the embedding, the highest
-    the last layer; BOS and EOS stand at the ends. Residues that differ have a mark below.
+    the last layer; BOS and EOS stand at the ends. Residues that differ have a
+    mark, and are left out where the colours' range is set, up to four times of it.
 
     Parameters
     ----------
@@ -159,15 +161,16 @@ def position_effects(effects: PositionEffects, *, path: str | Path | None = None
     """
     names, values = effects.position_grid  # (n, R + 2)
     residues = len(effects.sequence)
-    size = np.abs(values[np.isfinite(values)])
-    limit = float(np.percentile(size, PERCENTILE)) if size.size else 1.0
-    limit = max(limit, float(size.max(initial=0)) / 4) or 1.0
+    size = np.nan_to_num(np.abs(values))
+    others = np.delete(size, list(effects.differing), axis=1)
+    # Where the runs differ nearly all is restored, beside which the way from there would be white
+    limit = max(float(others.max(initial=0)), float(size.max(initial=0)) / 4) or 1.0
     norm = Normalize(-limit, limit)
     height = max(0.9, 0.24 * len(names))
     left, width = 1.25, PAGE_WIDTH - 1.25 - BAR_ROOM
     with house_style():
-        figure = new(PAGE_WIDTH, TITLE_HEIGHT + height + 0.72, effects.title, effects.subtitle)
-        axes = panel(figure, left, TITLE_HEIGHT, width, height)
+        figure = new(PAGE_WIDTH, TITLE_HEIGHT + TOP + height + 0.5, effects.title, effects.subtitle)
+        axes = panel(figure, left, TITLE_HEIGHT + TOP, width, height)
         image = axes.imshow(
             values[::-1],
             cmap=diverging(),
@@ -182,13 +185,13 @@ def position_effects(effects: PositionEffects, *, path: str | Path | None = None
         axes.set_xlabel("residue (BOS and EOS at the ends)", labelpad=1)
         for number in effects.differing:
             axes.plot(
-                *([number], [len(names) - 0.5]),
-                marker="^",
+                *([number], [-0.75]),
+                marker="v",
                 ms=3.5,
                 color="black",
                 clip_on=False,
                 zorder=5,
             )
-        axes.set_xlim(-0.5, residues + 1.5)
-        _bar(figure, image, left + width + 0.08, height, effects.unit)
+        axes.set(xlim=(-0.5, residues + 1.5), ylim=(len(names) - 0.5, -0.5))
+        _bar(figure, image, left + width + 0.08, TITLE_HEIGHT + TOP, height, effects.unit)
         return finish(figure, path)
