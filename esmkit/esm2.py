@@ -6,6 +6,7 @@ from esmkit.embeddings.embed import embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.inside.attribution import attribute_contact, attribute_logit
 from esmkit.inside.decomposition import decompose
+from esmkit.inside.lens import logit_lens
 from esmkit.inside.patching import patch
 from esmkit.inside.tracing import trace
 from esmkit.score.scoring import log_probabilities, logits, pseudo_perplexity, score
@@ -37,6 +38,7 @@ class Esm2(Encoder):
     decompose = decompose
     attribute_logit = attribute_logit
     attribute_contact = attribute_contact
+    logit_lens = logit_lens
     patch = patch
     logits = logits
     log_probabilities = log_probabilities

@@ -6,9 +6,10 @@ activation, ``means`` makes one kind of it; ``tracer`` keeps and edits while the
 :mod:`esmkit.encoder.activations`.
 
 ``components`` are the summands of the residual stream, ``decomposition`` and ``attribution`` say what
-each writes, and adds to a logit or a contact's score; ``effects`` is the table of that. ``patching``
-puts activations of one run into another, ``patched`` is what comes out, ``corruption`` and ``metrics``
-make what goes in.
+each writes, and adds to a logit or a contact's score; ``effects`` is the table of that. ``lens``
+reads each layer as if it were the last. ``patching``
+puts activations of one run into another, ``patched`` is what comes out, ``corruption``, ``runs``
+and ``metrics`` make what goes in.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from esmkit.inside.corruption import mutated, scrambled
     from esmkit.inside.decomposition import Decomposition, decompose
     from esmkit.inside.effects import Effects
+    from esmkit.inside.lens import LogitLens, logit_lens
     from esmkit.inside.means import Means, mean_of
     from esmkit.inside.metrics import contact_score, log_odds
     from esmkit.inside.patched import Patching
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Decomposition",
     "Effects",
+    "LogitLens",
     "Means",
     "NothingToRestoreWarning",
     "Patching",
@@ -39,6 +42,7 @@ __all__ = [
     "contact_score",
     "decompose",
     "log_odds",
+    "logit_lens",
     "mean_of",
     "mutated",
     "patch",
@@ -51,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Decomposition": "decomposition",
         "Effects": "effects",
+        "LogitLens": "lens",
         "Means": "means",
         "NothingToRestoreWarning": "patching",
         "Patching": "patched",
@@ -60,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
         "contact_score": "metrics",
         "decompose": "decomposition",
         "log_odds": "metrics",
+        "logit_lens": "lens",
         "mean_of": "means",
         "mutated": "corruption",
         "patch": "patching",

@@ -13,31 +13,29 @@ changes nothing, to the last bit.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from esmkit.arguments import checked, items_of, what_is
+from esmkit.arguments import checked, what_is
 from esmkit.encoder import packing
 from esmkit.encoder.activations import Activation, Activations
 from esmkit.encoder.encoder import Encoder
-from esmkit.errors import InputError, OptionError
-from esmkit.inside.corruption import is_mutation, mutated
-from esmkit.inside.edits import Edit, Place, Places
+from esmkit.errors import OptionError
+from esmkit.inside.edits import Edit, Places
 from esmkit.inside.gradients import Live, Metric, gradients
 from esmkit.inside.memory import check_memory
-from esmkit.inside.metrics import log_odds, one_number
+from esmkit.inside.metrics import one_number
 from esmkit.inside.patched import Patching
 from esmkit.inside.result import FINAL, LOGITS, Trace
+from esmkit.inside.runs import Run, differing_residues, metric_of, two_runs
 from esmkit.inside.tracer import Tracer, activations_of, held_for
-from esmkit.sequences.given import OneProtein, one_protein
-from esmkit.sequences.letters import AMINO_ACIDS
-from esmkit.sequences.proteins import Protein
+from esmkit.sequences.given import OneProtein
 from esmkit.sequences.tokens import SPECIALS, encode
-from esmkit.sequences.windows import Long, cut_into_pieces
+from esmkit.sequences.windows import Long
 from esmkit.text import warn_caller
 
 __all__ = ["NothingToRestoreWarning", "patch"]
@@ -82,19 +80,6 @@ class _Read(Live):
     def _of(self, one: Activation) -> torch.Tensor:
         self.asked[one] = None
         return torch.from_numpy(np.array(self._trace.tokens(one.name), np.float64))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One of the two runs: a sequence and what is hidden in it."""
-
-    protein: Protein
-    mask: tuple[int, ...]
-
-    @property
-    def place(self) -> Place:
-        residues = len(self.protein)
-        return Place(repr(self.protein.id), residues, 0, 1, 0, residues)
 
 
 @checked
@@ -176,9 +161,9 @@ def patch(
         raise OptionError(f"`method` is 'both', 'exact' or 'attribution', not {what_is(method)}")
     known = activations_of(model)
     chosen, each = _chosen(what, by_residue, known)
-    runs = _runs(clean, corrupted, clean_mask, mask, long)
-    differing = _differing(*runs)
-    of_metric = _metric(metric, runs, differing)
+    runs = two_runs(clean, corrupted, clean_mask, mask, long)
+    differing = differing_residues(*runs)
+    of_metric = metric_of(metric, runs, differing)
     tokens = len(runs[0].protein) + SPECIALS
     targets = [
         _Target(one, token) for one in chosen for token in (range(tokens) if each else [None])
@@ -223,7 +208,7 @@ class _Patcher:
         model: Encoder,
         known: Activations,
         metric: Metric,
-        runs: tuple[_Run, _Run],
+        runs: tuple[Run, Run],
         chosen: Sequence[Activation],
         copies: int,
     ) -> None:
@@ -282,7 +267,7 @@ class _Patcher:
 
     def _pass(
         self,
-        run: _Run,
+        run: Run,
         keep: Sequence[Activation],
         edits: Sequence[Edit] = (),
         copies: int | None = None,
@@ -329,82 +314,6 @@ def _chosen(
     if not chosen:
         raise OptionError(f"name at least one activation to patch, or {', '.join(map(repr, WHAT))}")
     return chosen, each if by_residue is None else by_residue
-
-
-def _runs(clean: Any, corrupted: Any, clean_mask: Any, mask: Any, long: Long) -> tuple[_Run, _Run]:
-    """Return the two runs, checked."""
-    one = one_protein(clean, "one protein is the clean run")
-    if corrupted is None:
-        if mask is None:
-            raise OptionError(
-                "`corrupted` is a protein as long as the clean one, a mutation such as 'A24G', or None "
-                "with residues to hide in `mask`, such as [23]"
-            )
-        other = Protein(f"{one.id}_hidden", one.sequence)
-    elif is_mutation(corrupted):
-        other = mutated(one, corrupted)
-    else:
-        other = one_protein(corrupted, "one protein is the corrupted run")
-    if len(one) != len(other):
-        raise InputError(
-            f"{one.id!r} has {len(one):,} residues and {other.id!r} {len(other):,}, and values are put in "
-            "residue by residue; take a corrupted sequence of the same length"
-        )
-    pieces = cut_into_pieces(one, long)
-    if len(pieces) > 1:
-        raise InputError(
-            f"{one.id!r} has {len(one):,} residues and would be read in {len(pieces)} windows, and a patch "
-            'is in one pass; use `long="whole"`, or give a part of it'
-        )
-    stop = pieces[0][1]
-    found = []
-    for protein, hidden in ((one, clean_mask), (other, mask)):
-        items = () if hidden is None or isinstance(hidden, Mapping) else hidden
-        if isinstance(hidden, Mapping):
-            raise OptionError(
-                "`mask` of patch is residues of one protein, such as [23], not a dict"
-            )
-        items = items_of(items) if items_of(items) is not None else items
-        read = Protein(protein.id, protein.sequence[:stop], protein.header)
-        encode(read.sequence, mask=items)  # which refuses what is no residue
-        found.append(_Run(read, tuple(sorted({int(index) for index in items}))))
-    return found[0], found[1]
-
-
-def _differing(one: _Run, other: _Run) -> tuple[int, ...]:
-    """Return the residues, from 1, in which two runs differ."""
-    pairs = zip(one.protein.sequence, other.protein.sequence, strict=True)
-    letters = {n for n, (a, b) in enumerate(pairs) if a != b}
-    both = set(one.mask) & set(other.mask)
-    hidden = set(one.mask) ^ set(other.mask)
-    return tuple(sorted(n + 1 for n in (letters - both) | hidden))
-
-
-def _metric(
-    metric: Any, runs: tuple[_Run, _Run], differing: tuple[int, ...]
-) -> Callable[[Live], torch.Tensor]:
-    """Return the metric, made from its name if it has one."""
-    if callable(metric):
-        return metric
-    if metric != "log_odds":
-        raise OptionError(
-            "`metric` is 'log_odds' or a function of a run's activations, such as lambda seen: "
-            f"seen.contact_scores[3, 40], not {what_is(metric)}"
-        )
-    if len(differing) != 1:
-        raise OptionError(
-            f"the metric 'log_odds' is that of the one residue in which the runs differ, and they differ "
-            f"in {len(differing)}; name it with esmkit.inside.log_odds(residue, letter, against)"
-        )
-    number = differing[0]
-    a, b = (run.protein.sequence[number - 1] for run in runs)
-    for letter, run in zip((a, b), runs, strict=True):
-        if letter not in AMINO_ACIDS:
-            raise OptionError(
-                f"residue {number} of {run.protein.id!r} is {letter}, which is no amino acid and has no "
-                "log-odds; name two letters with esmkit.inside.log_odds(residue, letter, against)"
-            )
-    return log_odds(number, a, "others" if a == b else b)
 
 
 def _words(metric: Any) -> str:
@@ -456,4 +365,5 @@ def _rank_correlation(a: Any, b: Any) -> float:
     known = np.isfinite(a) & np.isfinite(b)
     if known.sum() < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
         return math.nan
-    return float(spearmanr(a[known], b[known]).statistic)
+    found: Any = spearmanr(a[known], b[known])
+    return float(found.statistic)

@@ -17,6 +17,7 @@ from esmkit.plots.effects import head_effects, position_effects
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
 from esmkit.plots.heads import offset_profiles, property_grid
+from esmkit.plots.lens import logit_lens
 from esmkit.plots.logo import logo
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
@@ -37,6 +38,7 @@ __all__ = [
     "head_effects",
     "head_precision_grid",
     "inline_html",
+    "logit_lens",
     "logo",
     "offset_profiles",
     "position_effects",

@@ -127,7 +127,7 @@ def _short(value: float, largest: float) -> str:
 def _bar(
     figure: HouseFigure, image: Any, left: float, top: float, height: float, unit: str
 ) -> None:
-    values = np.abs(np.nan_to_num(image.get_array().filled(0)))
+    values = np.abs(np.ma.filled(image.get_array(), 0.0))
     extend = "both" if values.max(initial=0) > 1.001 * image.norm.vmax else "neither"
     bar = figure.colorbar(image, cax=panel(figure, left, top, 0.08, height), extend=extend)
     bar.ax.locator_params(nbins=5)

@@ -140,7 +140,7 @@ def test_attributions_of_a_contact_sum_to_its_score(model: Esm2):
 
 def test_tables_and_figures(model: Esm2, tmp_path: Any):
     sequence = random_sequence(30, 7)
-    logit = model.attribute_logit(sequence, 5, against="others")
+    logit: Any = model.attribute_logit(sequence, 5, against="others")
     assert logit.top(3, kind="head")["kind"].tolist() == ["head"] * 3
     assert logit.to_frame()["share"].sum() == pytest.approx(1)
     for number, one in enumerate(

@@ -59,6 +59,7 @@ class Hooked:
 
     def hook(self, name: str, take: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         """Return how to put something in the place of an activation."""
+        module: Any
         module, is_input, part = self.place(name)
 
         def change(x: Any) -> Any:
@@ -83,8 +84,8 @@ class Hooked:
             x[:, tokens] = seen[0][:, tokens]
             return x
 
-        self.logits(*clean, [self.hook(name, keep)])
-        return self.logits(*corrupted, [self.hook(name, put)])
+        self.logits(clean[0], clean[1], [self.hook(name, keep)])
+        return self.logits(corrupted[0], corrupted[1], [self.hook(name, put)])
 
 
 @pytest.fixture(scope="module")
@@ -282,8 +283,12 @@ def test_mutations_that_do_not_fit(model: Esm2, change: str, said: str):
         (lambda m: m.patch(["MKTV", "MK"], "M1A"), InputError, "clean run, and 2"),
         (lambda m: log_odds(0, "A"), OptionError, "counted from 1, not 0"),
         (lambda m: log_odds(1, "J"), OptionError, "not 'J'"),
-        (lambda m: contact_score("a", 3), OptionError, "`residue` is .* not 'a'"),
-        (lambda m: contact_score(3, True), OptionError, "`partner` is .* not True"),
+        (
+            lambda m: contact_score("a", 3),  # type: ignore[arg-type]
+            OptionError,
+            "`residue` is .* not 'a'",
+        ),
+        (lambda m: contact_score(3, True), OptionError, "partner .* not True"),
         (lambda m: scrambled("MMMMM", "2-4"), InputError, "are all M"),
         (lambda m: scrambled("MKTAY", "2-9"), OptionError, "there is no residue 9"),
     ],
