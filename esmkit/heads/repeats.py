@@ -92,11 +92,11 @@ def repeated_sequences(
     (True, True, False)
     """
     if sequences < 1:
-        raise OptionError(f"`sequences` is at least 1, not {sequences}")
+        raise OptionError(f"at least 1 repeated sequence is needed, not {sequences}")
     if not 2 <= shortest <= longest <= MAX_RESIDUES // 2:
         raise OptionError(
-            f"`shortest` and `longest` are 2 to {MAX_RESIDUES // 2} residues, the first not above "
-            f"the second, not {shortest} and {longest}"
+            f"repeated segments are of 2 to {MAX_RESIDUES // 2} residues, the shortest not above the "
+            f"longest, not of {shortest} to {longest}"
         )
     letters = np.array(list(AMINO_ACIDS))
     percent = np.array([SWISS_PROT_PERCENT[letter] for letter in AMINO_ACIDS])

@@ -181,6 +181,11 @@ def read_edits(edits: Edits | None, known: Activations) -> tuple[Edit, ...]:
             raise OptionError(f"an edit is named like 'L4H7.output[10:20]', not {what_is(key)}")
         places = None if match[2] is None else Places.read(match[2])
         for activation in known.choose(match[1]):
+            if activation.step == "logits":
+                raise OptionError(
+                    "logits are the end of the pass, and an edit of them changes nothing else; change "
+                    "the array, or edit 'final'"
+                )
             found.append(Edit(activation, _value(value, activation, key), places))
     return tuple(found)
 

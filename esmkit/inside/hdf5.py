@@ -172,8 +172,8 @@ class TraceFile(ProteinFile[StoredTrace]):
                 )
             with self._reading():
                 shape = self.provenance["model_shape"]
-                sizes = [int(shape[name]) for name in ("layers", "heads", "width")]
-                self._known = Activations(*sizes, 4 * sizes[2])
+                layers, heads, width = (int(shape[n]) for n in ("layers", "heads", "width"))
+                self._known = Activations(layers, heads, width, 4 * width)  # F names nothing
                 self._names_kept = tuple(self.provenance["keep"])
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
         except ValueError as error:

@@ -71,14 +71,22 @@ class LogitLens:
         """Return ``log_probabilities``."""
         return as_array(self.log_probabilities, dtype, copy)
 
-    @cached_property
+    @property
     def log_probabilities(self) -> NDArray[np.float32]:
         """Natural logarithm of the probability of each amino acid: float32, (M, R, 20)."""
+        return self._log_probabilities
+
+    @property
+    def log_probability(self) -> NDArray[np.float32]:
+        """That of the residue that is there: float32, (M, R); NaN for X, B, U, Z and O."""
+        return self._log_probability
+
+    @cached_property
+    def _log_probabilities(self) -> NDArray[np.float32]:
         return log_softmax_20(self.logits).astype(np.float32)
 
     @cached_property
-    def log_probability(self) -> NDArray[np.float32]:
-        """That of the residue that is there: float32, (M, R); NaN for X, B, U, Z and O."""
+    def _log_probability(self) -> NDArray[np.float32]:
         found = np.full((len(self.layers), len(self)), np.nan, np.float32)
         for residue, letter in enumerate(self.sequence):
             if letter in AMINO_ACIDS:

@@ -317,8 +317,13 @@ class Trace(Mapping[str, NDArray[np.float32]]):
                 f"{self.id!r} was read in {len(self.pieces)} windows, and a row of {one.name} is "
                 'over the tokens of one; read it at once with `long="whole"`'
             )
-        each = [self._piece(one, n).take(at, one.token_axis) for n in range(len(self.pieces))]
-        return each[0] if len(each) == 1 else np.asarray(np.mean(each, axis=0), np.float32)
+        each: list[Any] = [
+            self._piece(one, n).take(at, one.token_axis) for n in range(len(self.pieces))
+        ]
+        if len(each) == 1:
+            return each[0]
+        mean: Any = np.stack(each).mean(axis=0)
+        return mean
 
 
 class Gradient(Trace):

@@ -1,5 +1,6 @@
 """Effects on one number: of heads and layers, or of the residual stream at each residue."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,21 @@ def _bar(
     bar.set_label(unit)
 
 
+def _stretches(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return first and last of each stretch of numbers that follow each other.
+
+    >>> _stretches((3, 4, 5, 9))
+    [(3, 5), (9, 9)]
+    """
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
 def position_effects(effects: PositionEffects, *, path: str | Path | None = None) -> Figure:
     """Draw where the residual stream carries what makes a difference: layers by residues.
 
@@ -183,15 +199,10 @@ def position_effects(effects: PositionEffects, *, path: str | Path | None = None
         axes.tick_params(axis="y", length=0)
         matrix.residue_axis(axes, "x", effects.sequence)
         axes.set_xlabel("residue (BOS and EOS at the ends)", labelpad=1)
-        for number in effects.differing:
-            axes.plot(
-                *([number], [-0.75]),
-                marker="v",
-                ms=3.5,
-                color="black",
-                clip_on=False,
-                zorder=5,
-            )
+        for start, stop in _stretches(effects.differing):
+            look: dict[str, Any] = {"color": "black", "clip_on": False, "zorder": 5}
+            axes.hlines(-0.72, start - 0.5, stop + 0.5, lw=1.2, **look)
+            axes.plot([(start + stop) / 2], [-0.72], marker="v", ms=3.5, **look)
         axes.set(xlim=(-0.5, residues + 1.5), ylim=(len(names) - 0.5, -0.5))
         _bar(figure, image, left + width + 0.08, TITLE_HEIGHT + TOP, height, effects.unit)
         return finish(figure, path)

@@ -99,7 +99,7 @@ def internal_repeats(sequence: str, *, max_p: float = MAX_P, seed: int = 0) -> l
     Raises
     ------
     OptionError
-        If ``max_p`` is out of range.
+        If `max_p` is out of range.
     InputError
         If the sequence is empty.
 
@@ -117,7 +117,7 @@ def internal_repeats(sequence: str, *, max_p: float = MAX_P, seed: int = 0) -> l
     1-76 and 77-152: 76 pairs, 100% equal
     """
     if not 0 < max_p < 1:
-        raise OptionError(f"`max_p` is over 0 and below 1, not {max_p:g}")
+        raise OptionError(f"max_p is over 0 and below 1, not {max_p:g}")
     if not sequence:
         raise InputError("the sequence is empty; give the letters of a protein")
     return list(_found(sequence, max_p, seed))

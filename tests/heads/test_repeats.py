@@ -107,9 +107,9 @@ def test_the_same_seed_gives_the_same_sequences():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"sequences": 0}, "`sequences` is at least 1, not 0"),
-        ({"shortest": 1}, "not 1 and 80"),
-        ({"shortest": 81}, "not 81 and 80"),
+        ({"sequences": 0}, "at least 1 repeated sequence is needed, not 0"),
+        ({"shortest": 1}, "not of 1 to 80"),
+        ({"shortest": 81}, "not of 81 to 80"),
         ({"longest": 512}, "2 to 511 residues"),
         ({"resamples": 10}, "`resamples` is at least 100, not 10"),
     ],

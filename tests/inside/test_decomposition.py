@@ -1,5 +1,6 @@
 """Who writes what: sums over components, of the stream, of logits and of contacts."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import esmkit
 from esmkit.contacts import ContactHead
+from esmkit.encoder.checkpoints import FittedHeadWarning
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.letters import AMINO_ACIDS
@@ -183,3 +186,28 @@ def test_what_is_refused(model: Esm2, call: Any, kind: type[Exception], said: st
 def test_without_a_masked_lm_head_there_is_no_logit(tiny: Esm2):
     with pytest.raises(CheckpointError, match="no masked-LM head"):
         tiny.attribute_logit("MKTV", 2)
+
+
+@pytest.mark.weights
+def test_ubiquitin_with_the_real_weights(real: Esm2):
+    protein = esmkit.Protein("ubiquitin", esmkit.data.demo_structure().sequence)
+    parts = real.decompose(protein)
+    assert_relative(sum(x.astype(np.float64) for x in parts.values()), parts.residual)
+    direct = sum(parts.direct(name).astype(np.float64) for name in [*parts, "bias"])
+    assert_relative(direct, parts.final)
+    # The hairpin of strands 1 and 2: the head that is known to see contacts sees it
+    contact: Any = real.attribute_contact(protein, "F4", "T12")
+    assert contact.top(1)["component"].tolist() == ["L5H4"]
+    p = real.contacts(protein).probability[3, 11].astype(np.float64)
+    assert contact.value == pytest.approx(np.log(p / (1 - p)), abs=1e-3)
+
+
+@pytest.mark.weights
+def test_a_logit_of_the_real_weights(real: Esm2):
+    if not real.has_lm_head:
+        pytest.skip("no masked-LM head")
+    protein = esmkit.Protein("ubiquitin", esmkit.data.demo_structure().sequence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FittedHeadWarning)
+        found: Any = real.attribute_logit(protein, "K48", against="others")
+    assert found.table["contribution"].sum() == pytest.approx(found.value, abs=1e-5)

@@ -122,8 +122,8 @@ def test_windows_are_means_of_what_each_says(model: Esm2, monkeypatch: pytest.Mo
     sequence, names = random_sequence(47, 1), ["L1.residual", "L2H1.weights", "L0.query"]
     seen = model.trace(sequence, keep=names, mask=[12, 30])
     assert seen.pieces == tuple(windows(47, 20))
-    sums = dict.fromkeys(names, 0.0)
-    counts = dict.fromkeys(names, 0.0)
+    sums: dict[str, Any] = dict.fromkeys(names, 0.0)
+    counts: dict[str, Any] = dict.fromkeys(names, 0.0)
     for start, stop in seen.pieces:
         mask = [i - start for i in (12, 30) if start <= i < stop]
         alone = expected(model, encode(sequence[start:stop], mask=mask))

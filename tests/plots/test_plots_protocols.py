@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from esmkit import plots
@@ -11,7 +12,9 @@ from esmkit.contacts.calibration import reliability
 from esmkit.contacts.map import ContactMap
 from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
+from esmkit.inside import LogitLens, Patching
 from esmkit.plots import protocols
+from esmkit.score.protein_score import ProteinScore
 from oracles.head_profiles import made_ablation, made_profile, with_repeats
 
 
@@ -70,12 +73,15 @@ DRAW = {
     "property_grid": lambda: plots.property_grid(_profile(), "disulfide"),
     "property_map": lambda: plots.property_map(_profile()),
     "reliability_diagram": lambda: plots.reliability_diagram(_reliability()),
-    "repeat_scores": lambda: plots.repeat_scores(
-        Only(with_repeats(made_profile()), protocols.Profile)
-    ),
+    "repeat_scores": lambda: plots.repeat_scores(_profile(with_repeats(made_profile()))),
     "head_card": lambda: plots.head_card(_card()),
+    "head_effects": lambda: plots.head_effects(_patching(protocols.Effects)),
+    "position_effects": lambda: plots.position_effects(_patching(protocols.PositionEffects)),
+    "logit_lens": lambda: plots.logit_lens(_lens()),
+    "logo": lambda: plots.logo(_scores()),
+    "surprise": lambda: plots.surprise(_scores()),
 }
-TABLES = {"head_precision_grid", "precision_by_rank"}
+TABLES = {"head_precision_grid", "precision_by_rank", "variant_map", "variant_scatter"}
 """Figures that take tables alone."""
 
 
@@ -92,12 +98,35 @@ def _contacts() -> Any:
     return Only(made_contacts(), protocols.Contacts)
 
 
-def _profile() -> Any:
-    return Only(made_profile(), protocols.Profile)
+def _profile(profile: Any = None) -> Any:
+    return Only(profile or made_profile(), protocols.Profile)
 
 
 def _card() -> Any:
     return Only(made_profile().head("L1H2"), protocols.Card)
+
+
+def _patching(protocol: type) -> Any:
+    """Two residues of one layer with two heads, and a restoration for each token."""
+    rows = [
+        {"activation": f"L0H{head}.output", "layer": 0, "head": head, "step": "head_output"}
+        | {"token": str(token), "change": 0.1 * token, "restoration": 0.1 * token - head}
+        for head in range(2)
+        for token in range(4)
+    ]
+    made = ("made", "MK", "other", "MA", (2,), "log-odds", 2.0, 1.0, True, 0.5, "tiny")
+    return Only(Patching(*made, pandas.DataFrame(rows)), protocol)
+
+
+def _scores() -> Any:
+    logits = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return Only(ProteinScore("made", "", "MKX", logs), protocols.Scores)
+
+
+def _lens() -> Any:
+    logits = np.random.default_rng(0).normal(size=(3, 4, 33)).astype(np.float32)
+    return Only(LogitLens("made", "", "MKTX", ("embedding", "L0", "L1"), logits), protocols.Lens)
 
 
 @pytest.mark.parametrize("name", DRAW)

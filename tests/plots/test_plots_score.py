@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.colors import to_rgb
+from matplotlib.patches import PathPatch, Rectangle, StepPatch
+from matplotlib.path import Path as MplPath
 
 import esmkit
 from esmkit import plots
@@ -42,9 +44,10 @@ def test_letters_of_a_logo_are_as_high_as_their_share(scale: str):
         axes = rows[number > 50]
         for name, (letters, _) in CLASSES.items():
             patch = next(
-                (one for one in axes.patches if one.get_label() == name), PathPatch([[0, 0]] * 3)
+                (one for one in axes.patches if one.get_label() == name),
+                PathPatch(MplPath([(0, 0)] * 3)),
             )
-            points = patch.get_path().vertices
+            points = np.asarray(patch.get_path().vertices)
             mine = points[np.abs(points[:, 0] - number) < 0.49]
             # The strongest letter of a class reaches from what is below it to its own share above
             of_class = [AMINO_ACIDS.index(letter) for letter in letters]
@@ -78,7 +81,7 @@ def test_bars_are_the_surprise_and_the_line_is_the_entropy():
     bars = {round(one.get_x() + 0.43): one for one in bars if one.get_width() < 1}
     heights = [bars[number].get_height() for number in range(1, 514)]
     np.testing.assert_allclose(heights, np.nan_to_num(score.surprise), atol=1e-9)
-    orange = [number for number, one in bars.items() if one.get_facecolor()[0] > 0.8]
+    orange = [number for number, one in bars.items() if to_rgb(one.get_facecolor())[0] > 0.8]
     assert len(orange) == round(0.05 * 512)
     assert (
         min(score.surprise[n - 1] for n in orange)
@@ -86,8 +89,8 @@ def test_bars_are_the_surprise_and_the_line_is_the_entropy():
     )
     texts = [text.get_text() for axes in rows for text in axes.texts]
     assert sorted(texts) == sorted(f"{score.sequence[n - 1]}{n}" for n in orange)
-    stairs = [one for axes in rows for one in axes.patches if hasattr(one, "get_data")]
-    drawn = np.concatenate([one.get_data().values for one in stairs])
+    stairs = [one for axes in rows for one in axes.patches if isinstance(one, StepPatch)]
+    drawn = np.concatenate([one.get_data()[0] for one in stairs])
     np.testing.assert_allclose(drawn, score.entropy)
     assert "1 of them not counted" in figure.texts[1].get_text()
 

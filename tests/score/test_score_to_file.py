@@ -32,7 +32,7 @@ from esmkit.sequences.proteins import AMINO_ACIDS
 from oracles.checkpoints import random_sequence
 from oracles.commands import write_fasta
 
-CLOSE = {"rtol": 1e-5, "atol": 2e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-6}
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_work_of_other_options_is_refused(scored: Esm2, fasta: Path, tmp_path, m
 def test_scores_are_no_embeddings(scored: Esm2, tmp_path: Path):
     fasta = write_fasta(tmp_path / "x.fasta", {"p": "MKTVRQ"})
     for name, per in (("o.h5", "residue"), ("r.tsv", "residue"), ("p.csv", "protein")):
-        score_file(scored, fasta, tmp_path / name, ScoreOptions(per=per))
+        score_file(scored, fasta, tmp_path / name, ScoreOptions(per=per))  # type: ignore[arg-type]
         with pytest.raises(OutputError, match=r"open it with `esmkit.read`"):
             EmbeddingFile(tmp_path / name)
         assert isinstance(esmkit.read(tmp_path / name), ScoreFile)

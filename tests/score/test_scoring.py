@@ -197,9 +197,8 @@ def test_results_of_many(scored: Esm2, tmp_path: Path):
     )
     assert table["left_out"].tolist() == [0, 1, 0]
     values = scored.pseudo_perplexity(given)
-    assert values.to_frame()["pseudo_perplexity"]["b"] == pytest.approx(
-        singles["b"].pseudo_perplexity
-    )
+    of_b = float(values.to_frame().loc["b", "pseudo_perplexity"])  # type: ignore[arg-type]
+    assert of_b == pytest.approx(singles["b"].pseudo_perplexity)
     assert values.to_numpy().shape == (3,)
     letters = scored.log_probabilities(given).to_frame()
     assert letters.index.names == ["id", "residue_number", "residue"]
