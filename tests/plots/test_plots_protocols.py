@@ -14,6 +14,7 @@ from esmkit.data import demo_structure
 from esmkit.encoder.names import choose_heads
 from esmkit.inside import LogitLens, Patching
 from esmkit.plots import protocols
+from esmkit.score.protein_score import ProteinScore
 from oracles.head_profiles import made_ablation, made_profile, with_repeats
 
 
@@ -79,8 +80,10 @@ DRAW = {
     "head_effects": lambda: plots.head_effects(_patching(protocols.Effects)),
     "position_effects": lambda: plots.position_effects(_patching(protocols.PositionEffects)),
     "logit_lens": lambda: plots.logit_lens(_lens()),
+    "logo": lambda: plots.logo(_score()),
+    "surprise": lambda: plots.surprise(_score()),
 }
-TABLES = {"head_precision_grid", "precision_by_rank"}
+TABLES = {"head_precision_grid", "precision_by_rank", "variant_map", "variant_scatter"}
 """Figures that take tables alone."""
 
 
@@ -115,6 +118,11 @@ def _patching(protocol: type) -> Any:
     ]
     made = ("made", "MK", "other", "MA", (2,), "log-odds", 2.0, 1.0, True, 0.5, "tiny")
     return Only(Patching(*made, pandas.DataFrame(rows)), protocol)
+
+
+def _score() -> Any:
+    flat = np.full((4, 20), -np.log(20), np.float32)
+    return Only(ProteinScore("made", "", "MKTX", flat), protocols.Scores)
 
 
 def _lens() -> Any:
