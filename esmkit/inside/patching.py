@@ -311,6 +311,11 @@ def _chosen(
         if not isinstance(what, str):
             raise
         raise OptionError(f"{error}, or `what` is {', '.join(map(repr, WHAT))}") from None
+    if LOGITS in chosen:
+        raise OptionError(
+            "nothing follows from the logits, so they cannot be patched; patch 'final', from which they "
+            "are made"
+        )
     if not chosen:
         raise OptionError(f"name at least one activation to patch, or {', '.join(map(repr, WHAT))}")
     return chosen, each if by_residue is None else by_residue

@@ -277,6 +277,7 @@ def test_mutations_that_do_not_fit(model: Esm2, change: str, said: str):
             OptionError,
             "did you mean L1.resid",
         ),
+        (lambda m: m.patch("MKTV", "K2A", what="logits"), OptionError, "follows from the logits"),
         (lambda m: m.patch("MKTV", "K2A", what=[]), OptionError, "at least one activation"),
         (lambda m: m.patch("MKTV", "K2A", method="fast"), OptionError, "`method` is 'both'"),
         (lambda m: m.patch("M" * 1_100, "M1A"), InputError, 'long="whole"'),
