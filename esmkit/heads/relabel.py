@@ -1,7 +1,7 @@
 """A profile of an earlier version, which has no repeats, gets them: nothing else is measured again."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from esmkit.encoder.names import choose_heads
@@ -82,4 +82,5 @@ def with_repeats(
     for name, value in profile.provenance.items():  # in the order of a profile made at once
         provenance[name] = value
         provenance |= {"repeated": measured.repeated} if name == "chains" else {}
+    provenance["rules"] = asdict(profile.rules)  # there was none for repeats
     return replace(profile, effects=effects, heads=heads, provenance=provenance, repeats=repeats)

@@ -522,6 +522,8 @@ def as_before(folder: Path) -> None:
     kept: Any = {name: read_table(path) for name, path in paths.items() if path.exists()}
     effects = [c for c in found.effects.columns if not c.startswith("unrepeated_")]
     provenance = {name: value for name, value in found.provenance.items() if name != "repeated"}
+    rules = provenance["rules"]
+    provenance["rules"] = {name: rule for name, rule in rules.items() if name != "repeat"}
     heads = found.heads.drop(columns=list(OF_REPEATS)).assign(label="mixed", evidence="of before")
     shutil.rmtree(folder)
     old = replace(
