@@ -32,7 +32,15 @@ APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "t
 """Modules whose tests share nothing that is costly to make, so that any process takes any of them.
 Those of another stay together: for its fixtures, and for what there is once, such as Ray."""
 
-LONGEST = ("04_head", "at_random_moments[heads]", "02_emb", "test_cluster_ray.py", "esmkit heads]")
+LONGEST = (
+    "04_head",
+    "test_to_folder.py",
+    "at_random_moments[heads]",
+    "02_emb",
+    "06_what",
+    "test_cluster_ray.py",
+    "esmkit heads]",
+)
 """What begins first, the longest first: at the end no process waits for one long test."""
 
 

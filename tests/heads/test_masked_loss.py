@@ -179,9 +179,10 @@ def test_neither_order_nor_rows_nor_other_heads_matter(model, chains, monkeypatc
 def test_intervals_are_over_chains_and_need_two(model, chains):
     table = loss_without(model, chains, modes="mean")
     for name in ("masked_lm_loss", "layer_loss"):
-        assert (table[f"{name}_low"] <= table[f"{name}_change"]).all()
-        assert (table[f"{name}_change"] <= table[f"{name}_high"]).all()
-        assert (table[f"{name}_low"] < table[f"{name}_high"]).all()
+        low, change, high = table[[f"{name}_{of}" for of in ("low", "change", "high")]].to_numpy().T
+        assert np.all(low <= change)
+        assert np.all(change <= high)
+        assert np.all(low < high)
     each = [loss_without(model, [c], modes="mean", heads=["L0H0"]) for c in chains]
     assert np.isnan(each[0]["masked_lm_loss_low"][0])
     assert list(table["mode"]) == ["mean"] * 6
@@ -447,7 +448,7 @@ def test_the_figure_shows_each_head_once(tmp_path):
     figure = plots.masked_loss(of, table, path=tmp_path / "f.png")
     looks, contacts, ranking, layers = figure.axes
     for axes in (looks, contacts):
-        up = np.concatenate([c.get_offsets()[:, 1] for c in axes.collections])
+        up = np.concatenate([np.asarray(c.get_offsets())[:, 1] for c in axes.collections])
         np.testing.assert_allclose(up.max(), 50)
         assert len(up) == 8
     assert ranking.get_yticklabels()[0].get_text().startswith("L0H1")
