@@ -62,7 +62,7 @@ REPEATS = {
     "repeat_score": ("weight on the other copy of a repeat", "repeat_"),
     "repeat_control": ("the same, two unrelated halves", "repeat_control_"),
     "next_score": ("weight on the residue after the copy", "next_"),
-    "real_difference": ("real internal repeats: over other pairs", "real_"),
+    "real_difference": ("real internal repeats: more than beside the copy", "real_"),
 }
 """Title of columns about repeats, and what the columns of their intervals begin with."""
 

@@ -161,7 +161,7 @@ def _agreement(profile: Profile, rows: Any) -> list[str]:
         if rank == rank:
             said.append(f"rank correlation of the loss with {text} {rank:+.2f}")
     if said:
-        within = f"within {chance:.2f} of 0 it may be chance"
+        within = f"each alone within {chance:.2f} of 0 may be chance, were heads independent"
         said = [f"Over {len(loss):,} heads: {'; '.join(said)} ({within})."]
     kinds = kinds_of(profile)
     of = {
