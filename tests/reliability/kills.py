@@ -48,8 +48,11 @@ RESULTS = {
     "heads": ["out"],
 }
 SHARE = {"embed": 0.35, "attention": 0.3, "plot": 0.15, "score": 0.1, "heads": 0.1}
-PAGES = ("summary.md", "summary.html", "provenance.json")
-"""Files of a folder of heads that say whether the ablation is still to come."""
+PAGES = {
+    *("summary.md", "summary.html", "provenance.json", "atlas.html"),
+    *("table.csv", "table.md", "table.tex"),
+}
+"""Files of a folder of heads that say what the ablation found, or that it is still to come."""
 
 WAYS = ("moment", "step", "writing")
 
@@ -413,7 +416,8 @@ class Trials:
     def _check_nothing_half_written(self, folder: Path, number: int) -> None:
         found, whole = digest(folder, self.results), self.whole.output
         if self.name == "heads" and found:  # whole but for the ablation, which is added
-            added = {name for name in whole if "ablation" in Path(name).name}
+            later = ("ablation", "masked-LM_loss")
+            added = {name for name in whole if Path(name).name.startswith(later)}
             pages = {name for name in whole if Path(name).name in PAGES}
             missing = set(whole) - set(found) - added
             found = {name: value for name, value in found.items() if name not in pages}
