@@ -85,9 +85,9 @@ def masked_logits(
 
     Examples
     --------
-    >>> model = esmkit.load(MODEL)                                  # doctest: +SKIP
-    >>> ids = encode("MKTVRQERLK")                                   # doctest: +SKIP
-    >>> next(masked_logits(model, [(ids, range(1, 11))])).shape      # doctest: +SKIP
+    >>> from esmkit.sequences import encode
+    >>> ids = encode("MKTVRQERLK")
+    >>> next(masked_logits(esmkit.load(), [(ids, range(1, 11))])).shape      # doctest: +SKIP
     (10, 33)
     """
     head = model.lm_head

@@ -144,7 +144,7 @@ def loss_without(
     chains = sorted(check_chains(structures), key=lambda chain: chain.id)
     if not 1 <= (whole_number(draws) or 0) <= PARTS:
         raise OptionError(
-            f"`draws` are the parts of a chain that are hidden in turn, 1 to {PARTS}, not {draws!r}"
+            f"the parts of a chain that are hidden in turn are 1 to {PARTS}, not {draws!r}"
         )
     parts = [hidden_parts(chain.sequence, seed)[:draws] for chain in chains]
     hiding = _Hiding(model, model.lm_head, chains, parts)

@@ -79,7 +79,7 @@ def letter_weights(letter: str, against: str | None) -> Array:
             )
     if letter == against:
         raise OptionError(
-            f"`letter` and `against` are both {letter}, whose difference is 0; name two amino acids"
+            f"the letter and what it is set against are both {letter}, whose difference is 0; name two amino acids"
         )
     weights = np.zeros(len(TOKENS))
     weights[TOKENS.index(letter)] = 1
@@ -305,7 +305,6 @@ def _pair(residue: Any, partner: Any, of: Any) -> tuple[int, int]:
     second = one_residue(partner, of.sequence, of.id, "partner")
     if first == second:
         raise OptionError(
-            f"`residue` and `partner` are both {of.sequence[first - 1]}{first}; a contact is one of two "
-            "residues"
+            f"both residues are {of.sequence[first - 1]}{first}; a contact is one of two residues"
         )
     return first, second

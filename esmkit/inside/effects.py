@@ -84,7 +84,7 @@ class Effects:
             If there is no such kind.
         """
         if count < 1:
-            raise OptionError(f"`count` of top is at least 1, not {count}")
+            raise OptionError(f"at least 1 row is asked for, not {count}")
         table: Any = self.to_frame()
         kinds = list(dict.fromkeys(table["kind"]))
         if kind is not None and kind not in kinds:

@@ -219,7 +219,9 @@ def logit_lens(
     one = one_protein(protein, "the lens is for one protein")
     each = isinstance(mask, str)
     if each and mask != "each":
-        raise OptionError(f"`mask` is 'each', residues such as [23], from 0, or None, not {mask!r}")
+        raise OptionError(
+            f"what is hidden is 'each', residues such as [23], from 0, or None, not {mask!r}"
+        )
     keep = [Activation("embedding"), *(Activation("residual", n) for n in range(model.layers))]
     first = seen_at_once(model, one, () if each else mask, long, [a.name for a in keep])
     read = Protein(one.id, first.sequence, one.header)

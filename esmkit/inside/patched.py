@@ -97,7 +97,7 @@ class Patching:
             If ``count`` is less than 1.
         """
         if count < 1:
-            raise OptionError(f"`count` of top is at least 1, not {count}")
+            raise OptionError(f"at least 1 row is asked for, not {count}")
         rows = self.table.sort_values(self._column, ascending=False, kind="stable")
         return rows.head(count).reset_index(drop=True)
 

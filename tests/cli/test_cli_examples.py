@@ -55,6 +55,10 @@ FAILS = {
 QUICKER = {
     "esmkit heads": "--no-control",
     "esmkit heads --annotations features.tsv -o with-features": "--no-control --no-ablation",
+    "esmkit score fit uniprot.fasta": "--draws 1 --epochs 2",
+    "esmkit score fit uniprot.fasta --validation others.fasta -o head.safetensors": (
+        "--draws 1 --epochs 2"
+    ),
 }
 """What is added to examples that take minutes; the other one of `heads` runs with its controls."""
 
@@ -115,6 +119,10 @@ def workplace(
     (tmp_path / "a.fasta").write_text(fasta("P60137"))
     (tmp_path / "b.fasta.gz").write_bytes(gzip.compress(fasta("P99998").encode()))
     (tmp_path / "proteome.fasta").write_text(fasta("1UBI_A", "P60137", "P84001", "P60615"))
+    (tmp_path / "uniprot.fasta").write_text(
+        "".join(f">{chain.id}\n{chain.sequence}\n" for chain in data.ts50())
+    )
+    (tmp_path / "others.fasta").write_text(fasta("P69905", "P99998"))
     shutil.copy(data.ubiquitin_fasta(), tmp_path / "ubiquitin.fasta")
     wild = proteins["1UBI_A"].sequence
     lines = [f"{m},{wild[: int(m[1:-1]) - 1]}{m[-1]}{wild[int(m[1:-1]) :]}" for m in SCANNED]

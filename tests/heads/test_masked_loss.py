@@ -258,7 +258,7 @@ def test_errors_say_what_to_do(model, tiny, chains, monkeypatch):
     assert masked_loss.head_facts(tiny) is None
     assert masked_loss.head_facts(model) == {"source": "checkpoint"}
     for draws in (0, 8, 1.5, True):
-        with pytest.raises(OptionError, match=r"`draws` are the parts of a chain .* 1 to 7, not"):
+        with pytest.raises(OptionError, match=r"the parts of a chain .* 1 to 7, not"):
             loss_without(model, chains, draws=draws)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="modes are 'mean', 'zero' or both"):
         loss_without(model, chains, modes="half")  # type: ignore[arg-type]

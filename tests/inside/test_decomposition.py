@@ -174,7 +174,7 @@ def test_tables_and_figures(model: Esm2, tmp_path: Any):
         (lambda m: m.attribute_logit("MXTV", 2), OptionError, "not 'X'"),
         (lambda m: m.attribute_logit("MKTV", 2, against="*"), OptionError, "'others' or None"),
         (lambda m: m.attribute_logit("MKTV", 2, against="K"), OptionError, "both K"),
-        (lambda m: m.attribute_contact("MKTV", 2, 2), OptionError, "both K2"),
+        (lambda m: m.attribute_contact("MKTV", 2, 2), OptionError, "both residues are K2"),
         (lambda m: m.attribute_contact("MKTV", 2, 7), OptionError, "`partner` has it"),
     ],
 )

@@ -89,7 +89,7 @@ def test_tables_and_figure(model: Esm2, tmp_path: Any):
 def test_what_is_refused(model: Esm2, tiny: Esm2):
     with pytest.raises(CheckpointError, match="no masked-LM head"):
         tiny.logit_lens("MKTV")
-    with pytest.raises(OptionError, match="`mask` is 'each'"):
+    with pytest.raises(OptionError, match="hidden is 'each'"):
         model.logit_lens("MKTV", mask="all")
     with pytest.raises(InputError, match="cannot mask residue index 7"):
         model.logit_lens("MKTV", mask=[7])

@@ -261,7 +261,7 @@ def test_mutations_that_do_not_fit(model: Esm2, change: str, said: str):
     ("call", "kind", "said"),
     [
         (lambda m: m.patch("MKTV", "MKT", log_odds(1, "A")), InputError, "has 4 residues and .* 3"),
-        (lambda m: m.patch("MKTV", None), OptionError, "residues to hide in `mask`"),
+        (lambda m: m.patch("MKTV", None), OptionError, "residues to hide, such as mask"),
         (lambda m: m.patch("MKTV", None, mask=[9]), InputError, "cannot mask residue index 9"),
         (lambda m: m.patch("MKTV", None, mask={"a": [1]}), OptionError, "not a dict"),
         (lambda m: m.patch("MKTV", "MAAV"), OptionError, "they differ in 2"),
@@ -271,7 +271,7 @@ def test_mutations_that_do_not_fit(model: Esm2, change: str, said: str):
         (lambda m: m.patch("MKTV", "K2A", lambda s: 3.0), OptionError, "a float"),
         (lambda m: m.patch("MKTV", "K2A", log_odds(9, "A")), InputError, "is of residue 9"),
         (lambda m: m.patch("MKTV", "K2A", contact_score(1, 9)), InputError, "is of residue 9"),
-        (lambda m: m.patch("MKTV", "K2A", what="head"), OptionError, "`what` is 'heads', 'layers'"),
+        (lambda m: m.patch("MKTV", "K2A", what="head"), OptionError, "one of 'heads', 'layers'"),
         (
             lambda m: m.patch("MKTV", "K2A", what=["L1.residul"]),
             OptionError,

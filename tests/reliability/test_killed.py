@@ -20,12 +20,13 @@ from esmkit.attention import to_figures as figures
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_figures import attention_figures
 from esmkit.attention.to_file import attention_file
-from esmkit.data import ts50
+from esmkit.data import repeat_proteins, ts50
 from esmkit.esm2 import Esm2
 from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 from esmkit.heads.profiling import profile
+from esmkit.heads.repeats import SEQUENCES
 from esmkit.heads.to_folder import profile_to_folder
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
@@ -179,8 +180,9 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
         assert (tmp_path / "cut").exists() == (moment == 9)  # all but the ablation was finished
     said: list[str] = []
     work(tmp_path / "cut", said.append)
-    # chains in the model and in two controls, four of them for their disulfides too; without a head
-    held = 3 * (10 + 4) + 9
+    # chains in the model and in two controls, four of them for their disulfides too; repeated
+    # segments in all three, real repeats; without a head
+    held = 3 * (10 + 4 + SEQUENCES) + len(repeat_proteins()) + 9
     assert f"the {held} measurements of chains and heads in {tmp_path / 'cut.work'}" in " ".join(
         said
     )

@@ -111,7 +111,7 @@ def test_near_is_a_margin_in_the_second_residue(size, margin, data):
 
 
 def test_what_cannot_be_is_refused_and_odd_letters_are_x():
-    with pytest.raises(OptionError, match="`max_p` is over 0 and below 1, not 1"):
+    with pytest.raises(OptionError, match="max_p is over 0 and below 1, not 1"):
         internal_repeats("MK", max_p=1.0)
     with pytest.raises(InputError, match="the sequence is empty"):
         internal_repeats("")
