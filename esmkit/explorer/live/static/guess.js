@@ -11,7 +11,7 @@
 
   /** Probabilities of the 20 amino acids at each residue, R x 20; the softmax goes over these alone. */
   app.probabilitiesOf = function (run) {
-    const { tokens } = app.live.model;
+    const { tokens } = app.live.manifest;
     const columns = Array.from(app.LETTERS, (letter) => tokens.indexOf(letter));
     const size = run.sequence.length;
     const wide = run.logits.length / (size + 2);

@@ -232,7 +232,7 @@
     parts.hide.disabled = true;
     parts.said.textContent = `Hiding ${siteName(site)} and asking the model…`;
     try {
-      const hidden = await app.live.ask(run.sequence, { off: run.off || [], mask: [site] });
+      const hidden = await app.live.run(run.sequence, { off: run.off || [], mask: [site] });
       view.hidden = { run, site, guess: app.guessOf(hidden) };
       parts.said.textContent = `Answered in ${app.number(hidden.seconds, 2)} s.`;
     } catch (error) {
@@ -352,7 +352,7 @@
     if (!section) return;
     section.setAttribute("aria-labelledby", "guess-title");
     section.replaceChildren(app.make("h2", "What the model expects", { id: "guess-title" }));
-    if (!app.live.model.head) {
+    if (!app.live.manifest.lmHead) {
       section.append(app.make("p", "These weights have no masked-LM head, so the model in this page has no opinion about which residue stands where. A checkpoint with a head, or one that was fitted with esmkit score, shows it here.", { class: "muted" }));
       return;
     }

@@ -19,7 +19,7 @@
 
   /** Everything the section shows, as steps with numbers, words and equations. */
   app.liveSteps = async function (run, { layer, head, query, key, end }) {
-    const model = app.live.model;
+    const model = app.live.manifest;
     const [token, otherToken] = [query + 1, key + 1];
     const deepest = model.layers - 1;
     const at = end ? deepest : layer;
@@ -31,9 +31,8 @@
       run, model, layer: at, head, token, otherToken, tokenName, here, other,
       names: app.tokenNames(run), masked: run.mask || [], me: tokenName(token), them: tokenName(otherToken),
       before: run.hidden[at].subarray(token * width, (token + 1) * width), last: at === deepest,
-      norms: {}, visible: !(run.mask || []).includes(query),
+      visible: !(run.mask || []).includes(query),
     };
-    given.norms = here.norms || {};
     if (!end) return app.walkLayer(given);
     return app.walkEnd({ ...given, before: here.residual, end: here });
   };
@@ -75,7 +74,7 @@
   };
 
   function words() {
-    const { layers } = app.live.model;
+    const { layers } = app.live.manifest;
     const [layer] = place_(app.state.head);
     controls.where.textContent = place.end
       ? `After the last layer: from the final norm to the probabilities.`
@@ -138,7 +137,7 @@
   }
 
   function step(by) {
-    const { layers } = app.live.model;
+    const { layers } = app.live.manifest;
     const [layer] = place_(app.state.head);
     const now = place.end ? layers : layer;
     const to = app.clamp(now + by, 0, layers);
@@ -146,7 +145,7 @@
   }
 
   function build() {
-    const { layers, heads, width, hidden } = app.live.model;
+    const { layers, heads, width, hidden } = app.live.manifest;
     section.setAttribute("aria-labelledby", "live-steps-title");
     const field = (label, element) => {
       const around = app.make("label", `${label} `);

@@ -44,6 +44,17 @@
     return row(...shown, ...(left.length > TERMS ? ["+", "…"] : []), "=", number(total));
   }
 
+  /** One output of a linear map with its largest products; without the weights only its value. */
+  function linearLine(name, letter, d, input, inputLetter, value, weights) {
+    const found = app.linearRow(name, d, weights);
+    const symbols = row(one(letter, d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at(inputLetter, "i"), "+", one("b", d), "=");
+    if (!found) return [row(symbols, number(value))];
+    const most = app.largestOf(found.weights.map((w, i) => w * input[i]), TERMS);
+    const terms = most.flatMap((i, n) => [...(n ? ["+"] : []), term(found.weights[i]), "×", term(input[i])]);
+    return [row(symbols, ...terms, ...(input.length > TERMS ? ["+", "…"] : []), "+", term(found.bias), "=", number(value)),
+      row(word(`the largest of ${input.length} products are those of i = ${most.map((i) => i + 1).join(", ")}`))];
+  }
+
   // ------------------------------------------------------------------------------- one kind each
 
   function embedding(given) {
@@ -98,13 +109,15 @@
 
   function projected(given) {
     const { here, layer, head, take, other } = given;
+    const size = take(here.query, head).length;
     const one_ = (name, letter, values, owner, text) => ({
       name: `L${layer}H${head}.${name}`, title: name[0].toUpperCase() + name.slice(1), text,
       vectors: [{ name: `L${layer}H${head}.${name}`, label: `${name} of ${owner}`, values, note: lengthNote(values) }],
       equations: (d) => [row(bold(letter), "=", sup(at(bold("W"), letter.toUpperCase()), "h"), bold("u"), "+", bold("b")),
-        row(one(letter, d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at("u", "i"), "+", one("b", d), "=", number(values[d]))],
+        ...rowsOf(letter, d, name === "query" ? here : other, values[d], name)],
     });
-    const size = take(here.query, head).length;
+    const rowsOf = (letter, d, from, value, name) =>
+      linearLine(`L${layer}.${name}`, letter, head * size + d, from.attention_input, "u", value);
     const { me } = given;
     return [
       one_("query", "q", take(here.query, head), me, [`What ${me} looks for: W_Q of ${given.name} makes ${size} numbers of the ${here.attention_input.length}.`]),
@@ -196,15 +209,17 @@
     const size = heads.length / model.heads;
     const added = here.attention_output;
     const x = here.attention_residual;
-    const part = run.contribution ? run.contribution[layer][head * names.length + token] : null;
+    const length = run.contribution[layer][head * names.length + token];
+    const part = app.headPart(layer, head, given.take(heads, head));
     return [
       { name: `L${layer}.attention_output`, title: "All heads together (W_O)",
-        text: [`The outputs of the ${model.heads} heads stand side by side, ${heads.length} numbers; W_O mixes them into what attention adds to the stream. L${layer}H${head} alone adds a vector of length ${app.number(part, 4)}; all heads and the bias one of length ${app.number(app.lengthOf(added), 4)}.`],
+        text: [`The outputs of the ${model.heads} heads stand side by side, ${heads.length} numbers; W_O mixes them into what attention adds to the stream. L${layer}H${head} alone adds a vector of length ${app.number(length, 4)}; all heads and the bias one of length ${app.number(app.lengthOf(added), 4)}.`],
         vectors: [
           { name: `L${layer}.head_output`, label: "all heads, side by side", values: heads, aside: true, range: [head * size, (head + 1) * size] },
+          ...(part ? [{ name: `L${layer}H${head}.part`, label: `what L${layer}H${head} alone adds`, values: part, aside: true, note: lengthNote(part) }] : []),
           { name: `L${layer}.attention_output`, label: "attention_output", values: added, note: lengthNote(added) }],
         equations: (d) => [row(bold("a"), "=", sup(bold("W"), "O"), app.math.row("[", at(bold("o"), whole(0)), "|", "…", "|", at(bold("o"), whole(model.heads - 1)), "]"), "+", bold("b")),
-          row(one("a", d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at("o", "i"), "+", one("b", d), "=", number(added[d]))] },
+          ...linearLine(`L${layer}.output`, "a", d, heads, "o", added[d])] },
       added_(`L${layer}.attention_residual`, "After attention (residual)", before, added, x, ["x", "a", row("x", "′")],
         `What attention found is added to what was there; nothing is overwritten. Length before ${app.number(app.lengthOf(before), 4)}, after ${app.number(app.lengthOf(x), 4)}; cosine of what was there with what was added ${app.number(app.cosineOf(before, added))}.`),
     ];
@@ -217,7 +232,7 @@
   });
 
   function feedForward(given) {
-    const { here, layer, norms } = given;
+    const { here, layer } = given;
     const x = here.attention_residual;
     const hidden = here.feed_forward_hidden;
     const out = here.feed_forward_output;
@@ -225,12 +240,13 @@
     const most = app.largestOf(hidden, 5, (v) => v);
     const expanded = here.feed_forward_expanded || null;
     return [
-      norm(`L${layer}.feed_forward_input`, "Norm before the feed-forward half", x, here.feed_forward_input, [row("x", "′"), row("u", "′")], norms.feedForward,
+      norm(`L${layer}.feed_forward_input`, "Norm before the feed-forward half", x, here.feed_forward_input, [row("x", "′"), row("u", "′")], app.normWeights(`L${layer}.feed_forward_norm`),
         [`Every token is now worked on alone. First its ${x.length} numbers get mean 0 and variance 1, then a learned gain and bias each.`]),
       { name: `L${layer}.feed_forward_hidden`, title: "Feed-forward: expand, GELU",
         text: [`W_1 makes ${hidden.length} numbers of ${x.length}: units, each looking for one pattern. GELU lets large ones through and takes what is below 0 to nearly 0. ${active} of ${hidden.length} units are above 0.1 here; the most active are ${most.map((i) => `unit ${i + 1} (${app.number(hidden[i])})`).join(", ")}.`],
         vectors: [{ name: `L${layer}.feed_forward_hidden`, label: "feed_forward_hidden", values: hidden, unit: "unit" }],
         equations: (d) => [row(bold("h"), "=", "GELU", inBrackets(at(bold("W"), whole(1)), row(bold("u"), "′"), "+", at(bold("b"), whole(1))), word(",  "), "GELU", inBrackets("z"), "=", "z", "Φ", inBrackets("z")),
+          ...(expanded ? linearLine(`L${layer}.expand`, "z", d, here.feed_forward_input, row("u", "′"), expanded[d]) : []),
           expanded
             ? row(one("h", d), "=", term(expanded[d]), "×", "Φ", inBrackets(number(expanded[d])), "=", number(hidden[d]))
             : row(one("h", d), "=", number(hidden[d]))] },
@@ -238,7 +254,7 @@
         text: [`W_2 turns the ${hidden.length} units back into ${out.length} numbers, which are added to the stream. Their length is ${app.number(app.lengthOf(out), 4)}; that of what attention added was ${app.number(app.lengthOf(here.attention_output), 4)}.`],
         vectors: [{ name: `L${layer}.feed_forward_output`, label: "feed_forward_output", values: out, note: lengthNote(out) }],
         equations: (d) => [row(bold("f"), "=", at(bold("W"), whole(2)), bold("h"), "+", at(bold("b"), whole(2))),
-          row(one("f", d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at("h", "i"), "+", one("b", d), "=", number(out[d]))] },
+          ...linearLine(`L${layer}.contract`, "f", d, hidden, "h", out[d])] },
       added_(`L${layer}.residual`, "After the layer (residual)", x, out, here.residual, [row("x", "′"), "f", row("x", "″")],
         `The stream after layer ${layer}: this is what ${given.last ? "the final norm" : `layer ${layer + 1}`} reads. Length ${app.number(app.lengthOf(here.residual), 4)}, cosine with what came into the layer ${app.number(app.cosineOf(here.residual, given.before))}.`),
     ];
@@ -248,14 +264,14 @@
 
   /** All steps of one layer for a token (query), a token looked at (key) and a head. */
   app.walkLayer = function (given) {
-    const { layer, here, norms } = given;
+    const { layer, here } = given;
     const size = here.query.length / given.model.heads;
     const take = (values, head) => {
       const length = values.length / given.model.heads;
       return Float64Array.from(values.subarray(head * length, (head + 1) * length));
     };
     const all = { ...given, take, size, name: `L${layer}H${given.head}` };
-    const first = norm(`L${layer}.attention_input`, "Norm before attention", given.before, here.attention_input, ["x", "u"], norms.attention,
+    const first = norm(`L${layer}.attention_input`, "Norm before attention", given.before, here.attention_input, ["x", "u"], app.normWeights(`L${layer}.attention_norm`),
       [`The ${given.before.length} numbers of ${given.me} get mean 0 and variance 1, then a learned gain and bias each. So every layer reads numbers of one size, however long the stream has grown.`]);
     return [
       layer === 0 ? embedding(all) : arriving(all), first, ...projected(all),
@@ -265,8 +281,8 @@
 
   /** After the last layer: the final norm, the masked-LM head, probabilities. */
   app.walkEnd = function (given) {
-    const { end, model, me, norms } = given;
-    const found = [norm("final", "Final norm", given.before, end.final, ["x", "y"], norms.final,
+    const { end, model, me } = given;
+    const found = [norm("final", "Final norm", given.before, end.final, ["x", "y"], app.normWeights("final_norm"),
       [`After ${model.layers} layers a last norm: these ${end.final.length} numbers are the embedding of ${me} that esmkit gives out, and what the masked-LM head and any fine-tuned classifier read.`])];
     found[0].vectors[0].label = `final state of ${me}`;
     if (!end.logits) return found;
@@ -276,16 +292,13 @@
     const total = logits.reduce((sumOf, v) => sumOf + Math.exp(v - top), 0);
     const shares = Float64Array.from(logits, (v) => Math.exp(v - top) / total);
     const order = app.largestOf(shares, 3);
-    const inside = (name, title, values, text, general) => ({
-      name, title, text: [text], vectors: [{ name, label: name, values, note: lengthNote(values) }],
-      equations: (d) => [general, row(one(name === "lm_hidden" ? "g" : "n", d), "=", number(values[d]))],
-    });
-    if (end.lm_hidden)
-      found.push(inside("lm_hidden", "Masked-LM head: dense, GELU", end.lm_hidden, "The head that was trained to guess hidden residues: one more matrix and GELU,",
-        row(bold("g"), "=", "GELU", inBrackets(bold("W"), bold("y"), "+", bold("b")))));
-    if (end.lm_normed)
-      found.push(norm("lm_normed", "Masked-LM head: norm", end.lm_hidden, end.lm_normed, ["g", "n"], norms.head, ["one more norm,"]));
     found.push(
+      { name: "lm_hidden", title: "Masked-LM head: dense, GELU", text: ["The head that learned to guess hidden residues: one more matrix and GELU,"],
+        vectors: [{ name: "lm_hidden", label: "lm_hidden", values: end.lm_hidden, note: lengthNote(end.lm_hidden) }],
+        equations: (d) => [row(bold("g"), "=", "GELU", inBrackets(bold("W"), bold("y"), "+", bold("b"))),
+          ...linearLine("lm_dense", "z", d, end.final, "y", end.lm_dense[d]),
+          row(one("g", d), "=", term(end.lm_dense[d]), "×", "Φ", inBrackets(number(end.lm_dense[d])), "=", number(end.lm_hidden[d]))] },
+      norm("lm_normed", "Masked-LM head: norm", end.lm_hidden, end.lm_normed, ["g", "n"], app.normWeights("lm_norm"), ["one more norm,"]),
       { name: "logits", title: "Logits",
         text: [`and a product with every row of the embedding table: a token's logit is large where the state points the way its embedding does. There are ${end.logits.length}, one for each token of the alphabet.`],
         vectors: [{ name: "logits", label: `logits at ${me}`, values: end.logits, labels: (i) => model.tokens[i] }],
