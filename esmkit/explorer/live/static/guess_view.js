@@ -10,7 +10,7 @@
   const LEAST = 5; // px of a residue; longer proteins are scrolled sideways
   const LEFT = 18;
   const MOST = 10; // rows of the table of changes
-  const CHANGED = 0.005; // share of probability below which a site is called unchanged
+  const CHANGED = 0.05; // share of probability from which on a site is counted as changed
 
   const view = { letter: null, hidden: null, guess: null, then: null, moved: null };
   const parts = {};
@@ -193,15 +193,16 @@
     const { guess, then, moved } = view;
     parts.change.hidden = !moved;
     if (!moved) return;
-    const order = app.largestOf(moved, moved.length, (v) => (Number.isNaN(v) ? -1 : v)).filter((i) => moved[i] >= CHANGED);
+    const order = app.largestOf(moved, moved.length, (v) => (Number.isNaN(v) ? -1 : v));
+    const many = order.filter((i) => moved[i] >= CHANGED).length;
     const pairs = app.sameResidues(guess.sequence, then.sequence);
     const fresh = moved.reduce((count, v) => count + (Number.isNaN(v) ? 1 : 0), 0);
     parts.changeText.textContent =
-      `${order.length} of ${guess.sequence.length} sites have moved by more than ${app.percent(CHANGED)} of their probability` +
+      `At ${many} of ${guess.sequence.length} sites ${app.percent(CHANGED)} of the probability or more has moved to other amino acids` +
       `${fresh ? `; ${fresh} residues were not there before and are left out` : ""}. ` +
       `Pseudo-perplexity of one pass: ${app.number(then.perplexity, 4)} before, ${app.number(guess.perplexity, 4)} now.`;
     const body = app.make("tbody");
-    for (const i of order.slice(0, MOST)) {
+    for (const i of order.slice(0, MOST).filter((site) => moved[site] > 0)) {
       const row = app.make("tr");
       const button = app.make("button", siteName(i), { type: "button", class: "plain" });
       button.addEventListener("click", () => pickSite(i));
@@ -216,7 +217,7 @@
     const heads = app.make("thead");
     heads.append(head);
     parts.changeTable.replaceChildren(app.make("caption", "Sites that changed most"), heads, body);
-    parts.changeTable.hidden = !order.length;
+    parts.changeTable.hidden = !body.children.length;
   }
 
   // ----------------------------------------------------------------------------------- events
@@ -327,11 +328,15 @@
     const scroll = app.make("div", null, { class: "guess-scroll" });
     scroll.append(parts.changeTable);
     parts.change.append(app.make("h3", "What changed"), parts.changeText, scroll);
+    const site = app.make("div");
+    site.append(parts.site, parts.hide, parts.said, parts.table);
+    const below = app.make("div", null, { class: "guess-below" });
+    below.append(site, parts.change);
     section.append(
       app.make("p", "The masked-LM head was trained to guess hidden residues. Each column is one residue of the sequence, each row an amino acid, grouped by chemistry: aliphatic, aromatic, special, polar, positive, negative. Bars above say how sure the model is (4.32 bits: one amino acid has all the probability); bars below, after a change, how much of the probability has moved.", { class: "muted" }),
       parts.facts, map, bar(),
       app.make("p", "Click a site to pick it. With the keyboard: left and right move along the sequence, up and down through the letters.", { class: "muted", id: "guess-help" }),
-      parts.site, parts.hide, parts.said, parts.table, parts.change);
+      below);
     parts.hide.addEventListener("click", hide);
     parts.map.addEventListener("keydown", keys);
     parts.map.addEventListener("pointermove", tell);

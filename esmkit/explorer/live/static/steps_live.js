@@ -43,7 +43,8 @@
     const item = app.make("li", null, { class: "live-step", "data-step": step.name, id: `step-${step.name.replace(/\W/g, "-")}` });
     const title = app.make("h3", step.title);
     title.append(app.make("code", step.name));
-    item.append(title, ...step.text.map((text) => app.make("p", text)));
+    const numbers = app.make("div", null, { class: "live-numbers" });
+    numbers.append(title, ...step.text.map((text) => app.make("p", text)));
     const mathOf = app.make("div", null, { class: "equations" });
     const write = (d) => mathOf.replaceChildren(...step.equations(d).map((tree) => {
       const line = app.make("div", null, { class: "equation", tabindex: 0, role: "group", "aria-label": "Equation" });
@@ -59,10 +60,10 @@
         write(i);
         if (vector.pairs && i > 0 && i < vector.values.length - 1) app.pickKeySoon(i - 1);
       };
-      item.append(app.drawVector(vector, vector.pairs ? vector.marks[0] : own, last ? pick : null));
+      numbers.append(app.drawVector(vector, vector.pairs ? vector.marks[0] : own, last ? pick : null));
     });
     write(picked);
-    item.append(mathOf);
+    item.append(numbers, mathOf);
     return item;
   }
 

@@ -68,7 +68,7 @@
       name: "embedding", title: "Embedding",
       text: hidden
         ? [`${given.me} is hidden: <mask> becomes ${values.length} zeros, so the model knows nothing of it but its place.`]
-        : [`${given.me} is token ${id} of ${model.tokens.length}. Its row of the embedding table is ${values.length} numbers, learned in training, times one factor: training hid tokens, 12 % on average, and the factor keeps sums as large as they were then.`],
+        : [`The letter of ${given.me} is token ${id} of the ${model.tokens.length}, counted from 0. Its row of the embedding table, ${values.length} learned numbers, is multiplied by one factor: in training 12 % of tokens were hidden on average, and the factor makes up for those that are in sight now.`],
       vectors: [{ name: "embedding", label: `embedding of ${given.me}`, values }],
       equations: (d) => hidden
         ? [row(one("x", d), "=", number(0))]
@@ -97,12 +97,12 @@
       vectors: [{ name, label: name.replace(/^.*\./, ""), values }],
       equations(d) {
         const general = row(at(y, "i"), "=", over(row(at(x, "i"), "−", "μ"), root(sup("σ", whole(2)), "+", "ε")), at("γ", "i"), "+", at("β", "i"));
-        const facts = row("μ", "=", over(whole(1), "D"), sum("i"), at(x, "i"), "=", number(mean), word(",  "),
-          sup("σ", whole(2)), "=", over(whole(1), "D"), sum("i"), sup(inBrackets(at(x, "i"), "−", "μ"), whole(2)), "=", number(variance));
+        const facts = [row("μ", "=", over(whole(1), "D"), sum("i"), at(x, "i"), "=", number(mean)),
+          row(sup("σ", whole(2)), "=", over(whole(1), "D"), sum("i"), sup(inBrackets(at(x, "i"), "−", "μ"), whole(2)), "=", number(variance))];
         const fraction = over(row(number(input[d]), "−", term(mean)), root(number(variance), "+", sup(whole(10), whole(-5))));
         const rest = affine ? ["×", term(affine.gain[d]), "+", term(affine.bias[d])] : [];
         const before = affine ? [] : ["=", number(scaled(d)), word(" before gain and bias, "), one(y, d)];
-        return [general, facts, row(one(y, d), ...(affine ? ["=", fraction, ...rest] : ["from", fraction, ...before]), "=", number(values[d]))];
+        return [general, ...facts, row(one(y, d), ...(affine ? ["=", fraction, ...rest] : ["from", fraction, ...before]), "=", number(values[d]))];
       },
     };
   }
@@ -121,8 +121,8 @@
     const { me } = given;
     return [
       one_("query", "q", take(here.query, head), me, [`What ${me} looks for: W_Q of ${given.name} makes ${size} numbers of the ${here.attention_input.length}.`]),
-      one_("key", "k", take(other.key, head), given.them, [`What ${given.them} offers to be found by: every token has a key.`]),
-      one_("value", "v", take(other.value, head), given.them, [`What ${given.them} hands over to whoever looks at it.`]),
+      one_("key", "k", take(other.key, head), given.them, [`What ${given.them} offers to be found by, made from its own attention_input. Every token has a key.`]),
+      one_("value", "v", take(other.value, head), given.them, [`What ${given.them} hands over to whoever looks at it, from the same numbers.`]),
     ];
   }
 
@@ -170,7 +170,7 @@
     const [residues, special] = [1 - weights[0] - weights[all.length - 1], weights[0] + weights[all.length - 1]];
     return [
       { name: `${name}.scores`, title: "Scores",
-        text: [`The score of ${given.me} for ${given.them} is the sum of the products of rotated query and rotated key, number by number: ${app.number(all[otherToken], 4)}. There is one for each of the ${all.length} tokens.`],
+        text: [`The score of ${given.me} for ${given.them} is the sum of the products of rotated query and rotated key, number by number: ${app.number(all[otherToken], 4)}. There is one for each of the ${all.length} tokens; bright blue is the picked key, purple are BOS and EOS.`],
         vectors: [{ name: "products", label: "products", values: products, aside: true }, { name: `${name}.scores`, label: `scores of ${given.me}`, values: all, ...tokens }],
         equations: () => [row(at("s", row("i", "j")), "=", app.math.sub(row(bold("q"), "′"), "i"), "·", app.math.sub(row(bold("k"), "′"), "j"), "=", sum("d"), at(row("q", "′"), "d"), at(row("k", "′"), "d")),
           row("s", "=", writtenOut(q, k, all[otherToken]))] },
@@ -245,7 +245,8 @@
       { name: `L${layer}.feed_forward_hidden`, title: "Feed-forward: expand, GELU",
         text: [`W_1 makes ${hidden.length} numbers of ${x.length}: units, each looking for one pattern. GELU lets large ones through and takes what is below 0 to nearly 0. ${active} of ${hidden.length} units are above 0.1 here; the most active are ${most.map((i) => `unit ${i + 1} (${app.number(hidden[i])})`).join(", ")}.`],
         vectors: [{ name: `L${layer}.feed_forward_hidden`, label: "feed_forward_hidden", values: hidden, unit: "unit" }],
-        equations: (d) => [row(bold("h"), "=", "GELU", inBrackets(at(bold("W"), whole(1)), row(bold("u"), "′"), "+", at(bold("b"), whole(1))), word(",  "), "GELU", inBrackets("z"), "=", "z", "Φ", inBrackets("z")),
+        equations: (d) => [row(bold("h"), "=", "GELU", inBrackets(at(bold("W"), whole(1)), row(bold("u"), "′"), "+", at(bold("b"), whole(1)))),
+          row("GELU", inBrackets("z"), "=", "z", "Φ", inBrackets("z"), word("\u2003with Φ the normal distribution function")),
           ...(expanded ? linearLine(`L${layer}.expand`, "z", d, here.feed_forward_input, row("u", "′"), expanded[d]) : []),
           expanded
             ? row(one("h", d), "=", term(expanded[d]), "×", "Φ", inBrackets(number(expanded[d])), "=", number(hidden[d]))
