@@ -169,6 +169,7 @@
           : `distance ${distance.toFixed(1)} Å${i === j ? "" : app.isContact(i, j) ? ", a contact" : ", no contact"}`);
     }
     if (app.data.contacts && i !== j) lines.push(`contact head's score ${app.probability(i, j).toFixed(2)}`);
+    if (app.moreOfPair) lines.push(...app.moreOfPair(i, j));
     return lines;
   };
 

@@ -88,7 +88,7 @@
     });
     app.byId("grid-text").textContent += " O, or the sign at its corner, switches a head off and on.";
     app.byId("all-on").addEventListener("click", () => states.change({ off: [] }, "all heads on"));
-    app.follow(["off", "head", "summaries"], offHeads);
+    app.follow(["run", "off", "head", "summaries"], offHeads);
     offHeads();
   }
 
@@ -144,7 +144,101 @@
     }
   }
 
+  /** Where the structure is, on a sequence that is not the one it was laid on. */
+  function structureWords() {
+    const place = app.byId("live-structure");
+    const start = app.data.sequence;
+    place.hidden = !app.data.structure || app.state.sequence === start;
+    if (place.hidden) return;
+    const { name } = app.data.structure;
+    const { sequence } = app.state;
+    if (!app.structure) place.textContent = `${name} is not the structure of this sequence, so it is left out.`;
+    else if (start.length === sequence.length) place.textContent = `${name} stays as it is, a structure of the starting sequence, from which ${app.count(app.mutations(start, sequence).length, "residue")} differ${app.mutations(start, sequence).length === 1 ? "s" : ""}.`;
+    else place.textContent = `${name} is laid on the residues that this sequence has in common with the starting one at its beginning and end.`;
+  }
+
+  // ------------------------------------------------------------------------------------- address
+
+  const nonsense = [];
+
+  /** Read one value of an address; what is none is told, and passed over. */
+  const reading = (name, parse) => (text) => {
+    const value = text.length > 5000 ? undefined : parse(text);
+    if (value === undefined) nonsense.push(name);
+    return value;
+  };
+
+  function mutated(text) {
+    const letters = [...app.data.sequence];
+    for (const one of text.split(",")) {
+      const [, from, number, to] = /^([A-Z])(\d{1,4})([A-Z])$/.exec(one) || [];
+      if (!from || letters[number - 1] !== from || !app.AMINO_ACIDS.includes(to)) return undefined;
+      letters[number - 1] = to;
+    }
+    return app.mutations(app.data.sequence, letters.join("")).join(",");
+  }
+
+  function typed(text) {
+    const read = app.readSequence(text);
+    return read.error ? undefined : read.sequence;
+  }
+
+  function heads(text) {
+    const names = text.split(",");
+    return names.every((name) => app.heads.has(name)) ? [...new Set(names)].join(",") : undefined;
+  }
+
+  function addressFields() {
+    const residue = app.parse.whole(1, app.mostResidues);
+    const place = (text) => (residue(text) === undefined ? undefined : residue(text) - 1);
+    app.fields.query[1] = place;
+    app.fields.key[1] = place;
+    app.fields.mutations = ["mutations", reading("mutations", mutated), String];
+    app.fields.sequence = ["pasted", reading("sequence", typed), String];
+    app.fields.off = ["off", reading("off", heads), String];
+    const takeView = app.take;
+    app.take = async function ({ mutations, pasted, off, ...view }) {
+      const asked = mutations !== undefined || pasted !== undefined || off !== undefined;
+      if (asked) {
+        let sequence = pasted ?? app.data.sequence;
+        if (mutations) for (const one of mutations.split(",")) {
+          const at = Number(one.slice(1, -1)) - 1;
+          sequence = sequence.slice(0, at) + one.at(-1) + sequence.slice(at + 1);
+        }
+        const names = off ? off.split(",") : [];
+        const words = [sequence === app.data.sequence ? "" : app.changeWords(app.data.sequence, sequence), names.length ? `${names.join(", ")} off` : ""];
+        const { head, ...rest } = view;
+        if (head !== undefined) app.set({ head });
+        await states.change({ sequence, off: names }, `from the address: ${words.filter(Boolean).join("; ") || "the start"}`);
+        view = rest;
+      }
+      for (const name of ["query", "key"]) if (view[name] >= app.residues) delete view[name];
+      takeView(view);
+    };
+    const told = () => {
+      if (nonsense.length) app.say(`The address asks for ${[...new Set(nonsense)].join(", ")} that this page does not have; passed over.`, true);
+      nonsense.length = 0;
+    };
+    addEventListener("hashchange", () => setTimeout(told));
+    setTimeout(told);
+  }
+
+  /** What stands at the top of a page that runs the model. */
+  function about() {
+    const { checkpoint, layers, heads: count } = app.data.model;
+    app.byId("about").textContent =
+      `This page runs a protein language model (${checkpoint.name}: ${layers} layers of ${count} heads) on ${app.data.id}, ${app.count(app.data.sequence.length, "residue")}, and on any sequence you make of it or put in its place. ` +
+      "Everything below follows: the maps of the heads, links, contacts, and every step of the computation. The address of the page holds what you see, mutations and short sequences too: copy it to share the view.";
+    const links = document.querySelector(".top .actions");
+    for (const [id, text] of [["compare-section", "Changes"], ["live-section", "Sequence"]])
+      links.prepend(app.make("a", text, { href: `#${id}` }), " ");
+    links.insertBefore(app.make("a", "To the end", { href: "#live-steps" }), app.byId("theme"));
+  }
+
   app.afterStart = function () {
+    about();
+    addressFields();
+    app.follow(["run"], structureWords);
     headControls();
     controls();
     provenance();
