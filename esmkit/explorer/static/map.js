@@ -288,6 +288,9 @@
     for (const head of app.data.heads) choice.append(new Option(app.headWords(head), head.name));
     choice.addEventListener("change", () => app.set({ head: choice.value }));
     app.follow(["head"], () => (choice.value = app.state.head));
+    app.follow(["summaries"], () => {
+      for (const option of choice.options) option.textContent = app.headWords(app.heads.get(option.value));
+    });
     app.follow(["apc", "truth", "scale"], () => {
       app.byId("apc").checked = app.state.apc;
       app.byId("truth").checked = app.state.truth;

@@ -11,13 +11,16 @@
   const LEAST = { map: 0.01, contacts: 0.02 }; // ends of a scale of differences: less is noise
   const panels = {};
 
+  const NOTABLE = { share: 5e-4, score: 5e-3 }; // less is not worth a row of a table
+
   const signed = (value) => (value > 0 ? "+" : "") + app.number(value, 2);
   const kept = app.remember((key) => app.mapOfRun(app.before, app.heads.get(key.split(" ")[1])), 2);
   const mapOfBefore = (name) => kept(`${app.state.before} ${name}`);
 
   /** Score of a pair of residues in any run. */
   function contactIn(run, i, j) {
-    if (i === j || !run.contacts) return NaN;
+    if (!run.contacts) return NaN;
+    if (i === j) return 0;
     const size = run.tokens - 2;
     const [a, b] = i < j ? [i, j] : [j, i];
     return run.contacts[a * size - (a * (a + 1)) / 2 + (b - a - 1)];
@@ -32,9 +35,9 @@
     const before = mapOfBefore(app.state.head).weights;
     const now = app.mapOf(app.state.head).weights;
     return {
-      places, size, was,
+      size, was, related: app.related(app.before.sequence, app.sequence),
       map: { a: (i, j) => before[i * was + j], b: (i, j) => now[i * size + j], inA: inA((i, j) => before[i * was + j]) },
-      contacts: { a: (i, j) => contactIn(app.before, i, j), b: app.probability, inA: inA((i, j) => contactIn(app.before, i, j)) },
+      contacts: { a: (i, j) => contactIn(app.before, i, j), b: (i, j) => contactIn(app.run, i, j), inA: inA((i, j) => contactIn(app.before, i, j)) },
     };
   }
 
@@ -138,6 +141,7 @@
   app.moreOfPair = function (i, j) {
     if (!app.before) return [];
     const found = values();
+    if (!found.related) return [];
     const [a, b] = [found.map.inA(i, j), found.map.b(i, j)];
     const more = Number.isNaN(a) ? ["no counterpart in the state compared with"] : [`weight before ${app.number(a)}, change ${signed(b - a)}`];
     const [was, is] = [found.contacts.inA(i, j), found.contacts.b(i, j)];
@@ -149,15 +153,21 @@
     const { a, b, inA } = found[kind];
     const difference = (i, j) => b(i, j) - inA(i, j);
     const cut = kind === "contacts" ? 1 : Math.max(cutOf(a, found.was, 1e-6), cutOf(b, found.size, 1e-6));
-    const limit = cutOf(difference, found.size, LEAST[kind]);
     const of = panels[kind];
     paint(of.a, found.was, a, cut, false);
     paint(of.b, found.size, b, cut, false);
-    paint(of.difference, found.size, difference, limit, true);
+    of.difference.figure.hidden = !found.related;
     const name = kind === "map" ? app.state.head : "Contacts";
     const [wordsA, wordsB] = [states.comparedWith().words, states.history[states.at].words];
     of.a.caption.textContent = `A: ${wordsA}`;
     of.b.caption.textContent = `B, on show: ${wordsB}`;
+    of.a.canvas.setAttribute("aria-label", `${name} of A`);
+    of.b.canvas.setAttribute("aria-label", `${name} of B`);
+    if (!found.related) {
+      app.byId(`compare-${kind}-text`).textContent = "";
+      return;
+    }
+    paint(of.difference, found.size, difference, cutOf(difference, found.size, LEAST[kind]), true);
     of.difference.caption.textContent = "B − A: orange more, blue less";
     let [up, down] = [{ value: 0 }, { value: 0 }];
     for (let i = 0; i < found.size; i++)
@@ -171,8 +181,6 @@
     const moved = kind === "map" && share !== undefined && share !== null ? `${app.percent(share)} of the weight of ${app.state.head} is elsewhere than in A. ` : "";
     const text = `${moved}Largest increase ${pair(up)}, largest decrease ${pair(down)}.`;
     app.byId(`compare-${kind}-text`).textContent = text;
-    of.a.canvas.setAttribute("aria-label", `${name} of A`);
-    of.b.canvas.setAttribute("aria-label", `${name} of B`);
     of.difference.canvas.setAttribute("aria-label", `${name}, B less A. ${text}`);
   }
 
@@ -193,23 +201,32 @@
   // ----------------------------------------------------------------------------------- in words
 
   /** Contacts gained and lost: pairs six or more apart, of residues that both states have. */
-  app.contactChange = function () {
-    const found = { gained: [], lost: [], pairs: [], words: "" };
+  const changes = app.remember(function () {
+    const found = { gained: 0, lost: 0, pairs: [], words: "" };
     if (!app.before || !app.before.contacts || !app.run.contacts) return found;
-    const { inA, b } = values().contacts;
+    const { related, contacts: { inA, b } } = values();
+    if (!related) return found;
+    let edge = NOTABLE.score;
+    const cut = () => {
+      found.pairs.sort((x, y) => Math.abs(y.is - y.was) - Math.abs(x.is - x.was));
+      found.pairs.length = Math.min(found.pairs.length, ROWS);
+      if (found.pairs.length === ROWS) edge = Math.abs(found.pairs[ROWS - 1].is - found.pairs[ROWS - 1].was);
+    };
     for (let i = 0; i < app.residues; i++)
       for (let j = i + SEPARATION; j < app.residues; j++) {
         const [was, is] = [inA(i, j), b(i, j)];
         if (Number.isNaN(was)) continue;
-        const pair = { i, j, was, is };
-        found.pairs.push(pair);
-        if (was < CONTACT && is >= CONTACT) found.gained.push(pair);
-        if (was >= CONTACT && is < CONTACT) found.lost.push(pair);
+        if (was < CONTACT && is >= CONTACT) found.gained++;
+        if (was >= CONTACT && is < CONTACT) found.lost++;
+        if (Math.abs(is - was) <= edge) continue;
+        found.pairs.push({ i, j, was, is });
+        if (found.pairs.length > 20 * ROWS) cut();
       }
-    found.pairs.sort((x, y) => Math.abs(y.is - y.was) - Math.abs(x.is - x.was));
-    found.words = `${app.count(found.gained.length, "contact")} gained, ${found.lost.length} lost`;
+    cut();
+    found.words = `${app.count(found.gained, "contact")} gained, ${found.lost} lost`;
     return found;
-  };
+  }, 1);
+  app.contactChange = () => changes(app.state.before);
 
   function table(titles, rows) {
     const found = app.make("table");
@@ -237,7 +254,8 @@
   function heads() {
     const place = app.byId("compare-heads");
     if (!states.moved) return place.replaceChildren(app.make("p", "Comparing all heads …", { class: "muted" }));
-    const rows = [...states.moved].filter(([, share]) => share !== null).sort((a, b) => b[1] - a[1]).slice(0, ROWS);
+    const rows = [...states.moved].filter(([, share]) => share >= NOTABLE.share).sort((a, b) => b[1] - a[1]).slice(0, ROWS);
+    if (!rows.length) return place.replaceChildren(app.make("p", `No head has moved ${app.percent(NOTABLE.share)} of its weight.`, { class: "muted" }));
     place.replaceChildren(
       table(["Head", "Weight that moved", ""], rows.map(([name, share]) => [
         button(name, `Open ${name}`, () => app.set({ head: name })), app.percent(share),
@@ -249,7 +267,7 @@
   function contacts() {
     const place = app.byId("compare-pairs");
     const change = app.contactChange();
-    if (!change.pairs.length) return place.replaceChildren(app.make("p", "There is nothing to compare.", { class: "muted" }));
+    if (!change.pairs.length) return place.replaceChildren(app.make("p", `No pair six or more apart has changed its score by ${NOTABLE.score} or more.`, { class: "muted" }));
     const truth = app.structure ? ["True contact"] : [];
     const rows = change.pairs.slice(0, ROWS).map(({ i, j, was, is }) => [
       button(`${app.residue(i)} ${app.residue(j)}`, `Pick ${app.residue(i)} and ${app.residue(j)}`, () => app.set({ query: i, key: j })),
@@ -266,7 +284,7 @@
   function scores() {
     const place = app.byId("compare-scores");
     place.replaceChildren();
-    if (!app.structure || !app.run.contacts || app.before.tokens !== app.run.tokens) return;
+    if (!app.structure || !app.run.contacts || app.before.tokens !== app.run.tokens || !app.related(app.before.sequence, app.sequence)) return;
     const before = app.scoresOfRun((i, j) => contactIn(app.before, i, j));
     const now = app.store.scores();
     const cell = (name, n) => `${app.number(before[n][name], 2)} → ${app.number(now[n][name], 2)}`;
@@ -277,11 +295,13 @@
 
   // ------------------------------------------------------------------------------------ together
 
-  function words() {
+  function words(related) {
     const [a, b] = [app.before.sequence, app.sequence];
-    const off = { a: (app.before.off || []).join(", "), b: app.state.off.replaceAll(",", ", ") };
-    const parts = [`A is ${states.comparedWith().words}${off.a ? ` (${off.a} off)` : ""}; B, on show, is ${states.history[states.at].words}${off.b ? ` (${off.b} off)` : ""}.`];
+    const [one, two] = [states.comparedWith(), states.history[states.at]];
+    const offIn = ({ off, words: said }) => (off.length && said !== `${off} off` ? ` (${off.join(", ")} off)` : "");
+    const parts = [`A is ${one.words}${offIn(one)}; B, on show, is ${two.words}${offIn(two)}.`];
     if (a === b) parts.push("The sequence is the same.");
+    else if (!related) parts.push("The two sequences have too little in common for differences, which need residues that are the same in both.");
     else if (a.length === b.length) parts.push(`From A to B: ${app.changeWords(a, b)}; compared position by position.`);
     else parts.push(`From A to B: ${app.changeWords(a, b)}. Residues are laid on each other by what the sequences have in common at their beginning and end; grey has no counterpart.`);
     app.byId("compare-text").textContent = parts.join(" ");
@@ -298,7 +318,8 @@
       return;
     }
     const found = values();
-    words();
+    words(found.related);
+    app.byId("compare-lists").hidden = !found.related;
     app.byId("compare-map-title").textContent = `Map of ${app.state.head}`;
     drawKind("map", found);
     const has = Boolean(app.run.contacts && app.before.contacts);
@@ -321,7 +342,7 @@
     });
     app.byId("pin").addEventListener("click", () => states.pin());
     app.follow(["run", "before", "head", "compare"], draw);
-    app.follow(["summaries"], () => app.before && (heads(), drawKind("map", values())));
+    app.follow(["summaries"], () => app.before && (heads(), drawKind("map", values()), contacts()));
     app.follow(["query", "key"], rings);
     app.followTheme(draw);
     draw();

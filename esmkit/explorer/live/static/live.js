@@ -35,7 +35,8 @@
     app.live = await esmkitLive.connect({ manifest: app.data.manifest, weights: text("weights"), kernel: text("kernel") || null, progress });
     progress(1);
     app.say("Computing …");
-    states.history = [{ sequence: app.data.sequence, off: [], words: `start: ${app.data.id}` }];
+    const base = { name: app.data.id, sequence: app.data.sequence };
+    states.history = [{ sequence: base.sequence, base, off: [], means: "output", words: `start: ${base.name}` }];
     if (!(await states.show(0))) throw new Error(app.byId("live-status").textContent);
     app.byId("live-progress").hidden = true;
     app.byId("live-body").hidden = false;
@@ -54,7 +55,7 @@
     for (const option of document.querySelectorAll("#grid .head")) {
       const is = off.includes(option.dataset.head);
       option.classList.toggle("off", is);
-      option.querySelector(".power").textContent = is ? "○" : "⏻";
+      option.querySelector(".power").textContent = is ? "on" : "off";
       option.querySelector(".power").title = is ? "Switch this head on" : "Switch this head off";
       const words = app.headWords(app.heads.get(option.dataset.head));
       option.setAttribute("aria-label", is ? `${words}, off` : words);
@@ -62,9 +63,21 @@
     const button = app.byId("switch-head");
     const is = off.includes(app.state.head);
     button.textContent = `Switch ${app.state.head} ${is ? "on" : "off"}`;
-    app.byId("switch-text").textContent = is
-      ? "Its output is 0: it adds nothing to the residual stream, in all layers after it the model goes on without it. Its own map is still made, and the contact head still reads it."
-      : "";
+    app.byId("switch-text").textContent = is ? `${app.state.head} is off.` : "";
+    for (const id of ["off-means-label", "off-text"]) app.byId(id).hidden = !off.length;
+    app.byId("off-means").value = app.state.means;
+    app.byId("off-text").textContent = offWords(off);
+  }
+
+  /** What it means that heads are off, and what it cannot change. */
+  function offWords(off) {
+    const last = app.data.model.layers - 1;
+    const atEnd = off.every((name) => app.heads.get(name).layer === last);
+    const output = "What a head that is off has gathered is set to 0 before W_O: it adds nothing to the residual stream, and the layers after it go on without it. Its own map is still made" +
+      (app.state.means === "output" ? ", and the contact head still reads it." : ".") +
+      (atEnd ? ` All that are off are in layer ${last}, the last: no map is made after them, so maps stay as they were; hidden states and what the model expects change.` : "");
+    const map = "The contact head reads a map of zeros in place of that of a head that is off.";
+    return { output, map: `${map} The model itself runs as before.`, both: `${output} ${map}` }[app.state.means];
   }
 
   function headControls() {
@@ -74,7 +87,7 @@
     place.append(button, app.make("span", "", { id: "switch-text", class: "muted" }));
     app.byId("head-evidence").after(place);
     for (const option of document.querySelectorAll("#grid .head")) {
-      const power = app.make("span", "⏻", { class: "power", "aria-hidden": "true" });
+      const power = app.make("span", "off", { class: "power", "aria-hidden": "true" });
       power.addEventListener("click", (event) => {
         event.stopPropagation();
         states.toggleHead(option.dataset.head);
@@ -87,6 +100,10 @@
       states.toggleHead(app.state.head);
     });
     app.byId("grid-text").textContent += " O, or the sign at its corner, switches a head off and on.";
+    app.byId("off-means").addEventListener("change", (event) => {
+      const { value } = event.target;
+      states.change({ means: value }, `off means: ${event.target.selectedOptions[0].textContent}`);
+    });
     app.byId("all-on").addEventListener("click", () => states.change({ off: [] }, "all heads on"));
     app.follow(["run", "off", "head", "summaries"], offHeads);
     offHeads();
@@ -122,7 +139,7 @@
     app.byId("undo").addEventListener("click", states.undo);
     app.byId("redo").addEventListener("click", states.redo);
     app.byId("restart").addEventListener("click", () =>
-      states.change({ sequence: app.data.sequence, off: [] }, `back to the start: ${app.data.id}`));
+      states.change({ ...states.history[0] }, `back to the start: ${app.data.id}`));
     document.addEventListener("keydown", keys);
     app.follow(["run"], history);
     app.follow(["busy"], () => document.body.setAttribute("aria-busy", String(app.state.busy)));
@@ -195,9 +212,10 @@
     app.fields.key[1] = place;
     app.fields.mutations = ["mutations", reading("mutations", mutated), String];
     app.fields.sequence = ["pasted", reading("sequence", typed), String];
+    app.fields.without = ["means", reading("without", app.parse.oneOf("output", "map", "both")), String];
     app.fields.off = ["off", reading("off", heads), String];
     const takeView = app.take;
-    app.take = async function ({ mutations, pasted, off, ...view }) {
+    app.take = async function ({ mutations, pasted, off, means = "output", ...view }) {
       const asked = mutations !== undefined || pasted !== undefined || off !== undefined;
       if (asked) {
         let sequence = pasted ?? app.data.sequence;
@@ -209,7 +227,8 @@
         const words = [sequence === app.data.sequence ? "" : app.changeWords(app.data.sequence, sequence), names.length ? `${names.join(", ")} off` : ""];
         const { head, ...rest } = view;
         if (head !== undefined) app.set({ head });
-        await states.change({ sequence, off: names }, `from the address: ${words.filter(Boolean).join("; ") || "the start"}`);
+        const base = pasted === undefined ? states.history[0].base : { name: "sequence from the address", sequence };
+        await states.change({ sequence, base, off: names, means }, `from the address: ${words.filter(Boolean).join("; ") || "the start"}`);
         view = rest;
       }
       for (const name of ["query", "key"]) if (view[name] >= app.residues) delete view[name];
@@ -239,6 +258,10 @@
     about();
     addressFields();
     app.follow(["run"], structureWords);
+    app.follow(["run"], () => {
+      app.byId("title").textContent = app.name;
+      document.title = `${app.name} · ESM-2 live · esmkit`;
+    });
     headControls();
     controls();
     provenance();

@@ -17,6 +17,9 @@
   const shown = (letter) =>
     /[!-~]/.test(letter) ? `'${letter}'` : `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
+  /** Text as it can be shown: signs that steer a terminal or the direction of writing are left out. */
+  app.visible = (text) => text.replace(/[\p{C}]/gu, " ").replace(/\s+/g, " ").trim();
+
   function whatItIs(letter) {
     if (GAPS.has(letter)) return ["a gap, and ESM-2 reads unaligned sequences", "remove the gaps"];
     const what = "not an amino acid esmkit knows";
@@ -90,17 +93,24 @@
       i < first ? i : i >= now.length - last ? i + before.length - now.length : -1);
   };
 
+  /** Whether two sequences have enough in common to be compared residue by residue: half of the shorter. */
+  app.related = function (before, now) {
+    const places = app.alignSequences(before, now);
+    const same = places.filter((place, i) => place >= 0 && before[place] === now[i]).length;
+    return 2 * same >= Math.min(before.length, now.length);
+  };
+
   /** What makes one sequence of another, in a few words: "K6A", "2 residues inserted after L5". */
   app.changeWords = function (before, now) {
     if (before === now) return "the same sequence";
+    if (!app.related(before, now)) return `another sequence, ${count(now.length, "residue")}`;
     if (before.length === now.length) {
       const changed = app.mutations(before, now);
       if (changed.length <= 3) return changed.join(", ");
-      return changed.length > now.length / 2 ? "another sequence" : `${changed.length} residues changed`;
+      return `${changed.length} residues changed`;
     }
     const places = app.alignSequences(before, now);
     const kept = places.filter((place) => place >= 0).length;
-    if (2 * kept < Math.min(before.length, now.length)) return `another sequence, ${count(now.length, "residue")}`;
     const first = places.findIndex((place, i) => place !== i);
     const at = first < 0 ? now.length : first;
     const [lost, gained] = [before.length - kept, now.length - kept];
