@@ -13,9 +13,12 @@ from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Heads, Layers, choose_heads, head_name
+from esmkit.errors import OptionError
 from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
+from esmkit.explorer.live.make import explore_live
+from esmkit.explorer.live.weights import Bits
 from esmkit.explorer.page import Explorer
 from esmkit.explorer.parts import (
     MAX_RESIDUES_SHOWN,
@@ -55,6 +58,8 @@ def explore(
     heads: Heads | None = None,
     layers: Layers = "all",
     long: Long = "window",
+    live: bool = False,
+    live_bits: Bits = 16,
     max_bytes: int = PAGE_BYTES,
     command: str = "",
 ) -> Explorer:
@@ -63,6 +68,9 @@ def explore(
     The page holds the 16-bit queries, keys and values of the reference encoder, from which the
     browser makes each map when it is opened; :attr:`Explorer.check` says how far these maps are
     from the model's own. It needs no network and no server.
+
+    With ``live`` it holds the model itself instead, and runs it on any sequence that a reader types,
+    pastes or makes by changing a residue: maps, contacts and steps follow, and what changed is shown.
 
     Parameters
     ----------
@@ -83,6 +91,10 @@ def explore(
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}
         As in :class:`esmkit.attention.options.AttentionOptions`.
+    live : bool
+        Put the model into the page, for sequences of at most 1,022 residues.
+    live_bits : {16, 8}
+        Size of a weight in a live page: with 8 bits the page is half as large, and less exact.
     max_bytes : int
         Largest page.
     command : str
@@ -92,6 +104,7 @@ def explore(
     -------
     Explorer
         Shows itself in Jupyter; ``.save(path)`` writes the file.
+        :class:`esmkit.explorer.LiveExplorer` with ``live``.
 
     Raises
     ------
@@ -109,6 +122,20 @@ def explore(
     from esmkit.explorer.figures import need_bokeh
 
     need_bokeh()
+    if live:
+        if heads is not None or layers != "all":
+            raise OptionError(
+                "a live page computes all heads of all layers; leave out `heads` and `layers`"
+            )
+        return explore_live(
+            *(model, protein),
+            structure=structure,
+            profile=profile,
+            long=long,
+            bits=live_bits,
+            max_bytes=max_bytes,
+            command=command,
+        )
     one, pieces = protein_and_windows(protein, long)
     structure = None if structure is None else structure_of(structure)
     truth = truth_of(one, structure) if structure is not None else None
