@@ -41,7 +41,7 @@
     over: branch("mfrac"), root: branch("msqrt"), sub: branch("msub"), sup: branch("msup"), both: branch("msubsup"),
     /** Sum over what stands below it. */
     sum: (below) => branch("munder")(leaf("mo", "∑"), of(below)),
-    word: (text) => leaf("mtext", text),
+    word: (text) => leaf("mtext", text.replaceAll(" ", "\u00a0")), // MathML drops spaces at either end
     /** A vector or matrix: bold, not slanted. */
     bold: (text) => leaf("mi", text, { class: "bold" }),
     /** A number that is added: with its own brackets where it is below 0. */

@@ -52,15 +52,19 @@
       return line;
     }));
     const picked = app.pickedOf(step, place.picked[step.name]);
+    const followers = [];
     step.vectors.forEach((vector, n) => {
       const last = n === step.vectors.length - 1;
-      const own = last ? picked : app.largestOf(vector.values, 1)[0];
+      const own = last || vector.follows ? picked : app.largestOf(vector.values, 1)[0];
       const pick = (i) => {
         place.picked[step.name] = i;
         write(i);
+        followers.forEach((box) => box.moveTo(i));
         if (vector.pairs && i > 0 && i < vector.values.length - 1) app.pickKeySoon(i - 1);
       };
-      numbers.append(app.drawVector(vector, vector.pairs ? vector.marks[0] : own, last ? pick : null));
+      const box = app.drawVector(vector, vector.pairs ? vector.marks[0] : own, last || vector.follows ? pick : null);
+      if (last || vector.follows) followers.push(box);
+      numbers.append(box);
     });
     write(picked);
     item.append(numbers, mathOf);

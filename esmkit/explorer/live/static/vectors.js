@@ -105,6 +105,10 @@
     canvas.addEventListener("pointerleave", () => app.tip(null));
     canvas.addEventListener("click", (event) => move(under(event)));
     canvas.redraw = () => paint(canvas, vector, place);
+    box.moveTo = function (to) {
+      place = to;
+      show();
+    };
     watcher.observe(canvas);
     show();
     box.append(head, canvas);

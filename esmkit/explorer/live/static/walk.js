@@ -28,7 +28,6 @@
     return order.slice(0, count);
   };
 
-  const largest = (values) => app.largestOf(values, 1)[0];
   const spread = function (x) {
     const mean = x.reduce((total, v) => total + v, 0) / x.length;
     return { mean, variance: x.reduce((total, v) => total + (v - mean) ** 2, 0) / x.length };
@@ -47,11 +46,12 @@
   /** One output of a linear map with its largest products; without the weights only its value. */
   function linearLine(name, letter, d, input, inputLetter, value, weights) {
     const found = app.linearRow(name, d, weights);
-    const symbols = row(one(letter, d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at(inputLetter, "i"), "+", one("b", d), "=");
-    if (!found) return [row(symbols, number(value))];
+    const symbols = row(one(letter, d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at(inputLetter, "i"), "+", one("b", d));
+    if (!found) return [row(symbols, "=", number(value))];
     const most = app.largestOf(found.weights.map((w, i) => w * input[i]), TERMS);
     const terms = most.flatMap((i, n) => [...(n ? ["+"] : []), term(found.weights[i]), "×", term(input[i])]);
-    return [row(symbols, ...terms, ...(input.length > TERMS ? ["+", "…"] : []), "+", term(found.bias), "=", number(value)),
+    return [symbols,
+      row("=", ...terms, ...(input.length > TERMS ? ["+", "…"] : []), "+", term(found.bias), "=", number(value)),
       row(word(`the largest of ${input.length} products are those of i = ${most.map((i) => i + 1).join(", ")}`))];
   }
 
@@ -147,10 +147,12 @@
         const k = d % half;
         const mate = d < half ? d + half : k;
         const angle = place * model.frequencies[k];
-        const turned = row(one(app.math.row(letter, "′"), d), "=", ...(isQuery ? [over(whole(1), root(whole(values.length)))] : []),
-          inBrackets(one(letter, d), "cos", inBrackets("m", at("θ", k + 1)), d < half ? "−" : "+", one(letter, mate), "sin", inBrackets("m", at("θ", k + 1))));
-        const numbers = row("=", ...(isQuery ? [over(whole(1), number(scale))] : []),
-          inBrackets(term(plain[d]), "×", term(Math.cos(angle)), d < half ? "−" : "+", term(plain[mate]), "×", term(Math.sin(angle))), "=", number(values[d]));
+        const scaled = (factor, ...parts) => (isQuery ? [factor, inBrackets(...parts)] : parts);
+        const sign = d < half ? "−" : "+";
+        const turned = row(one(row(letter, "′"), d), "=", ...scaled(over(whole(1), root(whole(values.length))),
+          one(letter, d), "cos", inBrackets("m", at("θ", k + 1)), sign, one(letter, mate), "sin", inBrackets("m", at("θ", k + 1))));
+        const numbers = row("=", ...scaled(over(whole(1), number(scale)),
+          term(plain[d]), "×", term(Math.cos(angle)), sign, term(plain[mate]), "×", term(Math.sin(angle))), "=", number(values[d]));
         return [row("m", at("θ", k + 1), "=", whole(place), "×", number(model.frequencies[k]), "=", number(angle)), turned, numbers];
       },
     };
@@ -171,15 +173,14 @@
     return [
       { name: `${name}.scores`, title: "Scores",
         text: [`The score of ${given.me} for ${given.them} is the sum of the products of rotated query and rotated key, number by number: ${app.number(all[otherToken], 4)}. There is one for each of the ${all.length} tokens; bright blue is the picked key, purple are BOS and EOS.`],
-        vectors: [{ name: "products", label: "products", values: products, aside: true }, { name: `${name}.scores`, label: `scores of ${given.me}`, values: all, ...tokens }],
+        vectors: [{ name: "products", label: "products", values: products }, { name: `${name}.scores`, label: `scores of ${given.me}`, values: all, ...tokens }],
         equations: () => [row(at("s", row("i", "j")), "=", app.math.sub(row(bold("q"), "′"), "i"), "·", app.math.sub(row(bold("k"), "′"), "j"), "=", sum("d"), at(row("q", "′"), "d"), at(row("k", "′"), "d")),
           row("s", "=", writtenOut(q, k, all[otherToken]))] },
       { name: `${name}.weights`, title: "Weights (softmax)",
-        text: [`e to the power of each score, divided by the sum over all ${all.length} tokens: weights that sum to 1. ${given.them} gets ${app.number(weights[otherToken], 4)}, all residues together ${app.number(residues)}, BOS and EOS ${app.number(special)}.`],
+        text: [`e to the power of each score, divided by the sum over all ${all.length} tokens: weights that sum to 1. (The largest score, ${app.number(top, 4)}, is taken off all of them first; that changes nothing but keeps powers small.) ${given.them} gets ${app.number(weights[otherToken], 4)}, all residues together ${app.number(residues)}, BOS and EOS ${app.number(special)}.`],
         vectors: [{ name: `${name}.weights`, label: `weights of ${given.me}`, values: weights, ...tokens }],
         equations: () => [row(at("w", row("i", "j")), "=", over(sup("e", at("s", row("i", "j"))), row(sum("t"), sup("e", at("s", row("i", "t")))))),
-          row("w", "=", over(sup("e", row(number(all[otherToken]), "−", term(top))), number(total)), "=", number(weights[otherToken])),
-          row(word("where "), number(top), word(" is the largest score, taken off above and below so that no power is too large"))] },
+          row("w", "=", over(sup("e", row(number(all[otherToken]), "−", term(top))), number(total)), "=", number(weights[otherToken]))] },
       mixed(given, weights, run),
     ];
   }
@@ -196,7 +197,7 @@
       name, title: "Head output",
       text: [`The values of all tokens, each times its weight, added up. ${most.map((t) => `${given.tokenName(t)} gives ${app.percent(weights[t])}`).join(", ")}.`],
       vectors: [
-        ...most.map((t) => ({ name: `part-${t}`, label: `${app.number(weights[t])} × value of ${given.tokenName(t)}`, values: Float64Array.from({ length: size }, (_, d) => weights[t] * of(t, d)), aside: true })),
+        ...most.map((t) => ({ name: `part-${t}`, label: `${app.number(weights[t])} × value of ${given.tokenName(t)}`, values: Float64Array.from({ length: size }, (_, d) => weights[t] * of(t, d)), follows: true })),
         { name, label: `output of L${layer}H${head}`, values, note: lengthNote(values) }],
       equations: (d) => [row(at(bold("o"), "i"), "=", sum("j"), at("w", row("i", "j")), at(bold("v"), "j")),
         row(one("o", d), "=", ...most.flatMap((t, n) => [...(n ? ["+"] : []), number(weights[t]), "×", term(of(t, d))]), ...(weights.length > TERMS ? ["+", "…"] : []), "=", number(values[d]))],
@@ -215,8 +216,8 @@
       { name: `L${layer}.attention_output`, title: "All heads together (W_O)",
         text: [`The outputs of the ${model.heads} heads stand side by side, ${heads.length} numbers; W_O mixes them into what attention adds to the stream. L${layer}H${head} alone adds a vector of length ${app.number(length, 4)}; all heads and the bias one of length ${app.number(app.lengthOf(added), 4)}.`],
         vectors: [
-          { name: `L${layer}.head_output`, label: "all heads, side by side", values: heads, aside: true, range: [head * size, (head + 1) * size] },
-          ...(part ? [{ name: `L${layer}H${head}.part`, label: `what L${layer}H${head} alone adds`, values: part, aside: true, note: lengthNote(part) }] : []),
+          { name: `L${layer}.head_output`, label: "all heads, side by side", values: heads, range: [head * size, (head + 1) * size] },
+          ...(part ? [{ name: `L${layer}H${head}.part`, label: `what L${layer}H${head} alone adds`, values: part, follows: true, note: lengthNote(part) }] : []),
           { name: `L${layer}.attention_output`, label: "attention_output", values: added, note: lengthNote(added) }],
         equations: (d) => [row(bold("a"), "=", sup(bold("W"), "O"), app.math.row("[", at(bold("o"), whole(0)), "|", "…", "|", at(bold("o"), whole(model.heads - 1)), "]"), "+", bold("b")),
           ...linearLine(`L${layer}.output`, "a", d, heads, "o", added[d])] },
@@ -228,7 +229,7 @@
   const added_ = (name, title, before, added, after, [x, a, y], text) => ({
     name, title, text: [text],
     vectors: [{ name, label: name.replace(/^.*\./, ""), values: after, note: lengthNote(after) }],
-    equations: (d) => [row(y, "=", x, "+", a), row(one(y, d), "=", term(before[d]), "+", term(added[d]), "=", number(after[d]))],
+    equations: (d) => [row(at(y, "i"), "=", at(x, "i"), "+", at(a, "i")), row(one(y, d), "=", term(before[d]), "+", term(added[d]), "=", number(after[d]))],
   });
 
   function feedForward(given) {
@@ -294,16 +295,17 @@
     const shares = Float64Array.from(logits, (v) => Math.exp(v - top) / total);
     const order = app.largestOf(shares, 3);
     found.push(
-      { name: "lm_hidden", title: "Masked-LM head: dense, GELU", text: ["The head that learned to guess hidden residues: one more matrix and GELU,"],
+      { name: "lm_hidden", title: "Masked-LM head: dense, GELU", text: ["The head that learned to guess hidden residues begins with one more matrix and GELU."],
         vectors: [{ name: "lm_hidden", label: "lm_hidden", values: end.lm_hidden, note: lengthNote(end.lm_hidden) }],
         equations: (d) => [row(bold("g"), "=", "GELU", inBrackets(bold("W"), bold("y"), "+", bold("b"))),
           ...linearLine("lm_dense", "z", d, end.final, "y", end.lm_dense[d]),
           row(one("g", d), "=", term(end.lm_dense[d]), "×", "Φ", inBrackets(number(end.lm_dense[d])), "=", number(end.lm_hidden[d]))] },
-      norm("lm_normed", "Masked-LM head: norm", end.lm_hidden, end.lm_normed, ["g", "n"], app.normWeights("lm_norm"), ["one more norm,"]),
+      norm("lm_normed", "Masked-LM head: norm", end.lm_hidden, end.lm_normed, ["g", "n"], app.normWeights("lm_norm"), ["One more norm, as in every layer."]),
       { name: "logits", title: "Logits",
-        text: [`and a product with every row of the embedding table: a token's logit is large where the state points the way its embedding does. There are ${end.logits.length}, one for each token of the alphabet.`],
-        vectors: [{ name: "logits", label: `logits at ${me}`, values: end.logits, labels: (i) => model.tokens[i] }],
-        equations: (d) => [row(at("z", "a"), "=", at(bold("E"), "a"), "·", bold("n"), "+", at("c", "a")), row(at("z", word(model.tokens[d])), "=", number(end.logits[d]))] },
+        text: [`The product with each row of the embedding table, and a bias: a token's logit is large where the state points the way its embedding does. There are ${end.logits.length}, one for each token of the alphabet.`],
+        vectors: [{ name: "logits", label: `logits at ${me}`, values: end.logits, labels: (i) => model.tokens[i], highest: true }],
+        equations: (d) => [row(at("z", "a"), "=", at(bold("E"), "a"), "·", bold("n"), "+", at("b", "a"), word(",  a the token "), word(model.tokens[d])),
+          ...linearLine("lm_decoder", "z", d, end.lm_normed, "n", end.logits[d], model.tensors["lm_decoder.weight"] ? undefined : "embedding")] },
       { name: "probabilities", title: "Probabilities of the 20 amino acids",
         text: [`The softmax over the 20 amino acids: ${order.map((i) => `${letters[i]} ${app.percent(shares[i])}`).join(", ")}.${given.visible ? ` ${me} was in sight: these are no blind guesses. “Hide it and ask” below makes one.` : " It was hidden: a blind guess from all other residues."}`],
         vectors: [{ name: "probabilities", label: `probabilities at ${me}`, values: shares, labels: (i) => letters[i], share: true }],
@@ -313,7 +315,8 @@
   };
 
   app.pickedOf = (step, picked) => {
-    const values = step.vectors.at(-1).values;
-    return picked !== undefined && picked < values.length ? picked : largest(values);
+    const { values, highest } = step.vectors.at(-1);
+    if (picked !== undefined && picked < values.length) return picked;
+    return app.largestOf(values, 1, highest ? (v) => v : Math.abs)[0];
   };
 })(esmkitExplorer);
