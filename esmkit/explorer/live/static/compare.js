@@ -158,9 +158,8 @@
     paint(of.b, found.size, b, cut, false);
     of.difference.figure.hidden = !found.related;
     const name = kind === "map" ? app.state.head : "Contacts";
-    const [wordsA, wordsB] = [states.comparedWith().words, states.history[states.at].words];
-    of.a.caption.textContent = `A: ${wordsA}`;
-    of.b.caption.textContent = `B, on show: ${wordsB}`;
+    of.a.caption.textContent = `A: ${states.labelOf(states.comparedWith())}`;
+    of.b.caption.textContent = `B, on show: ${states.labelOf(states.history[states.at])}`;
     of.a.canvas.setAttribute("aria-label", `${name} of A`);
     of.b.canvas.setAttribute("aria-label", `${name} of B`);
     if (!found.related) {
@@ -178,8 +177,8 @@
       }
     const pair = ({ value, i, j }) => (value === 0 ? "none" : `${signed(value)} ${kind === "map" ? `(${app.residue(i)} looks at ${app.residue(j)})` : `(${app.residue(i)} and ${app.residue(j)})`}`);
     const share = states.moved && states.moved.get(app.state.head);
-    const moved = kind === "map" && share !== undefined && share !== null ? `${app.percent(share)} of the weight of ${app.state.head} is elsewhere than in A. ` : "";
-    const text = `${moved}Largest increase ${pair(up)}, largest decrease ${pair(down)}.`;
+    const moved = kind === "map" && share >= NOTABLE.share ? `${app.percent(share)} of the weight of ${app.state.head} is elsewhere than in A. ` : "";
+    const text = up.value === 0 && down.value === 0 ? "The same in both." : `${moved}Largest increase ${pair(up)}, largest decrease ${pair(down)}.`;
     app.byId(`compare-${kind}-text`).textContent = text;
     of.difference.canvas.setAttribute("aria-label", `${name}, B less A. ${text}`);
   }
@@ -298,12 +297,11 @@
   function words(related) {
     const [a, b] = [app.before.sequence, app.sequence];
     const [one, two] = [states.comparedWith(), states.history[states.at]];
-    const offIn = ({ off, words: said }) => (off.length && said !== `${off} off` ? ` (${off.join(", ")} off)` : "");
-    const parts = [`A is ${one.words}${offIn(one)}; B, on show, is ${two.words}${offIn(two)}.`];
+    const parts = [`A is ${states.labelOf(one)}; B, on show, is ${states.labelOf(two)}.`];
     if (a === b) parts.push("The sequence is the same.");
     else if (!related) parts.push("The two sequences have too little in common for differences, which need residues that are the same in both.");
     else if (a.length === b.length) parts.push(`From A to B: ${app.changeWords(a, b)}; compared position by position.`);
-    else parts.push(`From A to B: ${app.changeWords(a, b)}. Residues are laid on each other by what the sequences have in common at their beginning and end; grey has no counterpart.`);
+    else parts.push(`From A to B: ${app.changeWords(a, b)}. The one sequence is laid on the other with one gap, where that keeps most residues the same; grey has no counterpart.`);
     app.byId("compare-text").textContent = parts.join(" ");
   }
 

@@ -171,7 +171,7 @@
     const { sequence } = app.state;
     if (!app.structure) place.textContent = `${name} is not the structure of this sequence, so it is left out.`;
     else if (start.length === sequence.length) place.textContent = `${name} stays as it is, a structure of the starting sequence, from which ${app.count(app.mutations(start, sequence).length, "residue")} differ${app.mutations(start, sequence).length === 1 ? "s" : ""}.`;
-    else place.textContent = `${name} is laid on the residues that this sequence has in common with the starting one at its beginning and end.`;
+    else place.textContent = `${name} is a structure of the starting sequence, laid on this one with one gap: ${app.changeWords(start, sequence)}.`;
   }
 
   // ------------------------------------------------------------------------------------- address

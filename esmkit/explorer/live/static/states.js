@@ -166,13 +166,23 @@
     }
   };
 
+  const nameOf = ({ base, sequence }) =>
+    base.sequence === sequence ? base.name : `${base.name}, ${app.changeWords(base.sequence, sequence)}`;
+
+  /** What a state is, wherever one came from to it: "1ubi_A, T7A; L5H4 off". */
+  states.labelOf = function (state) {
+    const { off, means } = state;
+    const how = { output: "", map: " (map)", both: " (output and map)" }[means];
+    return nameOf(state) + (off.length ? `; ${off.join(", ")} off${how}` : "");
+  };
+
   function put(at, run, before, extra) {
     const from = app.run ? app.run.sequence : run.sequence;
     const first = !app.run;
     states.at = at;
-    const { sequence, off, means, base } = states.history[at];
+    const { sequence, off, means } = states.history[at];
     [app.run, app.before] = [run, before];
-    app.name = base.sequence === sequence ? base.name : `${base.name}, ${app.changeWords(base.sequence, sequence)}`;
+    app.name = nameOf(states.history[at]);
     app.load({ sequence, pieces: [[0, sequence.length]], store: storeOf(run), places: app.placesOf(sequence) });
     const open = app.heads.get(app.state.head);
     Object.assign(open, app.factsOf(app.mapOfRun(run, open)));
