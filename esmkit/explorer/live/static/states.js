@@ -8,7 +8,7 @@
 
   app.run = null; // the run on show
   app.before = null; // the run it is compared with, or null
-  app.states = { history: [], at: -1, target: -1, pinned: null };
+  app.states = { history: [], at: -1, target: -1, pinned: null, settled: false };
   Object.assign(app.state, { sequence: app.data.sequence, off: "", means: "output", busy: false, summaries: 0, compare: "before", before: 0, mutations: null, pasted: null });
 
   const states = app.states;
@@ -116,6 +116,7 @@
     }
     summaries.set(run, found);
     states.moved = compared ? changes : null;
+    states.settled = true;
     app.set({ summaries: app.state.summaries + 1 });
     return true;
   }
@@ -144,13 +145,14 @@
     const id = ++newest;
     const wanted = states.history[at];
     states.target = at;
+    states.settled = false;
     const started = performance.now();
     app.set({ busy: true });
     try {
       const other = comparedWith(at);
       const run = await runOf(wanted);
       const before = run && id === newest && other ? await runOf(other) : null;
-      if (!run || id !== newest || (other && !before)) return false;
+      if (!run || id !== newest || (other && !before)) return false; // the newer one goes on
       put(at, run, before, extra);
       app.set({ busy: false });
       const seconds = (performance.now() - started) / 1000;
@@ -159,6 +161,7 @@
     } catch (error) {
       if (id === newest) {
         states.target = states.at;
+        states.settled = true;
         app.set({ busy: false });
         app.say(`This could not be computed: ${error.message}.`, true);
       }
