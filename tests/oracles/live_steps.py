@@ -18,7 +18,7 @@ from esmkit.explorer.offline import static_text
 NODE = shutil.which("node") or ""
 
 LIVE = "esmkit.explorer.live"
-SCRIPTS = ("equations.js", "rows.js", "walk.js", "steps_live.js", "guess.js")
+SCRIPTS = ("reading.js", "equations.js", "rows.js", "walk.js", "steps_live.js", "guess.js")
 """Scripts that draw nothing until they are asked to."""
 
 STUB = """
@@ -54,7 +54,7 @@ DRIVER = """
     found.push({
       walks,
       guess: guess && { shares: Array.from(guess.shares), bits: Array.from(guess.bits), own: Array.from(guess.own, (v) => (Number.isNaN(v) ? null : v)), perplexity: guess.perplexity },
-      pairs: then ? app.sameResidues(sequence, then) : null,
+      pairs: then ? Array.from(app.alignSequences(then, sequence)) : null,
       moved: other ? Array.from(app.movedSince(guess, other), (v) => (Number.isNaN(v) ? null : v)) : null,
     });
   }

@@ -195,7 +195,7 @@
     const name = `L${layer}H${head}.output`;
     return {
       name, title: "Head output",
-      text: [`The values of all tokens, each times its weight, added up. ${most.map((t) => `${given.tokenName(t)} gives ${app.percent(weights[t])}`).join(", ")}.`],
+      text: [`The values of all tokens, each times its weight, added up.${given.off ? ` ${given.name} is switched off: whatever the sum is, 0 is put in its place.` : ""} ${most.map((t) => `${given.tokenName(t)} gives ${app.percent(weights[t])}`).join(", ")}.`],
       vectors: [
         ...most.map((t) => ({ name: `part-${t}`, label: `${app.number(weights[t])} × value of ${given.tokenName(t)}`, values: Float64Array.from({ length: size }, (_, d) => weights[t] * of(t, d)), follows: true })),
         { name, label: `output of L${layer}H${head}`, values, note: lengthNote(values) }],
@@ -307,7 +307,7 @@
         equations: (d) => [row(at("z", "a"), "=", at(bold("E"), "a"), "·", bold("n"), "+", at("b", "a"), word(",  a the token "), word(model.tokens[d])),
           ...linearLine("lm_decoder", "z", d, end.lm_normed, "n", end.logits[d], model.tensors["lm_decoder.weight"] ? undefined : "embedding")] },
       { name: "probabilities", title: "Probabilities of the 20 amino acids",
-        text: [`The softmax over the 20 amino acids: ${order.map((i) => `${letters[i]} ${app.percent(shares[i])}`).join(", ")}.${given.visible ? ` ${me} was in sight: these are no blind guesses. “Hide it and ask” below makes one.` : " It was hidden: a blind guess from all other residues."}`],
+        text: [`The softmax over the 20 amino acids: ${order.map((i) => `${letters[i]} ${app.percent(shares[i])}`).join(", ")}.${given.visible ? ` ${me} was in sight: these are no blind guesses. “Hide it and ask”, at What the model expects, makes one.` : " It was hidden: a blind guess from all other residues."}`],
         vectors: [{ name: "probabilities", label: `probabilities at ${me}`, values: shares, labels: (i) => letters[i], share: true }],
         equations: (d) => [row(at("p", "a"), "=", over(sup("e", at("z", "a")), row(sum("b"), sup("e", at("z", "b"))))),
           row(at("p", word(letters[d])), "=", over(sup("e", row(number(logits[d]), "−", term(top))), number(total)), "=", number(shares[d]))] });
