@@ -93,8 +93,14 @@
     };
     words();
     app.follow(["head", "summaries"], headScore);
+    const labels = () => {
+      const [along, down] = app.structure ? ["predicted, above the diagonal", "true, below the diagonal"] : ["residue", "residue"];
+      for (const axis of plot.above) if (axis.type.endsWith("Axis")) axis.axis_label = along;
+      for (const axis of plot.left) if (axis.type.endsWith("Axis")) axis.axis_label = down;
+    };
     app.follow(["run"], () => {
       words();
+      labels();
       app.strips("contacts");
       paint();
     });

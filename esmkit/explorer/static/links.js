@@ -142,7 +142,7 @@
 
   function download() {
     const url = URL.createObjectURL(new Blob([app.csv()], { type: "text/csv" }));
-    const name = app.data.id.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 60) || "protein";
+    const name = (app.name || app.data.id).replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 60) || "protein";
     const link = app.make("a", null, { href: url, download: `${name}.${app.state.head}.csv` });
     document.body.append(link);
     link.click();

@@ -169,6 +169,7 @@
           : `distance ${distance.toFixed(1)} Å${i === j ? "" : app.isContact(i, j) ? ", a contact" : ", no contact"}`);
     }
     if (app.data.contacts && i !== j) lines.push(`contact head's score ${app.probability(i, j).toFixed(2)}`);
+    if (app.moreOfPair) lines.push(...app.moreOfPair(i, j));
     return lines;
   };
 
@@ -287,6 +288,9 @@
     for (const head of app.data.heads) choice.append(new Option(app.headWords(head), head.name));
     choice.addEventListener("change", () => app.set({ head: choice.value }));
     app.follow(["head"], () => (choice.value = app.state.head));
+    app.follow(["summaries"], () => {
+      for (const option of choice.options) option.textContent = app.headWords(app.heads.get(option.value));
+    });
     app.follow(["apc", "truth", "scale"], () => {
       app.byId("apc").checked = app.state.apc;
       app.byId("truth").checked = app.state.truth;

@@ -16,6 +16,7 @@
     const size = width / heads;
     const idOf = new Map(manifest.tokens.map((token, id) => [token, id]));
     const compute = live.computing(heap, manifest, model);
+    let passes = 0; // the heap has room for one run: a newer one takes the place of one that rests
 
     /** Token ids of residues, BOS and EOS around them, or an error that says which is wrong. */
     function encode(sequence, masked) {
@@ -77,6 +78,7 @@
       const ids = encode(sequence, mask);
       const without = headsOf(off);
       const withoutMap = headsOf(offMap);
+      passes += 1;
       heap.release(base);
       const place = compute.room(ids.length);
       const run = {
@@ -124,13 +126,14 @@
     async function runInSlices(sequence, options, { slice = 25, pause, stale, report = () => {} }) {
       const parts = pass(sequence, options);
       let since = live.now();
+      const mine = passes + 1; // the pass begins with its first part
       for (;;) {
         const { done, value } = parts.next();
         if (done) return value;
         if (live.now() - since < slice) continue;
         report(value);
         await pause();
-        if (stale()) return null;
+        if (stale() || passes !== mine) return null;
         since = live.now();
       }
     }
@@ -139,12 +142,12 @@
     function steps(run, layer, token) {
       if (!(layer >= 0 && layer < layers)) throw new Error(`there is no layer ${layer}: 0 to ${layers - 1}`);
       if (!(token >= 0 && token < run.tokens)) throw new Error(`there is no token ${token}: 0 to ${run.tokens - 1}`);
-      return live.stepsOf(live.partOf(run, layer, token, width), heap, manifest, model, base);
+      return live.stepsOf(live.partOf(run, layer, token, width), heap, manifest, model);
     }
 
     return {
       kind: heap.kind, why: heap.why, manifest, run, runInSlices, steps,
-      stepsOfPart: (part) => live.stepsOf(part, heap, manifest, model, base),
+      stepsOfPart: (part) => live.stepsOf(part, heap, manifest, model),
       get heapBytes() { return heap.bytes; },
       headWidth: size,
     };

@@ -104,7 +104,8 @@
       bos: mean(bos), eos: mean(eos), focus: (total / size) * (1 - entropy), distance,
       reach: total > 0 ? reach(weights, size, distance) : 0, largest,
     };
-    return app.structure ? { ...known, ...against(weights, size) } : known;
+    const unknown = { on_contacts: null, background: null, precision: null, precision_half: null };
+    return { ...known, ...(app.structure ? against(weights, size) : unknown) };
   };
 
   /** Which residues have a place in the structure. */

@@ -17,6 +17,9 @@
   const shown = (letter) =>
     /[!-~]/.test(letter) ? `'${letter}'` : `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
+  /** Text as it can be shown: signs that steer a terminal or the direction of writing are left out. */
+  app.visible = (text) => text.replace(/[\p{C}]/gu, " ").replace(/\s+/g, " ").trim();
+
   function whatItIs(letter) {
     if (GAPS.has(letter)) return ["a gap, and ESM-2 reads unaligned sequences", "remove the gaps"];
     const what = "not an amino acid esmkit knows";
@@ -78,36 +81,45 @@
   };
 
   /** For each residue of `now` the residue of `before` that it is, or -1: position by position where
-   *  they are as long as each other, else by what they have in common at their beginning and end. */
+   *  they are as long as each other, else with one gap, where it keeps most residues the same. */
   app.alignSequences = function (before, now) {
-    if (before.length === now.length) return Int32Array.from({ length: now.length }, (_, i) => i);
-    const shorter = Math.min(before.length, now.length);
-    let first = 0;
-    while (first < shorter && before[first] === now[first]) first++;
-    let last = 0;
-    while (last < shorter - first && before[before.length - 1 - last] === now[now.length - 1 - last]) last++;
+    const extra = now.length - before.length;
+    if (extra === 0) return Int32Array.from({ length: now.length }, (_, i) => i);
+    const [short, long, gap] = extra > 0 ? [before, now, extra] : [now, before, -extra];
+    let same = 0; // with the gap before the first residue, then moved to the right
+    for (let i = 0; i < short.length; i++) if (short[i] === long[i + gap]) same++;
+    let [best, at] = [same, 0];
+    for (let i = 0; i < short.length; i++) {
+      same += (short[i] === long[i]) - (short[i] === long[i + gap]);
+      if (same >= best) [best, at] = [same, i + 1];
+    }
     return Int32Array.from({ length: now.length }, (_, i) =>
-      i < first ? i : i >= now.length - last ? i + before.length - now.length : -1);
+      i < at ? i : extra < 0 ? i + gap : i < at + gap ? -1 : i - gap);
+  };
+
+  /** Whether two sequences have enough in common to be compared residue by residue: half of the shorter. */
+  app.related = function (before, now) {
+    const places = app.alignSequences(before, now);
+    const same = places.filter((place, i) => place >= 0 && before[place] === now[i]).length;
+    return 2 * same >= Math.min(before.length, now.length);
   };
 
   /** What makes one sequence of another, in a few words: "K6A", "2 residues inserted after L5". */
   app.changeWords = function (before, now) {
     if (before === now) return "the same sequence";
+    if (!app.related(before, now)) return `another sequence, ${count(now.length, "residue")}`;
     if (before.length === now.length) {
       const changed = app.mutations(before, now);
       if (changed.length <= 3) return changed.join(", ");
-      return changed.length > now.length / 2 ? "another sequence" : `${changed.length} residues changed`;
+      return `${changed.length} residues changed`;
     }
     const places = app.alignSequences(before, now);
-    const kept = places.filter((place) => place >= 0).length;
-    if (2 * kept < Math.min(before.length, now.length)) return `another sequence, ${count(now.length, "residue")}`;
+    const extra = now.length - before.length;
     const first = places.findIndex((place, i) => place !== i);
     const at = first < 0 ? now.length : first;
-    const [lost, gained] = [before.length - kept, now.length - kept];
-    const after = at ? ` after ${before[at - 1]}${at}` : " before the first";
-    if (!lost) return `${count(gained, "residue")} inserted${after}`;
-    if (!gained) return `${count(lost, "residue")} deleted${after}`;
-    return `${count(lost, "residue")} replaced by ${gained}${after}`;
+    const where = at ? ` after ${before[at - 1]}${at}` : " before the first";
+    const changed = places.filter((place, i) => place >= 0 && before[place] !== now[i]).length;
+    return `${count(Math.abs(extra), "residue")} ${extra > 0 ? "inserted" : "deleted"}${where}${changed ? `, ${changed} changed` : ""}`;
   };
 
   /** Substitutions between two sequences of one length: "K6A". */

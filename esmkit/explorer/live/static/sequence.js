@@ -19,14 +19,14 @@
   // ------------------------------------------------------------------------------- the residues
 
   function words(i) {
-    const start = app.data.sequence;
+    const base = states.history[states.at].base.sequence;
     const letter = app.sequence[i];
-    const was = start.length === app.residues && start[i] !== letter ? `, ${start[i]} at the start` : "";
+    const was = base.length === app.residues && base[i] !== letter ? `, ${base[i]} at first` : "";
     return `${NAMES[letter]} ${i + 1}${was}`;
   }
 
   function drawResidues() {
-    const start = app.data.sequence;
+    const start = states.history[states.at].base.sequence;
     const places = app.alignSequences(start, app.sequence);
     focus = Math.min(focus, app.residues - 1);
     const buttons = Array.from({ length: app.residues }, (_, i) => {
@@ -152,10 +152,12 @@
       return;
     }
     const from = app.sequence;
-    const name = read.header.slice(0, 40);
+    const name = app.visible(read.header).slice(0, 60);
     const time = app.timeWords(read.sequence.length);
     if (time) app.say(`Computing ${app.count(read.sequence.length, "residue")}: ${time} …`);
-    await states.change({ sequence: read.sequence }, `${name ? `${name}: ` : ""}${app.changeWords(from, read.sequence)}`);
+    const { base } = states.history[states.target];
+    const mine = !name && app.related(base.sequence, read.sequence) ? base : { name: name || "a sequence of yours", sequence: read.sequence };
+    await states.change({ sequence: read.sequence, base: mine }, `${name ? `${name}: ` : ""}${app.changeWords(from, read.sequence)}`);
   }
 
   app.startSequence = function () {

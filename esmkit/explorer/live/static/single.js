@@ -13,8 +13,8 @@
   };
 
   /** Steps by name: of heads (H, K) or (H, T), else (D,) or (F,); the logits (V,). */
-  live.stepsOf = function (part, heap, manifest, model, base) {
-    heap.release(base);
+  live.stepsOf = function (part, heap, manifest, model) {
+    const mark = heap.mark(); // a run may be under way: what it has on the heap stays
     const { heads, width, epsilon } = manifest;
     const size = width / heads;
     const { token } = part;
@@ -80,6 +80,7 @@
       s.lm_normed = norm(s.lm_hidden, model.head.norm);
       s.logits = linear(s.lm_normed, model.head.decoder);
     }
+    heap.release(mark);
     return s;
   };
 

@@ -9,14 +9,17 @@
   app.run = null; // the run on show
   app.before = null; // the run it is compared with, or null
   app.states = { history: [], at: -1, target: -1, pinned: null };
-  Object.assign(app.state, { sequence: app.data.sequence, off: "", busy: false, summaries: 0, compare: "before", before: 0, mutations: null, pasted: null });
+  Object.assign(app.state, { sequence: app.data.sequence, off: "", means: "output", busy: false, summaries: 0, compare: "before", before: 0, mutations: null, pasted: null });
 
   const states = app.states;
   const runs = new Map(); // by key, in the order of their use
   const summaries = new WeakMap();
   let newest = 0;
 
-  app.keyOf = ({ sequence, off }) => `${sequence}|${off.join(",")}`;
+  app.keyOf = ({ sequence, off, means }) => `${sequence}|${off.join(",")}|${off.length ? means : ""}`;
+
+  /** What a head that is off is without: its output, its map in the contact head, or both. */
+  const optionsOf = ({ off, means }) => ({ off: means === "map" ? [] : off, offMap: means === "output" ? [] : off });
 
   const bytesOf = (run) =>
     Object.values(run).flat().reduce((sum, value) => sum + (ArrayBuffer.isView(value) ? value.byteLength : 0), 0);
@@ -26,7 +29,7 @@
     const key = app.keyOf(wanted);
     let run = runs.get(key);
     if (run) runs.delete(key);
-    else run = await app.live.run(wanted.sequence, { off: wanted.off });
+    else run = await app.live.run(wanted.sequence, optionsOf(wanted));
     if (!run) return null;
     runs.set(key, run);
     let held = [...runs.values()].reduce((sum, one) => sum + bytesOf(one), 0);
@@ -60,9 +63,7 @@
   app.placesOf = function (sequence) {
     const start = app.data.sequence;
     if (!app.data.structure || sequence === start) return null;
-    const places = app.alignSequences(start, sequence);
-    const same = places.filter((place, i) => place >= 0 && start[place] === sequence[i]).length;
-    return 2 * same >= Math.min(start.length, sequence.length) ? places : false;
+    return app.related(start, sequence) && app.alignSequences(start, sequence);
   };
 
   function storeOf(run) {
@@ -91,11 +92,12 @@
     const openFirst = [...heads.keys()].sort((a, b) => (heads[b].name === app.state.head) - (heads[a].name === app.state.head));
     states.pictures = found.pictures;
     const changes = new Map();
-    const places = app.before && app.alignSequences(app.before.sequence, run.sequence);
+    const compared = app.before && app.related(app.before.sequence, run.sequence);
+    const places = compared && app.alignSequences(app.before.sequence, run.sequence);
     let since = performance.now();
     for (const number of openFirst) {
       const head = heads[number];
-      const before = app.before;
+      const before = compared ? app.before : null;
       let row = found.rows.get(head.name);
       if (!row || before) {
         const map = app.mapOfRun(run, head);
@@ -113,7 +115,7 @@
       since = performance.now();
     }
     summaries.set(run, found);
-    states.moved = app.before ? changes : null;
+    states.moved = compared ? changes : null;
     app.set({ summaries: app.state.summaries + 1 });
     return true;
   }
@@ -164,12 +166,23 @@
     }
   };
 
+  const nameOf = ({ base, sequence }) =>
+    base.sequence === sequence ? base.name : `${base.name}, ${app.changeWords(base.sequence, sequence)}`;
+
+  /** What a state is, wherever one came from to it: "1ubi_A, T7A; L5H4 off". */
+  states.labelOf = function (state) {
+    const { off, means } = state;
+    const how = { output: "", map: " (map)", both: " (output and map)" }[means];
+    return nameOf(state) + (off.length ? `; ${off.join(", ")} off${how}` : "");
+  };
+
   function put(at, run, before, extra) {
     const from = app.run ? app.run.sequence : run.sequence;
     const first = !app.run;
     states.at = at;
-    const { sequence, off } = states.history[at];
+    const { sequence, off, means } = states.history[at];
     [app.run, app.before] = [run, before];
+    app.name = nameOf(states.history[at]);
     app.load({ sequence, pieces: [[0, sequence.length]], store: storeOf(run), places: app.placesOf(sequence) });
     const open = app.heads.get(app.state.head);
     Object.assign(open, app.factsOf(app.mapOfRun(run, open)));
@@ -179,7 +192,7 @@
     const few = sequence.length === start.length ? app.mutations(start, sequence) : null;
     const asMutations = few && few.length && few.length <= 20 ? few.join(",") : null;
     const changes = {
-      run: app.state.run + 1, before: app.state.before + 1, sequence, off: off.join(","),
+      run: app.state.run + 1, before: app.state.before + 1, sequence, off: off.join(","), means,
       mutations: asMutations,
       pasted: sequence !== start && !asMutations && sequence.length <= 400 ? sequence : null,
     };
@@ -197,7 +210,7 @@
   /** Go on to another state: what lay ahead, after an undo, is dropped. */
   states.change = async function (edit, words, extra) {
     const now = states.history[states.target];
-    const next = { sequence: now.sequence, off: now.off, ...edit, words };
+    const next = { ...now, ...edit, words };
     next.off = [...next.off].sort((a, b) => app.data.heads.indexOf(app.heads.get(a)) - app.data.heads.indexOf(app.heads.get(b)));
     if (app.keyOf(next) === app.keyOf(now)) {
       app.say("That is what is on show already.");

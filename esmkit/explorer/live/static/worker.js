@@ -34,11 +34,12 @@
     });
   };
 
-  /** What answers messages: `post(message, transfers)` sends. Only the newest run is computed. */
+  /** What answers messages: `post(message, transfers)` sends. Only the newest run of a lane is computed. */
   live.answering = function (post) {
     const pause = live.pausing();
     let engine = null;
-    let newest = null;
+    const newest = new Map(); // id of the newest run of each lane
+    let busy = Promise.resolve(); // until the runs before are done: one at a time, for the heap is one
 
     const kinds = {
       start({ manifest, weights, kernel }, report) {
@@ -46,12 +47,20 @@
         return { kind: engine.kind, why: engine.why, heapBytes: engine.heapBytes };
       },
       async run({ id, sequence, options }, report) {
-        newest = id;
-        await pause(); // newer ones that have come already
-        const stale = () => newest !== id;
-        if (stale()) return null;
-        const run = await engine.runInSlices(sequence, options, { pause, stale, report });
-        return run && { ...run, heapBytes: engine.heapBytes };
+        const lane = options.lane || "";
+        newest.set(lane, id);
+        const stale = () => newest.get(lane) !== id;
+        const before = busy;
+        let free;
+        busy = new Promise((done) => (free = done));
+        try {
+          await before;
+          await pause(); // newer ones that have come already
+          const run = stale() ? null : await engine.runInSlices(sequence, options, { pause, stale, report });
+          return run && { ...run, heapBytes: engine.heapBytes };
+        } finally {
+          free();
+        }
       },
       steps: ({ part }) => engine.stepsOfPart(part),
     };
@@ -96,8 +105,9 @@
    * Start the engine in a worker, or in this page where workers are refused.
    *
    * `weights` and `kernel` are ArrayBuffers or base64. Resolves to a client: `run(sequence, options)`
-   * is a promise of a run, or of null where a newer one was asked for before it was done;
-   * `steps(run, layer, token)` of the steps of one token.
+   * is a promise of a run, or of null where a newer one was asked for before it was done. Runs of
+   * different lanes (`options.lane`, any text) wait for each other, and replace only those of their
+   * own. `steps(run, layer, token)` is a promise of the steps of one token.
    */
   live.connect = async function ({ manifest, weights, kernel = null, source = live.source, worker = true, progress = () => {} }) {
     const waiting = new Map();
