@@ -30,6 +30,7 @@ globalThis.document = { getElementById: (id) => (id in texts && texts[id] !== nu
 
 DRIVER = """
 (async function (app) {
+  const markup = (lines) => lines.filter((line) => typeof line !== "string").map(app.mathMarkup);
   const found = [];
   const alive = setInterval(() => {}, 1000); // the engine's own waiting keeps no process alive
   const client = await esmkitLive.connect({ manifest: job.manifest, weights: job.weights, worker: false });
@@ -45,7 +46,7 @@ DRIVER = """
         return {
           name: step.name, title: step.title, text: step.text, picked, mean: step.mean, variance: step.variance,
           vectors: step.vectors.map((vector) => ({ name: vector.name, label: vector.label, values: Array.from(vector.values) })),
-          equations: step.equations(picked).map(app.mathMarkup), first: step.equations(0).map(app.mathMarkup),
+          equations: markup(step.equations(picked)), first: markup(step.equations(0)),
         };
       }));
     }

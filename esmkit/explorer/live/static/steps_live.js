@@ -48,6 +48,7 @@
     numbers.append(title, ...step.text.map((text) => app.make("p", text)));
     const mathOf = app.make("div", null, { class: "equations" });
     const write = (d) => mathOf.replaceChildren(...step.equations(d).map((tree) => {
+      if (typeof tree === "string") return app.make("p", tree, { class: "muted" });
       const line = app.make("div", null, { class: "equation", tabindex: 0, role: "group", "aria-label": "Equation" });
       line.append(app.mathElement(tree));
       return line;
