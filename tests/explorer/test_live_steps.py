@@ -157,7 +157,19 @@ def sides(markup: str) -> list[str]:
 
 
 def test_equations_are_well_formed_and_only_of_mathml(shown):
-    allowed = {"math", "mrow", "mi", "mn", "mo", "mtext", "mfrac", "msqrt", "msub", "msup", "munder"}
+    allowed = {
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "mtext",
+        "mfrac",
+        "msqrt",
+        "msub",
+        "msup",
+        "munder",
+    }
     count = 0
     for walk in shown["walks"]:
         for step in walk:
@@ -182,9 +194,9 @@ def test_equations_end_in_the_number_that_is_drawn(shown, which: str):
             values = step["vectors"][-1]["values"]
             if step["name"].endswith((".scores", ".weights")):
                 picked = KEY + 1
-            # After a sum stands a line that says which of its products are written out
-            lines = [line for line in step[which] if "products" not in line]
-            assert eval(sides(lines[-1])[-1]) == pytest.approx(values[picked], rel=SHOWN), step["name"]
+            assert eval(sides(step[which][-1])[-1]) == pytest.approx(values[picked], rel=SHOWN), (
+                step["name"]
+            )
             seen += 1
     assert seen == 16 + 16 + 5
 
@@ -242,7 +254,9 @@ def test_guesses_are_the_softmax_over_20_amino_acids(shown, oracle):
         np.reshape(guess["shares"], expected.shape), expected, atol=TOLERANCE, rtol=0
     )
     bits = math.log2(20) - entropy(expected, base=2, axis=1)
-    np.testing.assert_allclose(guess["bits"], bits, atol=5e-3)  # bits are steep where shares are small
+    np.testing.assert_allclose(
+        guess["bits"], bits, atol=5e-3
+    )  # bits are steep where shares are small
     known = [i for i, letter in enumerate(SEQUENCE) if letter in AMINO_ACIDS]
     assert known == list(range(len(SEQUENCE) - 1))
     own = [expected[i, ORDER.index(SEQUENCE[i])] for i in known]
@@ -262,7 +276,13 @@ def test_the_order_of_letters_is_that_of_the_variant_map():
 def test_a_hidden_residue_is_a_mask_for_the_model(tiny_lm: Esm2):
     hidden = run_steps(
         tiny_lm,
-        [{"sequence": SEQUENCE, "options": {"mask": [QUERY]}, "places": [place(0), place(1, end=True)]}],
+        [
+            {
+                "sequence": SEQUENCE,
+                "options": {"mask": [QUERY]},
+                "places": [place(0), place(1, end=True)],
+            }
+        ],
     )[0]
     oracle = Oracle(tiny_lm, SEQUENCE, hidden=(QUERY,))
     expected = shares_of(oracle, ORDER)
@@ -286,10 +306,14 @@ def test_what_moved_is_half_the_sum_of_absolute_differences(tiny_lm: Esm2):
     assert other["pairs"] == [0, 1, 2, -1, -1, *range(3, len(SEQUENCE))]
     now = shares_of(Oracle(tiny_lm, longer), ORDER)
     then = shares_of(Oracle(tiny_lm, SEQUENCE), ORDER)
-    moved = [None if j < 0 else abs(now[i] - then[j]).sum() / 2 for i, j in enumerate(other["pairs"])]
+    moved = [
+        None if j < 0 else abs(now[i] - then[j]).sum() / 2 for i, j in enumerate(other["pairs"])
+    ]
     assert other["moved"][3:5] == [None, None]
     np.testing.assert_allclose(
-        [v for v in other["moved"] if v is not None], [v for v in moved if v is not None], atol=TOLERANCE
+        [v for v in other["moved"] if v is not None],
+        [v for v in moved if v is not None],
+        atol=TOLERANCE,
     )
 
 

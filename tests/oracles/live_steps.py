@@ -18,7 +18,7 @@ from esmkit.explorer.offline import static_text
 NODE = shutil.which("node") or ""
 
 LIVE = "esmkit.explorer.live"
-SCRIPTS = ("equations.js", "rows.js", "walk.js", "steps_live.js", "guess.js")
+SCRIPTS = ("reading.js", "equations.js", "rows.js", "walk.js", "steps_live.js", "guess.js")
 """Scripts that draw nothing until they are asked to."""
 
 STUB = """
@@ -30,6 +30,7 @@ globalThis.document = { getElementById: (id) => (id in texts && texts[id] !== nu
 
 DRIVER = """
 (async function (app) {
+  const markup = (lines) => lines.filter((line) => typeof line !== "string").map(app.mathMarkup);
   const found = [];
   const alive = setInterval(() => {}, 1000); // the engine's own waiting keeps no process alive
   const client = await esmkitLive.connect({ manifest: job.manifest, weights: job.weights, worker: false });
@@ -45,7 +46,7 @@ DRIVER = """
         return {
           name: step.name, title: step.title, text: step.text, picked, mean: step.mean, variance: step.variance,
           vectors: step.vectors.map((vector) => ({ name: vector.name, label: vector.label, values: Array.from(vector.values) })),
-          equations: step.equations(picked).map(app.mathMarkup), first: step.equations(0).map(app.mathMarkup),
+          equations: markup(step.equations(picked)), first: markup(step.equations(0)),
         };
       }));
     }
@@ -54,7 +55,7 @@ DRIVER = """
     found.push({
       walks,
       guess: guess && { shares: Array.from(guess.shares), bits: Array.from(guess.bits), own: Array.from(guess.own, (v) => (Number.isNaN(v) ? null : v)), perplexity: guess.perplexity },
-      pairs: then ? app.sameResidues(sequence, then) : null,
+      pairs: then ? Array.from(app.alignSequences(then, sequence)) : null,
       moved: other ? Array.from(app.movedSince(guess, other), (v) => (Number.isNaN(v) ? null : v)) : null,
     });
   }

@@ -58,24 +58,11 @@
     return app.largestOf(row, COUNT, (v) => v).map((a) => ({ letter: app.LETTERS[a], share: row[a] }));
   };
 
-  /** Which residue of another sequence each one is: they share what comes before and after a change.
-   *  −1 where there is none. */
-  app.sameResidues = function (now, then) {
-    const shorter = Math.min(now.length, then.length);
-    if (now.length === then.length) return Array.from(now, (_, i) => i);
-    let before = 0;
-    while (before < shorter && now[before] === then[before]) before++;
-    let after = 0;
-    while (after < shorter - before && now.at(-1 - after) === then.at(-1 - after)) after++;
-    return Array.from(now, (_, i) =>
-      i < before ? i : i >= now.length - after ? i - now.length + then.length : -1);
-  };
-
   /** How much of the probability of each site has moved since another state, 0 to 1 (half the sum of
    *  absolute differences); NaN at residues that the other one does not have. */
   app.movedSince = function (now, then) {
-    const pairs = app.sameResidues(now.sequence, then.sequence);
-    return Float64Array.from(pairs, (other, i) => {
+    const places = app.alignSequences(then.sequence, now.sequence);
+    return Float64Array.from(places, (other, i) => {
       if (other < 0) return NaN;
       let sum = 0;
       for (let a = 0; a < COUNT; a++) sum += Math.abs(now.shares[i * COUNT + a] - then.shares[other * COUNT + a]);

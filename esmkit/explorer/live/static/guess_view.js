@@ -7,7 +7,7 @@
   const BAND = 30; // px of the bars above and below
   const AXIS = 18;
   const GAP = 5;
-  const LEAST = 5; // px of a residue; longer proteins are scrolled sideways
+  const LEAST = 4; // px of a residue; longer proteins are scrolled sideways
   const LEFT = 18;
   const MOST = 10; // rows of the table of changes
   const CHANGED = 0.05; // share of probability from which on a site is counted as changed
@@ -150,7 +150,7 @@
     const { guess } = view;
     const hidden = view.hidden && view.hidden.site === i && view.hidden.run === app.run ? view.hidden.guess : null;
     const then = view.then && view.moved && view.moved[i] > 0 ? view.then : null;
-    const other = then ? app.sameResidues(guess.sequence, then.sequence)[i] : -1;
+    const other = then ? app.alignSequences(then.sequence, guess.sequence)[i] : -1;
     const shown = app.lettersAt(hidden || guess, i).slice(0, 5).map(({ letter }) => letter);
     if (!shown.includes(guess.sequence[i]) && app.LETTERS.includes(guess.sequence[i])) shown.push(guess.sequence[i]);
     const table = app.make("table", null, { class: "guess-table" });
@@ -195,7 +195,7 @@
     if (!moved) return;
     const order = app.largestOf(moved, moved.length, (v) => (Number.isNaN(v) ? -1 : v));
     const many = order.filter((i) => moved[i] >= CHANGED).length;
-    const pairs = app.sameResidues(guess.sequence, then.sequence);
+    const pairs = app.alignSequences(then.sequence, guess.sequence);
     const fresh = moved.reduce((count, v) => count + (Number.isNaN(v) ? 1 : 0), 0);
     parts.changeText.textContent =
       `At ${many} of ${guess.sequence.length} sites ${app.percent(CHANGED)} of the probability or more has moved to other amino acids` +

@@ -3,7 +3,8 @@
 // probabilities, each with its numbers and its equation. The numbers come from the model in the page.
 
 (function (app) {
-  const place = { end: false, picked: {}, asked: 0 };
+  const REST = 400; // ms without a change after which steps that are out of sight follow too
+  const place = { end: false, picked: {}, asked: 0, near: true, later: 0 };
   let section = null;
   const controls = {};
 
@@ -31,7 +32,7 @@
       run, model, layer: at, head, token, otherToken, tokenName, here, other,
       names: app.tokenNames(run), masked: run.mask || [], me: tokenName(token), them: tokenName(otherToken),
       before: run.hidden[at].subarray(token * width, (token + 1) * width), last: at === deepest,
-      visible: !(run.mask || []).includes(query),
+      off: (run.off || []).includes(`L${at}H${head}`), visible: !(run.mask || []).includes(query),
     };
     if (!end) return app.walkLayer(given);
     return app.walkEnd({ ...given, before: here.residual, end: here });
@@ -47,6 +48,7 @@
     numbers.append(title, ...step.text.map((text) => app.make("p", text)));
     const mathOf = app.make("div", null, { class: "equations" });
     const write = (d) => mathOf.replaceChildren(...step.equations(d).map((tree) => {
+      if (typeof tree === "string") return app.make("p", tree, { class: "muted" });
       const line = app.make("div", null, { class: "equation", tabindex: 0, role: "group", "aria-label": "Equation" });
       line.append(app.mathElement(tree));
       return line;
@@ -102,6 +104,7 @@
     const { run } = app;
     const { query, key, head } = app.state;
     if (!section || !run || query === null || query >= run.sequence.length) return;
+    place.later = 0;
     const asked = ++place.asked;
     const [layer, number] = place_(head);
     words();
@@ -129,6 +132,24 @@
     controls.said.textContent = place.end
       ? `${steps.length} steps after the last layer, for ${wordFor(run)(query + 1)}`
       : `${steps.length} steps of layer ${layer}, head ${number}, for ${wordFor(run)(query + 1)} beside ${wordFor(run)(key + 1)}`;
+  }
+
+  /** Draw now, or where the section is out of sight once the rest of the page is at rest. */
+  function follow() {
+    clearTimeout(place.later);
+    place.asked++; // what is on its way is of the past
+    if (place.near) draw();
+    else place.later = setTimeout(draw, REST);
+  }
+
+  function watch() {
+    new IntersectionObserver(([{ isIntersecting }]) => {
+      place.near = isIntersecting;
+      if (!isIntersecting || !place.later) return;
+      clearTimeout(place.later);
+      place.later = 0;
+      draw();
+    }, { rootMargin: "400px" }).observe(section);
   }
 
   /** Go to a layer, or with "end" to what follows the last one. */
@@ -207,10 +228,11 @@
     section = app.byId("live-steps");
     if (!section) return;
     build();
-    app.follow(["query", "key", "run"], draw);
+    watch();
+    app.follow(["query", "key", "run"], follow);
     app.follow(["head"], () => {
       if (place.end && !section.contains(document.activeElement)) place.end = false; // chosen in another view
-      draw();
+      follow();
     });
     app.followTheme(() => app.redrawVectors(section));
     draw();

@@ -1,6 +1,7 @@
 "use strict";
 // What one token goes through, step by step: names, numbers and equations, without drawing anything.
-// Steps carry the names of esmkit's trace: embedding, L0.attention_input, ..., final, logits.
+// Steps carry the names of esmkit's trace: embedding, L0.attention_input, ..., final, logits. Among
+// equations a text is a remark.
 
 (function (app) {
   const EPS = 1e-5; // of LayerNorm, as in the reference
@@ -44,15 +45,15 @@
   }
 
   /** One output of a linear map with its largest products; without the weights only its value. */
-  function linearLine(name, letter, d, input, inputLetter, value, weights) {
-    const found = app.linearRow(name, d, weights);
+  function linearLine(name, letter, d, input, inputLetter, value, { first = 0, weights } = {}) {
+    const found = app.linearRow(name, first + d, weights);
     const symbols = row(one(letter, d), "=", sum("i"), at("w", row(whole(d + 1), "i")), at(inputLetter, "i"), "+", one("b", d));
     if (!found) return [row(symbols, "=", number(value))];
     const most = app.largestOf(found.weights.map((w, i) => w * input[i]), TERMS);
     const terms = most.flatMap((i, n) => [...(n ? ["+"] : []), term(found.weights[i]), "×", term(input[i])]);
     return [symbols,
       row("=", ...terms, ...(input.length > TERMS ? ["+", "…"] : []), "+", term(found.bias), "=", number(value)),
-      row(word(`the largest of ${input.length} products are those of i = ${most.map((i) => i + 1).join(", ")}`))];
+      `The largest of the ${input.length} products are those of i = ${most.map((i) => i + 1).join(", ")}.`];
   }
 
   // ------------------------------------------------------------------------------- one kind each
@@ -117,7 +118,7 @@
         ...rowsOf(letter, d, name === "query" ? here : other, values[d], name)],
     });
     const rowsOf = (letter, d, from, value, name) =>
-      linearLine(`L${layer}.${name}`, letter, head * size + d, from.attention_input, "u", value);
+      linearLine(`L${layer}.${name}`, letter, d, from.attention_input, "u", value, { first: head * size });
     const { me } = given;
     return [
       one_("query", "q", take(here.query, head), me, [`What ${me} looks for: W_Q of ${given.name} makes ${size} numbers of the ${here.attention_input.length}.`]),
@@ -195,7 +196,7 @@
     const name = `L${layer}H${head}.output`;
     return {
       name, title: "Head output",
-      text: [`The values of all tokens, each times its weight, added up. ${most.map((t) => `${given.tokenName(t)} gives ${app.percent(weights[t])}`).join(", ")}.`],
+      text: [`The values of all tokens, each times its weight, added up.${given.off ? ` ${given.name} is switched off: whatever the sum is, 0 is put in its place.` : ""} ${most.map((t) => `${given.tokenName(t)} gives ${app.percent(weights[t])}`).join(", ")}.`],
       vectors: [
         ...most.map((t) => ({ name: `part-${t}`, label: `${app.number(weights[t])} × value of ${given.tokenName(t)}`, values: Float64Array.from({ length: size }, (_, d) => weights[t] * of(t, d)), follows: true })),
         { name, label: `output of L${layer}H${head}`, values, note: lengthNote(values) }],
@@ -247,7 +248,7 @@
         text: [`W_1 makes ${hidden.length} numbers of ${x.length}: units, each looking for one pattern. GELU lets large ones through and takes what is below 0 to nearly 0. ${active} of ${hidden.length} units are above 0.1 here; the most active are ${most.map((i) => `unit ${i + 1} (${app.number(hidden[i])})`).join(", ")}.`],
         vectors: [{ name: `L${layer}.feed_forward_hidden`, label: "feed_forward_hidden", values: hidden, unit: "unit" }],
         equations: (d) => [row(bold("h"), "=", "GELU", inBrackets(at(bold("W"), whole(1)), row(bold("u"), "′"), "+", at(bold("b"), whole(1)))),
-          row("GELU", inBrackets("z"), "=", "z", "Φ", inBrackets("z"), word("\u2003with Φ the normal distribution function")),
+          row("GELU", inBrackets("z"), "=", "z", "Φ", inBrackets("z")), "Φ is the normal distribution function.",
           ...(expanded ? linearLine(`L${layer}.expand`, "z", d, here.feed_forward_input, row("u", "′"), expanded[d]) : []),
           expanded
             ? row(one("h", d), "=", term(expanded[d]), "×", "Φ", inBrackets(number(expanded[d])), "=", number(hidden[d]))
@@ -305,9 +306,9 @@
         text: [`The product with each row of the embedding table, and a bias: a token's logit is large where the state points the way its embedding does. There are ${end.logits.length}, one for each token of the alphabet.`],
         vectors: [{ name: "logits", label: `logits at ${me}`, values: end.logits, labels: (i) => model.tokens[i], highest: true }],
         equations: (d) => [row(at("z", "a"), "=", at(bold("E"), "a"), "·", bold("n"), "+", at("b", "a"), word(",  a the token "), word(model.tokens[d])),
-          ...linearLine("lm_decoder", "z", d, end.lm_normed, "n", end.logits[d], model.tensors["lm_decoder.weight"] ? undefined : "embedding")] },
+          ...linearLine("lm_decoder", "z", d, end.lm_normed, "n", end.logits[d], { weights: model.tensors["lm_decoder.weight"] ? undefined : "embedding" })] },
       { name: "probabilities", title: "Probabilities of the 20 amino acids",
-        text: [`The softmax over the 20 amino acids: ${order.map((i) => `${letters[i]} ${app.percent(shares[i])}`).join(", ")}.${given.visible ? ` ${me} was in sight: these are no blind guesses. “Hide it and ask” below makes one.` : " It was hidden: a blind guess from all other residues."}`],
+        text: [`The softmax over the 20 amino acids: ${order.map((i) => `${letters[i]} ${app.percent(shares[i])}`).join(", ")}.${given.visible ? ` ${me} was in sight: these are no blind guesses. “Hide it and ask”, at What the model expects, makes one.` : " It was hidden: a blind guess from all other residues."}`],
         vectors: [{ name: "probabilities", label: `probabilities at ${me}`, values: shares, labels: (i) => letters[i], share: true }],
         equations: (d) => [row(at("p", "a"), "=", over(sup("e", at("z", "a")), row(sum("b"), sup("e", at("z", "b"))))),
           row(at("p", word(letters[d])), "=", over(sup("e", row(number(logits[d]), "−", term(top))), number(total)), "=", number(shares[d]))] });
