@@ -71,7 +71,9 @@ def test_webassembly_and_plain_javascript_agree(shaped: Encoder, tmp_path: Path)
     for a, b in zip(fast.runs, plain.runs, strict=True):
         for name in ("query", "key", "value", "contribution", "lengths", "hidden", "logits"):
             several = isinstance(a[name], list)
-            for x, y in zip(*((a[name], b[name]) if several else ([a[name]], [b[name]])), strict=True):
+            for x, y in zip(
+                *((a[name], b[name]) if several else ([a[name]], [b[name]])), strict=True
+            ):
                 # Of the largest value: random weights make small differences of large numbers
                 np.testing.assert_allclose(x, y, atol=1e-5 * np.abs(y).max(), err_msg=name)
         np.testing.assert_allclose(a["contacts"], b["contacts"], atol=1e-5)
@@ -247,6 +249,8 @@ def test_the_real_model(real: Esm2, demo: list, tmp_path: Path, kernel: bool):
         for name, (worst, size) in found.items():
             assert worst < 5e-4 * max(size, 1), (name, worst, size)
         np.testing.assert_allclose(
-            run["steps"][0]["residual"], want.encoding.trace[5]["residual"][0, 9], atol=5e-3  # type: ignore[index]
+            run["steps"][0]["residual"],
+            want.encoding.trace[5]["residual"][0, 9],
+            atol=5e-3,  # type: ignore[index]
         )
     assert told.heap_bytes < 40e6

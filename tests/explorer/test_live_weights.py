@@ -19,17 +19,23 @@ from oracles.live_engine import weights_of
 
 def unpack(manifest: dict[str, Any], data: bytes, name: str) -> NDArray[np.float64]:
     tensor = manifest["tensors"][name]
-    kind = {32: "<f4", 16: "<i2", 8: "i1"}[tensor["bits"]]
     size = int(np.prod(tensor["shape"]))
-    values = np.frombuffer(data, kind, size, tensor["offset"]).reshape(tensor["shape"])
+    if tensor["bits"] == 24:
+        whole = np.zeros((size, 4), np.uint8)
+        codes = np.frombuffer(data, np.uint8, 3 * size, tensor["offset"])
+        whole[:, 1:] = codes.reshape(size, 3)  # the upper bytes, so that the sign is right
+        values = whole.view("<i4").reshape(tensor["shape"]) / 256
+    else:
+        kind = {32: "<f4", 16: "<i2", 8: "i1"}[tensor["bits"]]
+        values = np.frombuffer(data, kind, size, tensor["offset"]).reshape(tensor["shape"])
     if tensor["bits"] == 32:
         return values.astype(np.float64)
     scales = np.frombuffer(data, "<f4", tensor["shape"][0], tensor["scales"])
     return values * scales[:, None].astype(np.float64)
 
 
-@pytest.mark.parametrize(("bits", "steps"), [(16, 65_534), (8, 254)])
-def test_every_weight_comes_back(tiny_lm: Esm2, bits: Bits, steps: int):
+@pytest.mark.parametrize("bits", [16, 8])
+def test_every_weight_comes_back(tiny_lm: Esm2, bits: Bits):
     manifest, data = pack_weights(tiny_lm, bits)
     parameters, head = weights_of(tiny_lm)
     assert head is not None
@@ -55,8 +61,12 @@ def test_every_weight_comes_back(tiny_lm: Esm2, bits: Bits, steps: int):
         if values.ndim == 1:
             np.testing.assert_array_equal(found, values)
             continue
-        half = np.abs(values).max(axis=1, keepdims=True) / steps
-        assert (np.abs(found - values) <= half * (1 + 1e-3)).all(), name
+        finer = name == "embedding" or name.endswith(("value.weight", "output.weight"))
+        own = bits + 8 if finer else bits
+        assert manifest["tensors"][name]["bits"] == own
+        half = np.abs(values).max(axis=1, keepdims=True) / (2**own - 2)
+        # Beyond half a step: float32's rounding of the scale, and of 24 bits
+        assert (np.abs(found - values) <= half * (1 + 1e-3) + 1e-7 * np.abs(values)).all(), name
     assert manifest["bytes"] == len(data)
     assert manifest["bits"] == bits
 
@@ -116,7 +126,7 @@ def test_what_is_too_large_is_refused(tiny: Esm2, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.FittedHeadWarning")
 def test_the_real_model_fits_into_a_page(real: Encoder):
     manifest, data = pack_weights(real)
-    assert len(data) * 4 / 3 < 20.5e6  # base64; a page may have 25 MB
+    assert len(data) * 4 / 3 < 22e6  # base64; a page may have 25 MB
     assert manifest["lmHead"]["source"] == "fitted"
     assert "note" in manifest["lmHead"]
-    assert len(pack_weights(real, 8)[1]) < len(data) * 0.51
+    assert len(pack_weights(real, 8)[1]) < len(data) * 0.55
