@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from esmkit._version import __version__
 from esmkit.arguments import checked
@@ -14,17 +13,26 @@ from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Heads, Layers, choose_heads, head_name
-from esmkit.errors import InputError, OptionError
+from esmkit.errors import OptionError
 from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
+from esmkit.explorer.live.make import explore_live
+from esmkit.explorer.live.weights import Bits
 from esmkit.explorer.page import Explorer
+from esmkit.explorer.parts import (
+    MAX_RESIDUES_SHOWN,
+    PAGE_BYTES,
+    array_bytes,
+    model_facts,
+    protein_and_windows,
+    structure_facts,
+)
 from esmkit.explorer.structure import Truth, truth_of
 from esmkit.explorer.trace import Trace, run_trace
-from esmkit.sequences.given import OneProtein, one_protein
-from esmkit.sequences.letters import RecordError
+from esmkit.sequences.given import OneProtein
 from esmkit.sequences.proteins import Protein
-from esmkit.sequences.windows import Long, cut_into_pieces
+from esmkit.sequences.windows import Long
 from esmkit.structure import Structure
 from esmkit.structure.given import GivenStructure, structure_of
 
@@ -32,12 +40,6 @@ if TYPE_CHECKING:
     from esmkit.heads.result import HeadProfile
 
 __all__ = ["MAX_RESIDUES_SHOWN", "PAGE_BYTES", "explore"]
-
-PAGE_BYTES = 60_000_000
-"""Largest page; what does not fit is left out, heads last."""
-
-MAX_RESIDUES_SHOWN = 5_000
-"""A browser holds a map of 5,000 x 5,000 weights in 100 MB."""
 
 NOTABLE = 1 / 255
 """Difference between the page's weights and the model's from which the page says so at its top."""
@@ -56,6 +58,8 @@ def explore(
     heads: Heads | None = None,
     layers: Layers = "all",
     long: Long = "window",
+    live: bool = False,
+    live_bits: Bits = 16,
     max_bytes: int = PAGE_BYTES,
     command: str = "",
 ) -> Explorer:
@@ -64,6 +68,9 @@ def explore(
     The page holds the 16-bit queries, keys and values of the reference encoder, from which the
     browser makes each map when it is opened; :attr:`Explorer.check` says how far these maps are
     from the model's own. It needs no network and no server.
+
+    With ``live`` it holds the model itself instead, and runs it on any sequence that a reader types,
+    pastes or makes by changing a residue: maps, contacts and steps follow, and what changed is shown.
 
     Parameters
     ----------
@@ -84,6 +91,10 @@ def explore(
         Attention layers 0..N-1, or negatives from the end.
     long : {'window', 'whole', 'truncate', 'error'}
         As in :class:`esmkit.attention.options.AttentionOptions`.
+    live : bool
+        Put the model into the page, for sequences of at most 1,022 residues.
+    live_bits : {16, 8}
+        Size of a weight in a live page: with 8 bits the page is half as large, and less exact.
     max_bytes : int
         Largest page.
     command : str
@@ -93,6 +104,7 @@ def explore(
     -------
     Explorer
         Shows itself in Jupyter; ``.save(path)`` writes the file.
+        :class:`esmkit.explorer.LiveExplorer` with ``live``.
 
     Raises
     ------
@@ -110,7 +122,21 @@ def explore(
     from esmkit.explorer.figures import need_bokeh
 
     need_bokeh()
-    one, pieces = _one_protein(protein, long)
+    if live:
+        if heads is not None or layers != "all":
+            raise OptionError(
+                "a live page computes all heads of all layers; leave out `heads` and `layers`"
+            )
+        return explore_live(
+            *(model, protein),
+            structure=structure,
+            profile=profile,
+            long=long,
+            bits=live_bits,
+            max_bytes=max_bytes,
+            command=command,
+        )
+    one, pieces = protein_and_windows(protein, long)
     structure = None if structure is None else structure_of(structure)
     truth = truth_of(one, structure) if structure is not None else None
     labels = read_labels(profile, model) if profile is not None else None
@@ -131,11 +157,11 @@ def explore(
         "header": one.header,
         "sequence": one.sequence,
         "pieces": [list(piece) for piece in pieces],
-        "model": _model(model),
+        "model": model_facts(model),
         "heads": rows,
         "layers": _layer_facts(trace),
         "labels": {"source": labels.source, "note": labels.note} if labels else None,
-        "structure": _structure(truth, arrays),
+        "structure": structure_facts(truth, arrays),
         "contacts": _contacts(model, one, structure, long, arrays),
         "check": check,
         "notes": _notes(plan, labels, check, model),
@@ -158,35 +184,6 @@ def _notes(
             "are made from float32 queries and keys."
         )
     return notes
-
-
-def _one_protein(protein: OneProtein, long: Long) -> tuple[Protein, list[tuple[int, int]]]:
-    """Return the protein as it is read, truncated if that was asked for, and its windows."""
-    try:
-        one = one_protein(protein, "a page is about one protein")
-    except RecordError as error:  # its remedies are those of functions that take many proteins
-        remedy = "give another sequence, with X for residues that are not known"
-        raise InputError(f"{error.reason}; {remedy}") from None
-    pieces = cut_into_pieces(one, long)
-    one = Protein(one.id, one.sequence[: pieces[-1][1]], one.header)
-    if len(one) > MAX_RESIDUES_SHOWN:
-        raise OptionError(
-            f"{one.id!r} has {len(one):,} residues and a page shows at most "
-            f'{MAX_RESIDUES_SHOWN:,}; cut the sequence, or use `long="truncate"`'
-        )
-    return one, pieces
-
-
-def _model(model: Encoder) -> dict[str, Any]:
-    return {
-        "checkpoint": model.checkpoint.to_dict(),
-        "layers": model.layers,
-        "heads": model.heads,
-        "width": model.width,
-        "headWidth": model.width // model.heads,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-    }
 
 
 def compare(model: Encoder, protein: Protein, trace: Trace, long: Long) -> dict[str, Any]:
@@ -235,8 +232,8 @@ def _heads(
             given = labels.heads[name]
             row |= {"label": given.label, "evidence": given.evidence, "family": given.family}
         rows.append(row)
-        arrays[f"head-{name}"] = _bytes(packed.query, packed.key, packed.value)
-        arrays[f"contribution-{name}"] = _bytes(packed.contribution)
+        arrays[f"head-{name}"] = array_bytes(packed.query, packed.key, packed.value)
+        arrays[f"contribution-{name}"] = array_bytes(packed.contribution)
     arrays["thumbnails"] = b"".join(picture.tobytes() for picture in small)
     return rows, arrays
 
@@ -244,11 +241,11 @@ def _heads(
 def _layers(trace: Trace) -> dict[str, bytes]:
     arrays = {}
     for number, layer in trace.layers.items():
-        arrays[f"lengths-{number}"] = _bytes(layer.lengths)
+        arrays[f"lengths-{number}"] = array_bytes(layer.lengths)
         if layer.output is not None:
-            arrays[f"before-{number}"] = _bytes(layer.before, layer.before_scales)
-            arrays[f"added-{number}"] = _bytes(layer.added, layer.added_scales)
-            arrays[f"output-{number}"] = _bytes(layer.output)
+            arrays[f"before-{number}"] = array_bytes(layer.before, layer.before_scales)
+            arrays[f"added-{number}"] = array_bytes(layer.added, layer.added_scales)
+            arrays[f"output-{number}"] = array_bytes(layer.output)
     return arrays
 
 
@@ -256,22 +253,6 @@ def _layer_facts(trace: Trace) -> dict[str, Any]:
     return {
         str(number): {"outputScale": layer.output_scale if layer.output is not None else None}
         for number, layer in trace.layers.items()
-    }
-
-
-def _structure(truth: Truth | None, arrays: dict[str, bytes]) -> dict[str, Any] | None:
-    if truth is None:
-        return None
-    arrays["coordinates"] = _bytes(truth.cb)
-    return {
-        "name": truth.name,
-        "secondary": truth.secondary,
-        "numbers": truth.numbers,
-        "resolved": truth.length,
-        "aligned": truth.aligned,
-        "identity": truth.identity,
-        "contacts": int(np.triu(truth.contacts).sum()),
-        "notes": truth.notes,
     }
 
 
@@ -288,17 +269,8 @@ def _contacts(
     contacts = predict_contacts(model, protein, long=long)
     upper = contacts.probability[np.triu_indices(len(contacts), 1)]
     codes = np.where(np.isnan(upper), NEVER_SEEN, np.round(np.nan_to_num(upper) * (NEVER_SEEN - 1)))
-    arrays["probabilities"] = _bytes(codes.astype("<u2"))
+    arrays["probabilities"] = array_bytes(codes.astype("<u2"))
     scores = None
     if structure is not None:
         scores = contacts.score(structure).reset_index().to_dict("records")
     return {"source": contacts.source, "scores": scores}
-
-
-def _bytes(*arrays: NDArray[Any] | None) -> bytes:
-    """Return arrays one after the other, little-endian as in every browser."""
-    return b"".join(
-        np.ascontiguousarray(a, a.dtype.newbyteorder("<")).tobytes()
-        for a in arrays
-        if a is not None
-    )

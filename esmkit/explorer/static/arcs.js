@@ -174,9 +174,11 @@
 
   app.startArcs = function () {
     plot = app.part("arcs");
-    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush", "query", "key"], draw);
-    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush"], words);
-    app.follow(["head"], special);
+    app.follow(["run", "head", "apc", "threshold", "separation", "farthest", "top", "brush", "query", "key"], draw);
+    app.follow(["run", "head", "apc", "threshold", "separation", "farthest", "top", "brush", "summaries"], words);
+    app.follow(["run", "head"], special);
+    app.follow(["run"], track);
+    app.follow(["run"], letters);
     app.follow(["brush"], showBrush);
     app.followTheme(() => {
       draw();

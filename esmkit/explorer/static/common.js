@@ -29,7 +29,7 @@ const esmkitExplorer = (window.esmkitExplorer = {});
   /** Remember the last few results of a function of one name; maps are large. */
   app.remember = function (make, count) {
     const kept = new Map();
-    return function (name) {
+    const remembered = function (name) {
       if (kept.has(name)) {
         const value = kept.get(name);
         kept.delete(name);
@@ -41,6 +41,8 @@ const esmkitExplorer = (window.esmkitExplorer = {});
       if (kept.size > count) kept.delete(kept.keys().next().value);
       return value;
     };
+    remembered.forget = () => kept.clear();
+    return remembered;
   };
 
   // --------------------------------------------------------------------------------- numbers

@@ -40,7 +40,7 @@
 
   function scores() {
     const place = app.byId("scores");
-    const { scores: rows } = app.data.contacts;
+    const rows = app.structure && app.store.scores();
     const parts = [];
     if (rows) {
       const table = app.make("table", null, { class: "scores" });
@@ -60,7 +60,7 @@
       }
       parts.push(table, app.make("p", `L is ${app.structure.resolved}, the resolved residues of ${app.structure.name}. P@L is the share of true contacts among the L likeliest pairs of a range; fewer true contacts than L put its ceiling below 1.`, { class: "muted" }));
       parts.push(app.make("p", "", { id: "head-score" }));
-    } else parts.push(app.make("p", "Without a structure there is nothing to score it on: add one with --structure.", { class: "muted" }));
+    } else parts.push(app.make("p", app.data.structure ? "The structure is not of this sequence, so there is nothing to score it on." : "Without a structure there is nothing to score it on: add one with --structure.", { class: "muted" }));
     place.replaceChildren(...parts);
   }
 
@@ -81,15 +81,29 @@
       return;
     }
     plot = app.part("contacts");
-    app.byId("contacts-text").textContent =
-      `Above the diagonal the score, 0 to 1, of the ${app.data.contacts.source}: higher where a contact is likelier, but no frequency of contacts. ` +
-      (app.structure
-        ? `Below it the true contacts of ${app.structure.name}: Cβ closer than 8 Å (Cα for glycine). Grey is not known.`
-        : "The map is symmetric.");
-    scores();
-    headScore();
-    app.follow(["head"], headScore);
-    app.byId("contacts-true").hidden = !app.structure;
+    const words = () => {
+      app.byId("contacts-true").hidden = !app.structure;
+      app.byId("contacts-text").textContent =
+        `Above the diagonal the score, 0 to 1, of the ${app.data.contacts.source}: higher where a contact is likelier, but no frequency of contacts. ` +
+        (app.structure
+          ? `Below it the true contacts of ${app.structure.name}: Cβ closer than 8 Å (Cα for glycine). Grey is not known.`
+          : "The map is symmetric.");
+      scores();
+      headScore();
+    };
+    words();
+    app.follow(["head", "summaries"], headScore);
+    const labels = () => {
+      const [along, down] = app.structure ? ["predicted, above the diagonal", "true, below the diagonal"] : ["residue", "residue"];
+      for (const axis of plot.above) if (axis.type.endsWith("Axis")) axis.axis_label = along;
+      for (const axis of plot.left) if (axis.type.endsWith("Axis")) axis.axis_label = down;
+    };
+    app.follow(["run"], () => {
+      words();
+      labels();
+      app.strips("contacts");
+      paint();
+    });
     app.followTheme(() => {
       app.strips("contacts");
       paint();

@@ -1,33 +1,73 @@
 "use strict";
-// What the views of the explorer share: the maps made from the data of the page, and the state.
+// What the views of the explorer share: the sequence, the maps made from its numbers, the state.
 
 (function (app) {
-  app.sequence = app.data.sequence;
-  app.residues = app.sequence.length;
   app.heads = new Map(app.data.heads.map((head) => [head.name, head]));
-  app.structure = app.data.structure;
   app.gridOf = {
-    heads: app.data.heads, side: Math.min(app.residues, 64), pictures: "thumbnails", section: "map-section",
+    heads: app.data.heads, side: 0, pictures: "thumbnails", section: "map-section",
     words: app.data.labels ? `Colours and words are from ${app.data.labels.source}.` : "",
   };
 
-  // Windows of a long protein lie one after the other, each with BOS and EOS around its residues.
-  let first = 0;
-  app.windows = app.data.pieces.map(([start, stop]) => {
-    const piece = { start, stop, first, tokens: stop - start + 2 };
-    first += piece.tokens;
-    return piece;
-  });
-  app.tokens = first;
+  const floats = (name) => new Float32Array(app.bytes(name));
+
+  /** Where numbers are read from: here from the page itself, where they lie packed. */
+  app.stored = {
+    vectors(name) {
+      const head = app.heads.get(name);
+      const codes = new Int16Array(app.bytes("head-" + name));
+      const size = codes.length / 3;
+      const part = (n) => Float32Array.from(codes.subarray(n * size, (n + 1) * size), (c) => c * head.scales[n]);
+      return { query: part(0), key: part(1), value: part(2) };
+    },
+    contribution: (name) => floats(`contribution-${name}`),
+    lengths: (layer) => floats(`lengths-${layer}`),
+    /** The vectors before and added by a layer at one token, and W^O with its scale; null if left out. */
+    residual(layer, token) {
+      const output = app.bytes(`output-${layer}`);
+      if (!output) return null;
+      const width = app.data.model.width;
+      const vector = (name) => {
+        const buffer = app.bytes(`${name}-${layer}`);
+        const scale = new Float32Array(buffer, app.tokens * width)[token];
+        return Float32Array.from(new Int8Array(buffer, token * width, width), (code) => code * scale);
+      };
+      return { before: vector("before"), added: vector("added"), output: new Int16Array(output), scale: app.data.layers[layer].outputScale };
+    },
+    /** Scores of the contact head by number of the pair, row by row above the diagonal; NaN: not known. */
+    contacts() {
+      if (!app.data.contacts) return null;
+      const codes = new Uint16Array(app.bytes("probabilities"));
+      return (pair) => (codes[pair] === 65535 ? NaN : codes[pair] / 65534);
+    },
+    scores: () => app.data.contacts && app.data.contacts.scores,
+    pictures: () => app.bytes("thumbnails") && new Uint8Array(app.bytes("thumbnails")),
+  };
+
+  let scoresOfContacts = null;
+
+  /** Take over a sequence: its windows, where its numbers are read from, and for each residue which one
+   *  of the structure it is (-1: none; null: all, in order; false: the structure is not of it). */
+  app.load = function ({ sequence, pieces, store, places = null }) {
+    app.sequence = sequence;
+    app.residues = sequence.length;
+    app.store = store;
+    app.places = places || null;
+    app.structure = places === false ? null : app.data.structure;
+    app.gridOf.side = Math.min(app.residues, 64);
+    // Windows of a long protein lie one after the other, each with BOS and EOS around its residues.
+    let first = 0;
+    app.windows = pieces.map(([start, stop]) => {
+      const piece = { start, stop, first, tokens: stop - start + 2 };
+      first += piece.tokens;
+      return piece;
+    });
+    app.tokens = first;
+    scoresOfContacts = store.contacts();
+    for (const kept of [app.vectors, app.mapOf, app.corrected]) kept.forget();
+  };
 
   /** Queries, keys and values of a head: Float32Array, tokens x head width each. */
-  app.vectors = app.remember(function (name) {
-    const head = app.heads.get(name);
-    const codes = new Int16Array(app.bytes("head-" + name));
-    const size = codes.length / 3;
-    const part = (n) => Float32Array.from(codes.subarray(n * size, (n + 1) * size), (c) => c * head.scales[n]);
-    return { query: part(0), key: part(1), value: part(2) };
-  }, 4);
+  app.vectors = app.remember((name) => app.store.vectors(name), 4);
 
   /** Scores of one query token against all tokens of its window, before the softmax. */
   app.scoresOf = function (vectors, window, token) {
@@ -54,10 +94,9 @@
     return weights;
   };
 
-  /** The map of a head: weights R x R by [query, key], and what goes to BOS and EOS. */
-  app.mapOf = app.remember(function (name) {
+  /** The map of a head from its vectors: weights R x R by [query, key], and what goes to BOS and EOS. */
+  app.mapFrom = function (vectors) {
     const size = app.residues;
-    const vectors = app.vectors(name);
     const weights = new Float32Array(size * size);
     const bos = new Float32Array(size);
     const eos = new Float32Array(size);
@@ -86,12 +125,13 @@
       }
     }
     return { weights, bos, eos };
-  }, 2);
+  };
+
+  app.mapOf = app.remember((name) => app.mapFrom(app.vectors(name)), 2);
 
   /** Symmetrise a map and take off its average product, as contact heads do. */
-  app.corrected = app.remember(function (name) {
+  app.correctedFrom = function (weights) {
     const size = app.residues;
-    const { weights } = app.mapOf(name);
     const values = new Float32Array(size * size);
     const sums = new Float64Array(size);
     let total = 0;
@@ -107,35 +147,38 @@
       for (let j = 0; j < size; j++) values[i * size + j] -= (sums[i] * sums[j]) / (total || 1);
     }
     return values;
-  }, 1);
+  };
+
+  app.corrected = app.remember((name) => app.correctedFrom(app.mapOf(name).weights), 1);
 
   /** The values that are shown: weights, or the corrected map. */
   app.shown = () => (app.state.apc ? app.corrected(app.state.head) : app.mapOf(app.state.head).weights);
 
   // -------------------------------------------------------------------------- what is known
 
-  const coordinates = app.structure ? new Float32Array(app.bytes("coordinates")) : null;
+  const coordinates = app.data.structure ? floats("coordinates") : null;
+
+  /** Which residue of the structure's sequence a residue is; -1: none. */
+  app.placeOf = (i) => (!app.structure ? -1 : app.places ? app.places[i] : i);
 
   /** Distance of two residues in Å, between Cβ (glycine: Cα); NaN where it is not known. */
   app.distance = function (i, j) {
-    if (!coordinates) return NaN;
-    const x = coordinates[3 * i] - coordinates[3 * j];
-    const y = coordinates[3 * i + 1] - coordinates[3 * j + 1];
-    const z = coordinates[3 * i + 2] - coordinates[3 * j + 2];
+    const [a, b] = [app.placeOf(i), app.placeOf(j)];
+    if (a < 0 || b < 0) return NaN;
+    const x = coordinates[3 * a] - coordinates[3 * b];
+    const y = coordinates[3 * a + 1] - coordinates[3 * b + 1];
+    const z = coordinates[3 * a + 2] - coordinates[3 * b + 2];
     return Math.fround(Math.sqrt(x * x + y * y + z * z));
   };
 
   app.CONTACT = 8;
   app.isContact = (i, j) => i !== j && app.distance(i, j) < app.CONTACT;
 
-  const codes = app.data.contacts ? new Uint16Array(app.bytes("probabilities")) : null;
-
   /** Score of the contact head, 0 to 1; NaN where there is none. */
   app.probability = function (i, j) {
-    if (!codes || i === j) return NaN;
+    if (!scoresOfContacts || i === j) return NaN;
     const [a, b] = i < j ? [i, j] : [j, i];
-    const code = codes[a * app.residues - (a * (a + 1)) / 2 + (b - a - 1)];
-    return code === 65535 ? NaN : code / 65534;
+    return scoresOfContacts(a * app.residues - (a * (a + 1)) / 2 + (b - a - 1));
   };
 
   const SECONDARY = {
@@ -143,7 +186,7 @@
     S: "bend", "-": "coil", P: "PPII helix", ".": "not known",
   };
 
-  app.secondary = (i) => (app.structure ? app.structure.secondary[i] : ".");
+  app.secondary = (i) => app.structure?.secondary[app.placeOf(i)] ?? ".";
   app.secondaryName = (i) => SECONDARY[app.secondary(i)] || "not known";
 
   /** Helices and strands: first and last residue from 0, and which of the two. */
@@ -166,7 +209,7 @@
   app.describe = function (i) {
     let text = app.residue(i);
     if (!app.structure) return text;
-    const theirs = app.structure.numbers[i];
+    const theirs = app.structure.numbers[app.placeOf(i)];
     if (theirs && theirs !== String(i + 1)) text += ` (${theirs} in the structure)`;
     return `${text}, ${app.secondaryName(i)}`;
   };
@@ -214,6 +257,7 @@
   // ----------------------------------------------------------------------------------- state
 
   app.state = {
+    run: 0, // goes up whenever another sequence, or another run of it, is on show
     head: app.data.heads[0].name, // the head that is open
     query: null, key: null, // the picked pair, from 0
     threshold: 0, apc: false, truth: true, scale: "linear",
@@ -230,6 +274,9 @@
     const k = key >= b.k0 && key <= b.k1;
     return b.either ? q || k : q && k;
   };
+
+  if (app.data.sequence && !app.data.live)
+    app.load({ sequence: app.data.sequence, pieces: app.data.pieces, store: app.stored });
 
   // Events of Bokeh figures, by figure and event
   const handlers = {};

@@ -4,8 +4,9 @@
 (function (app) {
   const grid = app.byId("grid");
   // What the page shows: its heads, pictures of so many pixels a side, and where a click leads
-  const { heads, side: size, pictures: name, section } = app.gridOf;
-  const pictures = app.bytes(name) && new Uint8Array(app.bytes(name));
+  const { heads, pictures: name, section } = app.gridOf;
+  const packed = app.bytes(name) && new Uint8Array(app.bytes(name));
+  const picturesOf = () => (app.store ? app.store.pictures() : packed);
   const layers = [...new Set(heads.map((head) => head.layer))];
   const options = new Map();
 
@@ -30,7 +31,7 @@
           "aria-label": app.headWords(head), "aria-selected": "false",
           title: app.headWords(head) + (head.evidence ? `: ${head.evidence}` : ""),
         });
-        const canvas = app.make("canvas", null, { width: size, height: size, "aria-hidden": "true" });
+        const canvas = app.make("canvas", null, { "aria-hidden": "true" });
         option.append(canvas, app.make("span", `H${head.head}`, { class: "name", "aria-hidden": "true" }));
         if (head.label) option.append(app.make("span", head.label, { class: "label", "aria-hidden": "true" }));
         option.addEventListener("click", () => {
@@ -47,12 +48,16 @@
 
   function draw() {
     const ramps = {};
+    const pictures = picturesOf();
+    const size = app.gridOf.side;
     heads.forEach((head, place) => {
       const family = head.family || "plain";
       const option = options.get(head.name);
       option.style.setProperty("--family", app.familyColour(family));
       const ramp = head.family ? (ramps[family] ??= app.ramp(app.familyColour(family))) : (ramps.plain ??= app.palette());
-      const context = option.querySelector("canvas").getContext("2d");
+      const canvas = option.querySelector("canvas");
+      if (canvas.width !== size) canvas.width = canvas.height = size;
+      const context = canvas.getContext("2d");
       const image = context.createImageData(size, size);
       const pixels = new Uint32Array(image.data.buffer);
       for (let i = 0; i < pixels.length; i++) pixels[i] = ramp[pictures ? pictures[place * size * size + i] : 255];
@@ -113,13 +118,21 @@
     const count = heads.length;
     const scale = "Each picture has its own scale, from 0 to a weight that as many pairs reach as half the residues; blocks of residues show their largest weight.";
     app.byId("grid-text").textContent =
-      `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys.${pictures ? ` ${scale}` : ""} ${app.gridOf.words}`.trim();
+      `${count} head${count === 1 ? "" : "s"}: rows are layers, columns heads. Open one with a click, or with the arrow keys.${picturesOf() ? ` ${scale}` : ""} ${app.gridOf.words}`.trim();
     build();
     legend();
     // Some browsers show no scroll bar before one scrolls
     new ResizeObserver(() => { app.byId("grid-more").hidden = grid.scrollWidth <= grid.clientWidth; }).observe(grid);
     select();
     app.follow(["head"], select);
+    app.follow(["run", "summaries"], () => {
+      draw();
+      for (const head of heads) {
+        const option = options.get(head.name);
+        option.setAttribute("aria-label", app.headWords(head));
+        option.title = app.headWords(head) + (head.evidence ? `: ${head.evidence}` : "");
+      }
+    });
     app.followTheme(draw);
   };
 })(esmkitExplorer);

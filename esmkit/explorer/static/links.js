@@ -2,14 +2,15 @@
 // The strongest links of the open head: chosen once for table and arcs, sorted, downloaded as CSV.
 
 (function (app) {
-  const columns = [
+  const every = [
     { name: "query", title: "Query", value: (link) => link.query },
     { name: "key", title: "Key", value: (link) => link.key },
     { name: "separation", title: "Separation", value: (link) => link.key - link.query },
     { name: "weight", title: "Weight", value: (link) => link.weight },
     { name: "distance", title: "Distance (Å)", value: (link) => app.distance(link.query, link.key), structure: true },
     { name: "contact", title: "Contact", value: (link) => Number(app.isContact(link.query, link.key)), structure: true },
-  ].filter((column) => !column.structure || app.structure);
+  ];
+  let columns = every;
 
   app.links = [];
 
@@ -42,7 +43,7 @@
 
   function sorted() {
     const { column, down } = app.state.sort;
-    const value = columns.find((one) => one.name === column).value;
+    const value = (columns.find((one) => one.name === column) || every[3]).value;
     const rank = (link) => {
       const v = value(link);
       return Number.isNaN(v) ? -Infinity : v;
@@ -141,7 +142,7 @@
 
   function download() {
     const url = URL.createObjectURL(new Blob([app.csv()], { type: "text/csv" }));
-    const name = app.data.id.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 60) || "protein";
+    const name = (app.name || app.data.id).replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 60) || "protein";
     const link = app.make("a", null, { href: url, download: `${name}.${app.state.head}.csv` });
     document.body.append(link);
     link.click();
@@ -153,7 +154,12 @@
     const count = app.byId("top");
     const separation = app.byId("separation");
     const farthest = app.byId("farthest");
-    separation.max = farthest.max = app.residues - 1;
+    const ofSequence = () => {
+      columns = every.filter((column) => !column.structure || app.structure);
+      separation.max = farthest.max = app.residues - 1;
+    };
+    ofSequence();
+    app.follow(["run"], ofSequence);
     // Of a peptide too short for six, every pair is shown.
     if (app.residues <= 12) app.state.separation = Number((separation.value = 1));
     count.addEventListener("change", () => app.set({ top: Number(count.value) }));
@@ -173,9 +179,9 @@
     choose();
     heading();
     draw();
-    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush"], choose);
-    app.follow(["sort", "apc"], heading);
-    app.follow(["head", "apc", "threshold", "separation", "farthest", "top", "brush", "sort"], draw);
+    app.follow(["run", "head", "apc", "threshold", "separation", "farthest", "top", "brush"], choose);
+    app.follow(["run", "sort", "apc"], heading);
+    app.follow(["run", "head", "apc", "threshold", "separation", "farthest", "top", "brush", "sort"], draw);
     app.follow(["query", "key"], marks);
   };
 })(esmkitExplorer);

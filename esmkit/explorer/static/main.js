@@ -51,6 +51,7 @@
   }
 
   async function start() {
+    if (app.beforeStart) await app.beforeStart();
     app.state.head = first();
     about();
     names();
@@ -66,6 +67,7 @@
     app.applyTheme();
     if (app.links.length) app.set({ query: app.links[0].query, key: app.links[0].key });
     else app.pickResidue(0);
+    if (app.afterStart) app.afterStart();
     app.startAddress();
     document.documentElement.dataset.ready = "true";
   }

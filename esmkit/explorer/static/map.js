@@ -169,6 +169,7 @@
           : `distance ${distance.toFixed(1)} Å${i === j ? "" : app.isContact(i, j) ? ", a contact" : ", no contact"}`);
     }
     if (app.data.contacts && i !== j) lines.push(`contact head's score ${app.probability(i, j).toFixed(2)}`);
+    if (app.moreOfPair) lines.push(...app.moreOfPair(i, j));
     return lines;
   };
 
@@ -287,6 +288,9 @@
     for (const head of app.data.heads) choice.append(new Option(app.headWords(head), head.name));
     choice.addEventListener("change", () => app.set({ head: choice.value }));
     app.follow(["head"], () => (choice.value = app.state.head));
+    app.follow(["summaries"], () => {
+      for (const option of choice.options) option.textContent = app.headWords(app.heads.get(option.value));
+    });
     app.follow(["apc", "truth", "scale"], () => {
       app.byId("apc").checked = app.state.apc;
       app.byId("truth").checked = app.state.truth;
@@ -296,8 +300,6 @@
     number.addEventListener("change", () => app.set({ threshold: Math.max(0, Number(number.value) || 0) }));
     app.byId("apc").addEventListener("change", (event) => app.set({ apc: event.target.checked, threshold: 0 }));
     app.byId("truth").addEventListener("change", (event) => app.set({ truth: event.target.checked }));
-    app.byId("truth-label").hidden = !app.structure;
-    app.byId("map-strips").hidden = !app.structure;
     app.byId("scale").addEventListener("change", (event) => app.set({ scale: event.target.value }));
     app.byId("brush").addEventListener("submit", brushForm);
     app.byId("clear-brush").addEventListener("click", () => app.set({ brush: null }));
@@ -309,6 +311,12 @@
     if (app.blockFor(plot) !== block) paint();
   }
 
+  function ofStructure() {
+    app.byId("truth-label").hidden = !app.structure;
+    app.byId("map-strips").hidden = !app.structure;
+    app.strips("map");
+  }
+
   function label() {
     const what = app.state.apc ? "symmetric and corrected" : "queries from top to bottom, keys from left to right";
     app.byId("map").setAttribute("aria-label", `Attention map of ${app.state.head}, ${what}. Arrow keys move the picked pair.`);
@@ -318,16 +326,18 @@
     plot = app.part("map");
     controls();
     findLargest();
-    app.follow(["head", "apc"], findLargest);
-    app.follow(["head", "apc", "threshold", "scale", "brush"], paint);
-    app.follow(["head", "apc", "threshold", "scale"], paintBar);
-    app.follow(["head"], facts);
-    app.follow(["head", "apc", "threshold"], showThreshold);
-    app.follow(["head", "apc", "threshold", "separation"], thresholdText);
-    app.follow(["head", "apc"], label);
-    app.follow(["truth"], overlay);
-    app.follow(["query", "key", "head", "apc"], showPick);
-    app.follow(["brush"], showBrush);
+    app.follow(["run", "head", "apc"], findLargest);
+    app.follow(["run", "head", "apc", "threshold", "scale", "brush"], paint);
+    app.follow(["run", "head", "apc", "threshold", "scale"], paintBar);
+    app.follow(["run", "head", "summaries"], facts);
+    app.follow(["run", "head", "apc", "threshold"], showThreshold);
+    app.follow(["run", "head", "apc", "threshold", "separation"], thresholdText);
+    app.follow(["run", "head", "apc"], label);
+    app.follow(["run", "truth"], overlay);
+    app.follow(["run"], ofStructure);
+    app.follow(["run"], sizeMarks);
+    app.follow(["run", "query", "key", "head", "apc"], showPick);
+    app.follow(["run", "brush"], showBrush);
     app.followTheme(() => {
       app.strips("map");
       paint();
@@ -338,7 +348,7 @@
     app.on("map", "tap", pick);
     app.on("map", "selectiongeometry", brushed);
     for (const range of [plot.x_range, plot.y_range]) range.change.connect(ranges);
-    for (const step of [facts, showThreshold, thresholdText, label, overlay, showBrush, sizeMarks]) step();
+    for (const step of [facts, showThreshold, thresholdText, label, ofStructure, overlay, showBrush, sizeMarks]) step();
   };
   app.showPick = showPick;
 })(esmkitExplorer);

@@ -151,6 +151,21 @@
     plot.y_range.setv({ start: y1, end: y0 });
   };
 
+  /** Give figures the length of another sequence; what was zoomed shows all of it again. */
+  app.resizeFigures = function () {
+    const last = app.residues + 0.5;
+    const span = (plot, [low, high]) => plot.x_range.setv({ bounds: [low, high], start: low, end: high });
+    for (const name of Object.keys(SQUARES)) {
+      const plot = app.part(name);
+      if (!plot) continue;
+      const first = 0.5 - app.data.strip * app.residues;
+      span(plot, [first, last]);
+      plot.y_range.setv({ bounds: [first, last], start: last, end: first });
+    }
+    span(app.part("arcs"), [0, app.residues + 1]); // the figure below shares the range
+    span(app.part("scores"), [-0.5, app.residues + 1.5]);
+  };
+
   const tip = app.byId("tip");
   let pointer = [0, 0];
   document.addEventListener("pointermove", (event) => (pointer = [event.clientX, event.clientY]), true);

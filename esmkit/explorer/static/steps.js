@@ -75,26 +75,19 @@
   function residual(found) {
     const { layer, head } = found.head;
     const at = found.window.first + found.token;
-    const lengths = new Float32Array(app.bytes(`lengths-${layer}`));
+    const lengths = app.store.lengths(layer);
     const length = (row) => lengths[row * app.tokens + at];
-    const contribution = new Float32Array(app.bytes(`contribution-${found.head.name}`))[at];
+    const contribution = app.store.contribution(found.head.name)[at];
     const result = { before: length(0), added: length(1), after: length(2), contribution };
-    const output = app.bytes(`output-${layer}`);
-    if (!output) return result;
-    const vector = (name) => {
-      const buffer = app.bytes(`${name}-${layer}`);
-      const scale = new Float32Array(buffer, app.tokens * width)[at];
-      return Float32Array.from(new Int8Array(buffer, at * width, width), (code) => code * scale);
-    };
-    const matrix = new Int16Array(output);
-    const scale = app.data.layers[layer].outputScale;
+    const stored = app.store.residual(layer, at);
+    if (!stored) return result;
+    const { before, added, output: matrix, scale } = stored;
     const part = new Float32Array(width);
     for (let row = 0; row < width; row++) {
       let sum = 0;
       for (let d = 0; d < headWidth; d++) sum += matrix[row * width + head * headWidth + d] * found.mix[d];
       part[row] = sum * scale;
     }
-    const [before, added] = [vector("before"), vector("added")];
     return { ...result, vectors: { before, part, added, after: before.map((v, i) => v + added[i]) } };
   }
   app.residualOf = residual;
@@ -187,7 +180,9 @@
       (app.windows.length > 1 ? " This protein is read in windows; the steps are those of the window in which the residue is farthest from the ends." : "");
     for (const [id, name] of [["step-query", "query"], ["step-key", "key"]]) {
       const field = app.byId(id);
-      field.max = app.residues;
+      const ends = () => (field.max = app.residues);
+      ends();
+      app.follow(["run"], ends);
       field.addEventListener("change", () => {
         const value = Math.round(Number(field.value)) || 1;
         app.set({ [name]: app.clamp(value, 1, app.residues) - 1 });
@@ -206,7 +201,7 @@
       app.on(figure, "mouseleave", () => app.tip(null));
       app.on(figure, "tap", (event) => app.at(event.x) !== null && app.set({ key: app.at(event.x) }));
     }
-    app.follow(["query", "key", "head"], draw);
+    app.follow(["run", "query", "key", "head"], draw);
     app.followTheme(draw);
   };
 })(esmkitExplorer);
