@@ -98,7 +98,7 @@ def assert_is(page: Opened, model: Esm2, sequence: str) -> None:
         found = array(page, f"esmkitExplorer.run.hidden[{n}]").reshape(state.shape)
         np.testing.assert_allclose(found, state, atol=TOLERANCE, rtol=0)
     for layer, maps in enumerate(expected.maps):
-        for head, weights in enumerate(maps):
+        for head, weights in list(enumerate(maps))[:: max(1, len(maps) // 2)]:  # two of each layer
             name = f"L{layer}H{head}"
             found = array(page, f"esmkitExplorer.mapOf('{name}').weights").reshape(size, size)
             np.testing.assert_allclose(found, weights[1:-1, 1:-1], atol=TOLERANCE, rtol=0)
@@ -480,6 +480,7 @@ def test_it_runs_in_the_frame_of_a_notebook(browser: Any, tiny_lm: Esm2, tmp_pat
 
 
 @pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::esmkit.encoder.checkpoints.FittedHeadWarning")
 def test_the_real_model_within_its_time_and_size(browser: Any, real: Esm2, tmp_path: Path):
     structure = demo_structure()
     path = esmkit.explore(real, structure.protein, structure=structure, live=True).save(

@@ -131,7 +131,6 @@
     const one = app.state.compare === "pinned" ? pinned : app.state.compare === "start" ? history[0] : history[at - 1];
     return one && app.keyOf(one) !== app.keyOf(history[at]) ? one : null;
   }
-  states.comparedWith = () => comparedWith(states.at);
 
   /** Where a residue of one sequence is in another, or the nearest there is. */
   function moved(residue, from, to) {
@@ -153,6 +152,7 @@
       const run = await runOf(wanted);
       const before = run && id === newest && other ? await runOf(other) : null;
       if (!run || id !== newest || (other && !before)) return false; // the newer one goes on
+      states.other = before && other; // the state that app.before is the run of
       put(at, run, before, extra);
       app.set({ busy: false });
       const seconds = (performance.now() - started) / 1000;
