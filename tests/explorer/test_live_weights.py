@@ -12,7 +12,7 @@ from esmkit.encoder.encoder import Encoder
 from esmkit.errors import OptionError
 from esmkit.esm2 import Esm2
 from esmkit.explorer.live import weights
-from esmkit.explorer.live.weights import Bits, pack_weights
+from esmkit.explorer.live.weights import Bits, pack_weights, unpack_weights
 from esmkit.reference import encoder as reference
 from oracles.live_engine import weights_of
 
@@ -56,7 +56,10 @@ def test_every_weight_comes_back(tiny_lm: Esm2, bits: Bits):
     expected |= {f"{name}.bias": p.bias for name, p in affine.items()}
     expected["lm_decoder.bias"] = head.decoder.bias
     assert set(manifest["tensors"]) == set(expected)  # the decoder is the embedding
+    read = unpack_weights(manifest, data)
+    assert set(read) == set(expected)
     for name, values in expected.items():
+        np.testing.assert_allclose(read[name], unpack(manifest, data, name), rtol=2e-7, atol=0)
         found = unpack(manifest, data, name)
         if values.ndim == 1:
             np.testing.assert_array_equal(found, values)
@@ -115,10 +118,10 @@ def test_what_is_too_large_is_refused(tiny: Esm2, monkeypatch: pytest.MonkeyPatc
     count = sum(p.numel() for p in tiny.network.parameters())
     monkeypatch.setattr(weights, "LARGEST_BYTES", count)
     assert pack_weights(tiny, 8)[1]
-    with pytest.raises(OptionError, match=re.escape("; pack them with bits=8")):
+    with pytest.raises(OptionError, match=re.escape("; pack them with `live_bits=8`")):
         pack_weights(tiny)
     monkeypatch.setattr(weights, "LARGEST_BYTES", 1)
-    with pytest.raises(OptionError, match="weights of 8 bits are 0 MB, .*; take a smaller ESM-2"):
+    with pytest.raises(OptionError, match=r"weights of 8 bits are 0 MB, .*; take a smaller ESM-2"):
         pack_weights(tiny, 8)
 
 

@@ -7,6 +7,7 @@ of what heads carry are not averaged away by the softmax, and make most of the e
 TABLE
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.encoder.lm_head import LmHead
 
-__all__ = ["LARGEST_BYTES", "MOST_RESIDUES", "FORMAT", "Bits", "pack_weights"]
+__all__ = ["FORMAT", "LARGEST_BYTES", "MOST_RESIDUES", "Bits", "pack_weights", "unpack_weights"]
 
 Bits = Literal[16, 8]
 
@@ -163,7 +164,11 @@ def _refuse_large(count: int, bits: int) -> None:
     raise OptionError(
         f"{count / 1e6:,.0f} million weights of {bits} bits are {size / 1e6:,.0f} MB, and a page "
         f"holds at most {LARGEST_BYTES / 1e6:.0f} MB of them; "
-        + ("pack them with `live_bits=8`" if smaller else "take a smaller ESM-2, such as the one of 8M")
+        + (
+            "pack them with `live_bits=8`"
+            if smaller
+            else "take a smaller ESM-2, such as the one of 8M"
+        )
     )
 
 
@@ -194,3 +199,32 @@ def _pack(parameters: reference.Parameters, head: MaskedLmHead | None, bits: int
         ):
             packing.matrix("lm_decoder.weight", head.decoder.weight, finer=True)
     return packing
+
+
+def unpack_weights(manifest: dict[str, Any], data: bytes) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors as the engine reads them, by name.
+
+    Parameters
+    ----------
+    manifest : dict
+    data : bytes
+        From :func:`pack_weights`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float32
+        Matrices (out, in), vectors (out,).
+    """
+    tensors = {}
+    for name, at in manifest["tensors"].items():
+        shape, offset, width = tuple(at["shape"]), at["offset"], at["bits"] // 8
+        count = math.prod(shape)
+        if "scales" not in at:
+            tensors[name] = np.frombuffer(data, "<f4", count, offset).reshape(shape).copy()
+            continue
+        integers = np.zeros((count, 4), np.uint8)
+        codes = np.frombuffer(data, np.uint8, count * width, offset).reshape(count, width)
+        integers[:, 4 - width :] = codes  # the upper bytes, so that the sign is theirs
+        values = (integers.view("<i4").reshape(shape) >> (32 - at["bits"])).astype(np.float32)
+        tensors[name] = values * np.frombuffer(data, "<f4", shape[0], at["scales"])[:, None]
+    return tensors
