@@ -117,7 +117,8 @@ def test_what_one_head_adds_is_its_columns_of_w_o(shown, oracle):
     np.testing.assert_allclose(vectors[f"L{LAYER}H{HEAD}.part"], expected, atol=TOLERANCE)
     np.testing.assert_allclose(vectors[f"L{LAYER}.head_output"], mixed.ravel(), atol=TOLERANCE)
     length = re.search(r"alone adds a vector of length ([\d.]+)", step["text"][0])
-    assert length and float(length[1]) == pytest.approx(np.linalg.norm(expected), rel=SHOWN)
+    assert length
+    assert float(length[1]) == pytest.approx(np.linalg.norm(expected), rel=SHOWN)
 
 
 def test_norms_say_mean_and_variance_of_what_they_read(shown, oracle):
@@ -147,7 +148,7 @@ def numeric(element: ElementTree.Element) -> str:
         return f"({parts[0]})**({parts[1]})"
     if tag in ("math", "mrow"):
         return re.sub(r"\)\(", ")*(", "".join(parts))
-    signs = {"×": "*", "−": "-", "Φ": "phi", "e": "math.e"}
+    signs = {"\u00d7": "*", "\u2212": "-", "Φ": "phi", "e": "math.e"}
     text = (element.text or "").replace("\u00a0", " ")
     return signs.get(text, text)
 
