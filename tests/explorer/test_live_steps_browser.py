@@ -160,9 +160,10 @@ def test_keys_lead_from_layer_to_layer_to_the_probabilities(page: Opened, tiny_l
     expected = found.hidden_states[-1][0, 7]
     np.testing.assert_allclose(told, expected, atol=TOLERANCE * np.abs(expected).max())
     drawing = page.tab.locator("canvas[data-vector='probabilities']")
-    letter, share = re.match(
-        r"(\w): .* % \((.*)\)", drawing.get_attribute("aria-valuetext")
-    ).groups()
+    text = drawing.get_attribute("aria-valuetext") or ""
+    told_share = re.match(r"(\w): .* % \((.*)\)", text)
+    assert told_share, text
+    letter, share = told_share.groups()
     best = shares(logits)[6].argmax()
     assert letter == ORDER[best]
     assert number(share) == pytest.approx(shares(logits)[6].max(), abs=TOLERANCE)
