@@ -48,6 +48,18 @@ __all__ = ["command"]
     show_default=True,
     help="Largest size of a page; of longer chains and larger models it shows as many heads as fit.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Put the model into the page: it runs there, offline, on any sequence that a reader types.",
+)
+@click.option(
+    "--live-bits",
+    type=click.Choice(["16", "8"]),
+    default="16",
+    show_default=True,
+    help="Size of a weight in a live page; 8 halves the page and is less exact.",
+)
 @click.option("--force", is_flag=True, help="Overwrite outputs, and make more than 20 pages.")
 @model_options
 def command(
@@ -61,6 +73,8 @@ def command(
     on_invalid: str,
     ids: tuple[str, ...],
     max_bytes: str,
+    live: bool,
+    live_bits: str,
     force: bool,
     model: ModelChoice,
     quiet: bool,
@@ -70,13 +84,15 @@ def command(
     One HTML file that opens in any browser without a network: the grid of heads, the map of each,
     its strongest links along the sequence, predicted and true contacts, and every step from query
     to residual stream. Without FASTA the sequence of the structure is used; without either, on a
-    terminal, the demo protein with its structure. Needs Bokeh: pip install 'esmkit[explorer]'.
+    terminal, the demo protein with its structure. With --live the page holds the model and runs it
+    on what a reader types, pastes or mutates. Needs Bokeh: pip install 'esmkit[explorer]'.
 
     \b
     Examples:
       esmkit explore --structure 1ubi.pdb
       esmkit explore ubiquitin.fasta --structure 1ubi.pdb:A --profile heads
       esmkit explore seqs.fasta --heads L5H4,L5H10 -o pages
+      esmkit explore --live --structure 1ubi.pdb -o live.html
 
     In Python, shown inline in Jupyter:
 
@@ -105,6 +121,8 @@ def command(
         long=long,  # type: ignore[arg-type]
         on_invalid=on_invalid,  # type: ignore[arg-type]
         ids=ids or None,
+        live=live,
+        live_bits=int(live_bits),
         max_bytes=parse_bytes(max_bytes),
         run=run_of(force=force, quiet=quiet),
     )

@@ -156,8 +156,8 @@ def _option(name: str, value: Any, command: click.Command) -> str | None:
     if isinstance(found, click.Argument):
         return (found.metavar or str(found.name).upper()).strip("[].")
     values = list(value) if isinstance(value, list | tuple) else [value]
-    allowed = found.type.choices if isinstance(found.type, click.Choice) else None
-    if allowed and not all(v in (..., None) or v in allowed for v in values):
+    allowed = map(str, found.type.choices) if isinstance(found.type, click.Choice) else None
+    if allowed and not {str(v) for v in values if v not in (..., None)} <= set(allowed):
         return None
     option = found.opts[0]
     if value is ... or value is True:

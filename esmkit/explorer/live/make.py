@@ -58,7 +58,7 @@ def explore_live(
     manifest, weights = pack_weights(model, bits)
     arrays = {"weights": weights, "kernel": kernel_bytes()}
     check = compare_packed(model, one.sequence, manifest, weights)
-    contact_head = ContactHead.of_checkpoint(model) if model.has_contact_head else None
+    regression = ContactHead.of_checkpoint(model) if model.has_contact_head else None
     data = {
         "live": True,
         "id": one.id,
@@ -70,7 +70,7 @@ def explore_live(
         "heads": _heads(model, labels),
         "labels": {"source": labels.source, "note": labels.note} if labels else None,
         "structure": structure_facts(truth, arrays),
-        "contacts": {"source": contact_head.source} if contact_head else None,
+        "contacts": {"source": regression.source} if regression else None,
         "check": check,
         "notes": _notes(labels, check, bits),
         "esmkit": __version__,

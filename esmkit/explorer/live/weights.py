@@ -151,7 +151,7 @@ def _refuse_large(count: int, bits: int) -> None:
     raise OptionError(
         f"{count / 1e6:,.0f} million weights of {bits} bits are {size / 1e6:,.0f} MB, and a page "
         f"holds at most {LARGEST_BYTES / 1e6:.0f} MB of them; "
-        + ("pack them with bits=8" if smaller else "take a smaller ESM-2, such as the one of 8M")
+        + ("pack them with `live_bits=8`" if smaller else "take a smaller ESM-2, such as the one of 8M")
     )
 
 

@@ -158,7 +158,7 @@
     paint(of.b, found.size, b, cut, false);
     of.difference.figure.hidden = !found.related;
     const name = kind === "map" ? app.state.head : "Contacts";
-    of.a.caption.textContent = `A: ${states.labelOf(states.comparedWith())}`;
+    of.a.caption.textContent = `A: ${states.labelOf(states.other)}`;
     of.b.caption.textContent = `B, on show: ${states.labelOf(states.history[states.at])}`;
     of.a.canvas.setAttribute("aria-label", `${name} of A`);
     of.b.canvas.setAttribute("aria-label", `${name} of B`);
@@ -296,7 +296,7 @@
 
   function words(related) {
     const [a, b] = [app.before.sequence, app.sequence];
-    const [one, two] = [states.comparedWith(), states.history[states.at]];
+    const [one, two] = [states.other, states.history[states.at]];
     const parts = [`A is ${states.labelOf(one)}; B, on show, is ${states.labelOf(two)}.`];
     if (a === b) parts.push("The sequence is the same.");
     else if (!related) parts.push("The two sequences have too little in common for differences, which need residues that are the same in both.");
@@ -339,7 +339,7 @@
       states.show(states.at);
     });
     app.byId("pin").addEventListener("click", () => states.pin());
-    app.follow(["run", "before", "head", "compare"], draw);
+    app.follow(["run", "before", "head"], draw);
     app.follow(["summaries"], () => app.before && (heads(), drawKind("map", values()), contacts()));
     app.follow(["query", "key"], rings);
     app.followTheme(draw);

@@ -8,7 +8,7 @@
 
   app.run = null; // the run on show
   app.before = null; // the run it is compared with, or null
-  app.states = { history: [], at: -1, target: -1, pinned: null };
+  app.states = { history: [], at: -1, target: -1, pinned: null, settled: false };
   Object.assign(app.state, { sequence: app.data.sequence, off: "", means: "output", busy: false, summaries: 0, compare: "before", before: 0, mutations: null, pasted: null });
 
   const states = app.states;
@@ -116,6 +116,7 @@
     }
     summaries.set(run, found);
     states.moved = compared ? changes : null;
+    states.settled = true;
     app.set({ summaries: app.state.summaries + 1 });
     return true;
   }
@@ -130,7 +131,6 @@
     const one = app.state.compare === "pinned" ? pinned : app.state.compare === "start" ? history[0] : history[at - 1];
     return one && app.keyOf(one) !== app.keyOf(history[at]) ? one : null;
   }
-  states.comparedWith = () => comparedWith(states.at);
 
   /** Where a residue of one sequence is in another, or the nearest there is. */
   function moved(residue, from, to) {
@@ -144,13 +144,15 @@
     const id = ++newest;
     const wanted = states.history[at];
     states.target = at;
+    states.settled = false;
     const started = performance.now();
     app.set({ busy: true });
     try {
       const other = comparedWith(at);
       const run = await runOf(wanted);
       const before = run && id === newest && other ? await runOf(other) : null;
-      if (!run || id !== newest || (other && !before)) return false;
+      if (!run || id !== newest || (other && !before)) return false; // the newer one goes on
+      states.other = before && other; // the state that app.before is the run of
       put(at, run, before, extra);
       app.set({ busy: false });
       const seconds = (performance.now() - started) / 1000;
@@ -159,6 +161,7 @@
     } catch (error) {
       if (id === newest) {
         states.target = states.at;
+        states.settled = true;
         app.set({ busy: false });
         app.say(`This could not be computed: ${error.message}.`, true);
       }
