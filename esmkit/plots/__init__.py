@@ -13,6 +13,7 @@ from esmkit.plots.ablation import ablation_scatter
 from esmkit.plots.arcs import attention_arcs
 from esmkit.plots.card import head_card
 from esmkit.plots.contacts import contact_map
+from esmkit.plots.diagram import encoder_diagram
 from esmkit.plots.effects import head_effects, position_effects
 from esmkit.plots.figure import inline_html, save
 from esmkit.plots.head import attention_head
@@ -35,6 +36,7 @@ __all__ = [
     "attention_grid",
     "attention_head",
     "contact_map",
+    "encoder_diagram",
     "head_card",
     "head_effects",
     "head_precision_grid",
