@@ -26,7 +26,7 @@ COLOURS = {
 }
 """Colours that everyone tells apart, by name (Okabe and Ito 2008, jfly.uni-koeln.de/color), and grey."""
 
-NOTEBOOK_STYLE = {
+NOTEBOOK_STYLE: dict[Any, Any] = {
     **STYLE,
     "figure.dpi": 120,
     "figure.constrained_layout.use": True,
