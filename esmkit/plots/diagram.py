@@ -9,7 +9,7 @@ from typing import Any
 
 from esmkit.arguments import what_is, whole_number
 from esmkit.errors import OptionError
-from esmkit.plots.svg import Canvas, Diagram
+from esmkit.plots.svg import TIMES, Canvas, Diagram
 
 __all__ = ["encoder_diagram"]
 
@@ -142,7 +142,7 @@ def _encoder(canvas: Canvas, sizes: dict[str, str]) -> None:
     canvas.text(x, 439, "masked-LM head")
     canvas.text(x, 461, "dense, GELU", "ed-small")
     canvas.shape(x, 481, "lm_hidden", "T D", sizes, anchor="middle", beside=True)
-    canvas.text(x, 501, "norm, × table of", "ed-small")
+    canvas.text(x, 501, f"norm,{TIMES}table of", "ed-small")
     canvas.text(x, 519, "embeddings, + bias", "ed-small")
     _down(canvas, x, 535, "logits", "T V", sizes)
     canvas.box(x, 596, 164, "softmax of each row", kind="orange")
@@ -214,7 +214,7 @@ def _attention(canvas: Canvas, sizes: dict[str, str]) -> None:
     named = {QUERY: ("Q", "query"), KEY: ("K", "key"), VALUE: ("V", "value")}
     for x, (letter, name) in named.items():
         canvas.arrow((x, 66), (x, 84), kind="blue")
-        canvas.box(x, 100, 112, f"× W^{letter}  {name}", kind="blue", height=32)
+        canvas.box(x, 100, 112, f"{TIMES}W^{letter}  {name}".strip(), kind="blue", height=32)
         _down(canvas, x, 116, f"wide_{name}", "T D", sizes, kind="blue")
         canvas.shape(x + 10, 210, name, "H T K", sizes)
     canvas.box(KEY, 176, 372, "cut the width into H heads of K", kind="blue", height=32)
@@ -232,11 +232,11 @@ def _attention(canvas: Canvas, sizes: dict[str, str]) -> None:
     canvas.arrow((middle - 60, 436), (middle - 60, 458), kind="purple")
     canvas.text(middle - 60, 472, "attention maps", "ed-small")
     canvas.arrow((VALUE, 192), (VALUE, 480), kind="blue")
-    canvas.box(KEY, 498, 372, "weights × values: fetch", kind="blue", height=36)
+    canvas.box(KEY, 498, 372, f"weights{TIMES}values: fetch", kind="blue", height=36)
     _down(canvas, KEY, 516, "head_output", "H T K", sizes, kind="blue")
     canvas.box(KEY, 576, 372, "concatenate the heads", kind="blue", height=32)
     _down(canvas, KEY, 592, "concatenated", "T D", sizes, kind="blue")
-    canvas.box(KEY, 650, 372, "× W^O", kind="blue", height=32)
+    canvas.box(KEY, 650, 372, f"{TIMES}W^O".strip(), kind="blue", height=32)
     _down(canvas, KEY, 666, "attention_output_again", "T D", sizes, kind="blue")
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from esmkit.errors import OptionError, OutputError
 from esmkit.files.disk import disk_errors, write_durably
 
-__all__ = ["Canvas", "Diagram"]
+__all__ = ["TIMES", "Canvas", "Diagram"]
 
 # Colours of Okabe and Ito, told apart by everyone; `page` and `ink` on their own give 15:1.
 LIGHT = {
@@ -34,6 +34,9 @@ DARK = {
     "green": ("#11352b", "#2fc79b"),
     "purple": ("#3a2231", "#e08dbb"),
 }
+TIMES = " \N{MULTIPLICATION SIGN} "
+"""What stands between the axes of a shape."""
+
 KINDS = ("plain", "blue", "orange", "green", "purple")
 
 FONT = "system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
@@ -185,8 +188,8 @@ class Canvas:
         letters = axes.split()
         numbers = tuple(sizes[letter] for letter in letters)
         self.shapes[name] = numbers
-        written = " × ".join(numbers)
-        symbols = " × ".join(letters)
+        written = TIMES.join(numbers)
+        symbols = TIMES.join(letters)
         place = 'dx="9"' if beside else f'x="{x:g}" dy="14"'
         below = f'<tspan class="ed-size" {place}>{written}</tspan>' if written != symbols else ""
         self.parts.append(
