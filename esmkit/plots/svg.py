@@ -55,8 +55,10 @@ class Diagram:
         Shapes that are written in it: name of an array to its axes, as numbers where they are known.
     """
 
-    svg: str
-    shapes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    svg: str = field(repr=False)
+    shapes: Mapping[str, tuple[str, ...]] = field(
+        repr=False, default_factory=lambda: MappingProxyType({})
+    )
 
     def _repr_svg_(self) -> str:
         return self.svg

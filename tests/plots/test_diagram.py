@@ -38,6 +38,8 @@ def arrays(tiny_lm) -> dict[str, np.ndarray]:
     lm_head = reference.masked_lm_head_of(tiny_lm)
     ids = encode(SEQUENCE)
     encoding = reference.encode(parameters, ids[None], attentions=True, trace=True)
+    assert encoding.trace is not None
+    assert encoding.attentions is not None
     steps, layer = encoding.trace[0], parameters.layers[0].attention
     guess = reference.masked_lm_steps(encoding.hidden_states[-1], lm_head)
     present = np.ones((1, len(ids)), bool)
@@ -186,3 +188,14 @@ def test_where_it_cannot_be_saved(tmp_path: Path):
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(OutputError):
         diagram.save(tmp_path / "folder.svg")
+
+
+def test_the_page_names_what_there_is():
+    """Every function that the page on the transformer names is public, and every file is there."""
+    page = (ROOT / "docs" / "transformer.md").read_text()
+    named = set(re.findall(r"`reference\.(\w+)`", page))
+    assert len(named) >= 18
+    assert named <= set(reference.__all__)
+    links = re.findall(r"\]\(([^)#:]+)\)", page)
+    assert len(links) >= 4
+    assert all((ROOT / "docs" / link).exists() for link in links), links
