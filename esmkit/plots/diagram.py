@@ -199,7 +199,7 @@ def _layer(canvas: Canvas, sizes: dict[str, str]) -> None:
     canvas.shape(to + 10, 586, "feed_forward_output", "T D", sizes)
     canvas.plus(x, 606, "green")
     canvas.shape(x + 12, 644, "residual", "T D", sizes, beside=True)
-    canvas.text(x + 12, 672, "residual stream: a layer adds to it,", "ed-small", "start")
+    canvas.text(x + 12, 672, "residual stream: layers add,", "ed-small", "start")
     canvas.text(x + 12, 690, "nothing is replaced", "ed-small", "start")
 
 
