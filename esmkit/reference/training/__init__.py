@@ -1,7 +1,7 @@
 """Training in NumPy: gradients by the chain rule, Adam, and a small ESM-2 trained from nothing.
 
 ``backward`` undoes each function of ``esmkit.reference.encoder``; ``optimizer`` turns gradients into
-better parameters; ``tree`` walks through nested parameters. PyTorch is not used: the tests compare
+better parameters; ``model`` does both for a whole ESM-2; ``tree`` walks through nested parameters. PyTorch is not used: the tests compare
 every gradient with its automatic ones.
 """
 
@@ -16,21 +16,35 @@ from esmkit.reference.training.backward import (
     relu_backward,
     softmax_backward,
 )
+from esmkit.reference.training.model import (
+    MaskedLm,
+    embed_tokens_backward,
+    encoder_layer_backward,
+    masked_lm_loss,
+    masked_lm_loss_and_gradients,
+    random_masked_lm,
+)
 from esmkit.reference.training.optimizer import Adam, clip_gradients, learning_rate
 from esmkit.reference.training.tree import parameter_count, tree_arrays, tree_map
 
 __all__ = [
     "Adam",
+    "MaskedLm",
     "clip_gradients",
     "cross_entropy",
+    "embed_tokens_backward",
     "embedding_backward",
+    "encoder_layer_backward",
     "feed_forward_backward",
     "gelu_backward",
     "layer_norm_backward",
     "learning_rate",
     "linear_backward",
+    "masked_lm_loss",
+    "masked_lm_loss_and_gradients",
     "multi_head_attention_backward",
     "parameter_count",
+    "random_masked_lm",
     "relu_backward",
     "softmax_backward",
     "tree_arrays",
