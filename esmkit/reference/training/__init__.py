@@ -1,8 +1,9 @@
 """Training in NumPy: gradients by the chain rule, Adam, and a small ESM-2 trained from nothing.
 
-``backward`` undoes each function of ``esmkit.reference.encoder``; ``optimizer`` turns gradients into
-better parameters; ``model`` does both for a whole ESM-2; ``tree`` walks through nested parameters. PyTorch is not used: the tests compare
-every gradient with its automatic ones.
+``backward`` undoes each function of ``esmkit.reference.encoder``; ``model`` does both for a whole
+ESM-2; ``optimizer`` turns gradients into better parameters; ``batches`` and ``train`` are the training
+itself; ``measures`` says what was learned; ``save`` writes a checkpoint; ``tree`` walks through nested
+parameters. PyTorch trains nothing here: the tests compare every gradient with its automatic ones.
 """
 
 from esmkit.reference.training.backward import (
@@ -16,6 +17,8 @@ from esmkit.reference.training.backward import (
     relu_backward,
     softmax_backward,
 )
+from esmkit.reference.training.batches import Batch, crops_of, hide, random_batch
+from esmkit.reference.training.measures import counting_losses, letter_similarity, offset_shares
 from esmkit.reference.training.model import (
     MaskedLm,
     embed_tokens_backward,
@@ -25,28 +28,42 @@ from esmkit.reference.training.model import (
     random_masked_lm,
 )
 from esmkit.reference.training.optimizer import Adam, clip_gradients, learning_rate
+from esmkit.reference.training.save import save_checkpoint
+from esmkit.reference.training.train import Training, held_out_batch, loss_of, train
 from esmkit.reference.training.tree import parameter_count, tree_arrays, tree_map
 
 __all__ = [
     "Adam",
+    "Batch",
     "MaskedLm",
+    "Training",
     "clip_gradients",
+    "counting_losses",
+    "crops_of",
     "cross_entropy",
     "embed_tokens_backward",
     "embedding_backward",
     "encoder_layer_backward",
     "feed_forward_backward",
     "gelu_backward",
+    "held_out_batch",
+    "hide",
     "layer_norm_backward",
     "learning_rate",
+    "letter_similarity",
     "linear_backward",
+    "loss_of",
     "masked_lm_loss",
     "masked_lm_loss_and_gradients",
     "multi_head_attention_backward",
+    "offset_shares",
     "parameter_count",
+    "random_batch",
     "random_masked_lm",
     "relu_backward",
+    "save_checkpoint",
     "softmax_backward",
+    "train",
     "tree_arrays",
     "tree_map",
 ]

@@ -167,20 +167,27 @@ def layer_norm_backward(gradient: Array, x: Array, p: Affine) -> tuple[Array, Af
     return by_x, Affine(by_gain, by_bias)
 
 
-def gelu_backward(gradient: Array, x: Array) -> Array:
+def gelu_backward(gradient: Array, x: Array, result: Array | None = None) -> Array:
     """Undo ``x P(x)``, P the normal distribution function: ``G * (P(x) + x p(x))``, p its density.
 
     Parameters
     ----------
     gradient, x : any shape, the same
+    result : the same shape, optional
+        What the GELU of x was. P is then read off it, as result / x: computing P is most of the work.
     """
-    distribution = 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
+    if result is None:
+        distribution = 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
+    else:
+        distribution = np.divide(result, x, out=np.full_like(x, 0.5), where=x != 0)
     density = np.exp(-0.5 * np.square(x)) / math.sqrt(2.0 * math.pi)
     return gradient * (distribution + x * density)
 
 
-def relu_backward(gradient: Array, x: Array) -> Array:
+def relu_backward(gradient: Array, x: Array, result: Array | None = None) -> Array:
     """Undo ``max(x, 0)``: let G pass where x is positive, and nothing elsewhere; any shape.
+
+    The result of the forward pass is taken, as by `gelu_backward`, and not needed.
 
     >>> relu_backward(np.array([1.0, 2.0]), np.array([-3.0, 3.0]))
     array([0., 2.])
@@ -292,7 +299,7 @@ def feed_forward_backward(
     steps: Steps,
     expand: Affine,
     contract: Affine,
-    activation_backward: Callable[[Array, Array], Array],
+    activation_backward: Callable[[Array, Array, Array], Array],
 ) -> tuple[Array, Affine, Affine]:
     """Undo ``W_2 activation(W_1 x + b_1) + b_2``: contract, activation, expand.
 
@@ -303,8 +310,8 @@ def feed_forward_backward(
     steps : dict with ``feed_forward_hidden`` (B, T, F), as `reference.feed_forward` returns
     expand, contract : Affine
     activation_backward : callable
-        `gelu_backward` or `relu_backward`. It wants what the activation was given, which is computed
-        once more here: cheaper than keeping it for every layer.
+        `gelu_backward` or `relu_backward`. It is given the gradient, what the activation was given,
+        which is computed once more here instead of kept for every layer, and what it returned.
 
     Returns
     -------
@@ -313,7 +320,8 @@ def feed_forward_backward(
     Affine, Affine
         By expand and contract.
     """
-    by_hidden, by_contract = linear_backward(gradient, steps["feed_forward_hidden"], contract)
-    by_hidden = activation_backward(by_hidden, linear(x, expand))  # (B, T, F)
+    hidden = steps["feed_forward_hidden"]
+    by_hidden, by_contract = linear_backward(gradient, hidden, contract)
+    by_hidden = activation_backward(by_hidden, linear(x, expand), hidden)  # (B, T, F)
     by_x, by_expand = linear_backward(by_hidden, x, expand)
     return by_x, by_expand, by_contract

@@ -7,7 +7,7 @@ falls like a cosine).
 """
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Adam:
             )
         self.rate, self.first, self.second, self.eps, self.decay = rate, first, second, eps, decay
         self.steps = 0
-        self._moments: tuple[Any, Any] | None = None
+        self._moments: list[tuple[Array, Array]] = []
 
     def step(self, parameters: Tree, gradients: Tree, rate: float | None = None) -> Tree:
         """Return the parameters after one step; those given stay as they are.
@@ -89,19 +89,22 @@ class Adam:
         rate = self.rate if rate is None else rate
         self.steps += 1
         first, second = self.first, self.second
-        m, v = self._moments or (tree_map(np.zeros_like, parameters),) * 2
-        m = tree_map(lambda m, g: first * m + (1 - first) * g, m, gradients)
-        v = tree_map(lambda v, g: second * v + (1 - second) * np.square(g), v, gradients)
-        self._moments = m, v
+        if not self._moments:
+            arrays = tree_arrays(parameters).values()
+            self._moments = [(np.zeros_like(p), np.zeros_like(p)) for p in arrays]
+        moments = iter(self._moments)
         # The two corrections of [1] as one factor and one eps, so that arrays are passed once
         share = math.sqrt(1 - second**self.steps)
         size, eps = rate * share / (1 - first**self.steps), self.eps * share
 
-        def moved(p: Array, m: Array, v: Array) -> Array:
+        def moved(p: Array, g: Array) -> Array:
+            m, v = next(moments)  # in the order of the tree
+            m += (1 - first) * (g - m)
+            v += (1 - second) * (np.square(g) - v)
             kept = 1 - rate * self.decay if p.ndim > 1 else 1.0
             return kept * p - size * m / (np.sqrt(v) + eps)
 
-        return tree_map(moved, parameters, m, v)
+        return tree_map(moved, parameters, gradients)
 
 
 def clip_gradients(gradients: Tree, largest: float) -> tuple[Tree, float]:

@@ -31,8 +31,9 @@ class Training:
         After the last step.
     history : list of dict
         One row for each look at the held-out proteins: ``step``; ``tokens``, seen so far;
-        ``training_loss``, the mean since the row before, NaN in the first; ``held_out_loss``; both in
-        nats; ``perplexity``, exp of the held-out loss. `pandas.DataFrame` takes it as it is.
+        ``training_loss``, over as many crops of the proteins trained on, hidden in the same way;
+        ``held_out_loss``; both in nats; ``perplexity``, exp of the held-out loss.
+        `pandas.DataFrame` takes it as it is.
     snapshots : dict of int to MaskedLm
         The model at each of these steps, the untrained one (0) first.
     """
@@ -42,9 +43,27 @@ class Training:
     snapshots: dict[int, MaskedLm] = field(repr=False)
 
 
-def held_out_batch(proteins: Sequence[Protein], *, tokens: int = 64, seed: int = 0) -> Batch:
-    """Cut held-out proteins into crops and hide 15 % of the residues, all behind ``<mask>``."""
-    return hide(crops_of(proteins, tokens), np.random.default_rng(seed), corrupt=False)
+def held_out_batch(
+    proteins: Sequence[Protein], *, tokens: int = 64, crops: int | None = None, seed: int = 0
+) -> Batch:
+    """Cut proteins into crops and hide 15 % of the residues, all behind ``<mask>``.
+
+    Parameters
+    ----------
+    proteins : sequence of Protein
+        What a model is judged on.
+    tokens : int
+        Of each crop.
+    crops : int, optional
+        How many are drawn at random; by default all are kept.
+    seed : int
+        Of the crops and of what is hidden.
+    """
+    generator = np.random.default_rng(seed)
+    cut = crops_of(proteins, tokens)
+    if crops is not None and crops < len(cut):
+        cut = cut[np.sort(generator.choice(len(cut), crops, replace=False))]
+    return hide(cut, generator, corrupt=False)
 
 
 def loss_of(model: MaskedLm, batch: Batch) -> float:
@@ -121,28 +140,28 @@ def train(
     looks = {0, steps, *look_at}
     history: list[dict[str, float]] = []
     snapshots: dict[int, MaskedLm] = {}
-    losses: list[float] = []
+    seen = held_out_batch(
+        proteins, tokens=held_out.ids.shape[1], crops=len(held_out.ids), seed=seed
+    )
     for step in range(steps + 1):
         if step in looks:
             loss = loss_of(model, held_out)
             row: dict[str, float] = {
                 "step": step,
                 "tokens": step * batch * tokens,
-                "training_loss": float(np.mean(losses)) if losses else float("nan"),
+                "training_loss": loss_of(model, seen),
                 "held_out_loss": loss,
                 "perplexity": float(np.exp(loss)),
             }
             history.append(row)
             snapshots[step] = model
-            losses = []
             if say is not None:
                 say(row)
         if step < steps:
             drawn = random_batch(proteins, generator, size=batch, tokens=tokens)
-            loss, gradients = masked_lm_loss_and_gradients(
+            _, gradients = masked_lm_loss_and_gradients(
                 model, drawn.ids, drawn.targets, drawn.chosen
             )
-            losses.append(loss)
             gradients, _ = clip_gradients(gradients, clip)
             model = adam.step(model, gradients, learning_rate(step, steps, rate, warm_up=warm_up))
     return Training(model, history, snapshots)
