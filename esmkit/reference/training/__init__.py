@@ -17,7 +17,7 @@ from esmkit.reference.training.backward import (
     relu_backward,
     softmax_backward,
 )
-from esmkit.reference.training.batches import Batch, crops_of, hide, random_batch
+from esmkit.reference.training.batches import Batch, crops_of, hide, random_batch, repeat_rows
 from esmkit.reference.training.measures import counting_losses, letter_similarity, offset_shares
 from esmkit.reference.training.model import (
     MaskedLm,
@@ -61,6 +61,7 @@ __all__ = [
     "random_batch",
     "random_masked_lm",
     "relu_backward",
+    "repeat_rows",
     "save_checkpoint",
     "softmax_backward",
     "train",

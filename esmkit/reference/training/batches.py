@@ -16,7 +16,7 @@ from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import SPECIALS, encode
 
-__all__ = ["Batch", "crops_of", "hide", "random_batch"]
+__all__ = ["Batch", "crops_of", "hide", "random_batch", "repeat_rows"]
 
 CHOSEN, HIDDEN, REPLACED = 0.15, 0.8, 0.1  # [1], section 3.1
 LETTER_TOKENS = encode(AMINO_ACIDS)[1:-1]
@@ -98,7 +98,12 @@ def hide(
 
 
 def random_batch(
-    proteins: Sequence[Protein], generator: np.random.Generator, *, size: int, tokens: int
+    proteins: Sequence[Protein],
+    generator: np.random.Generator,
+    *,
+    size: int,
+    tokens: int,
+    repeated: bool = False,
 ) -> Batch:
     """Draw crops of random proteins, longer ones more often, and hide some residues.
 
@@ -110,6 +115,8 @@ def random_batch(
         B, how many crops.
     tokens : int
         T, the length of each.
+    repeated : bool
+        Write a stretch of each protein over and over, see `repeat_rows`.
     """
     room = _residues(tokens)
     lengths = np.array([len(protein.sequence) for protein in proteins], float)
@@ -120,7 +127,31 @@ def random_batch(
         letters = proteins[place].sequence
         start = generator.integers(0, max(1, len(letters) - room + 1))
         row[:] = _padded(letters[start : start + room], tokens)
-    return hide(targets, generator)
+    return hide(repeat_rows(targets, generator) if repeated else targets, generator)
+
+
+def repeat_rows(targets: Array, generator: np.random.Generator) -> Array:
+    """Write the first residues of each row over and over, up to its end.
+
+    How many are repeated is drawn for each row anew, from a fifth to a half of its residues, so that
+    no fixed distance leads from a residue to its copy: it has to be found by what stands around it.
+
+    Parameters
+    ----------
+    targets : (B, T) int
+        As `crops_of` returns; a row with padding keeps it.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    array (B, T) of int
+    """
+    targets = targets.copy()
+    for row in targets:
+        residues = int(np.isin(row, LETTER_TOKENS).sum())
+        period = generator.integers(max(1, residues // 5), max(1, residues // 2) + 1)
+        row[1 : residues + 1] = np.resize(row[1 : period + 1], residues)
+    return targets
 
 
 def in_pieces(batch: Batch, size: int) -> Iterator[Batch]:

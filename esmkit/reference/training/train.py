@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from esmkit.errors import InputError, OptionError
-from esmkit.reference.training.batches import Batch, crops_of, hide, in_pieces, random_batch
+from esmkit.reference.training.batches import (
+    Batch,
+    crops_of,
+    hide,
+    in_pieces,
+    random_batch,
+    repeat_rows,
+)
 from esmkit.reference.training.model import (
     MaskedLm,
     masked_lm_loss,
@@ -44,7 +51,12 @@ class Training:
 
 
 def held_out_batch(
-    proteins: Sequence[Protein], *, tokens: int = 64, crops: int | None = None, seed: int = 0
+    proteins: Sequence[Protein],
+    *,
+    tokens: int = 64,
+    crops: int | None = None,
+    repeated: bool = False,
+    seed: int = 0,
 ) -> Batch:
     """Cut proteins into crops and hide 15 % of the residues, all behind ``<mask>``.
 
@@ -56,6 +68,8 @@ def held_out_batch(
         Of each crop.
     crops : int, optional
         How many are drawn at random; by default all are kept.
+    repeated : bool
+        Write a stretch of each over and over, as `repeat_rows` does.
     seed : int
         Of the crops and of what is hidden.
     """
@@ -63,7 +77,7 @@ def held_out_batch(
     cut = crops_of(proteins, tokens)
     if crops is not None and crops < len(cut):
         cut = cut[np.sort(generator.choice(len(cut), crops, replace=False))]
-    return hide(cut, generator, corrupt=False)
+    return hide(repeat_rows(cut, generator) if repeated else cut, generator, corrupt=False)
 
 
 def loss_of(model: MaskedLm, batch: Batch) -> float:
@@ -94,6 +108,7 @@ def train(
     warm_up: int = 50,
     decay: float = 0.01,
     clip: float = 1.0,
+    repeated: bool = False,
     look_at: Sequence[int] = (),
     seed: int = 0,
     say: Callable[[dict[str, float]], object] | None = None,
@@ -116,6 +131,8 @@ def train(
         The highest learning rate, and after how many steps it is reached; then it falls to 0.
     decay, clip : float
         Weight decay, and the greatest length of the gradient.
+    repeated : bool
+        Train on crops in which a stretch is written over and over; see `repeat_rows`.
     look_at : sequence of int
         Steps after which the held-out loss is measured and a snapshot kept; the first and the last
         always are.
@@ -140,9 +157,8 @@ def train(
     looks = {0, steps, *look_at}
     history: list[dict[str, float]] = []
     snapshots: dict[int, MaskedLm] = {}
-    seen = held_out_batch(
-        proteins, tokens=held_out.ids.shape[1], crops=len(held_out.ids), seed=seed
-    )
+    crops, length = held_out.ids.shape
+    seen = held_out_batch(proteins, tokens=length, crops=crops, repeated=repeated, seed=seed)
     for step in range(steps + 1):
         if step in looks:
             loss = loss_of(model, held_out)
@@ -158,7 +174,7 @@ def train(
             if say is not None:
                 say(row)
         if step < steps:
-            drawn = random_batch(proteins, generator, size=batch, tokens=tokens)
+            drawn = random_batch(proteins, generator, size=batch, tokens=tokens, repeated=repeated)
             _, gradients = masked_lm_loss_and_gradients(
                 model, drawn.ids, drawn.targets, drawn.chosen
             )
