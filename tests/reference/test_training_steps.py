@@ -298,6 +298,23 @@ def test_offset_shares_by_hand():
         np.testing.assert_allclose(found[:, :, place], expected, rtol=1e-5)
 
 
+def test_copy_shares_by_hand():
+    model = small(4, layers=2)
+    batch = training.held_out_batch(training_proteins("held_out")[:6], tokens=30, repeated=True)
+    found, chance = training.copy_shares(model, batch)
+    maps = encode(model.encoder, batch.ids, attentions=True).attentions
+    assert maps is not None
+    weights, alike = [], []
+    for row, place in np.argwhere(batch.chosen):
+        shown = batch.ids[row].tolist()
+        there = [n for n, token in enumerate(shown) if token == batch.targets[row, place]]
+        weights.append([[float(w[row, h, place, there].sum()) for h in range(2)] for w in maps])
+        alike.append(len(there) / sum(token != PAD for token in shown))
+    np.testing.assert_allclose(found, np.mean(weights, axis=0), rtol=1e-5)
+    assert chance == pytest.approx(np.mean(alike))
+    assert (batch.ids == PAD).any()
+
+
 def test_letter_similarity_by_hand():
     model = small()
     found = training.letter_similarity(model)

@@ -18,7 +18,12 @@ from esmkit.reference.training.backward import (
     softmax_backward,
 )
 from esmkit.reference.training.batches import Batch, crops_of, hide, random_batch, repeat_rows
-from esmkit.reference.training.measures import counting_losses, letter_similarity, offset_shares
+from esmkit.reference.training.measures import (
+    copy_shares,
+    counting_losses,
+    letter_similarity,
+    offset_shares,
+)
 from esmkit.reference.training.model import (
     MaskedLm,
     embed_tokens_backward,
@@ -38,6 +43,7 @@ __all__ = [
     "MaskedLm",
     "Training",
     "clip_gradients",
+    "copy_shares",
     "counting_losses",
     "crops_of",
     "cross_entropy",

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from esmkit.errors import InputError, OptionError
-from esmkit.reference.encoder import Array, encode
-from esmkit.reference.training.batches import LETTER_TOKENS, Batch
+from esmkit.reference.encoder import PAD, Array, encode
+from esmkit.reference.training.batches import LETTER_TOKENS, Batch, in_pieces
 from esmkit.reference.training.model import MaskedLm
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode as tokens_of
 
-__all__ = ["counting_losses", "letter_similarity", "offset_shares"]
+__all__ = ["copy_shares", "counting_losses", "letter_similarity", "offset_shares"]
 
 PSEUDO_COUNTS = 100
 """Residues of the average protein that are added to counts of few."""
@@ -136,6 +136,38 @@ def offset_shares(model: MaskedLm, ids: Array, offsets: Sequence[int] = range(-8
             for place, offset in enumerate(offsets):
                 total[layer, :, place] += np.diagonal(inner, offset, 1, 2).mean(axis=-1)
     return total / len(whole)
+
+
+def copy_shares(model: MaskedLm, batch: Batch) -> tuple[Array, float]:
+    """Return how much each head looks from hidden residues to residues that hold the right letter.
+
+    Parameters
+    ----------
+    model : MaskedLm
+    batch : Batch
+        As `held_out_batch` makes it.
+
+    Returns
+    -------
+    array (N, H)
+        Mean weight, 0 to 1, from a hidden residue to all places where its letter is shown. The
+        model cannot see the letter, so more than by chance means that it found it out.
+    float
+        What a head gives that looks at all tokens alike: the share of these places.
+    """
+    total = np.zeros((len(model.encoder.layers), model.encoder.heads))
+    chance = 0.0
+    for piece in in_pieces(batch, PIECE):
+        maps = encode(model.encoder, piece.ids, attentions=True).attentions
+        assert maps is not None  # asked for
+        right = piece.ids[:, None, :] == piece.targets[:, :, None]  # (B, T, T), [asking, asked]
+        right &= piece.chosen[:, :, None]
+        tokens = (piece.ids != PAD).sum(axis=1)  # (B,)
+        chance += float((right.sum(axis=(1, 2)) / tokens).sum())
+        for layer, weights in enumerate(maps):
+            total[layer] += np.einsum("bhts,bts->h", weights, right)
+    asked = int(batch.chosen.sum())
+    return total / asked, chance / asked
 
 
 def letter_similarity(model: MaskedLm) -> Array:

@@ -49,8 +49,8 @@ __all__ = [
     "random_masked_lm",
 ]
 
-SMALL = 0.02
-"""Standard deviation of fresh embeddings, as in BERT (Devlin et al. 2019, its code)."""
+EMBEDDED, WRITTEN = 0.1, 0.1
+"""Size of fresh embeddings, and of the matrices that write into the residual stream beside others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,9 @@ def random_masked_lm(
 ) -> MaskedLm:
     """Draw an untrained ESM-2 with a masked-LM head.
 
-    Matrices have variance 1 / inputs, and the two of each layer that write into the residual stream
-    are divided by sqrt(2 N), so that its variance does not grow with depth; embeddings are small,
-    biases 0, gains 1.
+    Matrices have variance 1 / inputs, embeddings 1 / 100; biases are 0, gains 1. The two matrices of
+    each layer that write into the residual stream are a tenth of that: at first a token's stream is
+    nearly the token itself, and what it is does not drown in what untrained layers add.
 
     Parameters
     ----------
@@ -120,16 +120,14 @@ def random_masked_lm(
     def norm() -> Affine:
         return Affine(np.ones(width, dtype), np.zeros(width, dtype))
 
-    share = (2 * layers) ** -0.5
-
     def attention() -> Attention:
-        return Attention(*(affine(width, width) for _ in range(3)), affine(width, width, share))
+        return Attention(*(affine(width, width) for _ in range(3)), affine(width, width, WRITTEN))
 
     drawn = tuple(
-        Layer(norm(), attention(), norm(), affine(hidden, width), affine(width, hidden, share))
+        Layer(norm(), attention(), norm(), affine(hidden, width), affine(width, hidden, WRITTEN))
         for _ in range(layers)
     )
-    embedding = generator.normal(0.0, SMALL, (len(TOKENS), width)).astype(dtype)
+    embedding = generator.normal(0.0, EMBEDDED, (len(TOKENS), width)).astype(dtype)
     frequencies = inverse_frequencies(width // heads).astype(dtype)
     encoder = Parameters(embedding, drawn, norm(), frequencies, heads, None)
     return MaskedLm(encoder, affine(width, width), norm(), np.zeros(len(TOKENS), dtype))
