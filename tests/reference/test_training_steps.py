@@ -108,6 +108,21 @@ def test_trees_of_other_forms_are_refused():
         training.tree_map(np.add, [np.ones(1)], np.ones(1))
 
 
+def test_one_array_is_replaced():
+    model = small(layers=2)
+    name = "encoder.layers.1.attention.key.weight"
+    other = training.tree_replace(model, name, np.ones((16, 16)))
+    assert (other.encoder.layers[1].attention.key.weight == 1).all()
+    before, after = training.tree_arrays(model), training.tree_arrays(other)
+    assert [n for n in before if (before[n] != after[n]).any()] == [name]
+    with pytest.raises(
+        InputError, match=r"^there is no array 'x'; there are encoder.embedding, enc"
+    ):
+        training.tree_replace(model, "x", np.ones(1))
+    with pytest.raises(InputError, match=r"^bias is of shape \(33,\), not \(3,\)$"):
+        training.tree_replace(model, "bias", np.ones(3))
+
+
 # --------------------------------------------------------------------------------- batches
 
 

@@ -35,7 +35,7 @@ from esmkit.reference.training.model import (
 from esmkit.reference.training.optimizer import Adam, clip_gradients, learning_rate
 from esmkit.reference.training.save import save_checkpoint
 from esmkit.reference.training.train import Training, held_out_batch, loss_of, train
-from esmkit.reference.training.tree import parameter_count, tree_arrays, tree_map
+from esmkit.reference.training.tree import parameter_count, tree_arrays, tree_map, tree_replace
 
 __all__ = [
     "Adam",
@@ -73,4 +73,5 @@ __all__ = [
     "train",
     "tree_arrays",
     "tree_map",
+    "tree_replace",
 ]

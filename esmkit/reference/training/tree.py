@@ -13,7 +13,7 @@ import numpy as np
 from esmkit.errors import InputError
 from esmkit.reference.encoder import Array
 
-__all__ = ["parameter_count", "tree_arrays", "tree_map"]
+__all__ = ["parameter_count", "tree_arrays", "tree_map", "tree_replace"]
 
 Tree = TypeVar("Tree")
 
@@ -72,6 +72,38 @@ def tree_arrays(tree: Any, name: str = "") -> dict[str, Array]:
     for part, inner in (_parts(tree) or {}).items():
         found |= tree_arrays(inner, f"{name}.{part}" if name else str(part))
     return found
+
+
+def tree_replace(tree: Tree, name: str, array: Array) -> Tree:
+    """Return a tree with another array at one place; the tree given stays as it is.
+
+    Parameters
+    ----------
+    tree : dataclass, dict, tuple or list of arrays, nested in any way
+    name : str
+        As `tree_arrays` names it.
+    array : array
+        Of the shape of the one it replaces.
+
+    Raises
+    ------
+    InputError
+        If there is no such array, or the shape is another.
+
+    Examples
+    --------
+    >>> tree_replace({"a": [np.zeros(2), np.zeros(1)]}, "a.1", np.ones(1))
+    {'a': [array([0., 0.]), array([1.])]}
+    """
+    arrays = tree_arrays(tree)
+    if name not in arrays:
+        raise InputError(
+            f"there is no array {name!r}; there are {', '.join(list(arrays)[:5])}, ..."
+        )
+    if array.shape != arrays[name].shape:
+        raise InputError(f"{name} is of shape {arrays[name].shape}, not {array.shape}")
+    new = iter((arrays | {name: array}).values())
+    return tree_map(lambda _: next(new), tree)
 
 
 def parameter_count(tree: Any) -> int:
