@@ -251,7 +251,7 @@ def test_training_learns_and_is_the_same_again(proteins, held_out):
     assert first.history == again.history == said
     assert [row["step"] for row in said] == [0, 20, 40] == list(first.snapshots)
     assert [row["tokens"] for row in said] == [0, 20 * 16 * 24, 40 * 16 * 24]
-    assert said[0]["held_out_loss"] == pytest.approx(math.log(33), abs=0.1)
+    assert said[0]["held_out_loss"] == pytest.approx(math.log(33), abs=0.3)
     # letters alone reach 2.9; 40 steps are enough to come near
     assert 2.8 < said[2]["held_out_loss"] < 3.0
     assert 2.8 < said[2]["training_loss"] < 3.0
