@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from esmkit.reference import transformer
+    from esmkit.reference import encoder, training, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -79,6 +79,7 @@ __all__ = [
     "contact_probabilities",
     "embed_tokens",
     "encode",
+    "encoder",
     "encoder_layer",
     "feed_forward",
     "gelu",
@@ -101,6 +102,7 @@ __all__ = [
     "softmax",
     "split_heads",
     "symmetrise",
+    "training",
     "transformer",
     "verify",
 ]
@@ -153,5 +155,5 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-    {"transformer": "transformer"},
+    {"encoder": "encoder", "training": "training", "transformer": "transformer"},
 )
