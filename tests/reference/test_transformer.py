@@ -155,7 +155,7 @@ MUTATIONS = {
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_mutation_is_caught(mutation, monkeypatch):
-    monkeypatch.setattr(blueprint, *MUTATIONS[mutation])
+    monkeypatch.setattr(blueprint.layers, *MUTATIONS[mutation])
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         test_decoder_layer_equals_torch(24, 3, 40, padded=False)
 
@@ -233,6 +233,7 @@ def test_bad_input_is_named():
 
 
 def test_doctests():
-    result = doctest.testmod(blueprint)
-    assert result.attempted == 2
-    assert not result.failed
+    for module, examples in ((blueprint.layers, 1), (blueprint.positions, 3)):
+        result = doctest.testmod(module)
+        assert result.attempted == examples
+        assert not result.failed
