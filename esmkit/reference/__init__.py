@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from esmkit.reference import transformer
+    from esmkit.reference import training, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -97,6 +97,7 @@ __all__ = [
     "softmax",
     "split_heads",
     "symmetrise",
+    "training",
     "transformer",
     "verify",
 ]
@@ -147,5 +148,5 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-    {"transformer": "transformer"},
+    {"training": "training", "transformer": "transformer"},
 )
