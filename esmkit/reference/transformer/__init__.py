@@ -7,8 +7,24 @@ brackets.
 
 ``layers`` holds one layer of each kind, ``positions`` the three ways to say where a token stands,
 ``stacks`` encoder, decoder, both together and the decoder alone, ``untrained`` draws them.
+``generation`` writes letter by letter; ``gradients`` is the backward pass, ``training`` the loop.
 """
 
+from esmkit.reference.transformer.generation import (
+    Cache,
+    Writing,
+    choose,
+    generate,
+    multiplications,
+    start_cache,
+    step,
+)
+from esmkit.reference.transformer.gradients import (
+    Batch,
+    decoder_layer_backward,
+    encoder_layer_backward,
+    loss_and_gradients,
+)
 from esmkit.reference.transformer.layers import (
     DecoderLayer,
     attend,
@@ -33,11 +49,11 @@ from esmkit.reference.transformer.stacks import (
     Forward,
     Pass,
     Transformer,
-    count_parameters,
     forward,
     run_decoder,
     run_encoder,
 )
+from esmkit.reference.transformer.training import train
 from esmkit.reference.transformer.untrained import (
     random_decoder_layer,
     random_decoder_only,
@@ -50,6 +66,8 @@ from esmkit.reference.transformer.untrained import (
 __all__ = [
     "POSITIONS",
     "SINUSOID_BASE",
+    "Batch",
+    "Cache",
     "DecoderLayer",
     "DecoderOnly",
     "DecoderStack",
@@ -57,15 +75,21 @@ __all__ = [
     "Forward",
     "Pass",
     "Transformer",
+    "Writing",
     "attend",
     "causal_mask",
-    "count_parameters",
+    "choose",
     "cross_attention",
     "decoder_layer",
+    "decoder_layer_backward",
     "embed",
     "encoder_layer",
+    "encoder_layer_backward",
     "forward",
+    "generate",
     "learned_positions",
+    "loss_and_gradients",
+    "multiplications",
     "random_decoder_layer",
     "random_decoder_only",
     "random_decoder_stack",
@@ -77,4 +101,7 @@ __all__ = [
     "run_decoder",
     "run_encoder",
     "sinusoidal_positions",
+    "start_cache",
+    "step",
+    "train",
 ]

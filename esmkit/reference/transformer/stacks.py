@@ -292,17 +292,3 @@ def hide_padding(present: Array | None, x: Array) -> Array | None:
     if present.shape != x.shape[:2]:
         raise InputError(f"padding of shape {present.shape}: the ids have {x.shape[:2]}")
     return present[:, None, None, :]
-
-
-def count_parameters(model: Transformer | DecoderOnly) -> int:
-    """Count the numbers that training may change."""
-    return sum(array.size for array in _arrays(model))
-
-
-def _arrays(part: object) -> list[Array]:
-    if isinstance(part, np.ndarray):
-        return [part]
-    if isinstance(part, tuple):
-        return [array for piece in part for array in _arrays(piece)]
-    names = getattr(part, "__dataclass_fields__", ())
-    return [array for name in names for array in _arrays(getattr(part, name))]

@@ -150,11 +150,11 @@ def random_transformer(
 
     Examples
     --------
-    >>> from esmkit.reference.transformer import count_parameters
+    >>> from esmkit.reference.training import parameter_count
     >>> model = random_transformer(
     ...     np.random.default_rng(0), source_tokens=21, tokens=4, width=16, heads=2
     ... )
-    >>> count_parameters(model)
+    >>> parameter_count(model)
     15828
     """
     sizes = {"width": width, "heads": heads, "layers": layers, "hidden": hidden}
