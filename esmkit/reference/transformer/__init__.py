@@ -7,7 +7,8 @@ brackets.
 
 ``layers`` holds one layer of each kind, ``positions`` the three ways to say where a token stands,
 ``stacks`` encoder, decoder, both together and the decoder alone, ``untrained`` draws them.
-``generation`` writes letter by letter; ``gradients`` is the backward pass, ``training`` the loop.
+``generation`` writes letter by letter; ``gradients`` is the backward pass, ``training`` the loop,
+``tasks`` what to train on: from residues to secondary structure, and copying.
 """
 
 from esmkit.reference.transformer.generation import (
@@ -53,6 +54,20 @@ from esmkit.reference.transformer.stacks import (
     run_decoder,
     run_encoder,
 )
+from esmkit.reference.transformer.tasks import (
+    BEGIN,
+    HIDDEN,
+    LETTERS,
+    RESIDUES,
+    STATES,
+    Stretches,
+    accuracy,
+    copy_batches,
+    cut,
+    score_states,
+    state_batches,
+    write_states,
+)
 from esmkit.reference.transformer.training import train
 from esmkit.reference.transformer.untrained import (
     random_decoder_layer,
@@ -64,8 +79,13 @@ from esmkit.reference.transformer.untrained import (
 )
 
 __all__ = [
+    "BEGIN",
+    "HIDDEN",
+    "LETTERS",
     "POSITIONS",
+    "RESIDUES",
     "SINUSOID_BASE",
+    "STATES",
     "Batch",
     "Cache",
     "DecoderLayer",
@@ -74,12 +94,16 @@ __all__ = [
     "EncoderStack",
     "Forward",
     "Pass",
+    "Stretches",
     "Transformer",
     "Writing",
+    "accuracy",
     "attend",
     "causal_mask",
     "choose",
+    "copy_batches",
     "cross_attention",
+    "cut",
     "decoder_layer",
     "decoder_layer_backward",
     "embed",
@@ -100,8 +124,11 @@ __all__ = [
     "rotary_angles",
     "run_decoder",
     "run_encoder",
+    "score_states",
     "sinusoidal_positions",
     "start_cache",
+    "state_batches",
     "step",
     "train",
+    "write_states",
 ]
