@@ -1,6 +1,7 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
-``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
+``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head; ``weights``
+takes the weights of a loaded model for both;
 ``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
 Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
 """
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from esmkit.reference import training, transformer
+    from esmkit.reference import encoder, training, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         read_masked_lm_head,
     )
     from esmkit.reference.verification import Verification, verify
+    from esmkit.reference.weights import masked_lm_head_of, parameters_of
     from esmkit.sequences.tokens import EOS, MASK, PAD
 
 __all__ = [
@@ -77,15 +79,18 @@ __all__ = [
     "contact_probabilities",
     "embed_tokens",
     "encode",
+    "encoder",
     "encoder_layer",
     "feed_forward",
     "gelu",
     "inverse_frequencies",
     "layer_norm",
     "linear",
+    "masked_lm_head_of",
     "masked_lm_logits",
     "masked_lm_steps",
     "multi_head_attention",
+    "parameters_of",
     "project_heads",
     "read_masked_lm_head",
     "read_parameters",
@@ -132,9 +137,11 @@ __getattr__, __dir__ = lazy_names(
         "inverse_frequencies": "encoder",
         "layer_norm": "encoder",
         "linear": "encoder",
+        "masked_lm_head_of": "weights",
         "masked_lm_logits": "masked_lm",
         "masked_lm_steps": "masked_lm",
         "multi_head_attention": "encoder",
+        "parameters_of": "weights",
         "project_heads": "encoder",
         "read_masked_lm_head": "masked_lm",
         "read_parameters": "encoder",
@@ -148,5 +155,5 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-    {"training": "training", "transformer": "transformer"},
+    {"encoder": "encoder", "training": "training", "transformer": "transformer"},
 )
