@@ -147,8 +147,9 @@ def step(
     for number, layer in enumerate(stack.layers):
         new = _keys_and_values(x, layer.attention, stack.heads, rotary)
         if before:
-            old = cache.written[number]
-            new = tuple(np.concatenate(pair, axis=2) for pair in zip(old, new, strict=True))
+            (old_key, old_value), (key, value) = cache.written[number], new
+            key, value = np.concatenate([old_key, key], 2), np.concatenate([old_value, value], 2)
+            new = key, value
         written.append(new)
         x = layer_norm(
             x + _attend(x, layer.attention, stack.heads, rotary, new, allowed),

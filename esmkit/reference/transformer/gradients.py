@@ -6,7 +6,7 @@ every decoder layer, so the encoder's gradient is a sum over them.
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -90,8 +90,9 @@ def loss_and_gradients(model: Model, batch: Batch) -> tuple[float, Model]:
     if isinstance(model, DecoderOnly):
         decoder = _encoder_stack(gradient, model.decoder, run.decoder, batch.ids, batch.places)
         return loss, DecoderOnly(decoder, output)
-    decoder, by_memory = _decoder_stack(gradient, model.decoder, run.decoder, run.encoder, batch)
-    encoder = _encoder_stack(by_memory, model.encoder, run.encoder, batch.source)
+    read = cast(Pass, run.encoder)  # `forward` has refused a Transformer without a source
+    decoder, by_memory = _decoder_stack(gradient, model.decoder, run.decoder, read, batch)
+    encoder = _encoder_stack(by_memory, model.encoder, read, cast(Array, batch.source))
     return loss, Transformer(encoder, decoder, output)
 
 

@@ -30,7 +30,7 @@ LETTERS = 5
 """Tokens that a decoder of states knows; residues follow in the vocabulary of a `DecoderOnly`."""
 
 HIDDEN_RESIDUES = 0.1
-"""Share of residues that training does not show: 78 chains are few, and are learned by heart."""
+"""Share of residues that training does not show: few chains are soon learned by heart."""
 
 UNKNOWN = -1  # state of a residue without coordinates
 
@@ -108,8 +108,7 @@ def state_batches(
     """Return a function that draws the batch of a training step.
 
     A stretch begins anywhere. Of its letters a share is hidden from the decoder, drawn for each
-    stretch between none and all: who always sees the letter before learns to repeat it, and not to
-    look at residues.
+    stretch between none and all, so that the network can also be asked what residues alone tell.
 
     Parameters
     ----------
