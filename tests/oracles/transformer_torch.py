@@ -39,7 +39,7 @@ def layers_of(stack: Any) -> nn.Module:
     """PyTorch's own encoder or decoder with the weights of a stack; no norm after the last layer."""
     decoder = isinstance(stack, blueprint.DecoderStack)
     width, hidden = stack.embedding.shape[1], len(stack.layers[0].expand.bias)
-    kind = nn.TransformerDecoderLayer if decoder else nn.TransformerEncoderLayer
+    kind: Any = nn.TransformerDecoderLayer if decoder else nn.TransformerEncoderLayer
     sizes = {"dropout": 0.0, "batch_first": True, "dtype": torch.float64}
     layer = kind(width, stack.heads, hidden, **sizes)
     if decoder:

@@ -73,6 +73,7 @@ def test_tokens_may_be_read_in_pieces_of_any_size():
 
 def test_the_cache_holds_keys_and_values():
     cache = blueprint.generate(both(), BEGIN, 8, source=SOURCE).cache
+    assert cache is not None
     pairs = 2 * 2  # keys and values of two layers
     assert cache.tokens == 8
     assert [key.shape for key, _ in cache.written] == [(2, 3, 8, 8)] * 2

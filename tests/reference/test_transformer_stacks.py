@@ -6,6 +6,7 @@ against PyTorch's stacks through the other two. Asked for is 1e-10; measured 1e-
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def both(positions: str, seed: int = 0) -> blueprint.Transformer:
 
 
 def alone(positions: str) -> blueprint.DecoderOnly:
-    sizes = {"tokens": 26, "width": 24, "heads": 3, "layers": 3, "longest": 12}
+    sizes: dict[str, Any] = {"tokens": 26, "width": 24, "heads": 3, "layers": 3, "longest": 12}
     model = blueprint.random_decoder_only(np.random.default_rng(1), positions=positions, **sizes)
     return perturbed(model)
 
@@ -57,6 +58,7 @@ def test_both_stacks_equal_torchs(positions, padded):
     model, (ids, source) = both(positions), tokens()
     real, real_source = (REAL, REAL_SOURCE) if padded else (REAL | True, REAL_SOURCE | True)
     run = blueprint.forward(model, ids, source=source, present=real, source_present=real_source)
+    assert run.encoder is not None
     hidden, hidden_source = torch.tensor(~real), torch.tensor(~real_source)
     causal = torch.triu(torch.ones(TOKENS, TOKENS, dtype=torch.bool), diagonal=1)
     with torch.no_grad():
@@ -123,6 +125,7 @@ def test_rotary_positions_know_distances_only():
 def test_every_step_is_there_by_name():
     ids, source = tokens()
     run = blueprint.forward(both("rotary"), ids, source=source)
+    assert run.encoder is not None
     assert len(run.encoder.layers) == len(run.decoder.layers) == 3
     for layer in run.decoder.layers:
         assert layer["weights"].shape == (BATCH, 3, TOKENS, TOKENS)
@@ -161,7 +164,7 @@ def test_bad_input_is_named():
         blueprint.forward(model, ids[0], source=source)
     with pytest.raises(InputError, match="heads of width 5: rotary positions need an even width"):
         blueprint.rotary_angles([0, 1], 5, "float64")
-    draw = {"tokens": 5, "width": 24, "heads": 3}
+    draw: dict[str, Any] = {"tokens": 5, "width": 24, "heads": 3}
     generator = np.random.default_rng(0)
     with pytest.raises(
         OptionError, match="positions 'absolute': choose one of sinusoidal, learned"
@@ -191,6 +194,7 @@ def test_memory_turned_by_the_angles_of_the_letters_is_caught():
     """Cross-attention turns keys by their own places, not by those of the letters."""
     model, (ids, source) = both("rotary"), tokens()
     run = blueprint.forward(model, ids, source=source[:, :TOKENS])
+    assert run.encoder is not None
     moved = dataclasses.replace(
         run.encoder, rotary=blueprint.rotary_angles(np.arange(TOKENS) + 1, 8, "float64")
     )

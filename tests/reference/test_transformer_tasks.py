@@ -92,7 +92,7 @@ def test_batches_repeat_by_seed_and_step():
 def test_a_copy_is_what_was_read():
     batch = blueprint.copy_batches(ts50(), 16)(0)
     np.testing.assert_array_equal(batch.targets, batch.source)
-    np.testing.assert_array_equal(batch.ids[:, 1:], batch.source[:, :-1])
+    np.testing.assert_array_equal(batch.ids[:, 1:], batch.targets[:, :-1])
     assert (batch.ids[:, 0] == 21).all()
 
 
