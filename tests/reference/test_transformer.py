@@ -18,6 +18,7 @@ from esmkit.errors import InputError
 from esmkit.reference import encoder as reference
 from esmkit.reference import transformer as blueprint
 from esmkit.reference.encoder import Affine, Attention, Layer
+from esmkit.reference.transformer import layers, positions
 
 TOLERANCE = 1e-12
 SIZES = [(24, 3, 40), (16, 8, 64), (30, 1, 30)]  # width, heads, hidden
@@ -155,7 +156,7 @@ MUTATIONS = {
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_mutation_is_caught(mutation, monkeypatch):
-    monkeypatch.setattr(blueprint, *MUTATIONS[mutation])
+    monkeypatch.setattr(layers, *MUTATIONS[mutation])
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         test_decoder_layer_equals_torch(24, 3, 40, padded=False)
 
@@ -233,6 +234,7 @@ def test_bad_input_is_named():
 
 
 def test_doctests():
-    result = doctest.testmod(blueprint)
-    assert result.attempted == 2
-    assert not result.failed
+    for module, examples in ((layers, 1), (positions, 3)):
+        result = doctest.testmod(module)
+        assert result.attempted == examples
+        assert not result.failed

@@ -246,6 +246,7 @@ def multi_head_attention_backward(
     heads: int,
     *,
     rotary: tuple[Array, Array] | None = None,
+    memory_rotary: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array, Attention]:
     """Undo attention: the steps of `reference.multi_head_attention` in the opposite order.
 
@@ -264,6 +265,7 @@ def multi_head_attention_backward(
     p : Attention
     heads : int, H
     rotary : cos and sin (T, K), as given to the forward function
+    memory_rotary : cos and sin (S, K), where the keys were turned by others than the queries
 
     Returns
     -------
@@ -284,8 +286,8 @@ def multi_head_attention_backward(
     by_query = by_scores @ steps["rotated_key"]  # (B, H, T, S) @ (B, H, S, K) -> (B, H, T, K)
     by_key = by_scores.swapaxes(-1, -2) @ steps["rotated_query"]  # -> (B, H, S, K)
     if rotary is not None:
-        cos, sin = rotary
-        by_query, by_key = rotate(by_query, cos, -sin), rotate(by_key, cos, -sin)
+        (cos, sin), (key_cos, key_sin) = rotary, memory_rotary or rotary
+        by_query, by_key = rotate(by_query, cos, -sin), rotate(by_key, key_cos, -key_sin)
     by_query = by_query * by_query.shape[-1] ** -0.5  # the forward pass scaled Q
     by_x, query = linear_backward(concatenate_heads(by_query), x, p.query)
     from_key, key = linear_backward(concatenate_heads(by_key), memory, p.key)
