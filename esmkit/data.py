@@ -2,7 +2,9 @@
 
 import functools
 from pathlib import Path
+from typing import Literal
 
+from esmkit.arguments import checked
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.structure import Structure, read_structure, read_structures
 
@@ -13,6 +15,7 @@ __all__ = [
     "repeat_proteins",
     "replication",
     "replication_folder",
+    "training_proteins",
     "ts50",
     "ts50_folder",
     "ubiquitin_fasta",
@@ -96,6 +99,43 @@ def replication() -> list[Structure]:
 @functools.cache
 def _replication() -> tuple[Structure, ...]:
     return tuple(read_structures(replication_folder()))
+
+
+@checked
+def training_proteins(part: Literal["train", "held_out"] = "train") -> list[Protein]:
+    """Return real proteins to train a small network on, or those kept out to judge it.
+
+    2,250 proteins of UniProt to train on and 250 held out, of 40 to 400 residues, all of the 20
+    amino acids. No protein to train on has a relative among those held out, nor among the other
+    proteins of this module.
+
+    Parameters
+    ----------
+    part : "train" or "held_out"
+
+    Returns
+    -------
+    list of Protein
+        In the order of the file, which is a random one.
+
+    Raises
+    ------
+    OptionError
+        If `part` is neither of the two.
+
+    Examples
+    --------
+    >>> len(training_proteins()), len(training_proteins("held_out"))
+    (2250, 250)
+    >>> training_proteins("held_out")[0].header.split()[1]
+    'held_out'
+    """
+    return [p for p in _training() if p.header.split(maxsplit=2)[1] == part]
+
+
+@functools.cache
+def _training() -> tuple[Protein, ...]:
+    return tuple(read_fasta(_folder() / "training.fasta.gz"))
 
 
 def ts50_folder() -> Path:
