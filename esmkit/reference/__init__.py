@@ -1,8 +1,9 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
-``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
-Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
+``transformer`` the encoder and decoder of Vaswani et al. 2017, and ``recurrent`` what it replaced;
+``verification`` holds esmkit, Hugging Face, the reference and, for logits, fair-esm against each
+other, which ``implementations`` runs.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from esmkit.reference import transformer
+    from esmkit.reference import recurrent, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -89,6 +90,7 @@ __all__ = [
     "project_heads",
     "read_masked_lm_head",
     "read_parameters",
+    "recurrent",
     "residue_maps",
     "rotary_tables",
     "rotate",
@@ -147,5 +149,5 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-    {"transformer": "transformer"},
+    {"recurrent": "recurrent", "transformer": "transformer"},
 )
