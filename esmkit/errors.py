@@ -1,4 +1,4 @@
-"""The errors esmkit raises on purpose.
+"""The errors esmkit raises on purpose, and the two warnings that say which weights are in use.
 
 Every one is an :class:`EsmkitError` *and* the builtin that fits the mistake, so a caller may
 catch either. The command line prints the message and exits with status 1; anything that is not
@@ -9,9 +9,11 @@ __all__ = [
     "CheckpointError",
     "ClosedFileError",
     "EsmkitError",
+    "FittedHeadWarning",
     "InputError",
     "MissingDependencyError",
     "NonFiniteError",
+    "OfflineCheckpointWarning",
     "OptionError",
     "OutputError",
     "ResumeError",
@@ -81,3 +83,11 @@ class VerificationError(EsmkitError, ArithmeticError):
 
 class MissingDependencyError(EsmkitError, ImportError):
     """An optional package is not installed."""
+
+
+class OfflineCheckpointWarning(UserWarning):
+    """The weights in use are not the original ESM-2."""
+
+
+class FittedHeadWarning(UserWarning):
+    """The masked-LM head in use was fitted afterwards and is not ESM-2's own."""

@@ -11,23 +11,40 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from esmkit.heads.ablation import ablate
+    from esmkit.heads.disulfides import within_chains
     from esmkit.heads.labels import Rules
     from esmkit.heads.profiling import profile
     from esmkit.heads.properties import Property, read_annotations, standard_properties
     from esmkit.heads.reading import read_profile
-    from esmkit.heads.repeats import repeat_scores
+    from esmkit.heads.real_repeats import across_proteins, real_repeat_scores
+    from esmkit.heads.refit import refit_without
+    from esmkit.heads.repeats import copy_weights, repeat_scores, repeated_sequences
+    from esmkit.heads.report.answers import QUESTIONS, answer
     from esmkit.heads.report.summary import write_report
     from esmkit.heads.result import HeadProfile
+    from esmkit.heads.untrained import with_permuted_weights, with_random_weights
 
 __all__ = [
+    "QUESTIONS",
     "HeadProfile",
     "Property",
     "Rules",
+    "ablate",
+    "across_proteins",
+    "answer",
+    "copy_weights",
     "profile",
     "read_annotations",
     "read_profile",
+    "real_repeat_scores",
+    "refit_without",
     "repeat_scores",
+    "repeated_sequences",
     "standard_properties",
+    "with_permuted_weights",
+    "with_random_weights",
+    "within_chains",
     "write_report",
 ]
 
@@ -36,12 +53,23 @@ __getattr__, __dir__ = lazy_names(
     {
         "HeadProfile": "result",
         "Property": "properties",
+        "QUESTIONS": "report.answers",
         "Rules": "labels",
+        "ablate": "ablation",
+        "across_proteins": "real_repeats",
+        "answer": "report.answers",
+        "copy_weights": "repeats",
         "profile": "profiling",
         "read_annotations": "properties",
         "read_profile": "reading",
+        "real_repeat_scores": "real_repeats",
+        "refit_without": "refit",
         "repeat_scores": "repeats",
+        "repeated_sequences": "repeats",
         "standard_properties": "properties",
+        "with_permuted_weights": "untrained",
+        "with_random_weights": "untrained",
+        "within_chains": "disulfides",
         "write_report": "report.summary",
     },
 )

@@ -1,6 +1,6 @@
 """Heads that copy, on real proteins: their weight between stretches that are repeated.
 
-Repeats are found by sequence alone (:mod:`esmkit.sequences.internal_repeats`), and give each residue
+Repeats are found by sequence alone (:mod:`esmkit.sequences.repeated`), and give each residue
 its aligned ones in other copies. A head's weight on these is held against its weight, from the same
 residues, on others at like separations: 3 to 10 residues before and after the aligned ones. That
 allows for a taste for a distance or a region, and for residues that attend to much or little.
@@ -17,7 +17,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.heads.repeats import REAL
 from esmkit.heads.resampling import interval, samples
 from esmkit.heads.resume import Keeper
-from esmkit.sequences.internal_repeats import MARGIN, internal_repeats, near, residue_pairs
+from esmkit.sequences.repeated import MARGIN, internal_repeats, near, residue_pairs
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
 

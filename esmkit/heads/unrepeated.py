@@ -3,7 +3,7 @@
 A head that copies looks from one copy of a repeat to the other. Copies of a domain touch, or are
 strands side by side, or have cysteines at the same places, and so a head that copies can pass for
 one that knows contacts. So pairs of a residue and its aligned one in another copy, and those next
-to it, are left out of chains that have repeats (:mod:`esmkit.sequences.internal_repeats`), weights
+to it, are left out of chains that have repeats (:mod:`esmkit.sequences.repeated`), weights
 and labels both, and every effect of pairs is tested again with all other pairs.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from esmkit.heads.judgement import CONTROLS, TESTED_AGAIN, UNREPEATED
 from esmkit.heads.scores import BlockScores
 from esmkit.heads.statistics import Accumulator, benjamini_hochberg
-from esmkit.sequences.internal_repeats import internal_repeats, near, residue_pairs
+from esmkit.sequences.repeated import internal_repeats, near, residue_pairs
 
 if TYPE_CHECKING:
     from esmkit.heads.properties import Property

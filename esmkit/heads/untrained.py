@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from transformers import EsmModel
 
+from esmkit.arguments import checked
 from esmkit.encoder.checkpoints.parts import frequency_buffers
 from esmkit.encoder.encoder import Encoder
 
@@ -34,11 +35,28 @@ def control_models(model: Encoder) -> int:
     return min(-(-CONTROL_HEADS // (model.layers * model.heads)), MAX_CONTROLS)
 
 
+@checked
 def with_random_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     """Return the same architecture with random weights, a control for what structure alone does.
 
     Weights are those of transformers' own initialisation (normal, standard deviation 0.02; norms
     1 and 0), the same for the same seed; rotary frequencies are those of the model.
+
+    Parameters
+    ----------
+    model : Encoder
+        It is left as it is.
+    seed : int
+
+    Returns
+    -------
+    Encoder
+        Of the same type, on the same device, with a network of its own.
+
+    Examples
+    --------
+    >>> untrained = with_random_weights(esmkit.load(), seed=0)   # doctest: +SKIP
+    >>> untrained.embed(["MKTAYIAKQR"])                          # doctest: +SKIP
     """
     config = copy.deepcopy(model.network.config)
     with torch.random.fork_rng(devices=[]):
@@ -47,6 +65,7 @@ def with_random_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     return _of_the_same_shape(model, network)
 
 
+@checked
 def with_permuted_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     """Return the model with the entries of each tensor in random order, a control that could win.
 

@@ -2,6 +2,9 @@
 
 Each function takes results, returns a ``matplotlib.figure.Figure`` and saves it if given a path:
 PNG, SVG or PDF. Nothing here uses pyplot, so no state is left behind and no window opens.
+
+For figures of your own there are ``notebook_style``, ``COLOURS``, ``draw_matrix``, ``map_colours`` and
+``residue_axis``, which draw on axes of pyplot.
 """
 
 # ruff: noqa: E402
@@ -20,6 +23,13 @@ from esmkit.plots.heads import offset_profiles, property_grid
 from esmkit.plots.lens import logit_lens
 from esmkit.plots.logo import logo
 from esmkit.plots.needed import masked_loss
+from esmkit.plots.notebooks import (
+    COLOURS,
+    draw_matrix,
+    map_colours,
+    notebook_style,
+    residue_axis,
+)
 from esmkit.plots.precision import head_precision_grid, precision_by_rank
 from esmkit.plots.properties import property_map
 from esmkit.plots.reliability import reliability_diagram
@@ -29,19 +39,23 @@ from esmkit.plots.thumbnails import attention_flow, attention_grid
 from esmkit.plots.variants import variant_map, variant_scatter
 
 __all__ = [
+    "COLOURS",
     "ablation_scatter",
     "attention_arcs",
     "attention_flow",
     "attention_grid",
     "attention_head",
     "contact_map",
+    "draw_matrix",
     "head_card",
     "head_effects",
     "head_precision_grid",
     "inline_html",
     "logit_lens",
     "logo",
+    "map_colours",
     "masked_loss",
+    "notebook_style",
     "offset_profiles",
     "position_effects",
     "precision_by_rank",
@@ -49,6 +63,7 @@ __all__ = [
     "property_map",
     "reliability_diagram",
     "repeat_scores",
+    "residue_axis",
     "save",
     "surprise",
     "variant_map",

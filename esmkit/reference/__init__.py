@@ -1,9 +1,16 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
+<<<<<<< HEAD
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
 ``transformer`` the encoder and decoder of Vaswani et al. 2017, and ``recurrent`` what it replaced;
 ``verification`` holds esmkit, Hugging Face, the reference and, for logits, fair-esm against each
 other, which ``implementations`` runs.
+=======
+``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head; ``weights``
+takes the weights of a loaded model for both;
+``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
+Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
+>>>>>>> wt-public
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +18,11 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from esmkit.reference import recurrent, transformer
+=======
+    from esmkit.reference import encoder, transformer
+>>>>>>> wt-public
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -54,6 +65,7 @@ if TYPE_CHECKING:
         read_masked_lm_head,
     )
     from esmkit.reference.verification import Verification, verify
+    from esmkit.reference.weights import masked_lm_head_of, parameters_of
     from esmkit.sequences.tokens import EOS, MASK, PAD
 
 __all__ = [
@@ -78,15 +90,18 @@ __all__ = [
     "contact_probabilities",
     "embed_tokens",
     "encode",
+    "encoder",
     "encoder_layer",
     "feed_forward",
     "gelu",
     "inverse_frequencies",
     "layer_norm",
     "linear",
+    "masked_lm_head_of",
     "masked_lm_logits",
     "masked_lm_steps",
     "multi_head_attention",
+    "parameters_of",
     "project_heads",
     "read_masked_lm_head",
     "read_parameters",
@@ -133,9 +148,11 @@ __getattr__, __dir__ = lazy_names(
         "inverse_frequencies": "encoder",
         "layer_norm": "encoder",
         "linear": "encoder",
+        "masked_lm_head_of": "weights",
         "masked_lm_logits": "masked_lm",
         "masked_lm_steps": "masked_lm",
         "multi_head_attention": "encoder",
+        "parameters_of": "weights",
         "project_heads": "encoder",
         "read_masked_lm_head": "masked_lm",
         "read_parameters": "encoder",
@@ -149,5 +166,9 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
+<<<<<<< HEAD
     {"recurrent": "recurrent", "transformer": "transformer"},
+=======
+    {"encoder": "encoder", "transformer": "transformer"},
+>>>>>>> wt-public
 )

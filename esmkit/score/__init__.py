@@ -13,6 +13,7 @@ from esmkit._lazy import lazy_names
 if TYPE_CHECKING:
     from esmkit.score.fitting import FittedHead, fit_lm_head
     from esmkit.score.options import ScoreOptions
+    from esmkit.score.probabilities import log_softmax_20
     from esmkit.score.protein_score import ProteinScore
     from esmkit.score.reader import ScoreFile
     from esmkit.score.to_file import score_file
@@ -23,6 +24,7 @@ __all__ = [
     "ScoreFile",
     "ScoreOptions",
     "fit_lm_head",
+    "log_softmax_20",
     "score_file",
 ]
 
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_names(
         "ScoreFile": "reader",
         "ScoreOptions": "options",
         "fit_lm_head": "fitting",
+        "log_softmax_20": "probabilities",
         "score_file": "to_file",
     },
 )

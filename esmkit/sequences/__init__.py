@@ -5,7 +5,8 @@ each and ``letters`` checks its sequence, ``remarks`` tells what is odd about it
 of this to files and to what is given in memory. ``ids`` says which record a name means, ``picking`` takes
 those asked for. ``tokens`` turns residues into token ids, ``windows`` cuts what is too long for the model,
 ``index`` is one pass over an input that will be read again, ``report`` says what was done to it, ``sites``
-reads residues as people name them, and ``domains`` named stretches of them.
+reads residues as people name them, and ``domains`` named stretches of them; ``repeated`` finds
+stretches of a sequence that are repeated in it.
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from esmkit.sequences.letters import AMINO_ACIDS, clean_sequence
     from esmkit.sequences.proteins import Protein, clean_proteins, read_fasta
     from esmkit.sequences.remarks import OddSequenceWarning
+    from esmkit.sequences.repeated import internal_repeats, residue_pairs
     from esmkit.sequences.report import InputReport
     from esmkit.sequences.tokens import BOS, EOS, MASK, PAD, TOKENS, UNKNOWN, decode, encode
     from esmkit.sequences.windows import MAX_RESIDUES
@@ -36,7 +38,9 @@ __all__ = [
     "clean_sequence",
     "decode",
     "encode",
+    "internal_repeats",
     "read_fasta",
+    "residue_pairs",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -57,6 +61,8 @@ __getattr__, __dir__ = lazy_names(
         "clean_sequence": "letters",
         "decode": "tokens",
         "encode": "tokens",
+        "internal_repeats": "repeated",
         "read_fasta": "proteins",
+        "residue_pairs": "repeated",
     },
 )

@@ -17,8 +17,8 @@ from esmkit.heads.real_repeats import (
     on_copies,
     real_repeat_scores,
 )
-from esmkit.sequences.internal_repeats import internal_repeats, residue_pairs
 from esmkit.sequences.proteins import Protein
+from esmkit.sequences.repeated import internal_repeats, residue_pairs
 from tests.oracles.checkpoints import make_checkpoint, random_sequence
 
 COPYING = {"L3H1", "L3H13", "L5H11", "L5H15", "L5H19"}

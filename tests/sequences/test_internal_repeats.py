@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import esmkit
 from esmkit.errors import InputError, OptionError
-from esmkit.sequences.internal_repeats import internal_repeats, near, residue_pairs
+from esmkit.sequences.repeated import internal_repeats, near, residue_pairs
 from tests.oracles.checkpoints import random_sequence
 
 BLOSUM: Any = substitution_matrices.load("BLOSUM62")

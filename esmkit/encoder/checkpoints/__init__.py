@@ -14,7 +14,7 @@ from esmkit.encoder.checkpoints.known import (
     shipped_head,
 )
 from esmkit.encoder.checkpoints.trust import encoder_options, read_config, read_json, weight_files
-from esmkit.errors import CheckpointError
+from esmkit.errors import CheckpointError, FittedHeadWarning, OfflineCheckpointWarning
 from esmkit.text import Say, did_you_mean, silent, warn_caller
 
 __all__ = [
@@ -30,14 +30,6 @@ __all__ = [
     "warn_if_not_original",
     "weight_files",
 ]
-
-
-class OfflineCheckpointWarning(UserWarning):
-    """The weights in use are not the original ESM-2."""
-
-
-class FittedHeadWarning(UserWarning):
-    """The masked-LM head in use was fitted afterwards and is not ESM-2's own."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         parameter_count,
     )
     from esmkit.reference.recurrent.recall import recall_accuracy, recall_batch, train_recall
-    from esmkit.reference.recurrent.timing import growth, time_by_length
+    from esmkit.reference.recurrent.timing import growth, step_by_step_share, time_by_length
 
 __all__ = [
     "ASK",
@@ -46,6 +46,7 @@ __all__ = [
     "parameter_count",
     "recall_accuracy",
     "recall_batch",
+    "step_by_step_share",
     "time_by_length",
     "train",
     "train_recall",
@@ -69,6 +70,7 @@ __getattr__, __dir__ = lazy_names(
         "parameter_count": "networks",
         "recall_accuracy": "recall",
         "recall_batch": "recall",
+        "step_by_step_share": "timing",
         "time_by_length": "timing",
         "train": "learning",
         "train_recall": "recall",
