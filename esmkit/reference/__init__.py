@@ -1,16 +1,13 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
-<<<<<<< HEAD
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
 ``transformer`` the encoder and decoder of Vaswani et al. 2017, and ``recurrent`` what it replaced;
 ``verification`` holds esmkit, Hugging Face, the reference and, for logits, fair-esm against each
 other, which ``implementations`` runs.
-=======
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head; ``weights``
 takes the weights of a loaded model for both;
 ``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
 Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
->>>>>>> wt-public
 """
 
 from typing import TYPE_CHECKING
@@ -18,11 +15,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from esmkit.reference import recurrent, transformer
-=======
-    from esmkit.reference import encoder, transformer
->>>>>>> wt-public
+    from esmkit.reference import encoder, recurrent, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -166,9 +159,5 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-<<<<<<< HEAD
-    {"recurrent": "recurrent", "transformer": "transformer"},
-=======
-    {"encoder": "encoder", "transformer": "transformer"},
->>>>>>> wt-public
+    {"encoder": "encoder", "recurrent": "recurrent", "transformer": "transformer"},
 )
