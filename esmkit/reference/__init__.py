@@ -1,13 +1,9 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
-``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head;
-``transformer`` the encoder and decoder of Vaswani et al. 2017, and ``recurrent`` what it replaced;
-``verification`` holds esmkit, Hugging Face, the reference and, for logits, fair-esm against each
-other, which ``implementations`` runs.
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head; ``weights``
-takes the weights of a loaded model for both;
-``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
-Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
+takes the weights of a loaded model for both; ``transformer`` the encoder and decoder of Vaswani et
+al. 2017, and ``recurrent`` what it replaced; ``verification`` holds esmkit, Hugging Face, the
+reference and, for logits, fair-esm against each other, which ``implementations`` runs.
 """
 
 from typing import TYPE_CHECKING
