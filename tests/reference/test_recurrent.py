@@ -23,6 +23,7 @@ from esmkit.reference.recurrent import (
     letter_spread,
     recall_accuracy,
     recall_batch,
+    step_by_step_share,
     time_by_length,
     train,
     train_recall,
@@ -229,12 +230,35 @@ def test_recall_asks_for_the_first_letter():
     assert (targets[:, :-1] == -100).all()
 
 
+def test_recall_asks_for_all_letters_again():
+    numbers, targets = recall_batch(np.random.default_rng(0), 50, 7, "all")
+    assert numbers.shape == targets.shape == (50, 17)
+    assert (numbers[:, 9] == ASK).all()
+    letters = numbers[:, 1:9]
+    assert torch.equal(targets[:, 9:], letters)  # from ASK on, each is to be said
+    assert torch.equal(numbers[:, 10:], letters[:, :-1])  # and is then read
+    assert (targets[:, :9] == -100).all()
+
+
+def test_recall_counts_the_letters_that_are_right():
+    """A network that always says A is right as often as A was asked for."""
+
+    class SaysA(torch.nn.Module):
+        def forward(self, numbers):
+            return torch.eye(20)[0].expand(*numbers.shape, 20)
+
+    _, targets = recall_batch(np.random.default_rng(1), 200, 6, "all")
+    share = (targets[:, -7:] == 0).double().mean().item()
+    assert recall_accuracy(SaysA(), 6, task="all") == pytest.approx(share, abs=1e-12)  # rounding
+    assert 0.02 < share < 0.08
+
+
 @every_kind
 def test_recall_is_learned_over_short_distances(kind: str):
     make = {"transformer": lambda: TransformerNetwork(width=32, layers=2, heads=4)}
     network = make.get(kind, lambda: RecurrentNetwork(kind.lower(), width=32, layers=1))()
     assert recall_accuracy(network, 2) < 0.3
-    train_recall(network, steps=250, longest=3, rate=1e-2)
+    train_recall(network, steps=150, longest=3, rate=1e-2)
     assert recall_accuracy(network, 2) > 0.9
 
 
@@ -259,6 +283,14 @@ def test_networks_and_lengths_take_turns(monkeypatch):
     seen.clear()
     time_by_length(both, [3], task="learn", repeats=1)
     assert seen == [("a", 3, True), ("b", 3, True)] * 2
+
+
+def test_what_waits_is_what_is_no_product_of_inputs(monkeypatch):
+    """By a clock that counts: the whole takes 10 ticks, the products of inputs 4."""
+    ticks = iter([0, 10, 14] * 3)
+    monkeypatch.setattr("esmkit.reference.recurrent.timing.time.process_time", lambda: next(ticks))
+    network = RecurrentNetwork(width=8, layers=2)
+    assert step_by_step_share(network, 5, repeats=2) == pytest.approx(0.6, abs=1e-12)  # rounding
 
 
 def test_growth_is_the_exponent():
@@ -289,6 +321,16 @@ def test_growth_is_the_exponent():
             lambda: recall_batch(np.random.default_rng(0), 1, -1),
             OptionError,
             "1 sequences with -1 letters between; give 1 and 0 or more",
+        ),
+        (
+            lambda: recall_batch(np.random.default_rng(0), 1, 1, "last"),
+            OptionError,
+            "task 'last'; give 'first' or 'all'",
+        ),
+        (
+            lambda: step_by_step_share(KINDS["LSTM"](), 0),
+            OptionError,
+            "length 0, 5 repeats; give numbers of 1 or more",
         ),
         (
             lambda: train_recall(KINDS["LSTM"](), steps=1, longest=0),

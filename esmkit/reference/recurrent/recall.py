@@ -1,4 +1,6 @@
-"""A task that needs distance and nothing else: say which letter came first."""
+"""Tasks that need distance and nothing else: say the first letter, or say all of them again."""
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,28 +14,38 @@ from esmkit.reference.recurrent.letters import ASK, LETTERS, START
 __all__ = ["recall_accuracy", "recall_batch", "train_recall"]
 
 
-def recall_batch(generator: np.random.Generator, batch: int, between: int) -> tuple[Tensor, Tensor]:
-    """Draw sequences of random letters that end by asking for the first.
+Task = Literal["first", "all"]
+"""What is asked for: one letter, which is easily kept; or all, of which there are more and more."""
 
-    Each is ``START``, the letter to be kept, ``between`` random letters, and ``ASK``.
+
+def recall_batch(
+    generator: np.random.Generator, batch: int, between: int, task: Task = "first"
+) -> tuple[Tensor, Tensor]:
+    """Draw sequences of random letters that end by asking for what was read.
+
+    Each is ``START``, a letter, ``between`` others, and ``ASK``. If all letters are asked for they
+    follow again, so that each is said after those before it, as in a protein that repeats itself.
 
     Parameters
     ----------
     generator : numpy.random.Generator
     batch : int, B
     between : int
-        Letters between the one that is asked for and the question.
+        Letters between the first one and the question.
+    task : {'first', 'all'}
+        Which letters are asked for.
 
     Returns
     -------
-    numbers : (B, between + 3) int64
-    targets : (B, between + 3) int64
-        The first letter at the last place; -100, which does not count, elsewhere.
+    numbers : (B, T) int64
+        T is ``between`` + 3 for the first letter, and 2 ``between`` + 3 for all.
+    targets : (B, T) int64
+        What is to be said at each place, from ``ASK`` on; -100, which does not count, before.
 
     Raises
     ------
     OptionError
-        If ``between`` is negative or there is no sequence.
+        If ``between`` is negative, there is no sequence, or the task is another.
 
     Examples
     --------
@@ -45,10 +57,13 @@ def recall_batch(generator: np.random.Generator, batch: int, between: int) -> tu
     """
     if between < 0 or batch < 1:
         raise OptionError(f"{batch} sequences with {between} letters between; give 1 and 0 or more")
-    numbers = generator.integers(len(LETTERS), size=(batch, between + 3))
-    numbers[:, 0], numbers[:, -1] = START, ASK
-    targets = np.full_like(numbers, -100)
-    targets[:, -1] = numbers[:, 1]
+    if task not in ("first", "all"):
+        raise OptionError(f"task {task!r}; give 'first' or 'all'")
+    letters = generator.integers(len(LETTERS), size=(batch, between + 1))
+    start, ask = np.full((batch, 1), START), np.full((batch, 1), ASK)
+    said = letters if task == "all" else letters[:, :1]
+    numbers = np.hstack([start, letters, ask, said[:, :-1]])
+    targets = np.hstack([np.full((batch, between + 2), -100), said])
     return torch.from_numpy(numbers), torch.from_numpy(targets)
 
 
@@ -57,11 +72,12 @@ def train_recall(
     *,
     steps: int,
     longest: int,
+    task: Task = "first",
     batch: int = 32,
     rate: float = 3e-3,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Train a network to say the first letter.
+    """Train a network to say the first letter, or all.
 
     In each step one distance is drawn; the longest of them grows from 1 to ``longest`` over the first
     half of the steps, since from long ones alone neither network learns in so few steps.
@@ -72,6 +88,7 @@ def train_recall(
     steps : int
     longest : int
         Most letters between in training.
+    task : {'first', 'all'}
     batch, rate, seed
         As for `train`.
 
@@ -88,21 +105,29 @@ def train_recall(
         raise OptionError(f"longest is {longest}; give 1 or more")
     generator = np.random.default_rng(seed)
     batches = (
-        recall_batch(generator, batch, int(generator.integers(1, _up_to(step, steps, longest) + 1)))
+        recall_batch(
+            generator, batch, int(generator.integers(1, _up_to(step, steps, longest) + 1)), task
+        )
         for step in range(steps)
     )
     return fit(network, batches, steps=steps, rate=rate)
 
 
 def recall_accuracy(
-    network: nn.Module, between: int, *, sequences: int = 200, seed: int = 1
+    network: nn.Module,
+    between: int,
+    *,
+    task: Task = "first",
+    sequences: int = 200,
+    seed: int = 1,
 ) -> float:
-    """Return how often the first letter is said; 0.05 is guessing.
+    """Return how many of the letters asked for are said; 0.05 is guessing.
 
     Parameters
     ----------
     network : RecurrentNetwork or TransformerNetwork
     between : int
+    task : {'first', 'all'}
     sequences : int
         Drawn for this.
     seed : int
@@ -112,10 +137,11 @@ def recall_accuracy(
     -------
     float, 0 to 1
     """
-    numbers, targets = recall_batch(np.random.default_rng(seed), sequences, between)
+    numbers, targets = recall_batch(np.random.default_rng(seed), sequences, between, task)
     with torch.inference_mode():
-        said = network.eval()(numbers)[:, -1].argmax(dim=-1)
-    return float((said == targets[:, -1]).double().mean())
+        said = network.eval()(numbers).argmax(dim=-1)
+    asked = targets >= 0
+    return float((said == targets)[asked].double().mean())
 
 
 def _up_to(step: int, steps: int, longest: int) -> int:
