@@ -89,7 +89,7 @@ def bigram_losses(
     Examples
     --------
     >>> bigram_losses(["ACACACAC"], ["ACAC"]).round(2)
-    array([1.87])
+    array([1.81])
     """
     counts = sum((_pairs(each) for each in train), np.zeros((VOCABULARY, len(LETTERS))))
     counts = counts + PSEUDOCOUNT
