@@ -1,5 +1,7 @@
 """The recurrent network and the transformer beside it, against the same written out in NumPy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,8 @@ KINDS = {
     "GRU": lambda: RecurrentNetwork("gru", width=12, layers=2, seed=3),
     "transformer": lambda: TransformerNetwork(width=12, layers=2, heads=3, seed=3),
 }
+ANOTHER: Any = "another"
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 SEQUENCE = "MKTVRQERLKSIVRILE"
@@ -96,7 +100,7 @@ def transformer_layer(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     def affine(name):
         return reference.Affine(w[f"{name}.weight"], w[f"{name}.bias"])
 
-    three = [
+    three: Any = [
         reference.Affine(*pair)
         for pair in zip(
             np.split(w["query_key_value.weight"], 3),
@@ -209,7 +213,7 @@ def test_influence_is_the_norm_of_the_jacobian(kind: str):
     network = KINDS[kind]().double()
     numbers = torch.from_numpy(letter_numbers(SEQUENCE)[:11])
     embedded = network.embedding(numbers).detach()[None]
-    jacobian = torch.autograd.functional.jacobian(
+    jacobian: Any = torch.autograd.functional.jacobian(
         lambda x: network.read(x)[0, -1].log_softmax(dim=-1), embedded
     )
     norms = jacobian[:, 0].square().sum(dim=(0, 2)).sqrt().numpy()  # (11,): START and 10
@@ -255,8 +259,9 @@ def test_recall_counts_the_letters_that_are_right():
 
 @every_kind
 def test_recall_is_learned_over_short_distances(kind: str):
-    make = {"transformer": lambda: TransformerNetwork(width=32, layers=2, heads=4)}
-    network = make.get(kind, lambda: RecurrentNetwork(kind.lower(), width=32, layers=1))()
+    make: Any = {"transformer": lambda: TransformerNetwork(width=32, layers=2, heads=4)}
+    name: Any = kind.lower()
+    network = make.get(kind, lambda: RecurrentNetwork(name, width=32, layers=1))()
     assert recall_accuracy(network, 2) < 0.3
     train_recall(network, steps=150, longest=3, rate=1e-2)
     assert recall_accuracy(network, 2) > 0.9
@@ -303,7 +308,7 @@ def test_growth_is_the_exponent():
     [
         (lambda: letter_numbers(""), InputError, "an empty sequence has no residue to predict"),
         (lambda: letter_losses(["A"], ["XX"]), InputError, "without any of the 20 amino acids"),
-        (lambda: RecurrentNetwork("rnn"), OptionError, "kind 'rnn'; give 'lstm' or 'gru'"),
+        (lambda: RecurrentNetwork(ANOTHER), OptionError, "kind 'another'; give 'lstm' or 'gru'"),
         (
             lambda: TransformerNetwork(width=10, heads=4),
             OptionError,
@@ -323,9 +328,9 @@ def test_growth_is_the_exponent():
             "1 sequences with -1 letters between; give 1 and 0 or more",
         ),
         (
-            lambda: recall_batch(np.random.default_rng(0), 1, 1, "last"),
+            lambda: recall_batch(np.random.default_rng(0), 1, 1, ANOTHER),
             OptionError,
-            "task 'last'; give 'first' or 'all'",
+            "task 'another'; give 'first' or 'all'",
         ),
         (
             lambda: step_by_step_share(KINDS["LSTM"](), 0),
@@ -337,7 +342,7 @@ def test_growth_is_the_exponent():
             OptionError,
             "longest is 0; give 1 or more",
         ),
-        (lambda: time_by_length({}, [1], task="write"), OptionError, "give 'read' or 'learn'"),
+        (lambda: time_by_length({}, [1], task=ANOTHER), OptionError, "give 'read' or 'learn'"),
         (lambda: time_by_length({}, [0]), OptionError, r"lengths \[0\], 5 repeats; give numbers"),
         (lambda: growth([1, 2], [1.0]), InputError, "2 lengths and 1 times; give as many of one"),
     ],

@@ -5,17 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from esmkit.errors import InputError, OptionError
 from esmkit.reference.recurrent.letters import LETTERS, letter_numbers
+from esmkit.reference.recurrent.networks import RecurrentNetwork, TransformerNetwork
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["influence", "letter_spread"]
 
 
 def influence(
-    network: nn.Module, sequences: Sequence[str | Protein], *, residues: int = 256
+    network: RecurrentNetwork | TransformerNetwork,
+    sequences: Sequence[str | Protein],
+    *,
+    residues: int = 256,
 ) -> NDArray[np.float64]:
     """Return the influence of each residue on what is said of the next one, by distance.
 
@@ -64,7 +67,7 @@ def influence(
     return np.array(found).reshape(-1, residues) * letter_spread(network)
 
 
-def letter_spread(network: nn.Module) -> float:
+def letter_spread(network: RecurrentNetwork | TransformerNetwork) -> float:
     """Return how far apart the embeddings of two letters are: the root of the mean square.
 
     Parameters
@@ -81,7 +84,9 @@ def letter_spread(network: nn.Module) -> float:
     return float((len(LETTERS) * centred.square().sum() / pairs).sqrt())
 
 
-def _jacobian_norms(network: nn.Module, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+def _jacobian_norms(
+    network: RecurrentNetwork | TransformerNetwork, numbers: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the norm of d (20 log-probabilities, at the last place) / d (embedding): (T,).
 
     The sequence is read 20 times side by side, and each copy says one letter, so that one backward
