@@ -1,9 +1,9 @@
 """The encoder from scratch, the transformer of 2017, and the comparison with Hugging Face.
 
 ``encoder`` is ESM-2 in NumPy, to be read from top to bottom, and ``masked_lm`` its head; ``weights``
-takes the weights of a loaded model for both;
-``transformer`` the encoder and decoder of Vaswani et al. 2017; ``verification`` holds esmkit, Hugging
-Face, the reference and, for logits, fair-esm against each other, which ``implementations`` runs.
+takes the weights of a loaded model for both; ``transformer`` the encoder and decoder of Vaswani et
+al. 2017, and ``recurrent`` what it replaced; ``verification`` holds esmkit, Hugging Face, the
+reference and, for logits, fair-esm against each other, which ``implementations`` runs.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from esmkit._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from esmkit.reference import encoder, training, transformer
+    from esmkit.reference import encoder, recurrent, training, transformer
     from esmkit.reference.encoder import (
         CLS,
         LAYER_NORM_EPS,
@@ -94,6 +94,7 @@ __all__ = [
     "project_heads",
     "read_masked_lm_head",
     "read_parameters",
+    "recurrent",
     "residue_maps",
     "rotary_tables",
     "rotate",
@@ -155,5 +156,10 @@ __getattr__, __dir__ = lazy_names(
         "symmetrise": "encoder",
         "verify": "verification",
     },
-    {"encoder": "encoder", "training": "training", "transformer": "transformer"},
+    {
+        "encoder": "encoder",
+        "recurrent": "recurrent",
+        "training": "training",
+        "transformer": "transformer",
+    },
 )
