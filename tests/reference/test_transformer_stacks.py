@@ -172,8 +172,9 @@ def test_bad_input_is_named():
         blueprint.random_decoder_only(generator, positions="absolute", **draw)
     with pytest.raises(OptionError, match="learned positions need a longest length: nothing is"):
         blueprint.random_decoder_only(generator, positions="learned", **draw)
+    draw["heads"] = 5
     with pytest.raises(InputError, match="width 24 does not split into 5 heads"):
-        blueprint.random_decoder_only(generator, **(draw | {"heads": 5}))
+        blueprint.random_decoder_only(generator, **draw)
 
 
 MUTATIONS = {
