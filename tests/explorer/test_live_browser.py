@@ -96,7 +96,8 @@ def assert_is(page: Opened, model: Esm2, sequence: str) -> None:
     size = len(sequence)
     for n, state in enumerate(expected.hidden):
         found = array(page, f"esmkitExplorer.run.hidden[{n}]").reshape(state.shape)
-        np.testing.assert_allclose(found, state, atol=TOLERANCE, rtol=0)
+        # the stream between layers holds numbers of 10 and more: of these a thousandth
+        np.testing.assert_allclose(found, state, atol=TOLERANCE, rtol=TOLERANCE)
     for layer, maps in enumerate(expected.maps):
         for head, weights in list(enumerate(maps))[:: max(1, len(maps) // 2)]:  # two of each layer
             name = f"L{layer}H{head}"
