@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.encoder.names import head_name
+from esmkit.explorer.live.weights import unpack_weights as unpack
 from esmkit.reference import encoder as reference
 from esmkit.sequences.tokens import encode
 
@@ -16,22 +17,6 @@ __all__ = ["CHECKED", "compare_packed", "unpack"]
 
 CHECKED = 300
 """Residues on which packed weights are compared: maps of all heads are in memory twice."""
-
-KINDS = {16: "<i2", 8: "i1", 32: "<f4"}
-
-
-def unpack(manifest: dict[str, Any], data: bytes) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors of a page as its engine reads them, float32, by name."""
-    tensors = {}
-    for name, at in manifest["tensors"].items():
-        shape = tuple(at["shape"])
-        count = int(np.prod(shape))
-        values = np.frombuffer(data, KINDS[at["bits"]], count, at["offset"]).reshape(shape)
-        values = values.astype(np.float32)
-        if "scales" in at:
-            values *= np.frombuffer(data, "<f4", shape[0], at["scales"])[:, None]
-        tensors[name] = values
-    return tensors
 
 
 def compare_packed(

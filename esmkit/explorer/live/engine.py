@@ -34,11 +34,11 @@ def engine_text() -> str:
 
 
 def kernel_bytes() -> bytes:
-    """Return the kernel, compiled to WebAssembly.
+    r"""Return the kernel, compiled to WebAssembly.
 
     Examples
     --------
     >>> kernel_bytes()[:4]
-    b'\\x00asm'
+    b'\x00asm'
     """
     return (resources.files(__package__) / "static" / "kernel.wasm").read_bytes()

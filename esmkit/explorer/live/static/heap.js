@@ -67,8 +67,7 @@
     const tensor = manifest.tensors[name];
     const size = tensor.shape.reduce((a, b) => a * b, 1);
     if (tensor.bits === 32) return new Float32Array(weights, tensor.offset, size);
-    const kind = tensor.bits === 16 ? Int16Array : Int8Array;
-    const codes = new kind(weights, tensor.offset, size);
+    const codes = live.codesOf(weights, tensor, size);
     const [rows, columns] = tensor.shape;
     const scales = new Float32Array(weights, tensor.scales, rows);
     const values = new Float32Array(size);
@@ -76,6 +75,18 @@
       for (let end = at + columns; at < end; at++) values[at] = codes[at] * scales[row];
     }
     return values;
+  };
+
+  /** Integers of 8, 16 or 24 bits, little-endian. */
+  live.codesOf = function (weights, { offset, bits }, size) {
+    if (bits === 16) return new Int16Array(weights, offset, size);
+    if (bits === 8) return new Int8Array(weights, offset, size);
+    const bytes = new Uint8Array(weights, offset, 3 * size);
+    const codes = new Int32Array(size);
+    for (let i = 0, at = 0; i < size; i++, at += 3) {
+      codes[i] = ((bytes[at] << 8) | (bytes[at + 1] << 16) | (bytes[at + 2] << 24)) >> 8;
+    }
+    return codes;
   };
 
   /** Put a matrix into the heap in panels of 8 rows, as `linear` reads it. */

@@ -29,8 +29,8 @@
     if (!codes) return null;
     if (bits === 32) return Float64Array.from(new Float32Array(codes));
     const scaleOf = new Float32Array(piece(scales + 4 * from, 4 * rows));
-    const kind = bits === 16 ? Int16Array : Int8Array;
-    return Float64Array.from(new kind(codes), (code, i) => code * scaleOf[Math.floor(i / columns)]);
+    const integers = esmkitLive.codesOf(codes, { offset: 0, bits }, rows * columns);
+    return Float64Array.from(integers, (code, i) => code * scaleOf[Math.floor(i / columns)]);
   };
 
   /** Gain and bias of a LayerNorm, or null. */

@@ -23,11 +23,10 @@
 
   /** A promise that is kept as soon as others have had their turn. */
   live.pausing = function () {
-    if (typeof MessageChannel === "undefined") return () => new Promise((done) => setTimeout(done));
+    if (typeof setImmediate === "function") return () => new Promise((done) => setImmediate(done)); // node
     const { port1, port2 } = new MessageChannel();
     const waiting = [];
     port1.onmessage = () => waiting.shift()();
-    port1.unref?.(); // node would wait for it
     return () => new Promise((done) => {
       waiting.push(done);
       port2.postMessage(0);
