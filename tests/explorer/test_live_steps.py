@@ -57,7 +57,8 @@ class Oracle:
         self.trace = found.trace
         assert model.lm_head is not None
         parts = {n: t.detach().numpy() for n, t in model.lm_head.weights.tensors().items()}
-        self.end = masked_lm_steps(found.hidden_states[-1], read_masked_lm_head(tensors, parts))
+        self.head = read_masked_lm_head(tensors, parts)
+        self.end = masked_lm_steps(found.hidden_states[-1], self.head)
 
     def layer(self, layer: int, head: int, query: int, key: int) -> dict[str, np.ndarray]:
         """Steps by the names of the page, of one query and one key, both from 0."""
@@ -117,7 +118,21 @@ def test_what_one_head_adds_is_its_columns_of_w_o(shown, oracle):
     np.testing.assert_allclose(vectors[f"L{LAYER}H{HEAD}.part"], expected, atol=TOLERANCE)
     np.testing.assert_allclose(vectors[f"L{LAYER}.head_output"], mixed.ravel(), atol=TOLERANCE)
     length = re.search(r"alone adds a vector of length ([\d.]+)", step["text"][0])
-    assert length and float(length[1]) == pytest.approx(np.linalg.norm(expected), rel=SHOWN)
+    assert length
+    assert float(length[1]) == pytest.approx(np.linalg.norm(expected), rel=SHOWN)
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_rows_are_of_the_weights_that_the_page_runs_with(tiny_lm: Esm2, bits: int):
+    """However many bits they have: what one head adds has the length that the run itself found."""
+    runs = [{"sequence": SEQUENCE, "places": [place(LAYER)]}]
+    walk = run_steps(tiny_lm, runs, bits=bits)[0]["walks"][0]
+    step = next(one for one in walk if one["name"] == f"L{LAYER}.attention_output")
+    part = next(one["values"] for one in step["vectors"] if one["name"].endswith(".part"))
+    length = re.search(r"alone adds a vector of length ([\d.]+)", step["text"][0])
+    assert length
+    # Four digits are shown
+    assert float(length[1]) == pytest.approx(np.linalg.norm(part), rel=5e-4)
 
 
 def test_norms_say_mean_and_variance_of_what_they_read(shown, oracle):
@@ -147,7 +162,7 @@ def numeric(element: ElementTree.Element) -> str:
         return f"({parts[0]})**({parts[1]})"
     if tag in ("math", "mrow"):
         return re.sub(r"\)\(", ")*(", "".join(parts))
-    signs = {"×": "*", "−": "-", "Φ": "phi", "e": "math.e"}
+    signs = {"\u00d7": "*", "\u2212": "-", "Φ": "phi", "e": "math.e"}
     text = (element.text or "").replace("\u00a0", " ")
     return signs.get(text, text)
 
@@ -220,6 +235,54 @@ def test_what_stands_left_of_the_last_sign_is_what_stands_right(shown):
             assert found == pytest.approx(eval(right), rel=2e-2, abs=2e-3), step["name"]
             seen.add(name)
     assert seen == set(COMPUTED)
+
+
+def test_sums_write_out_the_largest_products_with_the_weights_themselves(shown, oracle):
+    p = oracle.parameters.layers[LAYER]
+    size = len(p.attention.query.bias) // 4
+    steps, end = oracle.trace[LAYER], oracle.end
+    token = QUERY + 1
+    normed = steps["attention_input"][0]
+    head = oracle.head
+    whole = {  # map, what it reads, and the row of number 1
+        f"L{LAYER}H{HEAD}.query": (p.attention.query, normed[token], HEAD * size),
+        f"L{LAYER}H{HEAD}.value": (p.attention.value, normed[KEY + 1], HEAD * size),
+        f"L{LAYER}.attention_output": (
+            p.attention.output,
+            steps["head_output"][0, :, token].ravel(),
+            0,
+        ),
+        f"L{LAYER}.feed_forward_hidden": (p.expand, steps["feed_forward_input"][0, token], 0),
+        f"L{LAYER}.feed_forward_output": (p.contract, steps["feed_forward_hidden"][0, token], 0),
+        "lm_hidden": (head.dense, end["final"][0, token], 0),
+        "logits": (head.decoder, end["lm_normed"][0, token], 0),
+    }
+    walks = {step["name"]: step for walk in shown["walks"][1:] for step in walk}
+    for name, (p, read, first) in whole.items():
+        step = walks[name]
+        line = next(
+            numeric(ElementTree.fromstring(e)) for e in step["equations"] if "+</mo><mo>…" in e
+        )
+        row = first + step["picked"]
+        products = p.weight[row] * read
+        largest = sorted(products, key=abs)[-3:][::-1]
+        *terms, dots, rest = line.strip("=").replace("+", " + ").split(" + ")
+        assert dots == "…"
+        for term, expected in zip(terms, largest, strict=True):
+            assert eval(term) == pytest.approx(expected, rel=1e-2), name
+        assert eval(rest.partition("=")[0]) == pytest.approx(p.bias[row], rel=SHOWN), name
+
+
+def test_the_embedding_is_a_row_of_the_table_times_the_factor_of_hidden_tokens(tiny_lm: Esm2):
+    """ESM-2 scales by the share of tokens kept in training over the share kept here."""
+    first = {**place(0), "query": 0}
+    runs = [{"sequence": SEQUENCE, "options": {"mask": [QUERY]}, "places": [first]}]
+    step = run_steps(tiny_lm, runs)[0]["walks"][0][0]
+    row = Oracle(tiny_lm, SEQUENCE).parameters.embedding[TOKENS.index("M")]
+    _, product, _ = sides(step["equations"][-1])
+    factor, _, entry = product.partition("*")
+    assert float(factor) == pytest.approx(0.88 / (1 - 1 / 14), rel=SHOWN)
+    assert eval(entry) == pytest.approx(row[step["picked"]], rel=SHOWN)
 
 
 def test_without_the_weights_as_text_equations_still_say_the_result(tiny_lm: Esm2, shown):

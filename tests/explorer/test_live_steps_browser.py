@@ -148,7 +148,8 @@ def test_keys_lead_from_layer_to_layer_to_the_probabilities(page: Opened, tiny_l
     wait(page, "L1H1 6 11 ")
     assert page.state("head") == "L1H1"  # the other views follow
     names = page.do("[...document.querySelectorAll('.live-step')].map(e => e.dataset.step)")
-    assert names[0] == "L0.residual" and names[-1] == "L1.residual" and "L1H1.weights" in names
+    assert (names[0], names[-1]) == ("L0.residual", "L1.residual")
+    assert "L1H1.weights" in names
     assert page.do("document.activeElement.id") == "live-next"
     assert page.text("#live-next") == "Final norm and logits →"
     page.tab.keyboard.press("Enter")
@@ -159,9 +160,10 @@ def test_keys_lead_from_layer_to_layer_to_the_probabilities(page: Opened, tiny_l
     expected = found.hidden_states[-1][0, 7]
     np.testing.assert_allclose(told, expected, atol=TOLERANCE * np.abs(expected).max())
     drawing = page.tab.locator("canvas[data-vector='probabilities']")
-    letter, share = re.match(
-        r"(\w): .* % \((.*)\)", drawing.get_attribute("aria-valuetext")
-    ).groups()
+    text = drawing.get_attribute("aria-valuetext") or ""
+    told_share = re.match(r"(\w): .* % \((.*)\)", text)
+    assert told_share, text
+    letter, share = told_share.groups()
     best = shares(logits)[6].argmax()
     assert letter == ORDER[best]
     assert number(share) == pytest.approx(shares(logits)[6].max(), abs=TOLERANCE)
