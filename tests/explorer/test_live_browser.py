@@ -96,7 +96,10 @@ def assert_is(page: Opened, model: Esm2, sequence: str) -> None:
     size = len(sequence)
     for n, state in enumerate(expected.hidden):
         found = array(page, f"esmkitExplorer.run.hidden[{n}]").reshape(state.shape)
-        np.testing.assert_allclose(found, state, atol=TOLERANCE, rtol=0)
+        # the stream between layers holds numbers of 10 and more: a thousandth of the largest
+        between = n < len(expected.hidden) - 1
+        atol = TOLERANCE * (max(1.0, float(np.abs(state).max())) if between else 1.0)
+        np.testing.assert_allclose(found, state, atol=atol, rtol=0)
     for layer, maps in enumerate(expected.maps):
         for head, weights in list(enumerate(maps))[:: max(1, len(maps) // 2)]:  # two of each layer
             name = f"L{layer}H{head}"
@@ -309,7 +312,9 @@ def test_a_state_is_pinned(page: Opened):
     assert page.text("#compare-text").startswith("What is on show is the state")
     mutate(page, 8, "W")
     mutate(page, 9, "P")
-    assert page.text("#compare-text").startswith("A is 1ubi_A, T7A; B, on show, is 1ubi_A, T7A, L8W")
+    assert page.text("#compare-text").startswith(
+        "A is 1ubi_A, T7A; B, on show, is 1ubi_A, T7A, L8W"
+    )
     page.tab.select_option("#compare", "start")
     settle(page)
     assert page.text("#compare-text").startswith("A is 1ubi_A; B")
@@ -398,7 +403,9 @@ def test_an_address_opens_what_it_holds(browser: Any, page_path: Path, tiny_lm: 
         go("#mutations=T8A&off=L9H9&sequence=%3Cscript%3E&query=999")
         assert page.do("esmkitExplorer.sequence") == UBIQUITIN
         said = page.text("#live-status")
-        assert said.startswith("The address asks for mutations, sequence, off that this page does not")
+        assert said.startswith(
+            "The address asks for mutations, sequence, off that this page does not"
+        )
         assert not page.problems
     finally:
         page.close()

@@ -122,6 +122,19 @@ def test_what_one_head_adds_is_its_columns_of_w_o(shown, oracle):
     assert float(length[1]) == pytest.approx(np.linalg.norm(expected), rel=SHOWN)
 
 
+@pytest.mark.parametrize("bits", [16, 8])
+def test_rows_are_of_the_weights_that_the_page_runs_with(tiny_lm: Esm2, bits: int):
+    """However many bits they have: what one head adds has the length that the run itself found."""
+    runs = [{"sequence": SEQUENCE, "places": [place(LAYER)]}]
+    walk = run_steps(tiny_lm, runs, bits=bits)[0]["walks"][0]
+    step = next(one for one in walk if one["name"] == f"L{LAYER}.attention_output")
+    part = next(one["values"] for one in step["vectors"] if one["name"].endswith(".part"))
+    length = re.search(r"alone adds a vector of length ([\d.]+)", step["text"][0])
+    assert length
+    # Four digits are shown
+    assert float(length[1]) == pytest.approx(np.linalg.norm(part), rel=5e-4)
+
+
 def test_norms_say_mean_and_variance_of_what_they_read(shown, oracle):
     walk = {step["name"]: step for step in shown["walks"][LAYER]}
     for name, before in (

@@ -234,8 +234,9 @@
     parts.said.textContent = `Hiding ${siteName(site)} and asking the model…`;
     try {
       const hidden = await app.live.run(run.sequence, { off: run.off || [], mask: [site] });
+      if (!hidden) throw new Error("another run came first; ask again");
       view.hidden = { run, site, guess: app.guessOf(hidden) };
-      parts.said.textContent = `Answered in ${app.number(hidden.seconds, 2)} s.`;
+      parts.said.textContent = `${siteName(site, run.sequence)} hidden: ${app.lettersAt(view.hidden.guess, site).slice(0, 3).map(share).join(", ")}; answered in ${app.number(hidden.seconds, 2)} s.`;
     } catch (error) {
       parts.said.textContent = `The model could not be asked: ${error.message}`;
     }
@@ -318,7 +319,7 @@
     parts.scroll.redraw = paint;
     const map = app.make("div", null, { class: "guess-map" });
     map.append(parts.letters, parts.scroll);
-    parts.site = app.make("div", null, { class: "guess-site", "aria-live": "polite" });
+    parts.site = app.make("div", null, { class: "guess-site" });
     parts.hide = app.make("button", "Hide it and ask", { type: "button", id: "guess-hide" });
     parts.said = app.make("p", null, { class: "muted", role: "status" });
     parts.table = app.make("div", null, { class: "guess-scroll" });

@@ -40,16 +40,19 @@
 
   // ---------------------------------------------------------------------------------- drawing
 
+  const idOf = (step) => `step-${step.name.replace(/\W/g, "-")}`;
+
   function card(step) {
-    const item = app.make("li", null, { class: "live-step", "data-step": step.name, id: `step-${step.name.replace(/\W/g, "-")}` });
-    const title = app.make("h3", step.title);
+    const item = app.make("li", null, { class: "live-step", "data-step": step.name, id: idOf(step) });
+    const title = app.make("h3", step.title, { tabindex: -1 });
     title.append(app.make("code", step.name));
     const numbers = app.make("div", null, { class: "live-numbers" });
     numbers.append(title, ...step.text.map((text) => app.make("p", text)));
-    const mathOf = app.make("div", null, { class: "equations" });
+    // One stop of the Tab key for all lines of a step: long ones are scrolled with the arrow keys
+    const mathOf = app.make("div", null, { class: "equations", tabindex: 0, role: "group", "aria-label": `Equations: ${step.title}` });
     const write = (d) => mathOf.replaceChildren(...step.equations(d).map((tree) => {
       if (typeof tree === "string") return app.make("p", tree, { class: "muted" });
-      const line = app.make("div", null, { class: "equation", tabindex: 0, role: "group", "aria-label": "Equation" });
+      const line = app.make("div", null, { class: "equation" });
       line.append(app.mathElement(tree));
       return line;
     }));
@@ -120,7 +123,14 @@
     controls.list.replaceChildren(...steps.map(card));
     controls.jump.replaceChildren(...steps.map((step) => {
       const item = app.make("li");
-      item.append(app.make("a", step.name.replace(/^.*\./, ""), { href: `#step-${step.name.replace(/\W/g, "-")}` }));
+      const link = app.make("a", step.name.replace(/^.*\./, ""), { href: `#${idOf(step)}` });
+      link.addEventListener("click", (event) => {
+        event.preventDefault(); // the address holds the view
+        const title = app.byId(idOf(step)).querySelector("h3");
+        title.scrollIntoView();
+        title.focus({ preventScroll: true });
+      });
+      item.append(link);
       return item;
     }));
     if (focus) {
@@ -129,6 +139,7 @@
     }
     app.shownSteps = steps;
     section.dataset.shown = `${head} ${query} ${key} ${place.end ? "end" : ""}`;
+    controls.said.setAttribute("aria-live", section.contains(document.activeElement) ? "polite" : "off");
     controls.said.textContent = place.end
       ? `${steps.length} steps after the last layer, for ${wordFor(run)(query + 1)}`
       : `${steps.length} steps of layer ${layer}, head ${number}, for ${wordFor(run)(query + 1)} beside ${wordFor(run)(key + 1)}`;
