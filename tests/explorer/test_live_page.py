@@ -72,7 +72,9 @@ def test_what_packing_changes_is_measured(live: Explorer, tiny_lm: Esm2):
         found.append((np.stack(one.attentions), one.hidden_states[-1], contacts))
     largest = [float(np.abs(a - b).max()) for a, b in zip(*found, strict=True)]
     measured = [live.check[name] for name in ("map", "hidden", "contact")]
-    np.testing.assert_allclose(measured, largest, rtol=0.15)  # the page rounds its scales to float32
+    np.testing.assert_allclose(
+        measured, largest, rtol=0.15
+    )  # the page rounds its scales to float32
     assert 0 < max(largest) < 1e-3
     assert live.check["hidden_largest"] == pytest.approx(np.abs(found[0][1]).max(), rel=1e-4)
     assert live.check["residues"] == 76
