@@ -94,7 +94,9 @@ def weights_and_influence(model, proteins) -> dict[str, str]:
         for name, guess in zip(names, guesses, strict=True):
             for far in (1, FAR):
                 there = distance >= far
-                found[name, far].append(spearmanr(guess[there], influence[there])[0])
+                found[name, far].append(
+                    float(np.asarray(spearmanr(guess[there], influence[there]))[0])
+                )
     said = {1: "all other residues", FAR: f"{FAR} or more apart"}
     return {f"{name}, {said[far]}": interval(values) for (name, far), values in found.items()}
 

@@ -100,7 +100,7 @@ def transformer_layer(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     def affine(name):
         return reference.Affine(w[f"{name}.weight"], w[f"{name}.bias"])
 
-    three: Any = [
+    query, key, value = [
         reference.Affine(*pair)
         for pair in zip(
             np.split(w["query_key_value.weight"], 3),
@@ -108,7 +108,7 @@ def transformer_layer(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
             strict=True,
         )
     ]
-    attention = reference.Attention(*three, affine("attention_output"))
+    attention = reference.Attention(query, key, value, affine("attention_output"))
     x = x[None]
     rotary = reference.rotary_tables(np.array([1.0, 0.01]), x.shape[1])  # 10,000^(-2k/4)
     normed = reference.layer_norm(x, affine("attention_norm"))
