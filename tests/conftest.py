@@ -34,6 +34,9 @@ Those of another stay together: for its fixtures, and for what there is once, su
 
 LONGEST = (
     "04_head",
+    "07_how",
+    "08_how",
+    "09_what",
     "test_to_folder.py",
     "at_random_moments[heads]",
     "02_emb",
