@@ -34,9 +34,9 @@
       rows.push(["Structure", `${structure.name}: ${structure.aligned} residues aligned with the sequence, ${app.percent(structure.identity)} identical; ${structure.contacts} contacts (Cβ closer than 8 Å)${structure.notes.length ? `. ${structure.notes.join(". ")}` : ""}`]);
     if (contacts) rows.push(["Contacts", contacts.source]);
     if (labels) rows.push(["Labels of heads", labels.source]);
-    rows.push(
-      ["Numbers", `Maps are made in the browser from the queries and keys of esmkit's reference encoder, held in 16 bits. The largest difference of a weight from the model's own (${dtype} on ${device}) is ${app.number(check.largest, 2)}, in ${check.where}. Thumbnails have 8 bits, residual streams 8 bits for each token.`],
-      ["Made with", `esmkit ${app.data.esmkit}${app.data.command ? `: ${app.data.command}` : ""}`]);
+    if (!app.data.live) // a page that runs the model says how exact it is itself
+      rows.push(["Numbers", `Maps are made in the browser from the queries and keys of esmkit's reference encoder, held in 16 bits. The largest difference of a weight from the model's own (${dtype} on ${device}) is ${app.number(check.largest, 2)}, in ${check.where}. Thumbnails have 8 bits, residual streams 8 bits for each token.`]);
+    rows.push(["Made with", `esmkit ${app.data.esmkit}${app.data.command ? `: ${app.data.command}` : ""}`]);
     for (const [name, text] of rows) app.byId("provenance").append(app.make("dt", name), app.make("dd", text));
   }
 
