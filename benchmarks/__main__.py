@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import attention, contacts, gpu, inside, scaling, score
+from benchmarks import attention, contacts, gpu, inside, live, scaling, score
 from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement
 from benchmarks.harness import machine, run_in_turn, table
 from benchmarks.proteome import proteome, write_fasta
@@ -70,6 +70,7 @@ PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {
     "contacts": ("Contact maps in memory", lambda rounds, *_: contacts.report(rounds)),
     "inside": ("Reading the inside of a pass", lambda rounds, *_: inside.report(rounds)),
     "score": ("Every site hidden in turn", lambda rounds, *_: score.report(rounds)),
+    "live": ("The model in a page", lambda *_: live.report()),
     "startup": ("Start-up", lambda rounds, *_: scaling.startup(rounds)),
     "memory": (
         "Memory and the number of sequences",

@@ -4,7 +4,19 @@ Matrices are integers with one scale per row, that is for each output; everythin
 A value is off by at most half a step of its row. The embedding, W^V and W^O get one byte more: errors
 of what heads carry are not averaged away by the softmax, and make most of the error of the whole.
 
-TABLE
+Largest differences from the reference in float64 with the model's own weights, on the 15 demo proteins
+of 38 to 388 residues, the offline checkpoint; half precision for comparison:
+
+======================================  =======  =========  ========
+..                                      16 bits  half pr.   8 bits
+======================================  =======  =========  ========
+last hidden states, up to 5.3           7.3e-4   5.3e-3     0.20
+hidden states before it, up to 48       2.4e-3   1.9e-2     0.59
+attention weights, 0 to 1               2.1e-4   1.2e-3     0.073
+contacts, 0 to 1                        5.4e-4   4.2e-3     0.12
+logits of the masked-LM head, up to 30  1.7e-3   1.2e-2     0.47
+bytes                                   16.4 MB  15.0 MB    8.9 MB
+======================================  =======  =========  ========
 """
 
 import math
