@@ -121,7 +121,8 @@ def random_masked_lm(
         return Affine(np.ones(width, dtype), np.zeros(width, dtype))
 
     def attention() -> Attention:
-        return Attention(*(affine(width, width) for _ in range(3)), affine(width, width, WRITTEN))
+        query, key, value = (affine(width, width) for _ in range(3))
+        return Attention(query, key, value, affine(width, width, WRITTEN))
 
     drawn = tuple(
         Layer(norm(), attention(), norm(), affine(hidden, width), affine(width, hidden, WRITTEN))
