@@ -4,7 +4,8 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from esmkit.arguments import checked
+from esmkit.arguments import checked, what_is
+from esmkit.errors import OptionError
 from esmkit.sequences.proteins import Protein, read_fasta
 from esmkit.structure import Structure, read_structure, read_structures
 
@@ -130,6 +131,8 @@ def training_proteins(part: Literal["train", "held_out"] = "train") -> list[Prot
     >>> training_proteins("held_out")[0].header.split()[1]
     'held_out'
     """
+    if part not in ("train", "held_out"):
+        raise OptionError(f"part {what_is(part)}; give 'train' or 'held_out'")
     return [p for p in _training() if p.header.split(maxsplit=2)[1] == part]
 
 

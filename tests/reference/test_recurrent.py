@@ -314,8 +314,12 @@ def test_growth_is_the_exponent():
             OptionError,
             "4 heads and a width of 10; rotary positions turn pairs",
         ),
-        (lambda: train(KINDS["LSTM"](), ["AC"], steps=0), OptionError, "steps is 0; give 1 or"),
-        (lambda: train(KINDS["LSTM"](), [], steps=1), InputError, "no sequences to learn from"),
+        (
+            lambda: train(KINDS["LSTM"](), ["AC"], steps=0),
+            OptionError,
+            "steps is 0; give a whole number of 1 or",
+        ),
+        (lambda: train(KINDS["LSTM"](), [], steps=1), InputError, "there is no sequence; give one"),
         (
             lambda: influence(KINDS["LSTM"](), ["MKT"], residues=4),
             InputError,
@@ -335,15 +339,19 @@ def test_growth_is_the_exponent():
         (
             lambda: step_by_step_share(KINDS["LSTM"](), 0),
             OptionError,
-            "length 0, 5 repeats; give numbers of 1 or more",
+            "length is 0; give a whole number of 1 or more",
         ),
         (
             lambda: train_recall(KINDS["LSTM"](), steps=1, longest=0),
             OptionError,
-            "longest is 0; give 1 or more",
+            "longest is 0; give a whole number of 1 or more",
         ),
         (lambda: time_by_length({}, [1], task=ANOTHER), OptionError, "give 'read' or 'learn'"),
-        (lambda: time_by_length({}, [0]), OptionError, r"lengths \[0\], 5 repeats; give numbers"),
+        (
+            lambda: time_by_length({"LSTM": KINDS["LSTM"]()}, [0]),
+            OptionError,
+            "length is 0; give a whole number",
+        ),
         (lambda: growth([1, 2], [1.0]), InputError, "2 lengths and 1 times; give as many of one"),
     ],
 )

@@ -152,5 +152,7 @@ def test_what_a_model_refuses():
     ids, targets, chosen = batch()
     with pytest.raises(InputError, match=r"^targets \(2, 14\) and chosen \(3, 14\): the ids are"):
         training.masked_lm_loss(model, ids, targets[:2], chosen)
-    with pytest.raises(OptionError, match=r"^layers 1, heads 4, width 12, hidden 8: each at least"):
+    with pytest.raises(
+        OptionError, match=r"^width 12 with 4 heads: give a width that is a multiple"
+    ):
         training.random_masked_lm(0, layers=1, heads=4, width=12, hidden=8)

@@ -201,7 +201,11 @@ def test_rows_are_repeated():
     ("call", "error", "message"),
     [
         (lambda p: training.crops_of(p, 2), OptionError, "tokens 2: at least 3, for two of them"),
-        (lambda p: training.crops_of([], 9), InputError, "there is no crop to cut: give at least"),
+        (
+            lambda p: training.crops_of([], 9),
+            InputError,
+            "there is no protein to cut; give at least",
+        ),
         (
             lambda p: training.hide(training.crops_of(p, 9), np.random.default_rng(0), share=1.0),
             OptionError,
@@ -210,7 +214,7 @@ def test_rows_are_repeated():
         (
             lambda p: training.train(small(), p, None, steps=0),
             OptionError,
-            "steps 0: give at least 1",
+            "steps is 0; give a whole number of 1 or more",
         ),
         (
             lambda p: training.train(small(), [], None, steps=1),

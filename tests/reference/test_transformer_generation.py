@@ -141,7 +141,7 @@ def test_bad_input_is_named():
         OptionError, match="temperature -1: give 0 for the likeliest letter, or more"
     ):
         blueprint.generate(alone(), SOURCE, 3, temperature=-1)
-    with pytest.raises(OptionError, match="letters 0: write at least one"):
+    with pytest.raises(OptionError, match="letters is 0; give a whole number of 1 or more"):
         blueprint.generate(alone(), SOURCE, 0)
     with pytest.raises(InputError, match="3 places: these letters need 11"):
         blueprint.generate(alone(), SOURCE, 3, places=[0, 1, 2])

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.errors import InputError, OptionError
-from esmkit.reference.recurrent.letters import LETTERS, letter_numbers
-from esmkit.reference.recurrent.networks import RecurrentNetwork, TransformerNetwork
+from esmkit.errors import InputError
+from esmkit.reference.bounds import at_least
+from esmkit.reference.recurrent.letters import LETTERS, given_sequences, letter_numbers
+from esmkit.reference.recurrent.networks import RecurrentNetwork, TransformerNetwork, check_network
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["influence", "letter_spread"]
@@ -42,7 +43,7 @@ def influence(
     Raises
     ------
     InputError
-        If a protein is shorter.
+        If a protein is shorter, or there is none.
     OptionError
         If ``residues`` is under 1.
 
@@ -52,8 +53,9 @@ def influence(
     >>> influence(RecurrentNetwork(width=8, layers=1), ["MKTVRQERLK"], residues=10).shape
     (1, 10)
     """
-    if residues < 1:
-        raise OptionError(f"residues is {residues}; give 1 or more")
+    at_least(1, residues=residues)
+    check_network(network)
+    given_sequences(sequences)
     network.eval()
     found = []
     for place, sequence in enumerate(sequences):

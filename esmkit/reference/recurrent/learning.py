@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esmkit.errors import InputError, OptionError
-from esmkit.reference.recurrent.letters import ASK, LETTERS, letter_numbers
+from esmkit.errors import InputError
+from esmkit.reference.bounds import above_zero, at_least
+from esmkit.reference.recurrent.letters import ASK, LETTERS, given_sequences, letter_numbers
+from esmkit.reference.recurrent.networks import check_network
 from esmkit.sequences.proteins import Protein
 
 __all__ = ["held_out_losses", "train"]
@@ -53,17 +55,19 @@ def train(
     Raises
     ------
     OptionError
-        If steps, batch or residues is under 1.
+        If steps, batch or residues is under 1, or the rate is not above 0.
     InputError
-        If there is no sequence.
+        If there is no sequence, one is empty, or a letter is no residue.
     """
-    for name, value in (("steps", steps), ("batch", batch), ("residues", residues)):
-        if value < 1:
-            raise OptionError(f"{name} is {value}; give 1 or more")
-    if not sequences:
-        raise InputError("no sequences to learn from; give one or more")
+    at_least(1, steps=steps, batch=batch, residues=residues)
+    at_least(0, seed=seed)
+    above_zero(rate=rate)
+    check_network(network)
+    given_sequences(sequences)
     generator = np.random.default_rng(seed)
     numbers = [letter_numbers(sequence) for sequence in sequences]
+    if not any((row < len(LETTERS)).any() for row in numbers):
+        raise InputError("no stretch has any of the 20 amino acids; give other sequences")
     order = (place for _ in iter(int, 1) for place in generator.permutation(len(numbers)))
     batches = (
         _stretches([numbers[next(order)] for _ in range(batch)], residues, generator)
@@ -104,17 +108,26 @@ def held_out_losses(network: nn.Module, sequences: Sequence[str | Protein]) -> N
     -------
     (P,) float64, nats: the mean of -log p over the residues of each protein
 
+    Raises
+    ------
+    InputError
+        If there is no sequence, or one has none of the 20 amino acids.
+
     Examples
     --------
     >>> from esmkit.reference.recurrent import RecurrentNetwork
     >>> held_out_losses(RecurrentNetwork(width=8, layers=1), ["MKTV", "GG"]).shape
     (2,)
     """
+    check_network(network)
+    given_sequences(sequences)
     network.eval()
     losses = []
     with torch.inference_mode():
         for sequence in sequences:
             numbers = torch.from_numpy(letter_numbers(sequence))[None]
+            if not (numbers[0, 1:] < len(LETTERS)).any():
+                raise InputError("a protein without any of the 20 amino acids cannot be judged")
             logits = network(numbers[:, :-1])
             losses.append(F.cross_entropy(logits[0], _as_targets(numbers[0, 1:])).item())
     return np.array(losses)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.arguments import items_of, what_is
 from esmkit.errors import InputError
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.proteins import Protein
+from esmkit.sequences.tokens import encode
 
 __all__ = ["ASK", "LETTERS", "START", "bigram_losses", "letter_losses", "letter_numbers"]
 
@@ -41,16 +43,19 @@ def letter_numbers(sequence: str | Protein) -> NDArray[np.int64]:
     Raises
     ------
     InputError
-        If there is no residue.
+        If there is no residue, or a letter is none of these, such as ``-`` or ``J``.
 
     Examples
     --------
     >>> letter_numbers("ACX")
     array([20,  0,  1, 21])
     """
-    text = sequence.sequence if isinstance(sequence, Protein) else sequence
+    text = sequence.sequence if hasattr(sequence, "sequence") else sequence
+    if not isinstance(text, str):
+        raise InputError(f"a sequence is {what_is(text)}; give text or a Protein")
     if not text:
         raise InputError("an empty sequence has no residue to predict; leave it out")
+    encode(text)  # refuses what is no letter of a protein, with its place
     return np.array([START, *(LETTERS.find(letter) % VOCABULARY for letter in text)])
 
 
@@ -69,11 +74,18 @@ def letter_losses(
     -------
     (P,) float64, nats: the mean of -log p over the residues of each protein
 
+    Raises
+    ------
+    InputError
+        If there is nothing to count in or to judge.
+
     Examples
     --------
     >>> letter_losses(["AAAC"], ["A", "C"]).round(2)
     array([1.79, 2.48])
     """
+    given_sequences(train)
+    given_sequences(held_out)
     counts = sum((_pairs(each).sum(axis=0) for each in train), np.zeros(len(LETTERS)))
     log = np.log((counts + PSEUDOCOUNT) / (counts + PSEUDOCOUNT).sum())
     return _losses(held_out, np.broadcast_to(log, (VOCABULARY, len(LETTERS))))
@@ -91,9 +103,20 @@ def bigram_losses(
     >>> bigram_losses(["ACACACAC"], ["ACAC"]).round(2)
     array([1.81])
     """
+    given_sequences(train)
+    given_sequences(held_out)
     counts = sum((_pairs(each) for each in train), np.zeros((VOCABULARY, len(LETTERS))))
     counts = counts + PSEUDOCOUNT
     return _losses(held_out, np.log(counts / counts.sum(axis=1, keepdims=True)))
+
+
+def given_sequences(sequences: Sequence[str | Protein]) -> None:
+    """Refuse anything but a list of one or more sequences."""
+    items = items_of(sequences)
+    if items is None:
+        raise InputError(f"the sequences are {what_is(sequences)}; give a list of text or Protein")
+    if not items:
+        raise InputError("there is no sequence; give one or more")
 
 
 def _pairs(sequence: str | Protein) -> NDArray[np.float64]:

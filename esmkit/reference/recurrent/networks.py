@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esmkit.errors import OptionError
+from esmkit.arguments import what_is
+from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.recurrent.letters import LETTERS, VOCABULARY
 
 __all__ = ["RecurrentNetwork", "TransformerNetwork", "parameter_count"]
@@ -39,6 +41,16 @@ class _Network(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Return logits (B, T, 20) of what follows each of the numbers (B, T)."""
+        if not isinstance(numbers, Tensor) or numbers.ndim != 2 or not numbers.numel():
+            raise InputError(
+                f"numbers are {what_is(numbers)}; give a tensor (sequences, places), such as "
+                "torch.from_numpy(letter_numbers('MKT'))[None]"
+            )
+        if not 0 <= int(numbers.min()) <= int(numbers.max()) < VOCABULARY:
+            raise InputError(
+                f"numbers {int(numbers.min())} to {int(numbers.max())}; give 0 to {VOCABULARY - 1}, "
+                "as letter_numbers makes them"
+            )
         return self.read(self.embedding(numbers))
 
     def read(self, embedded: Tensor) -> Tensor:
@@ -66,7 +78,7 @@ class RecurrentNetwork(_Network):
     Raises
     ------
     OptionError
-        If the kind is another.
+        If the kind is another, or width or layers is under 1.
 
     Examples
     --------
@@ -85,6 +97,8 @@ class RecurrentNetwork(_Network):
     ) -> None:
         if kind not in ("lstm", "gru"):
             raise OptionError(f"a recurrent network of kind {kind!r}; give 'lstm' or 'gru'")
+        at_least(1, width=width, layers=layers)
+        at_least(0, seed=seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             super().__init__(width)
@@ -110,7 +124,7 @@ class TransformerNetwork(_Network):
     Raises
     ------
     OptionError
-        If heads of an even width do not divide the width.
+        If heads of an even width do not divide the width, or a number is under 1.
 
     Examples
     --------
@@ -120,7 +134,9 @@ class TransformerNetwork(_Network):
     """
 
     def __init__(self, *, width: int = 96, layers: int = 2, heads: int = 6, seed: int = 0) -> None:
-        if heads < 1 or width % (2 * heads):
+        at_least(1, width=width, layers=layers, heads=heads)
+        at_least(0, seed=seed)
+        if width % (2 * heads):
             raise OptionError(
                 f"{heads} heads and a width of {width}; rotary positions turn pairs of numbers, so "
                 "give a width that is an even number times the heads"
@@ -139,6 +155,14 @@ class TransformerNetwork(_Network):
         for block in self.blocks:
             x = block(x, turns)
         return self.norm(x)
+
+
+def check_network(network: nn.Module) -> None:
+    """Refuse what is no network of this folder or of PyTorch."""
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"the network is {what_is(network)}; give a RecurrentNetwork or TransformerNetwork"
+        )
 
 
 class _Block(nn.Module):

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from esmkit.errors import OptionError
+from esmkit.reference.bounds import above_zero, at_least
 from esmkit.reference.recurrent.learning import fit
 from esmkit.reference.recurrent.letters import ASK, LETTERS, START
+from esmkit.reference.recurrent.networks import check_network
 
 __all__ = ["recall_accuracy", "recall_batch", "train_recall"]
 
@@ -99,10 +101,12 @@ def train_recall(
     Raises
     ------
     OptionError
-        If ``longest`` is under 1.
+        If ``longest`` or ``steps`` is under 1, or the rate is not above 0.
     """
-    if longest < 1:
-        raise OptionError(f"longest is {longest}; give 1 or more")
+    at_least(1, longest=longest, steps=steps)
+    at_least(0, seed=seed)
+    above_zero(rate=rate)
+    check_network(network)
     generator = np.random.default_rng(seed)
     batches = (
         recall_batch(

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from esmkit.arguments import what_is
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.recurrent.letters import LETTERS
 from esmkit.reference.recurrent.networks import RecurrentNetwork
 
@@ -52,6 +54,8 @@ def time_by_length(
     ------
     OptionError
         If the task is another, or a length or ``repeats`` is under 1.
+    InputError
+        If there is no network or no length.
 
     Examples
     --------
@@ -62,8 +66,13 @@ def time_by_length(
     """
     if task not in ("read", "learn"):
         raise OptionError(f"task {task!r}; give 'read' or 'learn'")
-    if min(lengths, default=1) < 1 or repeats < 1:
-        raise OptionError(f"lengths {list(lengths)}, {repeats} repeats; give numbers of 1 or more")
+    if not isinstance(networks, Mapping) or not networks:
+        arrived = "an empty dict" if networks == {} else what_is(networks)
+        raise InputError(f"the networks are {arrived}; give a dict of one or more by name")
+    if not len(lengths):
+        raise InputError("there is no length; give one or more")
+    for length in lengths:
+        at_least(1, length=length, repeats=repeats)
     generator = np.random.default_rng(seed)
     inputs = [torch.from_numpy(generator.integers(len(LETTERS), size=(1, n))) for n in lengths]
     seconds = {name: np.empty((len(lengths), repeats)) for name in networks}
@@ -91,19 +100,21 @@ def growth(lengths: ArrayLike, seconds: ArrayLike) -> float:
     Raises
     ------
     InputError
-        If the two differ in number, or are fewer than two.
+        If the two differ in number, are fewer than two or not above 0, or all lengths are one.
 
     Examples
     --------
     >>> round(growth([1, 2, 4], [3, 12, 48]), 3)
     2.0
     """
-    x, y = np.log(np.asarray(lengths, float)), np.log(np.asarray(seconds, float))
+    x, y = np.asarray(lengths, float), np.asarray(seconds, float)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
         raise InputError(
             f"{x.size} lengths and {y.size} times; give as many of one as of the other, two or more"
         )
-    return float(np.polyfit(x, y, 1)[0])
+    if min(x.min(), y.min()) <= 0 or np.ptp(x) == 0:
+        raise InputError("lengths and times are above 0, and of two lengths at least")
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def step_by_step_share(network: RecurrentNetwork, length: int, *, repeats: int = 5) -> float:
@@ -127,14 +138,19 @@ def step_by_step_share(network: RecurrentNetwork, length: int, *, repeats: int =
     ------
     OptionError
         If ``length`` or ``repeats`` is under 1.
+    InputError
+        If it is no recurrent network.
 
     Examples
     --------
     >>> 0 < step_by_step_share(RecurrentNetwork(width=8, layers=1), 32) < 1
     True
     """
-    if length < 1 or repeats < 1:
-        raise OptionError(f"length {length}, {repeats} repeats; give numbers of 1 or more")
+    at_least(1, length=length, repeats=repeats)
+    if not isinstance(network, RecurrentNetwork):
+        raise InputError(
+            f"{what_is(network)} has no part that goes place by place; give a RecurrentNetwork"
+        )
     x = torch.zeros(1, length, network.width)
     inputs = [w for name, w in network.recurrent.named_parameters() if name.startswith("weight_ih")]
     whole, products = [], []

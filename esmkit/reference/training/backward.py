@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erf  # as in the forward GELU
 
 from esmkit.errors import InputError
+from esmkit.reference.bounds import same_shape
 from esmkit.reference.encoder import (
     LAYER_NORM_EPS,
     Affine,
@@ -84,7 +85,9 @@ def cross_entropy(
     >>> round(loss, 4), gradient
     (1.3863, array([[ 0.25,  0.25, -0.75,  0.25]]))
     """
-    targets = np.asarray(targets)
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    if not np.issubdtype(logits.dtype, np.floating):
+        logits = logits.astype(np.float64)
     counted = np.ones(targets.shape, bool) if chosen is None else np.asarray(chosen, bool)
     if logits.shape[:-1] != targets.shape or counted.shape != targets.shape:
         raise InputError(
@@ -94,6 +97,8 @@ def cross_entropy(
     right = targets[counted]  # (n,)
     if not right.size:
         raise InputError("no place is chosen: the mean over none is not a number")
+    if not np.issubdtype(right.dtype, np.integer):
+        raise InputError(f"targets are {right.dtype}; give token ids, which are whole numbers")
     if right.min() < 0 or right.max() >= logits.shape[-1]:
         wrong = right[(right < 0) | (right >= logits.shape[-1])][0]
         raise InputError(f"target {wrong} is outside the vocabulary, 0 to {logits.shape[-1] - 1}")
@@ -128,6 +133,10 @@ def linear_backward(gradient: Array, x: Array, p: Affine) -> tuple[Array, Affine
     Affine
         By weight and bias.
     """
+    gradient, x = np.asarray(gradient), np.asarray(x)
+    outputs, inputs = p.weight.shape
+    shapes = {"x": (x, (*x.shape[:-1], inputs)), "gradient": (gradient, (*x.shape[:-1], outputs))}
+    same_shape("linear_backward", **shapes)
     flat = gradient.reshape(-1, gradient.shape[-1])  # (..., out) -> (n, out)
     by_x = (flat @ p.weight).reshape(x.shape)  # (n, out) @ (out, in) -> (n, in) -> (..., in)
     by_weight = flat.T @ x.reshape(-1, x.shape[-1])  # (out, n) @ (n, in) -> (out, in)
@@ -154,6 +163,8 @@ def layer_norm_backward(gradient: Array, x: Array, p: Affine) -> tuple[Array, Af
     Affine
         By gain and bias.
     """
+    gradient, x = np.asarray(gradient), np.asarray(x)
+    same_shape("layer_norm_backward", gradient=(gradient, x.shape))
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     inverse = 1 / np.sqrt(variance + LAYER_NORM_EPS)  # (..., 1)
@@ -176,6 +187,8 @@ def gelu_backward(gradient: Array, x: Array, result: Array | None = None) -> Arr
     result : the same shape, optional
         What the GELU of x was. P is then read off it, as result / x: computing P is most of the work.
     """
+    gradient, x = np.asarray(gradient), np.asarray(x)
+    same_shape("gelu_backward", gradient=(gradient, x.shape))
     if result is None:
         distribution = 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
     else:
@@ -192,6 +205,8 @@ def relu_backward(gradient: Array, x: Array, result: Array | None = None) -> Arr
     >>> relu_backward(np.array([1.0, 2.0]), np.array([-3.0, 3.0]))
     array([0., 2.])
     """
+    gradient, x = np.asarray(gradient), np.asarray(x)
+    same_shape("relu_backward", gradient=(gradient, x.shape))
     return np.where(x > 0, gradient, np.zeros((), gradient.dtype))
 
 
@@ -211,6 +226,8 @@ def softmax_backward(gradient: Array, weights: Array) -> Array:
     >>> softmax_backward(np.array([1.0, 1.0]), np.array([0.3, 0.7])).round(9) + 0.0
     array([0., 0.])
     """
+    gradient, weights = np.asarray(gradient), np.asarray(weights)
+    same_shape("softmax_backward", gradient=(gradient, weights.shape))
     shared = np.einsum("...s,...s->...", gradient, weights)  # (..., S) -> (...)
     return weights * (gradient - shared[..., None])
 
@@ -228,7 +245,11 @@ def embedding_backward(gradient: Array, ids: ArrayLike, vocabulary: int) -> Arra
     -------
     array (V, D)
     """
-    ids = np.asarray(ids).ravel()
+    ids = np.asarray(ids)
+    same_shape("embedding_backward", gradient=(gradient, (*ids.shape, gradient.shape[-1])))
+    ids = ids.ravel()
+    if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
+        raise InputError(f"ids {ids.min()} to {ids.max()}: the vocabulary is 0 to {vocabulary - 1}")
     flat = gradient.reshape(len(ids), -1)  # (..., D) -> (n, D)
     there = (ids == np.arange(vocabulary)[:, None]).astype(flat.dtype)  # (V, n): 1 where it stands
     return there @ flat  # (V, n) @ (n, D) -> (V, D)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least, given_proteins
 from esmkit.reference.encoder import MASK, PAD, Array
 from esmkit.sequences.letters import AMINO_ACIDS
 from esmkit.sequences.proteins import Protein
@@ -53,6 +54,7 @@ def crops_of(proteins: Sequence[Protein], tokens: int) -> Array:
     InputError
         If there is no crop.
     """
+    given_proteins(proteins, "cut")
     size = _residues(tokens)
     starts = [(p, s) for p in proteins for s in range(0, len(p.sequence), size)]
     cut = [p.sequence[s : s + size] for p, s in starts]
@@ -83,10 +85,14 @@ def hide(
     ------
     OptionError
         If the share is out of range.
+    InputError
+        If a sequence has none of the 20 amino acids.
     """
     if not 0 < share < 1:
         raise OptionError(f"share {share}: above 0 and below 1")
     residue = np.isin(targets, LETTER_TOKENS)
+    for row in np.flatnonzero(~residue.any(axis=1))[:1]:
+        raise InputError(f"sequence {row} has none of the 20 amino acids: nothing can be asked for")
     drawn = np.where(residue, generator.random(targets.shape), 2.0)
     chosen = (drawn < share) | (drawn == drawn.min(axis=1, keepdims=True))
     ids, fate = targets.copy(), generator.random(targets.shape)
@@ -117,9 +123,20 @@ def random_batch(
         T, the length of each.
     repeated : bool
         Write a stretch of each protein over and over, see `repeat_rows`.
+
+    Raises
+    ------
+    OptionError
+        If there is no crop, or a crop holds no residue.
+    InputError
+        If there is no protein, or all are empty.
     """
+    at_least(1, size=size)
+    given_proteins(proteins, "draw from")
     room = _residues(tokens)
     lengths = np.array([len(protein.sequence) for protein in proteins], float)
+    if not lengths.any():
+        raise InputError("all proteins are empty; give at least one with residues")
     targets = np.full((size, tokens), PAD)
     for row, place in zip(
         targets, generator.choice(len(proteins), size, p=lengths / lengths.sum()), strict=True
@@ -162,6 +179,7 @@ def in_pieces(batch: Batch, size: int) -> Iterator[Batch]:
 
 
 def _residues(tokens: int) -> int:
+    at_least(1, tokens=tokens)
     if tokens <= SPECIALS:
         raise OptionError(f"tokens {tokens}: at least {SPECIALS + 1}, for two of them are special")
     return tokens - SPECIALS

@@ -122,6 +122,8 @@ def offset_shares(model: MaskedLm, ids: Array, offsets: Sequence[int] = range(-8
     if not len(whole):
         raise InputError("every crop has padding or masks; give at least one without")
     residues = ids.shape[1] - 2
+    if not len(offsets):
+        raise OptionError("there is no offset to look at; give at least one")
     if max(abs(offset) for offset in offsets) >= residues:
         raise OptionError(
             f"offsets {list(offsets)}: crops of {residues} residues have no such pairs"
@@ -154,7 +156,14 @@ def copy_shares(model: MaskedLm, batch: Batch) -> tuple[Array, float]:
         model cannot see the letter, so more than by chance means that it found it out.
     float
         What a head gives that looks at all tokens alike: the share of these places.
+
+    Raises
+    ------
+    InputError
+        If no residue is asked for.
     """
+    if not batch.chosen.any():
+        raise InputError("no residue of the batch is asked for; the mean over none is no number")
     total = np.zeros((len(model.encoder.layers), model.encoder.heads))
     chance = 0.0
     for piece in in_pieces(batch, PIECE):

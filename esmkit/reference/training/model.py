@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import (
     MASK,
     PAD,
@@ -106,10 +107,14 @@ def random_masked_lm(
     >>> parameter_count(random_masked_lm(0))
     206505
     """
-    if min(layers, heads, width, hidden) < 1 or width % (2 * heads):
+    at_least(0, seed=seed)
+    at_least(1, layers=layers, heads=heads, width=width, hidden=hidden)
+    if dtype not in (np.float32, np.float64):
+        raise OptionError(f"dtype {dtype!r}: give 'float32' or 'float64'")
+    if width % (2 * heads):
         raise OptionError(
-            f"layers {layers}, heads {heads}, width {width}, hidden {hidden}: each at least 1, and "
-            "the width a multiple of twice the heads, for rotary positions turn pairs"
+            f"width {width} with {heads} heads: give a width that is a multiple of twice the heads, for "
+            "rotary positions turn pairs"
         )
     generator = np.random.default_rng(seed)
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from esmkit.errors import OptionError
+from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import above_zero, at_least
 from esmkit.reference.encoder import Array
 from esmkit.reference.training.tree import tree_arrays, tree_map
 
@@ -84,9 +85,12 @@ class Adam:
         Raises
         ------
         InputError
-            If the trees differ in form.
+            If the trees differ in form or shapes, or a parameter is of whole numbers.
         """
         rate = self.rate if rate is None else rate
+        for name, array in tree_arrays(parameters).items():
+            if not np.issubdtype(array.dtype, np.floating):
+                raise InputError(f"{name} is {array.dtype}: Adam moves numbers with a fraction")
         self.steps += 1
         first, second = self.first, self.second
         if not self._moments:
@@ -98,6 +102,8 @@ class Adam:
         size, eps = rate * share / (1 - first**self.steps), self.eps * share
 
         def moved(p: Array, g: Array) -> Array:
+            if p.shape != g.shape:
+                raise InputError(f"a gradient {g.shape} for a parameter {p.shape}")
             m, v = next(moments)  # in the order of the tree
             m += (1 - first) * (g - m)
             v += (1 - second) * (np.square(g) - v)
@@ -123,11 +129,17 @@ def clip_gradients(gradients: Tree, largest: float) -> tuple[Tree, float]:
     float
         The length it had.
 
+    Raises
+    ------
+    OptionError
+        If the greatest length is not above 0.
+
     Examples
     --------
     >>> clip_gradients({"a": np.array([3.0, 4.0])}, 1.0)
     ({'a': array([0.6, 0.8])}, 5.0)
     """
+    above_zero(largest=largest)
     squares = (np.square(array).sum(dtype=np.float64) for array in tree_arrays(gradients).values())
     length = math.sqrt(float(sum(squares)))
     if length <= largest:
@@ -148,11 +160,19 @@ def learning_rate(step: int, steps: int, peak: float, *, warm_up: int = 0) -> fl
     warm_up : int
         Steps of the line.
 
+    Raises
+    ------
+    OptionError
+        If a number is negative, or the step is after the last.
+
     Examples
     --------
     >>> [round(learning_rate(step, 8, 1.0, warm_up=2), 2) for step in (0, 1, 2, 5, 8)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
     """
+    at_least(0, step=step, steps=steps, warm_up=warm_up)
+    if step > steps:
+        raise OptionError(f"step {step}: there are {steps}")
     if step < warm_up:
         return peak * (step + 1) / warm_up
     share = (step - warm_up) / max(1, steps - warm_up)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from esmkit.arguments import what_is
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import above_zero, at_least, given_proteins
 from esmkit.reference.training.batches import (
     Batch,
     crops_of,
@@ -72,7 +74,17 @@ def held_out_batch(
         Write a stretch of each over and over, as `repeat_rows` does.
     seed : int
         Of the crops and of what is hidden.
+
+    Raises
+    ------
+    OptionError
+        If a number is out of range.
+    InputError
+        If there is no protein, or none is long enough.
     """
+    at_least(0, seed=seed)
+    if crops is not None:
+        at_least(1, crops=crops)
     generator = np.random.default_rng(seed)
     cut = crops_of(proteins, tokens)
     if crops is not None and crops < len(cut):
@@ -88,7 +100,13 @@ def loss_of(model: MaskedLm, batch: Batch) -> float:
     model : MaskedLm
     batch : Batch
         Such as `held_out_batch` makes.
+
+    Raises
+    ------
+    InputError
+        If no place of it is chosen.
     """
+    _check_held_out(batch)
     total = 0.0
     for piece in in_pieces(batch, PIECE):
         mean = masked_lm_loss(model, piece.ids, piece.targets, piece.chosen)
@@ -144,14 +162,18 @@ def train(
     Raises
     ------
     OptionError
-        If there is no step.
+        If a number is out of range: no step, no crop, a rate of 0, a look after the last step.
     InputError
-        If there is no protein.
+        If there is no protein, or nothing is held out.
     """
-    if steps < 1:
-        raise OptionError(f"steps {steps}: give at least 1")
-    if not proteins:
-        raise InputError("there is no protein to train on; give at least one")
+    at_least(1, steps=steps, batch=batch)
+    at_least(0, warm_up=warm_up, seed=seed)
+    above_zero(rate=rate, clip=clip)
+    given_proteins(proteins, "train on")
+    _check_held_out(held_out)
+    late = [step for step in look_at if not 0 <= step <= steps]
+    if late:
+        raise OptionError(f"look_at has {late[0]}; there are steps 0 to {steps}")
     generator = np.random.default_rng(seed)
     adam = Adam(rate, second=0.98, decay=decay)  # 0.98: as ESM-2, for gradients change quickly
     looks = {0, steps, *look_at}
@@ -181,3 +203,10 @@ def train(
             gradients, _ = clip_gradients(gradients, clip)
             model = adam.step(model, gradients, learning_rate(step, steps, rate, warm_up=warm_up))
     return Training(model, history, snapshots)
+
+
+def _check_held_out(batch: Batch) -> None:
+    if not isinstance(batch, Batch):
+        raise InputError(f"the batch is {what_is(batch)}; make one with held_out_batch")
+    if not batch.chosen.any():
+        raise InputError("no residue of the batch is asked for; the mean over none is no number")

@@ -42,6 +42,8 @@ def tree_map(function: Callable[..., Array], tree: Tree, *others: Any) -> Tree:
     {'w': array([2., 2.]), 'n': 3}
     """
     if isinstance(tree, np.ndarray):
+        if not all(isinstance(other, np.ndarray) for other in others):
+            raise InputError("the trees differ in form: one has an array where another has none")
         return function(tree, *others)
     parts = _parts(tree)
     if parts is None:
@@ -100,6 +102,7 @@ def tree_replace(tree: Tree, name: str, array: Array) -> Tree:
         raise InputError(
             f"there is no array {name!r}; there are {', '.join(list(arrays)[:5])}, ..."
         )
+    array = np.asarray(array)
     if array.shape != arrays[name].shape:
         raise InputError(f"{name} is of shape {arrays[name].shape}, not {array.shape}")
     new = iter((arrays | {name: array}).values())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import (
     Array,
     Attention,
@@ -30,6 +31,9 @@ from esmkit.reference.transformer.stacks import (
     hide_padding,
     run_encoder,
 )
+
+COLDEST = 1e-9
+"""Temperature below which the likeliest letter is written: divided by less, logits overflow."""
 
 KeysAndValues = tuple[Array, Array]  # (B, H, T, K) each; keys as multiplied (turned)
 
@@ -137,6 +141,7 @@ def step(
         If the ids do not fit the model or the cache.
     """
     ids = np.asarray(ids)
+    _check_cache(model, ids, cache)
     before = cache.tokens
     if places is None:
         places = np.arange(before, before + ids.shape[-1])
@@ -200,9 +205,9 @@ def generate(
     Raises
     ------
     InputError
-        If ids, source and model do not fit.
+        If ids, source, choices and model do not fit.
     OptionError
-        If the temperature is negative, or letters below 1.
+        If the temperature is negative or no finite number, or letters below 1.
 
     Examples
     --------
@@ -213,10 +218,11 @@ def generate(
     ((1, 4), 6)
     """
     ids = np.asarray(ids)
-    if temperature < 0:
-        raise OptionError(f"temperature {temperature}: give 0 for the likeliest letter, or more")
-    if letters < 1:
-        raise OptionError(f"letters {letters}: write at least one")
+    at_least(1, letters=letters)
+    at_least(0, seed=seed)
+    _check_temperature(temperature)
+    if ids.ndim != 2 or not ids.size:
+        raise InputError(f"ids {ids.shape}: give (sequences, tokens), at least a begin token")
     prompt, generator = ids.shape[-1], np.random.default_rng(seed)
     places = np.arange(prompt + letters - 1) if places is None else np.asarray(places)
     if len(places) != prompt + letters - 1:
@@ -251,21 +257,36 @@ def choose(
     ----------
     logits : (B, V)
     generator : numpy.random.Generator
-    temperature : float, at least 0
+    temperature : float, at least 0; below 1e-9 it is taken as 0, since logits / temperature would
+        overflow
     choices : ids that may be chosen; by default all
 
     Returns
     -------
     (B,) int
 
+    Raises
+    ------
+    InputError
+        If a choice is no token, or there is none.
+    OptionError
+        If the temperature is negative or no finite number.
+
     Examples
     --------
     >>> choose(np.array([[0.0, 2.0, 1.0]]), np.random.default_rng(0))
     array([1])
     """
-    choices = np.arange(logits.shape[-1]) if choices is None else np.asarray(choices)
+    logits, vocabulary = np.asarray(logits), np.shape(logits)[-1]
+    _check_temperature(temperature)
+    choices = np.arange(vocabulary) if choices is None else np.asarray(choices)
+    whole = choices.ndim == 1 and choices.size and np.issubdtype(choices.dtype, np.integer)
+    if not whole or choices.min() < 0 or choices.max() >= vocabulary:
+        raise InputError(
+            f"choices {choices.tolist()}: give token ids from 0 to {vocabulary - 1}, at least one"
+        )
     logits = logits[:, choices].astype(np.float64)
-    if temperature == 0:
+    if temperature < COLDEST:
         return choices[logits.argmax(axis=-1)]
     sums = softmax(logits / temperature).cumsum(axis=-1)  # (B, choices), the last is 1
     drawn = generator.random((len(sums), 1)) * sums[:, -1:]
@@ -293,7 +314,14 @@ def multiplications(
     Returns
     -------
     int; norms, softmax and additions are left out
+
+    Raises
+    ------
+    OptionError
+        If no letter is written, or a number of tokens is out of range.
     """
+    at_least(1, letters=letters, prompt=prompt)
+    at_least(0, source=source)
     new = [prompt, *[1] * (letters - 1)] if cached else range(prompt, prompt + letters)
     total, seen, read = 0, 0, 0
     for tokens in new:
@@ -305,6 +333,23 @@ def multiplications(
         total += sum(_products(layer, tokens, seen) for layer in model.decoder.layers)
         total += tokens * model.output.weight.size
     return total
+
+
+def _check_temperature(temperature: float) -> None:
+    real = isinstance(temperature, int | float | np.integer | np.floating)
+    if not real or not 0 <= temperature < np.inf:
+        raise OptionError(f"temperature {temperature!r}: give 0 for the likeliest letter, or more")
+
+
+def _check_cache(model: Transformer | DecoderOnly, ids: Array, cache: Cache) -> None:
+    """Refuse a cache of another model, or of another number of sequences."""
+    layers = len(model.decoder.layers)
+    source = layers if isinstance(model, Transformer) else 0
+    if len(cache.source) != source or len(cache.written) not in (0, layers):
+        raise InputError("the cache is not of this model; make one with start_cache")
+    for key, _ in (cache.source + cache.written)[:1]:
+        if len(key) != len(ids):
+            raise InputError(f"{len(ids)} sequences beside a cache of {len(key)}; give as many")
 
 
 def _products(layer: Layer | DecoderLayer, tokens: int, seen: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from esmkit.errors import InputError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import (
     Affine,
     Array,
@@ -56,6 +57,7 @@ def causal_mask(tokens: int) -> Array:
            [1, 1, 0],
            [1, 1, 1]])
     """
+    at_least(1, tokens=tokens)
     return np.tri(tokens, dtype=bool)
 
 

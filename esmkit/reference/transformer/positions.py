@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from esmkit.errors import InputError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import Array, inverse_frequencies
 
 SINUSOID_BASE = 10_000.0  # [1], section 3.5
@@ -31,6 +32,8 @@ def sinusoidal_positions(tokens: int, width: int, *, dtype: DTypeLike = np.float
     ------
     InputError
         If the width is odd.
+    OptionError
+        If tokens or width is below 1.
 
     Examples
     --------
@@ -38,6 +41,7 @@ def sinusoidal_positions(tokens: int, width: int, *, dtype: DTypeLike = np.float
     array([[0.   , 1.   , 0.   , 1.   ],
            [0.841, 0.54 , 0.01 , 1.   ]])
     """
+    at_least(1, tokens=tokens, width=width)
     if width % 2:
         raise InputError(f"width {width}: sinusoidal positions need an even width")
     wave = np.arange(0, width, 2) / width  # (D/2,): 2i / D
@@ -54,6 +58,7 @@ def learned_positions(table: Array, tokens: int) -> Array:
     InputError
         If the sequence is longer than the table: nothing was learned for what lies beyond.
     """
+    at_least(1, tokens=tokens)
     if tokens > len(table):
         raise InputError(f"{tokens} tokens, but positions were learned for {len(table)} only")
     return table[:tokens]
@@ -107,7 +112,7 @@ def rotary_angles(places: ArrayLike, head_width: int, dtype: DTypeLike) -> tuple
     Raises
     ------
     InputError
-        If the width of a head is odd.
+        If the width of a head is odd, or places are no list.
 
     Examples
     --------
@@ -115,6 +120,9 @@ def rotary_angles(places: ArrayLike, head_width: int, dtype: DTypeLike) -> tuple
     >>> cos.shape, sin[0]
     ((2, 4), array([0., 0., 0., 0.]))
     """
+    at_least(1, head_width=head_width)
+    if np.ndim(places) != 1:
+        raise InputError(f"places of shape {np.shape(places)}: give a list of them")
     if head_width % 2:
         raise InputError(f"heads of width {head_width}: rotary positions need an even width")
     angles = np.asarray(places)[:, None] * inverse_frequencies(head_width).astype(np.float64)

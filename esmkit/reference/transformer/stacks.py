@@ -129,7 +129,7 @@ def embed_places(
     Raises
     ------
     InputError
-        If an id is outside the vocabulary, or a place is beyond a learned table.
+        If an id is outside the vocabulary, or a place is negative or beyond a learned table.
     """
     ids = np.asarray(ids)
     width, dtype = stack.embedding.shape[1], stack.embedding.dtype
@@ -138,6 +138,8 @@ def embed_places(
     places = np.arange(ids.shape[1]) if places is None else np.asarray(places)
     if places.shape != ids.shape[1:]:
         raise InputError(f"places {places.shape}: these ids need {ids.shape[1:]}")
+    if not np.issubdtype(places.dtype, np.integer) or places.min(initial=0) < 0:
+        raise InputError(f"places {places.tolist()[:5]}: give whole numbers from 0")
     last = int(places.max(initial=0)) + 1
     added, rotary = np.zeros((len(places), width), dtype), None
     if stack.positions == "sinusoidal":

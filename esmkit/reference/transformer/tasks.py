@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from esmkit.arguments import what_is
 from esmkit.errors import InputError
+from esmkit.reference.bounds import at_least, same_shape
 from esmkit.reference.encoder import Array
 from esmkit.reference.transformer.generation import generate
 from esmkit.reference.transformer.gradients import Batch
@@ -78,7 +80,9 @@ def cut(chains: Iterable[HasStates], length: int) -> Stretches:
     Raises
     ------
     InputError
-        If no chain is long enough.
+        If no chain is long enough, or something is no chain.
+    OptionError
+        If the length is below 1.
 
     Examples
     --------
@@ -88,6 +92,7 @@ def cut(chains: Iterable[HasStates], length: int) -> Stretches:
     >>> stretches.states.tolist(), stretches.counted.astype(int).tolist()
     ([[2, 0, 0], [0, 1, -1]], [[1, 1, 1], [0, 1, 0]])
     """
+    at_least(1, length=length)
     residues, states, counted, numbers = [], [], [], []
     for number, chain in enumerate(chains):
         read, right = _ids(chain)
@@ -121,7 +126,9 @@ def state_batches(
     Raises
     ------
     InputError
-        If no chain is long enough.
+        If no chain is long enough, or something is no chain.
+    OptionError
+        If the length is below 1.
     """
     draw = _drawing(chains, length, size)
 
@@ -160,7 +167,9 @@ def copy_batches(
     Raises
     ------
     InputError
-        If no chain is long enough.
+        If no chain is long enough, or something is no chain.
+    OptionError
+        If the length is below 1.
     """
     draw = _drawing(chains, length, size)
 
@@ -187,9 +196,17 @@ def score_states(
     Returns
     -------
     (B, L, 3), logits
+
+    Raises
+    ------
+    InputError
+        If residues are no ids of `RESIDUES`, or history is of another shape.
     """
+    residues = _residue_ids(residues)
     length = residues.shape[1]
-    history = np.full_like(residues, UNKNOWN) if history is None else history
+    history = np.full_like(residues, UNKNOWN) if history is None else np.asarray(history)
+    if history.shape != residues.shape:
+        raise InputError(f"history {history.shape}: give a letter, or -1, for each of the residues")
     run = forward(model, **_given(residues, history, isinstance(model, DecoderOnly)))
     return run.logits[:, -length:, : len(STATES)]
 
@@ -214,7 +231,15 @@ def write_states(
     Returns
     -------
     (B, L) int, ids of `STATES`
+
+    Raises
+    ------
+    InputError
+        If residues are no ids of `RESIDUES`.
+    OptionError
+        If the temperature is out of range.
     """
+    residues = _residue_ids(residues)
     length = residues.shape[1]
     prompt = _prompt(residues, isinstance(model, DecoderOnly))
     options = {"temperature": temperature, "seed": seed, "cached": cached}
@@ -228,7 +253,13 @@ def accuracy(written: Array, stretches: Stretches) -> Array:
     ----------
     written : (B, L) int
     stretches : Stretches, from `cut`
+
+    Raises
+    ------
+    InputError
+        If they differ in shape.
     """
+    same_shape("accuracy", written=(np.asarray(written), stretches.states.shape))
     right = (written == stretches.states) & stretches.counted
     shares = [
         right[stretches.chain == number].sum() / stretches.counted[stretches.chain == number].sum()
@@ -241,6 +272,7 @@ def _drawing(
     chains: Iterable[HasStates], length: int, size: int
 ) -> Callable[[np.random.Generator], tuple[Array, Array]]:
     """Return a function that draws residues and states (B, L); a stretch may begin anywhere."""
+    at_least(1, length=length, size=size)
     pairs = [pair for pair in map(_ids, chains) if len(pair[0]) >= length]
     if not pairs:
         raise InputError(f"no chain has {length} residues: give longer chains, or cut shorter")
@@ -259,7 +291,23 @@ def _drawing(
     return draw
 
 
+def _residue_ids(residues: Array) -> Array:
+    if isinstance(residues, str):
+        raise InputError("residues are text; give ids, such as those of cut(chains, length)")
+    residues = np.asarray(residues)
+    if residues.ndim != 2 or not residues.size or not np.issubdtype(residues.dtype, np.integer):
+        raise InputError(f"residues {residues.shape}: give whole numbers (stretches, residues)")
+    if residues.min() < 0 or residues.max() >= len(RESIDUES):
+        wrong = residues[(residues < 0) | (residues >= len(RESIDUES))][0]
+        raise InputError(f"residue id {wrong}: ids of RESIDUES are 0 to {len(RESIDUES) - 1}")
+    return residues
+
+
 def _ids(chain: HasStates) -> tuple[Array, Array]:
+    if not hasattr(chain, "secondary_structure_3"):
+        raise InputError(
+            f"a chain is {what_is(chain)}; give structures, such as esmkit.data.ts50() returns"
+        )
     other = len(RESIDUES) - 1
     read = [RESIDUES.find(letter) % (other + 1) for letter in chain.sequence]
     right = [

@@ -5,6 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
+from esmkit.arguments import what_is
+from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import Array
 from esmkit.reference.training.optimizer import Adam, clip_gradients, learning_rate
 from esmkit.reference.training.tree import tree_map
@@ -43,6 +46,13 @@ def train(
     array (steps,)
         Loss of each batch before its step, nats per letter.
 
+    Raises
+    ------
+    OptionError
+        If there is no step, or a number is out of range.
+    InputError
+        If the batches do not fit the model.
+
     Examples
     --------
     >>> from esmkit.reference.transformer import random_decoder_only
@@ -52,6 +62,14 @@ def train(
     >>> bool(losses[-1] < 0.1 * losses[0])
     True
     """
+    at_least(1, steps=steps)
+    at_least(0, warm_up=warm_up)
+    if not callable(batch_of):
+        raise InputError(
+            f"batch_of is {what_is(batch_of)}; give the function that state_batches returns"
+        )
+    if dtype not in (np.float32, np.float64):
+        raise OptionError(f"dtype {dtype!r}: give 'float32' or 'float64'")
     optimizer = Adam(rate, second=0.98, decay=decay)  # [1], section 5.3, has 0.98
     model = tree_map(lambda array: array.astype(dtype), model)
     losses = np.empty(steps)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from esmkit.errors import InputError, OptionError
+from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import Affine, Array, Attention, Layer
 from esmkit.reference.transformer.layers import DecoderLayer
 from esmkit.reference.transformer.stacks import (
@@ -84,12 +85,13 @@ def random_encoder_stack(
     Raises
     ------
     OptionError
-        If the positions are unknown, or learned without `longest`.
+        If a number is below 1, the positions are unknown, or learned without `longest`.
     InputError
-        If the width does not split into the heads.
+        If the width does not split into the heads, or is odd where positions need pairs.
     """
-    _check(width, heads, positions, longest)
     hidden = 4 * width if hidden is None else hidden
+    at_least(1, tokens=tokens, width=width, heads=heads, layers=layers, hidden=hidden)
+    _check(width, heads, positions, longest)
     return EncoderStack(
         embedding=_random_embedding(generator, tokens, width),
         layers=tuple(random_layer(generator, width, hidden) for _ in range(layers)),
@@ -111,8 +113,9 @@ def random_decoder_stack(
     longest: int | None = None,
 ) -> DecoderStack:
     """Draw an untrained decoder stack; parameters and errors as in `random_encoder_stack`."""
-    _check(width, heads, positions, longest)
     hidden = 4 * width if hidden is None else hidden
+    at_least(1, tokens=tokens, width=width, heads=heads, layers=layers, hidden=hidden)
+    _check(width, heads, positions, longest)
     return DecoderStack(
         embedding=_random_embedding(generator, tokens, width),
         layers=tuple(random_decoder_layer(generator, width, hidden) for _ in range(layers)),
@@ -191,8 +194,14 @@ def _check(width: int, heads: int, positions: str, longest: int | None) -> None:
         raise OptionError(f"positions {positions!r}: choose one of {', '.join(POSITIONS)}")
     if positions == "learned" and longest is None:
         raise OptionError("learned positions need a longest length: nothing is learned beyond it")
+    if longest is not None:
+        at_least(1, longest=longest)
     if width % heads:
         raise InputError(f"width {width} does not split into {heads} heads")
+    if positions == "sinusoidal" and width % 2:
+        raise InputError(f"width {width}: sinusoidal positions need an even width")
+    if positions == "rotary" and width // heads % 2:
+        raise InputError(f"heads of width {width // heads}: rotary positions need an even width")
 
 
 def _random_embedding(generator: np.random.Generator, tokens: int, width: int) -> Array:
