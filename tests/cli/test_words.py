@@ -31,6 +31,7 @@ OF_COMMANDS = re.compile(
     r"(?<![\w-])--[a-z][a-z-]+|(?<![\w-])-o(?![\w-])|\b(same|the) (\w+ )?command (once )?(again|more)\b"
 )
 OTHERS = {
+    "build.py": {"--no-entry", "--strip-all", "--export"},  # of the linker of WebAssembly
     "fetch.py": {"--hash"},  # in a requirement for pip
     "page.py": {"--ink", "--soft", "--line", "--paper", "--warn"},  # variables of CSS
 }

@@ -3,6 +3,7 @@
 import collections
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +32,12 @@ def held_out() -> training.Batch:
     return training.held_out_batch(training_proteins("held_out")[:40], tokens=24, crops=60)
 
 
-def small(seed: int = 0, **sizes: int) -> MaskedLm:
-    return training.random_masked_lm(
-        seed, **{"layers": 1, "heads": 2, "width": 16, "hidden": 32} | sizes
-    )
+NO_BATCH: Any = None
+"""Where what else was given is refused before any batch is looked at."""
+
+
+def small(seed: int = 0, *, layers: int = 1, hidden: int = 32) -> MaskedLm:
+    return training.random_masked_lm(seed, layers=layers, heads=2, width=16, hidden=hidden)
 
 
 # ------------------------------------------------------------------------------- optimizer
@@ -212,17 +215,17 @@ def test_rows_are_repeated():
             "share 1.0: above 0 and below 1",
         ),
         (
-            lambda p: training.train(small(), p, None, steps=0),
+            lambda p: training.train(small(), p, NO_BATCH, steps=0),
             OptionError,
             "steps is 0; give a whole number of 1 or more",
         ),
         (
-            lambda p: training.train(small(), [], None, steps=1),
+            lambda p: training.train(small(), [], NO_BATCH, steps=1),
             InputError,
             "there is no protein to train on; give at least one",
         ),
         (
-            lambda p: training.counting_losses([], None),
+            lambda p: training.counting_losses([], NO_BATCH),
             InputError,
             "nothing to count in, or nothing to guess; give proteins and a batch",
         ),
