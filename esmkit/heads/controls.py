@@ -41,9 +41,9 @@ def passes(model: "Encoder", *, control: bool = True) -> list[str]:
 
 
 def untrained_models(
-    model: "Encoder", seed: int
+    model: "Encoder", seed: int, models: int | None = None
 ) -> "Iterator[tuple[str, str, int, Callable[[], Encoder]]]":
-    """Yield name, kind, stage and maker of each untrained model.
+    """Yield name, kind, stage and maker of each untrained model, so many of each kind.
 
     Stages of a keeper are 1 to 10 for random weights, 11 to 20 for permuted ones.
     """
@@ -54,7 +54,7 @@ def untrained_models(
         with_random_weights,
     )
 
-    models = control_models(model)
+    models = control_models(model) if models is None else models
     makers = {"random": with_random_weights, "permuted": with_permuted_weights}
     for first, (kind, make) in zip((1, 1 + MAX_CONTROLS), makers.items(), strict=True):
         for number in range(models):
@@ -79,6 +79,7 @@ def measure_controls(
     seed: int,
     progress: Say,
     keep: Keeper,
+    models: int | None = None,
 ) -> Controls:
     """Measure the untrained models on the chains of a profile.
 
@@ -86,10 +87,12 @@ def measure_controls(
     ----------
     model, chains, properties, choice, seed, progress, keep
         Those of the profile.
+    models : int, optional
+        How many untrained models of each kind; by default :func:`untrained.control_models`.
     """
     deviations: dict[str, list[Array]] = {"random": [], "permuted": []}
     differences: dict[str, list[Array]] = {"random": [], "permuted": []}
-    for _, kind, stage, make in untrained_models(model, seed):
+    for _, kind, stage, make in untrained_models(model, seed, models):
         found = measure(
             *(make(), chains, properties, choice),
             progress=progress,
