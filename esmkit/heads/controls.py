@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice
+from esmkit.errors import OptionError
 from esmkit.heads.measuring import measure
 from esmkit.heads.properties import Property
 from esmkit.heads.resume import Keeper
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["TRAINED", "Controls", "measure_controls", "passes", "untrained_models"]
+__all__ = [
+    "TRAINED",
+    "Controls",
+    "check_untrained",
+    "measure_controls",
+    "passes",
+    "untrained_models",
+]
 
 Array = NDArray[np.float64]
 
@@ -38,6 +46,25 @@ def passes(model: "Encoder", *, control: bool = True) -> list[str]:
     if not control:
         return [TRAINED]
     return [TRAINED, *(name for name, *_ in untrained_models(model, 0))]
+
+
+def check_untrained(models: int | None) -> None:
+    """Raise unless that many untrained models of each kind can be measured.
+
+    Raises
+    ------
+    OptionError
+        If there are fewer than 1 or more than 10.
+
+    Examples
+    --------
+    >>> check_untrained(3)
+    >>> check_untrained(None)  # the default
+    """
+    from esmkit.heads.untrained import MAX_CONTROLS
+
+    if models is not None and not 1 <= models <= MAX_CONTROLS:
+        raise OptionError(f"1 to {MAX_CONTROLS} untrained models of each kind, not {models}")
 
 
 def untrained_models(

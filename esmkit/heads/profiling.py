@@ -11,7 +11,7 @@ from esmkit.arguments import checked
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.files.provenance import run_provenance
-from esmkit.heads.controls import measure_controls
+from esmkit.heads.controls import check_untrained, measure_controls
 from esmkit.heads.labels import Rules
 from esmkit.heads.measuring import measure
 from esmkit.heads.properties import Property, standard_properties
@@ -19,7 +19,6 @@ from esmkit.heads.result import HeadProfile
 from esmkit.heads.resume import Keeper
 from esmkit.heads.tables import beyond_controls, effects_table, heads_table
 from esmkit.heads.unrepeated import unrepeated_columns
-from esmkit.heads.untrained import MAX_CONTROLS
 from esmkit.text import Say, silent
 
 if TYPE_CHECKING:
@@ -132,8 +131,7 @@ def profile(
         raise OptionError("give at least one property, and each name once")
     if resamples < 100:
         raise OptionError(f"resamples is at least 100, not {resamples}")
-    if untrained is not None and not 1 <= untrained <= MAX_CONTROLS:
-        raise OptionError(f"1 to {MAX_CONTROLS} untrained models of each kind, not {untrained}")
+    check_untrained(untrained)
     choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
     left_out: list[tuple[str, str]] = []
     chains = list(structures) if control else structures
