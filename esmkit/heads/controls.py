@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.encoder.names import HeadChoice
+from esmkit.errors import OptionError
 from esmkit.heads.measuring import measure
 from esmkit.heads.properties import Property
 from esmkit.heads.resume import Keeper
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
     from esmkit.structure import Structure
 
-__all__ = ["TRAINED", "Controls", "measure_controls", "passes", "untrained_models"]
+__all__ = [
+    "TRAINED",
+    "Controls",
+    "check_untrained",
+    "measure_controls",
+    "passes",
+    "untrained_models",
+]
 
 Array = NDArray[np.float64]
 
@@ -40,10 +48,29 @@ def passes(model: "Encoder", *, control: bool = True) -> list[str]:
     return [TRAINED, *(name for name, *_ in untrained_models(model, 0))]
 
 
+def check_untrained(models: int | None) -> None:
+    """Raise unless that many untrained models of each kind can be measured.
+
+    Raises
+    ------
+    OptionError
+        If there are fewer than 1 or more than 10.
+
+    Examples
+    --------
+    >>> check_untrained(3)
+    >>> check_untrained(None)  # the default
+    """
+    from esmkit.heads.untrained import MAX_CONTROLS
+
+    if models is not None and not 1 <= models <= MAX_CONTROLS:
+        raise OptionError(f"1 to {MAX_CONTROLS} untrained models of each kind, not {models}")
+
+
 def untrained_models(
-    model: "Encoder", seed: int
+    model: "Encoder", seed: int, models: int | None = None
 ) -> "Iterator[tuple[str, str, int, Callable[[], Encoder]]]":
-    """Yield name, kind, stage and maker of each untrained model.
+    """Yield name, kind, stage and maker of each untrained model, so many of each kind.
 
     Stages of a keeper are 1 to 10 for random weights, 11 to 20 for permuted ones.
     """
@@ -54,7 +81,7 @@ def untrained_models(
         with_random_weights,
     )
 
-    models = control_models(model)
+    models = control_models(model) if models is None else models
     makers = {"random": with_random_weights, "permuted": with_permuted_weights}
     for first, (kind, make) in zip((1, 1 + MAX_CONTROLS), makers.items(), strict=True):
         for number in range(models):
@@ -79,6 +106,7 @@ def measure_controls(
     seed: int,
     progress: Say,
     keep: Keeper,
+    models: int | None = None,
 ) -> Controls:
     """Measure the untrained models on the chains of a profile.
 
@@ -86,10 +114,12 @@ def measure_controls(
     ----------
     model, chains, properties, choice, seed, progress, keep
         Those of the profile.
+    models : int, optional
+        How many untrained models of each kind; by default :func:`untrained.control_models`.
     """
     deviations: dict[str, list[Array]] = {"random": [], "permuted": []}
     differences: dict[str, list[Array]] = {"random": [], "permuted": []}
-    for _, kind, stage, make in untrained_models(model, seed):
+    for _, kind, stage, make in untrained_models(model, seed, models):
         found = measure(
             *(make(), chains, properties, choice),
             progress=progress,

@@ -88,6 +88,7 @@ def within_chains(
     structures: Iterable["Structure"],
     *,
     control: bool = True,
+    untrained: int | None = None,
     resamples: int = 2_000,
     seed: int = 0,
     progress: Say = silent,
@@ -103,6 +104,8 @@ def within_chains(
         without another pair, those over 1,022 residues, and IDs that come twice are left out.
     control : bool
         Measure untrained models too: random weights, and trained ones in another order.
+    untrained : int, optional
+        How many untrained models of each kind, 1 to 10; by default as many as give 300 heads.
     resamples : int
         Bootstrap samples of chains, at least 2,000.
     seed : int
@@ -125,7 +128,7 @@ def within_chains(
     InputError
         If no chain has a bond and another pair of cysteines.
     OptionError
-        If there are fewer than 2,000 resamples.
+        If there are fewer than 2,000 resamples, or not 1 to 10 untrained models of each kind.
 
     Examples
     --------
@@ -134,8 +137,9 @@ def within_chains(
     False
     """
     from esmkit.encoder.names import choose_heads
-    from esmkit.heads.controls import untrained_models
+    from esmkit.heads.controls import check_untrained, untrained_models
 
+    check_untrained(untrained)
     check_resamples(resamples)
     chains = usable(structures)
     if not chains:
@@ -148,7 +152,7 @@ def within_chains(
     aucs: dict[str, list[Array]] = {"random": [], "permuted": []}
     scores: dict[str, list[Array]] = {"random": [], "permuted": []}
     if control:
-        for _, kind, stage, make in untrained_models(model, seed):
+        for _, kind, stage, make in untrained_models(model, seed, untrained):
             wins, counts = sums(
                 _measure(make(), chains, choice, progress, keep, STAGE + stage), BONDED, None
             )

@@ -11,7 +11,7 @@ from esmkit.arguments import checked
 from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.files.provenance import run_provenance
-from esmkit.heads.controls import measure_controls
+from esmkit.heads.controls import check_untrained, measure_controls
 from esmkit.heads.labels import Rules
 from esmkit.heads.measuring import measure
 from esmkit.heads.properties import Property, standard_properties
@@ -39,6 +39,7 @@ def profile(
     *,
     properties: Sequence[Property] | None = None,
     control: bool = True,
+    untrained: int | None = None,
     resamples: int = 2_000,
     seed: int = 0,
     rules: Rules = Rules(),  # noqa: B008 - frozen
@@ -60,6 +61,9 @@ def profile(
         Measure untrained models of the same architecture as well, one or some of each kind
         (:func:`esmkit.heads.untrained.control_models`): with seeded random weights, and with the
         trained weights of each tensor in random order. Without it ``p`` is no more than ``p_shift``.
+    untrained : int, optional
+        How many untrained models of each kind, 1 to 10; by default as many as give 300 heads (three
+        for the 8M). With fewer the profile is made sooner, and its p values rest on fewer heads.
     resamples : int
         Bootstrap samples of proteins.
     seed : int
@@ -127,6 +131,7 @@ def profile(
         raise OptionError("give at least one property, and each name once")
     if resamples < 100:
         raise OptionError(f"resamples is at least 100, not {resamples}")
+    check_untrained(untrained)
     choice = choose_heads(None, "all", of_layers=model.layers, of_heads=model.heads)
     left_out: list[tuple[str, str]] = []
     chains = list(structures) if control else structures
@@ -140,16 +145,18 @@ def profile(
     if not measured.chains:
         why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
         raise InputError(f"no chain can be used{why}; give protein chains of 3 to 1,022 residues")
-    untrained = None
+    controls = None
     if control:
-        untrained = measure_controls(model, chains, chosen, choice, seed, progress, keep)
+        controls = measure_controls(
+            model, chains, chosen, choice, seed, progress, keep, models=untrained
+        )
     effects = measured.accumulator.effects(
-        resamples=resamples, seed=seed, inflated=untrained.inflation if untrained else 1.0
+        resamples=resamples, seed=seed, inflated=controls.inflation if controls else 1.0
     )
     between = beyond_controls(chosen, measured, resamples=resamples, seed=seed)
-    table = effects_table(chosen, choice, measured, effects, untrained, between)
+    table = effects_table(chosen, choice, measured, effects, controls, between)
     if measured.apart is not None and measured.repeated:
-        inflated = untrained.inflation if untrained else 1.0
+        inflated = controls.inflation if controls else 1.0
         asked: Any = {"resamples": resamples, "seed": seed}
         table = table.assign(**unrepeated_columns(chosen, measured.apart, inflated, **asked))
     provenance = run_provenance(
@@ -164,8 +171,8 @@ def profile(
             "seed": seed,
             "rules": asdict(rules),
             "control": control,
-            "random_models": len(untrained.random) if untrained else 0,
-            "permuted_models": len(untrained.permuted) if untrained else 0,
+            "random_models": len(controls.random) if controls else 0,
+            "permuted_models": len(controls.permuted) if controls else 0,
         },
         dtype=str(model.dtype).removeprefix("torch."),
         device=model.device.type,

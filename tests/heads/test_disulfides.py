@@ -215,6 +215,9 @@ def test_untrained_models_are_a_control_that_widens(tiny_folder: Path):
     assert (found["p"] >= bare["p"] - 1e-12).all()
     assert (found[["random", "permuted"]] > 0).to_numpy().all()
     np.testing.assert_array_equal(found["auc"], bare["auc"])
+    fewer: Any = within_chains(model, chains, seed=3, untrained=1)
+    np.testing.assert_array_equal(fewer["auc"], bare["auc"])
+    assert not np.allclose(fewer["permuted"], found["permuted"])  # of one model, not of all
     assert "permuted weights: 95% of heads within" in within_chains_answer(found).numbers
 
 
@@ -239,6 +242,8 @@ def test_no_chain_with_a_bond_is_refused(tiny_folder: Path):
         within_chains(model, [chain for chain in ts50() if not len(chain.disulfides)])
     with pytest.raises(OptionError, match="2,000"):
         within_chains(model, ts50(), resamples=10)
+    with pytest.raises(OptionError, match="1 to 10 untrained models of each kind, not 11"):
+        within_chains(model, ts50(), untrained=11)
 
 
 def test_heads_writes_them(tiny_folder: Path, tmp_path: Path):

@@ -330,6 +330,28 @@ def test_progress_is_told_each_chain_before_its_turn(tiny: Esm2, chains: list[St
     assert told == [s.id for s in chains[:3]] * (1 + 2 * control_models(tiny))
 
 
+def test_fewer_untrained_models_can_be_asked_for(tiny: Esm2, chains: list[Structure]):
+    """One of each kind: its heads alone are the limits, and there are fewer passes."""
+    told: list[str] = []
+    some = chains[:11]
+    asked: Any = {"properties": FEW, "resamples": 100}
+    found = profile(tiny, some, untrained=1, progress=told.append, **asked)
+    assert found.provenance["random_models"] == found.provenance["permuted_models"] == 1
+    assert told == [s.id for s in some] * 3
+    effects = found.effects
+    for kind in ("random", "permuted"):
+        for _, rows in effects.groupby("property"):
+            if rows[kind].notna().all():
+                limit = np.quantile(rows[kind].abs(), 0.95)
+                np.testing.assert_allclose(rows[f"{kind}_limit"], limit, rtol=1e-12)
+    assert effects["random_limit"].notna().any()
+    for number in (0, 11):
+        with pytest.raises(
+            OptionError, match=f"1 to 10 untrained models of each kind, not {number}"
+        ):
+            profile(tiny, some, untrained=number, **asked)
+
+
 def test_options_that_make_no_sense(tiny: Esm2, chains: list[Structure]):
     for properties in ([], [FEW[0], FEW[0]]):
         with pytest.raises(OptionError) as stopped:
