@@ -15,6 +15,7 @@
   const place = app.byId("residues");
   let focus = 0; // the residue that Tab reaches
   let open = null; // the residue whose letters are shown
+  let soon = 0; // what waits for a pause in typing
 
   // ------------------------------------------------------------------------------- the residues
 
@@ -145,6 +146,7 @@
 
   async function submit(event) {
     event.preventDefault();
+    clearTimeout(soon); // it would put its words in place of these
     const read = app.readSequence(app.byId("sequence-text").value);
     if (read.error) {
       note(sentence(read.error), true);
@@ -178,7 +180,6 @@
       place.children[i].focus();
     });
     app.byId("sequence-form").addEventListener("submit", submit);
-    let soon = 0;
     app.byId("sequence-text").addEventListener("input", () => {
       clearTimeout(soon);
       soon = setTimeout(preview, 150);
