@@ -19,7 +19,7 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from esmkit.structure import Structure
 from oracles.checkpoints import make_checkpoint, random_sequence
-from oracles.explorer_pages import Opened, chromium
+from oracles.explorer_pages import UNNAMED, Opened, chromium
 from oracles.head_profiles import made_profile
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")
@@ -58,6 +58,14 @@ def page(browser: Any, page_path: Path) -> Iterator[Opened]:
 
 def open_head(page: Opened, name: str) -> None:
     page.tab.click(f"[data-head={name}]")
+
+
+def test_every_stop_of_tab_has_a_name(page: Opened):
+    assert page.do(UNNAMED) == []
+    page.tab.click("#theme")  # tools stay named when they are drawn anew
+    page.tab.set_viewport_size({"width": 700, "height": 800})
+    page.tab.wait_for_timeout(300)
+    assert page.do(UNNAMED) == []
 
 
 def number(text: str) -> float:

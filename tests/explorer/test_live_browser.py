@@ -15,9 +15,10 @@ from esmkit.explorer.facts import HeadMap, facts, thumbnail
 from esmkit.explorer.structure import truth_of
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
+from esmkit.sequences.remarks import REMARKS, remarks_on
 from esmkit.sequences.tokens import encode
 from oracles.checkpoints import make_checkpoint, random_sequence
-from oracles.explorer_pages import Opened, chromium
+from oracles.explorer_pages import UNNAMED, Opened, chromium
 
 pytest.importorskip("bokeh", reason="the explorer's extra is not installed")
 pytestmark = pytest.mark.browser
@@ -366,6 +367,48 @@ def test_what_is_no_sequence_is_refused_with_its_place(page: Opened, text: str):
     assert said.startswith(REFUSED[text])
     assert page.do("esmkitExplorer.sequence") == UBIQUITIN
     assert page.tab.get_attribute("#sequence-text", "aria-invalid") == "true"
+
+
+REMARKED = {
+    "ATGCAGATCTTCGTCAAGACGTTAACCGGTAA": "it is of A, C, G, T, U and N alone, like DNA or RNA",
+    "MetLysThrAla": "it is of three-letter codes such as MetLysThr, read as three residues each",
+    "MKXXXVBZ": "over a tenth of it is B, O, U, X or Z",
+    "ACGTACGT": None,  # a short peptide may be of these alone
+    "MKTVXX": None,
+    "MKTVRQERLK": None,
+}
+
+
+@pytest.mark.parametrize("text", REMARKED)
+def test_what_is_odd_is_remarked_on_as_the_reader_does(page: Opened, text: str):
+    found = remarks_on(text)
+    assert bool(found) == (REMARKED[text] is not None)
+    notes = page.do("text => esmkitExplorer.readSequence(text).notes.join('; ')", text)
+    if found:
+        assert REMARKED[text] in notes
+        if found != ["rare_letters"]:  # the page takes no J
+            assert all(part in notes for part in REMARKS[found[0]].split(", for example")[:1])
+    else:
+        assert "check that" not in notes
+        assert "like DNA" not in notes
+
+
+def test_a_few_residues_are_not_alike_by_chance(page: Opened):
+    related = "([a, b]) => esmkitExplorer.related(a, b)"
+    assert not page.do(related, [UBIQUITIN, "M"])
+    assert not page.do(related, [UBIQUITIN, "MK"])
+    assert page.do(related, [UBIQUITIN, UBIQUITIN[:40]])
+    assert page.do(related, ["MKT", "MKV"])
+    assert page.do(related, ["M", "MK"])
+
+
+def test_one_section_of_steps_and_every_stop_of_tab_has_a_name(page: Opened):
+    assert page.tab.is_hidden("#steps-section")
+    links = page.do("[...document.querySelectorAll('.top .actions a')].map(a => a.hash)")
+    assert links.count("#live-steps") == 1
+    for link in links:
+        assert page.tab.is_visible(link) or link == "#compare-section"
+    assert page.do(UNNAMED) == []
 
 
 def test_hostile_headers_are_text(page: Opened):

@@ -19,6 +19,7 @@ from esmkit.explorer.live.engine import ENGINE_SCRIPTS, kernel_bytes
 from esmkit.explorer.live.weights import pack_weights
 from esmkit.explorer.page import SCRIPTS
 from esmkit.reference import encoder as reference
+from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
@@ -176,10 +177,10 @@ def test_what_cannot_be_is_refused(tiny_lm: Esm2, options: dict[str, Any], words
 
 
 def test_long_proteins_are_refused_or_cut(tiny_lm: Esm2):
-    sequence = random_sequence(1_030, 1)
+    long = Protein("long_1", random_sequence(1_030, 1))
     with pytest.raises(OptionError, match="has 1,030 residues and a live page reads at most 1,022"):
-        esmkit.explore(tiny_lm, ("long_1", sequence), live=True)
-    page = esmkit.explore(tiny_lm, ("long_1", sequence), live=True, long="truncate")
+        esmkit.explore(tiny_lm, long, live=True)
+    page = esmkit.explore(tiny_lm, long, live=True, long="truncate")
     assert len(page.data["sequence"]) == 1_022
     with pytest.raises(InputError, match="residue 3: 'J' is not an amino acid"):
         esmkit.explore(tiny_lm, "MKJ", live=True)

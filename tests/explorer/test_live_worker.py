@@ -68,6 +68,7 @@ def check(told: dict[str, Any], model: Esm2) -> None:
     residual = masked.encoding.trace[1]["residual"][0, 2]
     np.testing.assert_allclose(told["steps"], residual, atol=3e-3)
     long = expected(*of, "ACDEFGHIKLMNPQRSTVWY" * 10)
+    assert long.contacts is not None
     np.testing.assert_allclose(told["long"], long.contacts, atol=1e-3)
 
 

@@ -26,6 +26,24 @@ PLACE = """([name, place, x, y]) => {
 }"""
 
 
+# Elements that Tab reaches and that have neither a name nor text, those inside Bokeh's figures too.
+UNNAMED = """(() => {
+  const found = [];
+  const walk = (root) => {
+    for (const part of root.querySelectorAll("*")) {
+      if (part.shadowRoot) walk(part.shadowRoot);
+      if (part.tabIndex < 0 || part.disabled || !part.getClientRects().length) continue;
+      const named = ["aria-label", "aria-labelledby", "aria-describedby"].some((name) => part.getAttribute(name));
+      const inside = root instanceof ShadowRoot;
+      const text = !inside && ((part.labels || []).length || part.textContent.trim());
+      if (!(named || text) || (inside && part.getAttribute("role") !== "button")) found.push(part.outerHTML.slice(0, 120));
+    }
+  };
+  walk(document);
+  return found;
+})()"""
+
+
 class Tags(HTMLParser):
     """Every tag with its attributes, and the text of elements with an id."""
 

@@ -1,5 +1,8 @@
 """What a learner types by mistake: each is refused in one sentence that says what to give."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+# what is typed here is wrong on purpose
+
 import numpy as np
 import pytest
 import torch

@@ -6,6 +6,9 @@ from esmkit.explorer.offline import static_text
 
 __all__ = ["ENGINE_SCRIPTS", "engine_text", "kernel_bytes"]
 
+PACKAGE = "esmkit.explorer.live"
+"""Package of its static files."""
+
 ENGINE_SCRIPTS = (
     "plain.js",
     "heap.js",
@@ -30,7 +33,7 @@ def engine_text() -> str:
     >>> "createEngine" in engine_text()
     True
     """
-    return "\n".join(static_text(name, __package__) for name in ENGINE_SCRIPTS)
+    return "\n".join(static_text(name, PACKAGE) for name in ENGINE_SCRIPTS)
 
 
 def kernel_bytes() -> bytes:
@@ -41,4 +44,4 @@ def kernel_bytes() -> bytes:
     >>> kernel_bytes()[:4]
     b'\x00asm'
     """
-    return (resources.files(__package__) / "static" / "kernel.wasm").read_bytes()
+    return (resources.files(PACKAGE) / "static" / "kernel.wasm").read_bytes()

@@ -12,10 +12,32 @@
       await Bokeh.embed.embed_item(item, place);
       documents[place] = Bokeh.documents[Bokeh.documents.length - 1];
     }
+    for (const place of Object.keys(documents)) nameTools(app.byId(place));
     app.followTheme(paint);
     new ResizeObserver(fit).observe(document.querySelector("main"));
     fit();
   };
+
+  const named = new WeakSet();
+
+  /** Bokeh's tools are elements without a role or a name, which Tab reaches: give them both. What else
+   *  it makes reachable, the drawing, answers to no key. */
+  function nameTools(root) {
+    for (const part of root.querySelectorAll("*")) {
+      if (part.matches(".bk-events")) part.tabIndex = -1;
+      if (part.matches(".bk-OnOffButton, .bk-ClickButton, .bk-tool-overflow")) {
+        part.setAttribute("role", "button");
+        part.setAttribute("aria-label", part.title || "More tools");
+        if (part.matches(".bk-OnOffButton")) part.setAttribute("aria-pressed", String(part.classList.contains("bk-active")));
+      }
+      const inside = part.shadowRoot;
+      if (!inside || named.has(inside)) continue;
+      named.add(inside);
+      const watched = { childList: true, subtree: true, attributes: true, attributeFilter: ["class", "title"] };
+      new MutationObserver(() => nameTools(inside)).observe(inside, watched);
+      nameTools(inside);
+    }
+  }
 
   /** A figure, source or annotation by its name, wherever it is. */
   app.part = function (name) {

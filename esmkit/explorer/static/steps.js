@@ -118,7 +118,7 @@
 
   function draw() {
     const { query, key, head: name } = app.state;
-    if (query === null) return;
+    if (query === null || app.byId("steps-section").hidden) return;
     const found = app.steps(name, query, key);
     const { head, window, token, keyToken, q, k, scores, weights, mix, order, take } = found;
     const [me, other] = [tokenName(window, token), tokenName(window, keyToken)];
@@ -175,6 +175,10 @@
   }
 
   app.startSteps = function () {
+    if (app.data.live) {
+      app.byId("steps-section").hidden = true; // that page has steps of its own, from embedding to logits
+      return;
+    }
     app.byId("steps-text").textContent =
       "One query residue and one head, as the encoder computes it (Vaswani et al. 2017; rotary positions: Su et al. 2021). Numbers are from esmkit's reference encoder; blue is below 0, orange above, and pointing at a cell shows its number. In the two plots BOS stands before the first residue and EOS after the last, both in purple; the picked key is bright blue." +
       (app.windows.length > 1 ? " This protein is read in windows; the steps are those of the window in which the residue is farthest from the ends." : "");

@@ -50,7 +50,7 @@ def letter_numbers(sequence: str | Protein) -> NDArray[np.int64]:
     >>> letter_numbers("ACX")
     array([20,  0,  1, 21])
     """
-    text = sequence.sequence if hasattr(sequence, "sequence") else sequence
+    text = getattr(sequence, "sequence", sequence)
     if not isinstance(text, str):
         raise InputError(f"a sequence is {what_is(text)}; give text or a Protein")
     if not text:

@@ -30,7 +30,9 @@ def coefficients(degree: int = DEGREE) -> NDArray[np.float64]:
     def of_u(u: NDArray[np.float64]) -> NDArray[np.float64]:
         return erfcx(2 * (1 + u) / (1 - u))
 
-    return chebyshev.cheb2poly(chebyshev.chebinterpolate(of_u, degree))
+    # NumPy's annotation knows functions of single numbers alone; it calls them with an array
+    interpolated = chebyshev.chebinterpolate(of_u, degree)  # pyright: ignore
+    return chebyshev.cheb2poly(interpolated)
 
 
 if __name__ == "__main__":

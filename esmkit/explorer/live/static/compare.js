@@ -286,7 +286,8 @@
     if (!app.structure || !app.run.contacts || app.before.tokens !== app.run.tokens || !app.related(app.before.sequence, app.sequence)) return;
     const before = app.scoresOfRun((i, j) => contactIn(app.before, i, j));
     const now = app.store.scores();
-    const cell = (name, n) => `${app.number(before[n][name], 2)} → ${app.number(now[n][name], 2)}`;
+    const share = (value) => (value === null || Number.isNaN(value) ? "none" : value.toFixed(2));
+    const cell = (name, n) => `${share(before[n][name])} → ${share(now[n][name])}`;
     const found = table(["Range", "P@L, A → B", "P@L/2", "P@L/5"], now.map((row, n) => [row.range, cell("P@L", n), cell("P@L/2", n), cell("P@L/5", n)]));
     found.className = "scores narrow";
     place.append(found);

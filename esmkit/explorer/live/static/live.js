@@ -251,7 +251,9 @@
     const links = document.querySelector(".top .actions");
     for (const [id, text] of [["compare-section", "Changes"], ["live-section", "Sequence"]])
       links.prepend(app.make("a", text, { href: `#${id}` }), " ");
-    links.insertBefore(app.make("a", "To the end", { href: "#live-steps" }), app.byId("theme"));
+    links.querySelector("[href='#steps-section']").href = "#live-steps";
+    const expects = app.make("a", "Guess", { href: "#guess" });
+    links.insertBefore(expects, links.querySelector("[href='#live-steps']")).after(" ");
   }
 
   app.afterStart = function () {

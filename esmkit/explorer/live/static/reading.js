@@ -34,6 +34,22 @@
     return [/[\p{C}]/u.test(letter) ? `${what} (it cannot be seen)` : what, "remove it"];
   }
 
+  const RARE = /[BJOUXZ]/g;
+  const CODES = new Set("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(" "));
+
+  /** What is odd about letters that can be read, as esmkit's own reader remarks on them. */
+  function remarkOn(letters) {
+    if (letters.length >= 30 && /^[ACGTUN]*$/.test(letters))
+      return "it is of A, C, G, T, U and N alone, like DNA or RNA; ESM-2 reads proteins, so translate it first";
+    const codes = letters.match(/.{1,3}/g);
+    if (letters.length % 3 === 0 && codes.length >= 3 && codes.every((code) => CODES.has(code)))
+      return "it is of three-letter codes such as MetLysThr, read as three residues each; write one letter for each";
+    const rare = (letters.match(RARE) || []).length;
+    if (rare >= 3 && rare > 0.1 * letters.length)
+      return "over a tenth of it is B, O, U, X or Z, letters for residues that are rare or not known; check that it is a sequence";
+    return null;
+  }
+
   /**
    * Read what was typed: residues, or one FASTA record.
    *
@@ -77,6 +93,8 @@
     }
     if (letters.length > app.mostResidues)
       return { error: `the sequence has ${count(letters.length, "residue")} and this page reads at most ${app.mostResidues.toLocaleString("en")}; cut it, or make a page for it with esmkit explore, which reads long proteins in windows` };
+    const odd = remarkOn(letters);
+    if (odd) notes.push(odd);
     return { sequence: letters, header, notes };
   };
 
@@ -97,10 +115,12 @@
       i < at ? i : extra < 0 ? i + gap : i < at + gap ? -1 : i - gap);
   };
 
-  /** Whether two sequences have enough in common to be compared residue by residue: half of the shorter. */
+  /** Whether two sequences have enough in common to be compared residue by residue: half of the shorter, and
+   *  of a few residues, which are the same by chance, a third of the longer. */
   app.related = function (before, now) {
     const places = app.alignSequences(before, now);
     const same = places.filter((place, i) => place >= 0 && before[place] === now[i]).length;
+    if (same < 5 && 3 * same < Math.max(before.length, now.length)) return false;
     return 2 * same >= Math.min(before.length, now.length);
   };
 
