@@ -136,6 +136,8 @@ def explore(
             max_bytes=max_bytes,
             command=command,
         )
+    if live_bits != 16:
+        raise OptionError("`live_bits` is for a live page; add `live`, or leave `live_bits` out")
     one, pieces = protein_and_windows(protein, long)
     structure = None if structure is None else structure_of(structure)
     truth = truth_of(one, structure) if structure is not None else None

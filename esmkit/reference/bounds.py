@@ -10,7 +10,7 @@ from esmkit.errors import InputError, OptionError
 from esmkit.reference.encoder import Array
 from esmkit.sequences.proteins import Protein
 
-__all__ = ["above_zero", "at_least", "given_proteins", "same_shape"]
+__all__ = ["above_zero", "at_least", "float_type", "given_proteins", "same_shape"]
 
 
 def at_least(least: int, **numbers: Any) -> None:
@@ -82,6 +82,31 @@ def given_proteins(proteins: Sequence[Protein], purpose: str) -> None:
                 f"protein {place} is {what_is(item)}; give a Protein, such as esmkit.Protein('P', "
                 "'MKT') makes or esmkit.read_fasta returns"
             )
+
+
+def float_type(dtype: Any) -> None:
+    """Refuse every type of number but float32 and float64.
+
+    Parameters
+    ----------
+    dtype : type or text
+
+    Raises
+    ------
+    OptionError
+        With what arrived.
+
+    Examples
+    --------
+    >>> float_type("float64"), float_type(np.float32)
+    (None, None)
+    """
+    try:
+        known = np.dtype(dtype) in (np.dtype("float32"), np.dtype("float64"))
+    except TypeError:
+        known = False
+    if not known or dtype is None:
+        raise OptionError(f"dtype {dtype!r}: give 'float32' or 'float64'")
 
 
 def same_shape(owner: str, **arrays: tuple[Array, tuple[int, ...]]) -> None:

@@ -447,8 +447,11 @@ def test_an_address_opens_what_it_holds(browser: Any, page_path: Path, tiny_lm: 
         assert page.do("esmkitExplorer.sequence") == UBIQUITIN
         said = page.text("#live-status")
         assert said.startswith(
-            "The address asks for mutations, sequence, off that this page does not"
+            "The address asks for mutations, sequence, off, query that this page does not"
         )
+        go("#head=L9H9&off=L0H1&without=nonsense")
+        assert page.state("off") == "L0H1"
+        assert page.text("#live-status").startswith("The address asks for head, without that")
         assert not page.problems
     finally:
         page.close()

@@ -176,6 +176,11 @@ def test_what_cannot_be_is_refused(tiny_lm: Esm2, options: dict[str, Any], words
         esmkit.explore(tiny_lm, "MKTVRQERLK", live=True, **options)
 
 
+def test_bits_are_of_a_live_page_alone(tiny_lm: Esm2):
+    with pytest.raises(OptionError, match="`live_bits` is for a live page; add `live`, or leave"):
+        esmkit.explore(tiny_lm, "MKTVRQERLK", live_bits=8)
+
+
 def test_long_proteins_are_refused_or_cut(tiny_lm: Esm2):
     long = Protein("long_1", random_sequence(1_030, 1))
     with pytest.raises(OptionError, match="has 1,030 residues and a live page reads at most 1,022"):

@@ -71,6 +71,7 @@ CASES = [
     (lambda: held_out(seed=-1), "seed is -1; give a whole number of 0 or more"),
     (lambda: training.random_masked_lm(-1), "seed is -1; give"),
     (lambda: training.random_masked_lm(0, dtype="float16"), "dtype 'float16': give 'float32' or"),
+    (lambda: training.random_masked_lm(0, dtype="abc"), "dtype 'abc': give 'float32' or"),
     (
         lambda: training.random_batch(PROTEINS, np.random.default_rng(0), size=0, tokens=9),
         "size is 0; give",
@@ -264,5 +265,8 @@ def test_lists_and_nearly_no_temperature_are_taken():
     assert training.relu_backward([1.0, 2.0], [-1.0, 1.0]).tolist() == [0.0, 2.0]
     assert training.gelu_backward([2.0], [0.0]).tolist() == [1.0]  # half of the slope of 2 z
     assert transformer.score_states(both(), [[1, 2]]).shape == (1, 2, 3)
+    for dtype in ("float64", np.float64, np.dtype("float64")):
+        drawn = training.random_masked_lm(0, layers=1, heads=1, width=4, hidden=4, dtype=dtype)
+        assert drawn.bias.dtype == np.float64
     coldest = transformer.choose([[0.0, 2.0, 1.0]], np.random.default_rng(0), 1e-320)
     assert coldest.tolist() == [1]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from esmkit.errors import InputError, OptionError
-from esmkit.reference.bounds import at_least
+from esmkit.reference.bounds import at_least, float_type
 from esmkit.reference.encoder import (
     MASK,
     PAD,
@@ -109,8 +109,7 @@ def random_masked_lm(
     """
     at_least(0, seed=seed)
     at_least(1, layers=layers, heads=heads, width=width, hidden=hidden)
-    if dtype not in (np.float32, np.float64):
-        raise OptionError(f"dtype {dtype!r}: give 'float32' or 'float64'")
+    float_type(dtype)
     if width % (2 * heads):
         raise OptionError(
             f"width {width} with {heads} heads: give a width that is a multiple of twice the heads, for "

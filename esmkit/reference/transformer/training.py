@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from esmkit.arguments import what_is
-from esmkit.errors import InputError, OptionError
-from esmkit.reference.bounds import at_least
+from esmkit.errors import InputError
+from esmkit.reference.bounds import at_least, float_type
 from esmkit.reference.encoder import Array
 from esmkit.reference.training.optimizer import Adam, clip_gradients, learning_rate
 from esmkit.reference.training.tree import tree_map
@@ -68,8 +68,7 @@ def train(
         raise InputError(
             f"batch_of is {what_is(batch_of)}; give the function that state_batches returns"
         )
-    if dtype not in (np.float32, np.float64):
-        raise OptionError(f"dtype {dtype!r}: give 'float32' or 'float64'")
+    float_type(dtype)
     optimizer = Adam(rate, second=0.98, decay=decay)  # [1], section 5.3, has 0.98
     model = tree_map(lambda array: array.astype(dtype), model)
     losses = np.empty(steps)

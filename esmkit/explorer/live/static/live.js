@@ -210,6 +210,7 @@
     const place = (text) => (residue(text) === undefined ? undefined : residue(text) - 1);
     app.fields.query[1] = place;
     app.fields.key[1] = place;
+    for (const [name, field] of Object.entries(app.fields)) field[1] = reading(name, field[1]);
     app.fields.mutations = ["mutations", reading("mutations", mutated), String];
     app.fields.sequence = ["pasted", reading("sequence", typed), String];
     app.fields.without = ["means", reading("without", app.parse.oneOf("output", "map", "both")), String];
@@ -231,10 +232,15 @@
         await states.change({ sequence, base, off: names, means }, `from the address: ${words.filter(Boolean).join("; ") || "the start"}`);
         view = rest;
       }
-      for (const name of ["query", "key"]) if (view[name] >= app.residues) delete view[name];
+      for (const name of ["query", "key"]) if (view[name] >= app.residues) {
+        nonsense.push(name);
+        delete view[name];
+      }
       takeView(view);
     };
-    const told = () => {
+    /** After what the address does ask for is computed, which has words of its own. */
+    const told = async () => {
+      while (app.state.busy) await new Promise((done) => setTimeout(done, 30));
       if (nonsense.length) app.say(`The address asks for ${[...new Set(nonsense)].join(", ")} that this page does not have; passed over.`, true);
       nonsense.length = 0;
     };
