@@ -13,10 +13,10 @@ from esmkit.attention.extract import Piece, compute
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Heads, Layers, choose_heads, head_name
-from esmkit.errors import OptionError
 from esmkit.explorer.budget import PagePlan, plan_heads
 from esmkit.explorer.facts import facts, head_map, rows_of, thumbnail
 from esmkit.explorer.labels import Labels, read_labels
+from esmkit.explorer.live.choices import check_live
 from esmkit.explorer.live.make import explore_live
 from esmkit.explorer.live.weights import Bits
 from esmkit.explorer.page import Explorer
@@ -122,11 +122,8 @@ def explore(
     from esmkit.explorer.figures import need_bokeh
 
     need_bokeh()
+    check_live(live, live_bits=live_bits, heads=heads, layers=layers)
     if live:
-        if heads is not None or layers != "all":
-            raise OptionError(
-                "a live page computes all heads of all layers; leave out `heads` and `layers`"
-            )
         return explore_live(
             *(model, protein),
             structure=structure,
@@ -136,8 +133,6 @@ def explore(
             max_bytes=max_bytes,
             command=command,
         )
-    if live_bits != 16:
-        raise OptionError("`live_bits` is for a live page; add `live`, or leave `live_bits` out")
     one, pieces = protein_and_windows(protein, long)
     structure = None if structure is None else structure_of(structure)
     truth = truth_of(one, structure) if structure is not None else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from esmkit.errors import InputError, OptionError
 from esmkit.explorer.figures import need_bokeh
 from esmkit.explorer.labels import check_profile
+from esmkit.explorer.live.choices import check_live
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name
 from esmkit.files.run_options import Run
@@ -79,6 +80,7 @@ def explore_to_files(
     from tqdm import tqdm
 
     need_bokeh()
+    check_live(**{"live": False, **options})
     check_profile(options.get("profile"))
     if ids is not None and not sources:
         raise OptionError("`ids` picks records out of FASTA files; give one, or leave `ids` out")

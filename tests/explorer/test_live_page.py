@@ -18,6 +18,7 @@ from esmkit.explorer.live.accuracy import CHECKED, compare_packed, unpack
 from esmkit.explorer.live.engine import ENGINE_SCRIPTS, kernel_bytes
 from esmkit.explorer.live.weights import pack_weights
 from esmkit.explorer.page import SCRIPTS
+from esmkit.explorer.to_files import explore_to_files
 from esmkit.reference import encoder as reference
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import encode
@@ -218,3 +219,23 @@ def test_scripts_and_styles_are_in_the_package():
         assert len(lines) <= 400, path.name
         assert lines[0] == '"use strict";'
         assert not [line for line in lines if "innerHTML" in line or "insertAdjacent" in line]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"live": True, "heads": ["L0H1"]}, "leave out `heads` and `layers`"),
+        ({"live": True, "layers": [0]}, "leave out `heads` and `layers`"),
+        ({"live_bits": 8}, "`live_bits` is for a live page"),
+    ],
+)
+def test_the_kind_of_page_is_settled_before_weights_are_loaded(
+    options: dict[str, Any], message: str, tmp_path: Path
+):
+    def load_nothing() -> Any:
+        raise AssertionError("the model was loaded before the options were looked at")
+
+    fasta = tmp_path / "one.fasta"
+    fasta.write_text(">one\nMKTVRQERLKSIVRILERSKEPVSG\n")
+    with pytest.raises(OptionError, match=message):
+        explore_to_files(load_nothing, [str(fasta)], tmp_path / "one.html", **options)

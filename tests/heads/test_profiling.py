@@ -341,10 +341,10 @@ def test_fewer_untrained_models_can_be_asked_for(tiny: Esm2, chains: list[Struct
     effects = found.effects
     for kind in ("random", "permuted"):
         for _, rows in effects.groupby("property"):
-            if rows[kind].notna().all():
+            if bool(rows[kind].notna().all()):
                 limit = np.quantile(rows[kind].abs(), 0.95)
                 np.testing.assert_allclose(rows[f"{kind}_limit"], limit, rtol=1e-12)
-    assert effects["random_limit"].notna().any()
+    assert bool(effects["random_limit"].notna().any())
     for number in (0, 11):
         with pytest.raises(
             OptionError, match=f"1 to 10 untrained models of each kind, not {number}"
