@@ -56,7 +56,8 @@ def with_random_weights(model: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
     Examples
     --------
     >>> untrained = with_random_weights(esmkit.load(), seed=0)   # doctest: +SKIP
-    >>> untrained.embed(["MKTAYIAKQR"])                          # doctest: +SKIP
+    >>> untrained.embed("MKTAYIAKQR").mean.shape                 # doctest: +SKIP
+    (320,)
     """
     config = copy.deepcopy(model.network.config)
     with torch.random.fork_rng(devices=[]):

@@ -345,9 +345,9 @@ def test_fewer_untrained_models_can_be_asked_for(tiny: Esm2, chains: list[Struct
                 limit = np.quantile(rows[kind].abs(), 0.95)
                 np.testing.assert_allclose(rows[f"{kind}_limit"], limit, rtol=1e-12)
     assert bool(effects["random_limit"].notna().any())
-    for number in (0, 11):
+    for number in (0, CONTROLS + 1):  # CONTROLS is the most there may be in this module
         with pytest.raises(
-            OptionError, match=f"1 to 10 untrained models of each kind, not {number}"
+            OptionError, match=f"1 to {CONTROLS} untrained models of each kind, not {number}"
         ):
             profile(tiny, some, untrained=number, **asked)
 
