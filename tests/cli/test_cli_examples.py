@@ -55,12 +55,13 @@ FAILS = {
 QUICKER = {
     "esmkit heads": "--no-control",
     "esmkit heads --annotations features.tsv -o with-features": "--no-control --no-ablation",
+    "esmkit heads --replicate shipped -o replicated": "--no-ablation",
     "esmkit score fit uniprot.fasta": "--draws 1 --epochs 2",
     "esmkit score fit uniprot.fasta --validation others.fasta -o head.safetensors": (
         "--draws 1 --epochs 2"
     ),
 }
-"""What is added to examples that take minutes; the other one of `heads` runs with its controls."""
+"""What is added to examples that take minutes: one of `heads` runs its ablation, another its controls."""
 
 
 SCANNED = ("K48R", "I44A", "L67D", "G76A")
