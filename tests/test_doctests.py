@@ -30,7 +30,8 @@ def examples(name: str) -> list[doctest.DocTest]:
 def run(test: doctest.DocTest) -> int:
     """Run the examples that are not skipped, and return how many there were."""
     said: list[str] = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
+    with matplotlib.rc_context():  # a style that an example sets is no other test's
+        doctest.DocTestRunner(optionflags=FLAGS).run(test, out=said.append)
     assert not said, "".join(said)
     return sum(not example.options.get(doctest.SKIP) for example in test.examples)
 
