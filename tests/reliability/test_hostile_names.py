@@ -51,7 +51,9 @@ ESCAPES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u20
 
 def obeyed(text: str) -> list[str]:
     """What a terminal might obey in a text; the returns of the progress bar apart."""
-    return ESCAPES.findall(re.sub(r"\r(?=(embed|attention|contacts|pages|reduce):)", "", text))
+    return ESCAPES.findall(
+        re.sub(r"\r(?=(embed|attention|contacts|pages|reduce|drawing):)", "", text)
+    )
 
 
 @pytest.fixture

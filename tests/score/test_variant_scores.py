@@ -106,7 +106,9 @@ def test_insertions_and_deletions_by_pllr(residues: int, both: Both):
     found = plan.scores(dict(compute_units(model, plan.units, batch_tokens=99)))
     for variant, own in zip(variants, edits.values(), strict=True):
         np.testing.assert_allclose(
-            found[variant], score(other, wild, own, [], "pllr", size), atol=1e-5
+            # float32, and the difference of two sums over all residues
+            *(found[variant], score(other, wild, own, [], "pllr", size)),
+            atol=2e-5,
         )
     assert plan.passes < residues * (len(edits) + 1) + 4 or residues == 9
 

@@ -87,7 +87,7 @@ def atlas(
     Examples
     --------
     >>> model, chains = esmkit.load(), esmkit.data.ts50()              # doctest: +SKIP
-    >>> profile = esmkit.heads.profile(model, chains)                  # doctest: +SKIP
+    >>> profile = esmkit.heads.profile(model, chains, untrained=1)     # doctest: +SKIP
     >>> page = esmkit.atlas(profile, model=model, structures=chains)   # doctest: +SKIP
     >>> page.save("atlas.html").name                                   # doctest: +SKIP
     'atlas.html'
