@@ -1,12 +1,16 @@
-"""Invented profiles of heads with planted effects, for the tests of figures and reports."""
+"""Invented profiles of heads with planted effects, and real ones of which little is measured."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pandas
+import pytest
 
+from esmkit.data import repeat_proteins
 from esmkit.heads.result import HeadProfile
 
 PAIRS = (
@@ -194,3 +198,18 @@ def with_repeats(profile: HeadProfile, copying: Sequence[str] = ("L1H1",)) -> He
     heads.loc[high, "label"] = "repeat"
     columns = ("repeat_score", "repeat_low", "repeat_high", "repeat_control", "repeat_control_high")
     return replace(profile, heads=heads.assign(**{c: table[c] for c in columns}), repeats=table)
+
+
+REPEATED, REAL_REPEATS = 4, 2
+"""Pairs of sequences that are made, and real proteins with repeats, in :func:`small_profile`."""
+
+
+def small_profile(patch: pytest.MonkeyPatch) -> None:
+    """Let ``esmkit heads`` measure little of each kind: for tests of what becomes of a run."""
+    proteins = sorted(repeat_proteins(), key=len)[:REAL_REPEATS]
+    whole = import_module("esmkit.heads.circuits").circuits
+    patch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
+    patch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 2)
+    patch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
+    patch.setattr("esmkit.data.repeat_proteins", lambda: proteins)
+    patch.setattr("esmkit.heads.circuits.circuits", partial(whole, permutations=20, controls=10))
