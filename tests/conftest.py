@@ -91,6 +91,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for unit in order for item in unit]
 
 
+FEW_DOTS = 30  # per inch
+
+
 @pytest.fixture(autouse=True, scope="module")
 def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where work is spread over threads there are two, also in a process that has one processor."""
@@ -99,6 +102,16 @@ def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.set_num_threads(max(2, before))
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dots_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Figures of few dots, in a third of the time, but where figures themselves are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "plots":
+            for name in ("SAVED_DPI", "SHOWN_DPI"):
+                patch.setattr(f"esmkit.plots.figure.{name}", FEW_DOTS)
+        yield
 
 
 @pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))

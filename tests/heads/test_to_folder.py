@@ -49,7 +49,7 @@ class Stop(BaseException):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
-    monkeypatch.setattr("esmkit.heads.to_folder.ABLATION_CHAINS", 2)
+    monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 2)
     monkeypatch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
     monkeypatch.setattr("esmkit.data.repeat_proteins", _few_proteins)
     table = pandas.DataFrame({"name": ["L0H0"], "copying": [0.5]})
@@ -58,8 +58,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     # Figures are slow, and have their own tests: here a few dots that depend on what they show
     monkeypatch.setattr("esmkit.heads.report.files._drawn", _dots)
-    for name in ("SAVED_DPI", "SHOWN_DPI"):
-        monkeypatch.setattr(f"esmkit.plots.figure.{name}", 20)
 
 
 @cache
