@@ -31,7 +31,7 @@ from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarni
 from esmkit.esm2 import Esm2
 from esmkit.structure import Structure
 from oracles.commands import Done, fails
-from oracles.head_profiles import made_profile
+from oracles.head_profiles import made_profile, small_profile
 
 FEW_CHAINS = 22
 """Of TS50, the shortest: what `contacts fit --chains 20` takes and two to score it on."""
@@ -198,7 +198,7 @@ def test_examples_of_help_run(
         shutil.rmtree(workplace / "heads")
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: few[:4])
-        monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 1)
+        small_profile(monkeypatch)
     for made in re.findall(r" -o (\w\S*)", "\n".join(examples.shell)):
         (workplace / made).unlink(missing_ok=True)  # head.json: here it is made, there it is used
     for line in examples.shell:

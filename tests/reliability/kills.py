@@ -95,6 +95,8 @@ class Warm:
         import torch
 
         torch.set_num_threads(1)  # threads do not survive a fork
+        import pytest
+
         import esmkit.cli.attention
         import esmkit.cli.embed
         import esmkit.cli.heads
@@ -107,7 +109,6 @@ class Warm:
         import esmkit.plots.figure
         import esmkit.score.passes
         import esmkit.score.sites
-        import pytest
         from esmkit.esm2 import load
         from esmkit.files import task as runs
         from oracles.head_profiles import small_profile

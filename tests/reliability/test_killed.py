@@ -59,11 +59,11 @@ def test_killed_at_random_moments(only: tuple[str, ...], tiny_lm_folder: Path):
     options = (*model, "--proteins", 40, "--chains", 4, "--real", 0, "--only", *only)
     found = trials("--trials", TRIALS, *options)
     assert found.keys() == set(only)
-    for figures in found.values():
-        assert figures["trials"] == TRIALS
-        assert figures["failures"] == []
-        assert figures["bytes_lost"] == 0
-        assert figures["kills"] > 0
+    for came_to in found.values():
+        assert came_to["trials"] == TRIALS
+        assert came_to["failures"] == []
+        assert came_to["bytes_lost"] == 0
+        assert came_to["kills"] > 0
 
 
 @pytest.mark.slow
@@ -72,10 +72,10 @@ def test_interrupted_at_random_moments(tiny_folder: Path):
     options = ("--proteins", 40, "--model", tiny_folder, "--only", *only, "--signals")
     found = trials("--trials", TRIALS, *options)
     assert found.keys() == set(only)
-    for figures in found.values():
-        assert figures["trials"] == TRIALS
-        assert figures["failures"] == []
-        assert figures["kills"] > 0
+    for came_to in found.values():
+        assert came_to["trials"] == TRIALS
+        assert came_to["failures"] == []
+        assert came_to["kills"] > 0
 
 
 class _Stop(BaseException):
