@@ -28,21 +28,29 @@ settings.load_profile("esmkit")
 
 # Tests in several processes (pytest-xdist, ``-n 2``): which process takes what, and when.
 
-APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"}
+APART = {
+    *("test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"),
+    *("test_doctests", "test_heads_calibration"),
+}
 """Modules whose tests share nothing that is costly to make, so that any process takes any of them.
 Those of another stay together: for its fixtures, and for what there is once, such as Ray."""
 
 LONGEST = (
+    "test_cluster_ray.py",
+    "test_explorer_browser.py",
+    "test_to_folder.py",
     "04_head",
+    "06_what",
+    "test_contacts_real.py",
+    "test_live_browser.py",
+    "atlas.make]",
+    "at_random_moments",
+    "esmkit heads",
+    "02_emb",
+    "03_att",
+    "09_what",
     "07_how",
     "08_how",
-    "09_what",
-    "test_to_folder.py",
-    "at_random_moments[heads]",
-    "02_emb",
-    "06_what",
-    "test_cluster_ray.py",
-    "esmkit heads]",
 )
 """What begins first, the longest first: at the end no process waits for one long test."""
 
