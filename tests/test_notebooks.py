@@ -309,13 +309,14 @@ SHORTER: dict[str, dict[str, str]] = {
         "range(1_000)": "range(50)",
     },
     "04_head_specialisation": {
-        "chains = esmkit.data.ts50()": "chains = sorted(esmkit.data.ts50(), key=len)[:24]",
+        "chains = esmkit.data.ts50()": "chains = sorted(esmkit.data.ts50(), key=len)[:16]",
         "others = esmkit.data.replication()": "others = sorted(esmkit.data.replication(), key=len)[:20]",
         "repeat_scores(model, ": "repeat_scores(model, sequences=4, ",
         "untrained=1, repeats=copying": "untrained=1, resamples=200, repeats=copying",
         "resamples=500": "resamples=100",
-        "chains[::3]": "chains[::2]",
-        "permutation(len(chains))[:20]": "permutation(len(chains))[:4]",
+        "chains[::3]": "chains[:10]",
+        'late = ["L4", "L5"]': 'late = ["L5"]',
+        "permutation(len(chains))[:20]": "permutation(len(chains))[:3]",
         "some[:5]": "some[:2]",
     },
     "06_what_does_a_head_do": {

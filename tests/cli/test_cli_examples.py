@@ -198,7 +198,7 @@ def test_examples_of_help_run(
         shutil.rmtree(workplace / "heads")
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: few[:4])
-        small_profile(monkeypatch)
+        small_profile(monkeypatch, figures=True)
     for made in re.findall(r" -o (\w\S*)", "\n".join(examples.shell)):
         (workplace / made).unlink(missing_ok=True)  # head.json: here it is made, there it is used
     for line in examples.shell:

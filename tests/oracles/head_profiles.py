@@ -12,6 +12,7 @@ import pytest
 
 from esmkit.data import repeat_proteins
 from esmkit.heads.result import HeadProfile
+from esmkit.plots.figure import HouseFigure
 
 PAIRS = (
     # name, kind, share and background of the planted head, proteins, labelled pairs
@@ -204,8 +205,14 @@ REPEATED, REAL_REPEATS = 4, 2
 """Pairs of sequences that are made, and real proteins with repeats, in :func:`small_profile`."""
 
 
-def small_profile(patch: pytest.MonkeyPatch) -> None:
-    """Let ``esmkit heads`` measure little of each kind: for tests of what becomes of a run."""
+def small_profile(patch: pytest.MonkeyPatch, *, figures: bool = False) -> None:
+    """Let ``esmkit heads`` measure little of each kind: for tests of what becomes of a run.
+
+    Its figures, which take half of the time, are a few dots that depend on what they show, unless
+    ``figures`` are asked for.
+    """
+    if not figures:
+        patch.setattr("esmkit.heads.report.files._drawn", dots)
     proteins = sorted(repeat_proteins(), key=len)[:REAL_REPEATS]
     whole = import_module("esmkit.heads.circuits").circuits
     patch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
@@ -213,3 +220,13 @@ def small_profile(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
     patch.setattr("esmkit.data.repeat_proteins", lambda: proteins)
     patch.setattr("esmkit.heads.circuits.circuits", partial(whole, permutations=20, controls=10))
+
+
+def dots(profile: Any, name: str, ablation: Any) -> HouseFigure:
+    """Return what stands for a figure of a profile: its colour depends on the numbers."""
+    figure = HouseFigure(figsize=(0.5, 0.5))
+    figure.suptitle(name)
+    numbers = profile.effects["difference"] if name != "ablation" else ablation["drift_cosine"]
+    colour = 0.5 + 0.4 * float(np.sin(1e6 * numbers.sum()))
+    figure.set_facecolor((colour, colour, colour))
+    return figure

@@ -175,7 +175,7 @@ def test_a_profile_goes_on_to_the_last_bit(tiny: Esm2, chains, quick, tmp_path, 
         with monkeypatch.context() as patch:
             patch.setattr(WorkFolder, "write", counted)
             if moment is None:
-                patch.setattr(plots, "offset_profiles", _stop)
+                patch.setattr("esmkit.heads.report.files._drawn", _stop)
             with pytest.raises(_Stop):
                 work(tmp_path / "cut")
         assert (tmp_path / "cut").exists() == (moment == 9)  # all but the ablation was finished
@@ -204,7 +204,7 @@ def test_a_profile_says_how_attention_was_computed(
         profile_to_folder(lambda: tiny, lambda: chains, tmp_path / "out", **made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "offset_profiles", _stop)
+        patch.setattr("esmkit.heads.report.files._drawn", _stop)
         add, added = Pending.add, []
 
         def some(self: Pending, *arguments: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_profile_that_was_measured_keeps_how(tiny, chains, quick, tmp_path, mo
         profile_to_folder(lambda: tiny, lambda: chains, tmp_path / "out", **made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "offset_profiles", _stop)
+        patch.setattr("esmkit.heads.report.files._drawn", _stop)
         with pytest.raises(_Stop):
             work(True)
     work(False)
