@@ -56,7 +56,7 @@ def trials(*options: object) -> dict[str, Any]:
 def test_killed_at_random_moments(only: tuple[str, ...], tiny_lm_folder: Path):
     """Two thirds of the kills are aimed: at a step of the file system, or at the final writing."""
     model = ("--model", tiny_lm_folder)
-    options = (*model, "--proteins", 40, "--chains", 4, "--real", 0, "--only", *only)
+    options = (*model, "--proteins", 24, "--chains", 4, "--real", 0, "--only", *only)
     found = trials("--trials", TRIALS, *options)
     assert found.keys() == set(only)
     for came_to in found.values():
@@ -69,7 +69,7 @@ def test_killed_at_random_moments(only: tuple[str, ...], tiny_lm_folder: Path):
 @pytest.mark.slow
 def test_interrupted_at_random_moments(tiny_folder: Path):
     only = ("embed", "plot")
-    options = ("--proteins", 40, "--model", tiny_folder, "--only", *only, "--signals")
+    options = ("--proteins", 24, "--model", tiny_folder, "--only", *only, "--signals")
     found = trials("--trials", TRIALS, *options)
     assert found.keys() == set(only)
     for came_to in found.values():
