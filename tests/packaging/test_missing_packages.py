@@ -29,14 +29,19 @@ OPTIONAL = {
     "ray": "embeddings/cluster/cluster.py says so",
     "bokeh": "explorer/figures.py says so",
     "botocore": "its errors are those of s3fs, which brings it",
+    "pymol": "a line of the scripts that PyMOL runs",
     "esm": "fair-esm: `esmkit verify` notes that it was left out",
 }
 
 
 def imported(path: Path) -> set[str]:
     """Modules of others that a file imports, wherever in it."""
-    lines = re.findall(r"(?m)^ *(?:import|from) (\w+)", path.read_text(encoding="utf-8"))
-    return set(lines) - set(sys.stdlib_module_names) - {"esmkit"}
+    line = r"(?m)^ *(?:from (?=[\w.]+ import )|import (?=[\w.]+(?: as \w+)?(?:  #.*)?$))(\w+)"
+    return (
+        set(re.findall(line, path.read_text(encoding="utf-8")))
+        - set(sys.stdlib_module_names)
+        - {"esmkit"}
+    )
 
 
 def called(module: str) -> str:
