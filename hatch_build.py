@@ -15,7 +15,8 @@ def for_an_index(readme: str) -> str:
     away = r"\((?!https?:)[^()\s]*\)"
     text = re.sub(rf"(?m)^\[?!\[[^\]]*\]{away}(?:\]{away})?[ ]*\n", "", readme)
     text = re.sub(rf"!\[[^\]]*\]{away}", "", text)
-    return re.sub(rf"(?<!!)\[([^\]]*)\]{away}", r"\1", text)
+    link = rf"(?<!!)\[(?P<words>[^\]]*)\]{away}"
+    return re.sub(rf"{link}|`[^`]*`", lambda found: found["words"] or found[0], text)
 
 
 class CustomMetadataHook(MetadataHookInterface):
