@@ -1,4 +1,8 @@
-"""The real proteins that travel with esmkit; ``data/README.md`` gives sources and licences."""
+"""The real proteins that travel with esmkit.
+
+Sources and licences are in ``data/README.md`` of the repository, and among the licences of the
+installed package.
+"""
 
 import functools
 from pathlib import Path
@@ -78,7 +82,7 @@ def repeat_proteins() -> list[Protein]:
 
 
 def replication_folder() -> Path:
-    """Return the folder of the second set of chains: its files, and ``labels.tsv``."""
+    """Return the folder of the second set of chains; ``labels.tsv`` is in a checkout's only."""
     return _folder() / "replication"
 
 
@@ -142,7 +146,10 @@ def _training() -> tuple[Protein, ...]:
 
 
 def ts50_folder() -> Path:
-    """Return the folder of TS50: 50 files, and ``labels.tsv`` with what DSSP says about them."""
+    """Return the folder of TS50: 50 files.
+
+    In a checkout it also holds ``labels.tsv``, with what DSSP says about them.
+    """
     return _folder() / "ts50"
 
 

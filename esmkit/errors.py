@@ -5,6 +5,9 @@ catch either. The command line prints the message and exits with status 1; anyth
 an :class:`EsmkitError` is a bug and keeps its traceback.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 __all__ = [
     "CheckpointError",
     "ClosedFileError",
@@ -19,6 +22,9 @@ __all__ = [
     "ResumeError",
     "UnknownIdError",
     "VerificationError",
+    "install_command",
+    "needed",
+    "needed_package",
 ]
 
 
@@ -91,3 +97,90 @@ class OfflineCheckpointWarning(UserWarning):
 
 class FittedHeadWarning(UserWarning):
     """The masked-LM head in use was fitted afterwards and is not ESM-2's own."""
+
+
+_PROJECTS = {
+    "bs4": "beautifulsoup4",
+    "Bio": "biopython",
+    "esm": "fair-esm",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Projects of the package index that are not called as their module is."""
+
+
+def install_command(what: str) -> str:
+    """Return the command that installs a project, or an extra of esmkit.
+
+    In double quotes, which every shell takes around brackets: bash, zsh, PowerShell and cmd, for
+    which single ones are part of the name.
+
+    >>> install_command("torch"), install_command("esmkit[parquet]")
+    ('pip install torch', 'pip install "esmkit[parquet]"')
+    """
+    return f'pip install "{what}"' if "[" in what else f"pip install {what}"
+
+
+@contextlib.contextmanager
+def needed(
+    what: str, project: str, *, extra: str | None = None, instead: str = ""
+) -> Iterator[None]:
+    """Say how to install what is optional, if what is imported meanwhile is not there.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, at the beginning of the sentence: ``"the explorer"``.
+    project : str
+        Its name on the package index.
+    extra : str, optional
+        The extra of esmkit that brings it.
+    instead : str
+        What works without it, if anything does.
+
+    Raises
+    ------
+    MissingDependencyError
+        With the command that installs it; and with its own error, if it is there and does not load.
+
+    Examples
+    --------
+    >>> with needed("Parquet files", "pyarrow", extra="parquet"):
+    ...     print("imported")
+    imported
+    """
+    try:
+        yield
+    except ImportError as error:
+        remedy = install_command(f"esmkit[{extra}]" if extra else project)
+        verb = "need" if what.endswith("s") else "needs"
+        # Of what it needs itself something may be missing, and fsspec says it in another error
+        names = [getattr(found, "name", None) for found in (error, error.__cause__)]
+        absent = any((name or "").partition(".")[0] == project for name in names)
+        why = "which is not installed" if absent else f"which does not load ({error})"
+        choice = f", or {instead}" if instead else ""
+        raise MissingDependencyError(
+            f"{what} {verb} {project}, {why}; install it with `{remedy}`{choice}"
+        ) from error
+
+
+def needed_package(error: ImportError) -> MissingDependencyError | None:
+    """Return what to say of a module that esmkit cannot do without and that is not there.
+
+    None if the module is esmkit's own, or there is no telling which one it is.
+
+    >>> print(needed_package(ModuleNotFoundError("No module named 'Bio'", name="Bio.PDB")))
+    biopython is not installed, and esmkit cannot do without it; `pip install biopython` installs it
+    """
+    module = (error.name or "").partition(".")[0]
+    if isinstance(error, MissingDependencyError) or module in ("", "esmkit"):
+        return None
+    project = _PROJECTS.get(module, module)
+    if isinstance(error, ModuleNotFoundError):
+        what, first = "is not installed", ""
+    else:
+        what, first = f"does not load ({error})", f"after `pip uninstall {project}` "
+    return MissingDependencyError(
+        f"{project} {what}, and esmkit cannot do without it; {first}`{install_command(project)}` "
+        "installs it"
+    )

@@ -13,8 +13,8 @@ PACKAGE = Path(esmkit.__file__).parent
 
 # From the ground up. A room may import rooms that stand before it, never one beside or after it.
 ORDER = [
-    {"_version", "_lazy", "errors"},
-    {"text"},
+    {"_version", "errors"},
+    {"_lazy", "text"},
     {"arguments"},
     {"sequences"},
     {"encoder", "structure"},

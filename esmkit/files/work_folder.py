@@ -307,7 +307,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        delete_folder(self.folder, last=(FINISHING, ADDED))
+        delete_folder(self.folder, last=(FINISHING, ADDED), lock=self._lock)
         self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
@@ -366,9 +366,10 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     ResumeError
         If it has not been killed, and is still at it.
     """
-    with disk_errors(work_folder_of(output)), take_lock(work_folder_of(output) / "lock", output):
+    folder = work_folder_of(output)
+    with disk_errors(folder), take_lock(folder / "lock", output) as lock:
         then()
-        delete_folder(work_folder_of(output), last=(FINISHING, ADDED))
+        delete_folder(folder, last=(FINISHING, ADDED), lock=lock)
 
 
 def was_finishing(output: Path) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked
 from esmkit.encoder.encoder import Encoder
-from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.errors import InputError, OptionError, VerificationError, install_command
 from esmkit.reference.comparison import Check, Comparison, tolerance_of
 from esmkit.reference.implementations import Array, Implementations, Outputs
 from esmkit.sequences.proteins import Protein
@@ -219,8 +219,8 @@ class _Checks:
             ]
         if not self.computed.has_fair_esm:
             return [
-                "logits were not compared with fair-esm: it is not installed, or has no network of this "
-                "shape"
+                f"logits were not compared with fair-esm: it is not installed ({install_command('fair-esm')}), or has no "
+                "network of this shape"
             ]
         return []
 

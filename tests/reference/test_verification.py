@@ -229,7 +229,8 @@ def test_without_fair_esm_it_is_said(tiny_lm: Esm2, proteins, monkeypatch):
     assert not [row for row in logit_rows(result) if "fair-esm" in row[0]]
     assert len(logit_rows(result)) == 6
     assert result.notes == [
-        "logits were not compared with fair-esm: it is not installed, or has no network of this shape"
+        "logits were not compared with fair-esm: it is not installed (pip install fair-esm), or has no "
+        "network of this shape"
     ]
 
 
