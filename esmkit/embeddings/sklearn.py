@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags
 
 from esmkit.arguments import what_is, whole_number
 from esmkit.embeddings.embed import Embedding, embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags  # since scikit-learn 1.6
 
 __all__ = ["EsmEmbedder"]
 
@@ -90,7 +92,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __sklearn_tags__(self) -> Tags:
+    def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -101,6 +103,16 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         assert tags.transformer_tags is not None  # TransformerMixin sets them
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
         return tags
+
+    def _more_tags(self) -> dict[str, object]:
+        """Return the same tags for scikit-learn before 1.6."""
+        return {
+            "X_types": ["string", "1darray"],
+            "requires_fit": False,
+            "stateless": True,
+            "no_validation": True,
+            "preserves_dtype": [],
+        }
 
     def transform(self, X: OneProtein | ManyProteins) -> NDArray[np.float32]:
         """Embed proteins.
@@ -115,7 +127,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         -------
         numpy.ndarray of float32, shape (B, D)
             Row b belongs to sequence b. After ``set_output(transform="pandas")`` a DataFrame with
-            the index of ``X``.
+            the index of ``X``; that of a Series since scikit-learn 1.8.
 
         Raises
         ------

@@ -9,7 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.encoder import packing
-from esmkit.encoder.checkpoints.network import load_masked_lm, load_network
+from esmkit.encoder.checkpoints.network import (
+    load_masked_lm,
+    load_network,
+    use_eager_attention,
+)
 from esmkit.encoder.encoder import Encoder
 from esmkit.reference import encoder as reference
 from esmkit.reference import masked_lm
@@ -55,7 +59,7 @@ class Implementations:
         self.model = model
         self.lm_head = model.lm_head if model.has_lm_head else None
         network, _ = load_network(model.checkpoint)
-        network.set_attn_implementation("eager")
+        use_eager_attention(network)
         self.network = network.eval()
         tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         if not model.has_contact_head:

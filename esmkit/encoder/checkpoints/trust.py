@@ -8,6 +8,7 @@ those, whose SHA-256 is reported.
 """
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ _MUST_BE = {
 _MUST_BE_GIVEN = ("model_type", "position_embedding_type", "vocab_size")
 
 _SIZES = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
+
+_NUMBERS = ("layer_norm_eps", "rope_theta")
+"""Above 0. transformers itself looks at their types since 5.0."""
 
 _OPTIONS = (
     *("vocab_size", "mask_token_id", "pad_token_id", "layer_norm_eps", "rope_theta"),
@@ -137,6 +141,14 @@ def encoder_options(folder: Path, files: list[Path]) -> dict[str, Any]:
                 "number above 0 should stand; copy or download the model again"
             )
         sizes.append(size)
+    for key in _NUMBERS:
+        number = options.get(key, 1.0)
+        known = isinstance(number, int | float) and not isinstance(number, bool)
+        if not known or not 0 < number < math.inf:
+            raise CheckpointError(
+                f"{key} in {str(folder / 'config.json')!r} is {shorten(repr(number))}, where a "
+                "number above 0 should stand; copy or download the model again"
+            )
     layers, heads, width, inner = sizes
     if width % (2 * heads):
         raise CheckpointError(
