@@ -44,8 +44,8 @@ WORDS = {
 }
 
 
-class Ended(Exception):
-    """The processor time is over."""
+COUNTED_EVERY = 60.0
+"""Seconds of processor time between two lines of the tally."""
 
 
 def _path(suffix: str = "") -> Path:
@@ -235,6 +235,7 @@ class Run:
         self.one = PARSERS[parser]()
         self.outcomes: Counter[str] = Counter()
         self.begun = time.process_time()
+        self.counted = 0.0
 
     def __call__(self, data: bytes) -> None:
         from esmkit.errors import EsmkitError
@@ -248,24 +249,32 @@ class Run:
             self.outcomes["refused"] += 1
         else:
             self.outcomes["accepted"] += 1
-        if not sum(self.outcomes.values()) % 256 and self.spent() > self.seconds:
-            self.end()
+        if not sum(self.outcomes.values()) % 256:
+            spent = self.spent()
+            if spent > self.seconds:
+                self.count()
+                os._exit(0)  # libFuzzer has no other end
+            if spent > self.counted + COUNTED_EVERY:
+                self.count()
 
     def spent(self) -> float:
         return time.process_time() - self.begun
 
-    def end(self) -> None:
+    def count(self) -> None:
+        """Add a line of what came since the last one: a run that is killed has counted its own."""
+        spent = self.spent()
         line = {
             "parser": self.parser,
             "inputs": sum(self.outcomes.values()),
             **self.outcomes,
-            "processor_seconds": round(self.spent()),
+            "processor_seconds": round(spent - self.counted, 1),
         }
+        self.outcomes.clear()
+        self.counted = spent
         print(json.dumps(line), flush=True)
         if self.tally:
             with self.tally.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line) + "\n")
-        os._exit(0)  # libFuzzer has no other end
 
 
 def main() -> None:
