@@ -28,6 +28,11 @@ __all__ = [
 ]
 
 
+def _on_one_line(text: str) -> str:
+    """Return a text with every line break, and the blanks around it, as one blank."""
+    return text if text.isprintable() else " ".join(map(str.strip, text.splitlines())).strip()
+
+
 class EsmkitError(Exception):
     """Base of all errors that carry a remedy for the person at the keyboard.
 
@@ -36,6 +41,10 @@ class EsmkitError(Exception):
     >>> InputError("sequence 'P1' is empty; remove the record").reason
     "sequence 'P1' is empty"
     """
+
+    def __init__(self, *args: object) -> None:
+        # Words of other libraries may come with line breaks; an error is one line in any terminal
+        super().__init__(*(_on_one_line(arg) if isinstance(arg, str) else arg for arg in args))
 
     @property
     def reason(self) -> str:

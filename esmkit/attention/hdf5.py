@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import HeadChoice, choose_heads
-from esmkit.errors import OutputError
+from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import WindowMean
 from esmkit.text import missing
@@ -275,7 +275,7 @@ class AttentionFile(ProteinFile[AttentionMaps]):
             raise OutputError(missing(self.path))
         try:
             self._file = h5py.File(self._place, "r")
-        except OSError as error:
+        except UNREADABLE as error:
             raise OutputError(
                 f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
                 "`esmkit attention`"
@@ -296,12 +296,12 @@ class AttentionFile(ProteinFile[AttentionMaps]):
                     of_heads=shape["heads"],
                 )
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
-        except ValueError as error:
-            self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
-        except OutputError:
+        except EsmkitError:
             self._release()
             raise
+        except UNREADABLE as error:
+            self._release()
+            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
 
     def _release(self) -> None:
         self._file.close()
@@ -311,7 +311,9 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:
             raise OutputError(
                 f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit attention`"
             ) from None

@@ -16,7 +16,7 @@ from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.contents import describe, format_of_content, separator_of
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
 from esmkit.text import missing
@@ -100,7 +100,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"cannot read {str(self.path)!r} ({error.strerror or error}); ask its owner for the "
                 "right to"
             ) from error
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             self._release()
             raise OutputError(
                 f"{str(self.path)!r} is not a file of embeddings, or is damaged ({error}); make it "

@@ -1,18 +1,27 @@
 """Files that are read protein by protein: open, closed, in other processes, by any name of an ID."""
 
 import os
+import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from esmkit.errors import ClosedFileError, OutputError
+from esmkit.errors import ClosedFileError, EsmkitError, OutputError
 from esmkit.sequences.ids import by_name, matching, unknown_id
 
-__all__ = ["ProteinFile", "file_state"]
+__all__ = ["UNREADABLE", "ProteinFile", "file_state"]
 
 Found = TypeVar("Found")
+
+
+UNREADABLE = (
+    *(OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, AttributeError),
+    *(ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
+"""What HDF5, zip, Parquet and JSON raise where a file is damaged: each bit of it another."""
 
 
 def file_state(path: Path) -> list[int] | None:
@@ -111,7 +120,15 @@ class ProteinFile(Mapping[str, Found]):
         return matching(self._meant.get(name, ()), name)
 
     def __getitem__(self, name: str) -> Found:
-        return self._read(self._key(name))
+        key = self._key(name)
+        try:
+            return self._read(key)
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:
+            raise OutputError(
+                f"{str(self.path)!r} is damaged: {name!r} cannot be read ({error}); make it anew"
+            ) from error
 
     def _key(self, name: str) -> str:
         """Return the name in the file of the protein that a name means.

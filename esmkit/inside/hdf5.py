@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.encoder.activations import Activation, Activations
-from esmkit.errors import OptionError, OutputError
+from esmkit.errors import EsmkitError, OptionError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile
 from esmkit.sequences.proteins import Protein
 from esmkit.text import missing
 
@@ -158,7 +158,7 @@ class TraceFile(ProteinFile[StoredTrace]):
             raise OutputError(missing(self.path))
         try:
             self._file = h5py.File(self._place, "r")
-        except OSError as error:
+        except UNREADABLE as error:
             raise OutputError(
                 f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
                 "`esmkit trace`"
@@ -176,12 +176,12 @@ class TraceFile(ProteinFile[StoredTrace]):
                 self._known = Activations(layers, heads, width, 4 * width)  # F names nothing
                 self._names_kept = tuple(self.provenance["keep"])
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
-        except ValueError as error:
-            self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
-        except OutputError:
+        except EsmkitError:
             self._release()
             raise
+        except UNREADABLE as error:
+            self._release()
+            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
 
     def _release(self) -> None:
         self._file.close()
@@ -191,7 +191,9 @@ class TraceFile(ProteinFile[StoredTrace]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:
             raise OutputError(
                 f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit trace`"
             ) from None

@@ -13,7 +13,7 @@ from esmkit.files.arrays import protein_id
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.score.options import ScoreOptions
 from esmkit.score.protein_score import PERPLEXITY, ProteinScore
@@ -35,7 +35,7 @@ def holds_scores(path: str | Path) -> bool:
     """Tell whether a file is one of ``esmkit score``; what cannot be read is none."""
     try:
         return _kind_of(Path(path)) is not None
-    except (OSError, ValueError, KeyError, EsmkitError):
+    except (EsmkitError, *UNREADABLE):
         return False
 
 
@@ -128,7 +128,7 @@ class ScoreFile(ProteinFile[Any]):
         except EsmkitError:
             self._release()
             raise
-        except (OSError, EOFError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             self._release()
             raise OutputError(
                 f"{str(self.path)!r} is not a file of scores, or is damaged ({error}); make it anew "
