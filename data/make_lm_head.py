@@ -11,7 +11,7 @@ Then, on one thread of a CPU, about half an hour:
     python data/make_lm_head.py FOLDER WORK
 
 WORK keeps what was computed, so that the same again goes on from there. The head and its
-reliability table are written to WORK. How it is done, and why, is in docs/lm-head.md.
+reliability table are written to WORK. How it is done, and why, is in docs/explain/lm-head.md.
 """
 
 import argparse

@@ -37,7 +37,7 @@ class ContactMap:
         The protein; R residues (fewer than the input if it was truncated).
     probability : numpy.ndarray of float32, shape (R, R)
         Symmetric. With ``method='regression'`` the score of the contact head, 0 to 1, which is no
-        frequency: on TS50 72 % of the pairs over 0.9 touch (``docs/numbers.md``). With ``'heads'``
+        frequency: on TS50 72 % of the pairs over 0.9 touch (``docs/explain/numbers.md``). With ``'heads'``
         a score that is higher for likelier contacts. NaN for pairs that were never in one window.
     method : {'regression', 'heads'}
     source : str

@@ -34,7 +34,7 @@ VALIDATION_SEED = 7_919
 """Added to the seed for what is hidden in validation proteins."""
 
 BATCH, RATE, DECAY, DROPOUT = 512, 1e-3, 0.01, 0.3
-"""Settings that did best on the validation families of the shipped head; see docs/lm-head.md."""
+"""Settings that did best on the validation families of the shipped head; see docs/explain/lm-head.md."""
 
 _AT_ONCE = 8_192
 
