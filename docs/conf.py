@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "_make.equations",
     "_make.references",
+    "_make.sources",
 ]
 exclude_patterns = ["_build"]
 

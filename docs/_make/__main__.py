@@ -27,7 +27,18 @@ def main() -> int:
         for folder in (given.output, trees):
             shutil.rmtree(folder, ignore_errors=True)
     layout = assemble(ROOT, source)
-    settings = ["-b", "html", "-c", str(ROOT / "docs"), "-d", str(trees), "-W", "--keep-going", "-n", "-q"]
+    settings = [
+        "-b",
+        "html",
+        "-c",
+        str(ROOT / "docs"),
+        "-d",
+        str(trees),
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+    ]
     failed = build_main([*settings, str(source), str(given.output)])
     broken = layout.broken + broken_links(given.output)
     for sentence in broken:

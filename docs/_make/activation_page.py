@@ -19,12 +19,15 @@ def described() -> list[tuple[str, str, str]]:
     found = []
     for line in rows[1].strip().splitlines():
         names, meaning = re.split(r"  +", line.strip(), maxsplit=1)
-        shape = re.search(r",? (\\([A-Z, 0-9]+\\)|\\(\w+(?:, \w+)*\\))(?:, \\[.*\\])?$", meaning)
+        shape = re.search(r",? \([A-Z](?:, [A-Z0-9]+)*\)(?:, \[.*\])?$", meaning)
         plain = meaning if shape is None else meaning[: shape.start()]
         # `L5.query``, ``.key``: several steps of one line
         for one in re.findall(r"``([^`]+)``", names):
             name = one if not one.startswith(".") else f"L5{one}"
-            found.append((name, plain, "" if shape is None else meaning[shape.start() :].strip(", ")))
+            said = "" if shape is None else meaning[shape.start() :].strip(", ")
+            if not said and name.rpartition(".")[2] in activations.OF_HEADS:
+                said = "(H, T, K)"  # the table leaves it out where the line above has it
+            found.append((name, plain, said))
     return found
 
 

@@ -5,7 +5,6 @@ modules of esmkit that a text names, as their source.
 """
 
 import json
-import shutil
 from pathlib import Path, PurePosixPath
 
 from _make.activation_page import activation_page
@@ -33,12 +32,23 @@ class Layout:
         Pages that are here because a text links to their file, by that file's path in the repository.
     broken : list of str
         A sentence for each link that leads to no file.
+    written : set of Path
+        What was laid out.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.more: dict[str, str] = {}
         self.broken: list[str] = []
+        self.written: set[Path] = set()
+
+    def write(self, path: Path, given: str | bytes) -> None:
+        """Write a file, unless it is there and the same."""
+        content = given.encode() if isinstance(given, str) else given
+        self.written.add(path)
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
     def page_of(self, path: str) -> str:
         """Return where a file of the repository is on the site, with its ending there.
@@ -112,15 +122,16 @@ def assemble(root: Path, source: Path) -> Layout:
     root : Path
         The repository.
     source : Path
-        The folder; what is in it goes.
+        The folder. What did not change is left alone, so that Sphinx need not read it again; what
+        does not belong there goes.
     """
     layout = Layout(root)
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir(parents=True)
+    before = {path for path in source.rglob("*") if path.is_file()}
     files = sorted(
         path.relative_to(root).as_posix()
         for path in [*(root / "docs").rglob("*"), *(root / "notebooks").rglob("*")]
-        if path.is_file() and not any(part.startswith(("_", ".")) for part in path.relative_to(root).parts)
+        if path.is_file()
+        and not any(part.startswith(("_", ".")) for part in path.relative_to(root).parts)
     )
     for path in [*files, "CHANGELOG.md"]:
         if path == "docs/conf.py":
@@ -131,11 +142,13 @@ def assemble(root: Path, source: Path) -> Layout:
         for path in sorted(wanted):
             _lay(layout, path, layout.more[path], source)
         done |= wanted
-    _write(source / "project/index.md", _project(layout))
+    layout.write(source / "project/index.md", _project(layout))
     for folder, pages in (("python", python_pages()), ("commands", command_pages())):
         for name, text in pages.items():
-            _write(source / "reference" / folder / f"{name}.rst", text)
-    _write(source / "reference/activations.rst", activation_page())
+            layout.write(source / "reference" / folder / f"{name}.rst", text)
+    layout.write(source / "reference/activations.rst", activation_page())
+    for path in before - layout.written:
+        path.unlink()
     return layout
 
 
@@ -144,20 +157,19 @@ def _lay(layout: Layout, path: str, page: str, source: Path) -> None:
     given, target = layout.root / path, source / page
     if given.suffix == ".md":
         text = given.read_text(encoding="utf-8")
-        _write(target, rewritten(text, lambda link: layout.link(link, path, page)))
+        layout.write(target, rewritten(text, lambda link: layout.link(link, path, page)))
     elif given.suffix == ".ipynb":
         notebook = json.loads(given.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 text = "".join(cell["source"])
                 cell["source"] = rewritten(text, lambda link: layout.link(link, path, page))
-        _write(target, json.dumps(notebook))
+        layout.write(target, json.dumps(notebook))
     elif given.suffix in LANGUAGES:
         text = given.read_text(encoding="utf-8").rstrip()
-        _write(target, f"# {path}\n\n``````{LANGUAGES[given.suffix]}\n{text}\n``````\n")
+        layout.write(target, f"# {path}\n\n``````{LANGUAGES[given.suffix]}\n{text}\n``````\n")
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(given, target)
+        layout.write(target, given.read_bytes())
 
 
 def _project(layout: Layout) -> str:
@@ -169,8 +181,3 @@ def _project(layout: Layout) -> str:
         "# Files of the project\n\nWhat pages of this site refer to, as it stands in the repository.\n\n"
         f"{rows}\n```{{toctree}}\n:hidden:\n\n{tree}```\n"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

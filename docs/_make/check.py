@@ -12,7 +12,13 @@ from _make.links import anchors_of, links_of
 
 __all__ = ["broken_links", "broken_links_of_markdown"]
 
-_LOADED = {("img", "src"), ("script", "src"), ("iframe", "src"), ("source", "src"), ("link", "href")}
+_LOADED = {
+    ("img", "src"),
+    ("script", "src"),
+    ("iframe", "src"),
+    ("source", "src"),
+    ("link", "href"),
+}
 """What a page loads by itself: it must come from the site, or it is missing without a network."""
 
 _POINTERS = ("canonical", "next", "prev", "search", "author", "index")
@@ -50,7 +56,8 @@ def broken_links(site: Path) -> list[str]:
     site : Path
         Folder of the built HTML.
     """
-    pages = {path.relative_to(site).as_posix(): _read(path) for path in sorted(site.rglob("*.html"))}
+    made = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
+    pages = {path.relative_to(site).as_posix(): _read(path) for path in made}
     said = []
     for name, page in pages.items():
         for target, loaded in page.links:

@@ -66,7 +66,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 def _escaped(text: str) -> str:
     """Return text with what reStructuredText would read as markup made plain; options are code."""
-    text = re.sub(r"([\\*`|])", r"\\\1", text)
+    text = re.sub(r"([\\*`|_])", r"\\\1", text)
     text = re.sub(r"(?<![\w-])(--?[a-zA-Z][\w-]*)(?![\w-])", r"``\1``", text)
     return re.sub(r"\bdocs/([\w/-]+)\.md\b", r":doc:`/\1`", text)
 
@@ -90,7 +90,9 @@ def _page(words: str, command: click.Command) -> str:
             lines.append(".. toctree::\n   :hidden:\n")
             lines += [f"   {page_of(f'{words} {sub}')}" for sub in subs]
             lines.append("")
-    options = [p for p in command.get_params(context) if isinstance(p, click.Option) and not p.hidden]
+    options = [
+        p for p in command.get_params(context) if isinstance(p, click.Option) and not p.hidden
+    ]
     if options:
         lines.append("Options\n-------\n")
         lines += [_option(option, context) for option in options]

@@ -14,8 +14,12 @@ __all__ = ["anchors_of", "links_of", "relative", "rewritten", "slug"]
 
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n.*?^\1\2[`~]*[ \t]*$", re.M | re.S)
 _CODE = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.S)
-_LINK = re.compile(r"(?P<before>\]\()(?P<target>[^()\s]+(?:\([^()\s]*\)[^()\s]*)*)(?P<after>(?:\s+\"[^\"]*\")?\))")
-_HTML = re.compile(r"(?P<before><(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\")(?P<target>[^\"]+)(?P<after>\")")
+_LINK = re.compile(
+    r"(?P<before>\]\()(?P<target>[^()\s]+(?:\([^()\s]*\)[^()\s]*)*)(?P<after>(?:\s+\"[^\"]*\")?\))"
+)
+_HTML = re.compile(
+    r"(?P<before><(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\")(?P<target>[^\"]+)(?P<after>\")"
+)
 _EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.I)
 
 

@@ -92,7 +92,7 @@ def first_sentence(text: str | None) -> str:
     paragraph = " ".join((text or "").strip().partition("\n\n")[0].split())
     for place, letter in enumerate(paragraph):
         if letter in ".:" and paragraph[place + 1 : place + 2] in ("", " "):
-            if paragraph[:place].endswith(("e.g", "i.e", "et al", " vs")):
+            if paragraph[:place].endswith(("e.g", "i.e", "et al", " vs", "fig", " v")):
                 continue
             return paragraph[:place] + "."
     return paragraph

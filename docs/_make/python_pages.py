@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable
 
 from _make.names import ROOMS, Name, first_sentence, methods_of, page_names, public_names
@@ -44,8 +45,9 @@ def _rows(paths: Iterable[str], shown: str | None = None) -> Iterable[tuple[str,
 
 
 def _plain(text: str) -> str:
-    """Return a summary for a table of another module: roles without the tie to their module."""
-    return text.replace("*", r"\*") if text.count("*") % 2 else text
+    """Return a summary for a table of another module: its references as code."""
+    text = re.sub(r":[\w:]+:`~(?:[\w.]*\.)?(\w+)`", r"``\1``", text)
+    return re.sub(r":[\w:]+:`([^`]+)`", r"``\1``", text)
 
 
 def _toctree(entries: Iterable[str]) -> str:
@@ -79,7 +81,9 @@ def _room(room: str) -> str:
         if inside:
             parts += [_title(task, "-"), _table(_rows(inside, room))]
     borrowed = [
-        path for path, name in known.items() if any(also.rpartition(".")[0] == room for also in name.also)
+        path
+        for path, name in known.items()
+        if any(also.rpartition(".")[0] == room for also in name.also)
     ]
     if borrowed:
         parts += [_title("Also here", "-"), _table(_rows(borrowed))]
@@ -123,7 +127,9 @@ def _members(name: Name) -> str:
         member = inspect.getattr_static(name.thing, short)
         called = callable(getattr(member, "__func__", member))
         role, brackets = ("meth", "()") if called else ("attr", "")
-        said = _plain(first_sentence(inspect.getdoc(member if not called else getattr(name.thing, short))))
+        said = _plain(
+            first_sentence(inspect.getdoc(member if not called else getattr(name.thing, short)))
+        )
         rows.append((f":py:{role}:`{short}{brackets} <{name.path}.{short}>`", said))
     parts = [_title("Methods and properties", "-"), _table(rows)]
     for short in members:

@@ -93,14 +93,18 @@ def _places(node: nodes.Element) -> list[str]:
         if there and real:
             places += [real]
             kinds = getattr(thing, "__mro__", ())
-            places += [f"{kind.__module__}" for kind in kinds if kind.__module__.startswith("esmkit")]
+            places += [
+                f"{kind.__module__}" for kind in kinds if kind.__module__.startswith("esmkit")
+            ]
     documented = node.get("esmkit:object")
     if documented:
         there, thing, real = _found(documented)
         if there and real:
             places.append(real.rpartition(".")[0])
             places.append(real.rpartition(".")[0].rpartition(".")[0])
-            places.append(getattr(inspect.unwrap(thing) if callable(thing) else thing, "__module__", ""))
+            places.append(
+                getattr(inspect.unwrap(thing) if callable(thing) else thing, "__module__", "")
+            )
     if module:
         places.append(module)
     return [*(place for place in places if place), ""]
@@ -154,8 +158,16 @@ def _remember(app: Sphinx, domain: str, kind: str, content: Any) -> None:
         node["esmkit:object"] = f"{module}.{name}" if module else name
 
 
+def _no_addresses(app: Sphinx, tree: nodes.document) -> None:
+    """Make text of what docutils takes for an address because it begins with ``FILE:``."""
+    for node in list(tree.findall(nodes.reference)):
+        if node.get("refuri", "").lower().startswith("file:"):
+            node.replace_self(nodes.Text(node.astext()))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register what looks for references that Sphinx does not find."""
     app.connect("object-description-transform", _remember)
     app.connect("missing-reference", _resolve)
+    app.connect("doctree-read", _no_addresses)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
