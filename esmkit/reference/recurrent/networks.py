@@ -106,7 +106,7 @@ class RecurrentNetwork(_Network):
             self.recurrent = make(width, width, layers, batch_first=True)
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the state of the last layer at each place, (B, T, D)."""
+        """Return the state of the last layer at each place, (B, T, D), given the embedded numbers (B, T, D)."""
         return self.recurrent(embedded)[0]
 
 
@@ -149,7 +149,10 @@ class TransformerNetwork(_Network):
         self.heads = heads
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the vectors after the last layer and the final norm, (B, T, D)."""
+        """Return the vectors after the last layer and the final norm, (B, T, D).
+
+        They are made of the embedded numbers, (B, T, D) too.
+        """
         turns = _rotary(embedded.shape[1], self.width // self.heads).to(embedded)
         x = embedded
         for block in self.blocks:

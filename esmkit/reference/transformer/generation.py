@@ -109,6 +109,15 @@ def start_cache(
     ------
     InputError
         If a Transformer has no source, or a DecoderOnly has one.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_transformer
+    >>> sizes = {"source_tokens": 21, "tokens": 4, "width": 8, "heads": 2}
+    >>> model = random_transformer(np.random.default_rng(0), **sizes)
+    >>> cache = start_cache(model, source=[[4, 7, 9]])
+    >>> cache.tokens, cache.source[0][0].shape  # nothing is written yet; three residues were read
+    (0, (1, 2, 3, 4))
     """
     if isinstance(model, DecoderOnly):
         if source is not None:
