@@ -693,7 +693,7 @@ def read_parameters(
     >>> read_parameters({}, heads=20)
     Traceback (most recent call last):
         ...
-    esmkit.errors.CheckpointError: width 0 does not split into 20 heads of even width
+    esmkit.errors.CheckpointError: missing tensors: encoder.layer.0.attention... and 14 more
     >>> model = esmkit.load()                                              # doctest: +SKIP
     >>> tensors = {n: t.numpy() for n, t in model.network.state_dict().items()}  # doctest: +SKIP
     >>> len(read_parameters(tensors, heads=20).layers)                     # doctest: +SKIP

@@ -34,8 +34,6 @@ PIECE = 64
 class Training:
     """What `train` returns.
 
-    See the example of `train`.
-
     Attributes
     ----------
     model : MaskedLm
