@@ -23,7 +23,7 @@ BINS = 10
 
 MOST_BINS = 1_000
 
-SEPARATIONS = {"all": (MIN_SEPARATION, None), **RANGES}
+SEPARATIONS: dict[str, tuple[int, int | None]] = {"all": (MIN_SEPARATION, None), **RANGES}
 """All pairs that count, and the ranges by themselves."""
 
 NOT_LOW = 0.1

@@ -134,7 +134,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self._attributes = lambda key: dict(handle[key].attrs)
         written = handle.attrs.get(PROVENANCE)
         if written is None:
-            self.provenance = {}
+            self.provenance: dict[str, Any] = {}
             self._keys = hdf5_keys(handle)
         else:
             self.provenance = json.loads(str(written))

@@ -53,10 +53,14 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
         Residues, from 0, that were replaced by ``<mask>``.
     """
 
+    id: str
+    header: str
+    sequence: str
+
     def __init__(self, model: Encoder, seen: Trace) -> None:
         self.id, self.header, self.sequence = seen.id, seen.header, seen.sequence
-        self.mask = seen.mask
-        self.checkpoint = model.checkpoint.name
+        self.mask: tuple[int, ...] = seen.mask
+        self.checkpoint: str = model.checkpoint.name
         self._model, self._seen = model, seen
         every = components_of(model.layers, model.heads)
         self._by_name = {one.name: one for one in every}

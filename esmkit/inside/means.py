@@ -42,7 +42,7 @@ class Means(Mapping[str, NDArray[np.float32]]):
     ) -> None:
         self._known = known
         self._values = dict(values)
-        self.ids = tuple(ids)
+        self.ids: tuple[str, ...] = tuple(ids)
         self.residues = residues
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ __all__ = ["NothingToRestoreWarning", "patch"]
 
 Method = Literal["both", "exact", "attribution"]
 
-WHAT = {
+WHAT: dict[str, tuple[tuple[str, ...], bool]] = {
     "heads": (("L*H*.output",), False),
     "layers": (("L*.attention_output", "L*.feed_forward_output"), False),
     "positions": (("embedding", "L*.residual"), True),

@@ -54,6 +54,10 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     ((16, 320), (320,))
     """
 
+    id: str
+    header: str
+    sequence: str
+
     def __init__(
         self,
         model: "Encoder",
@@ -67,8 +71,10 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         mask: Sequence[int] = (),
     ) -> None:
         self.id, self.header, self.sequence = protein
-        self.pieces = tuple((place.start, place.stop) for place in places)
-        self.mask = tuple(mask)
+        self.pieces: tuple[tuple[int, int], ...] = tuple(
+            (place.start, place.stop) for place in places
+        )
+        self.mask: tuple[int, ...] = tuple(mask)
         self._model = model
         self._known = known
         self._keep = tuple(keep)

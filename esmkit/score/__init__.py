@@ -28,15 +28,16 @@ __all__ = [
     "score_file",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "FittedHead": "fitting",
-        "ProteinScore": "protein_score",
-        "ScoreFile": "reader",
-        "ScoreOptions": "options",
-        "fit_lm_head": "fitting",
-        "log_softmax_20": "probabilities",
-        "score_file": "to_file",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "FittedHead": "fitting",
+            "ProteinScore": "protein_score",
+            "ScoreFile": "reader",
+            "ScoreOptions": "options",
+            "fit_lm_head": "fitting",
+            "log_softmax_20": "probabilities",
+            "score_file": "to_file",
+        },
+    )

@@ -150,7 +150,7 @@ class ScoreFile(ProteinFile[Any]):
     def _open_h5(self) -> None:
         self._handle = h5py.File(self._place, "r")
         self._close = self._handle.close
-        self.provenance = json.loads(str(self._handle.attrs[PROVENANCE]))
+        self.provenance: dict[str, Any] = json.loads(str(self._handle.attrs[PROVENANCE]))
         self.per = "residue"
         self._keys = {protein_id(str(key)): str(key) for key in self._handle}
 
