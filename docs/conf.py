@@ -28,6 +28,7 @@ extensions = [
     "_make.equations",
     "_make.references",
     "_make.sources",
+    "_make.summaries",
 ]
 exclude_patterns = ["_build"]
 

@@ -27,7 +27,7 @@ class ContactHead:
     """Weights with which the corrected maps of attention heads make a contact map.
 
     For each head the map a of residues is symmetrised, s = a + its transpose, and corrected by its
-    average product, s_ij - s_i. s_.j / s_.. (APC; Dunn et al. 2008, Rao et al. 2021). A regression
+    average product, ``s_ij - s_i. s_.j / s_..`` (APC; Dunn et al. 2008, Rao et al. 2021). A regression
     then gives a score from 0 to 1, sigmoid(bias + sum of weight times map), which is no frequency of
     contacts (``docs/explain/numbers.md``); single heads give the mean of their maps, a score of any size.
 

@@ -565,7 +565,7 @@ def symmetrise(maps: Array) -> Array:
 
 
 def average_product_correction(maps: Array) -> Array:
-    """Subtract from S_ij what its row and column explain, S_i. S_.j / S_.. ([7]).
+    """Subtract from ``S_ij`` what its row and column explain, ``S_i. S_.j / S_..`` ([7]).
 
     `maps` S and the result are (B, H, R, R).
 
