@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_copybutton",
+    "_make.code_links",
     "_make.equations",
     "_make.references",
     "_make.sources",
@@ -49,6 +50,7 @@ numpydoc_xref_param_type = False
 add_module_names = False
 python_use_unqualified_type_names = True
 nitpicky = True
+default_role = "code"  # `maps` in a docstring is a parameter or a function beside it
 
 html_theme = "pydata_sphinx_theme"
 html_title = "esmkit"

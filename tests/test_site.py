@@ -16,6 +16,7 @@ from _make.assemble import Layout, assemble
 from _make.check import broken_links, broken_links_of_markdown
 from _make.command_pages import command_pages, commands, page_of
 from _make.links import anchors_of, links_of, relative, rewritten
+from _make.named import page_named
 from _make.names import ROOMS, first_sentence, methods_of, page_names, public_names
 from _make.python_pages import python_pages
 from _make.tasks import TASKS, names_of
@@ -96,6 +97,7 @@ def test_first_sentences_end_where_they_end():
         "Load it (Rives et al. 2021, fig. 2)."
     )
     assert first_sentence("Read 2.5\nfiles. More.\n\nMore") == "Read 2.5 files."
+    assert first_sentence("Take ``S_i. S_j`` off. More.") == "Take ``S_i. S_j`` off."
     assert first_sentence(None) == ""
 
 
@@ -224,6 +226,32 @@ def test_code_has_no_links():
 def test_headings_have_the_anchors_of_code_hosts():
     text = '# One √K: a `b` (c)\n\n## Same\n## Same\n```\n# no\n```\n<a id="own"></a>\n'
     assert anchors_of(text) == {"one-k-a-b-c", "same", "same-1", "own"}
+
+
+@pytest.mark.parametrize(
+    ("code", "page"),
+    [
+        ("esmkit.load", "reference/python/esmkit.load"),
+        ('esmkit.load("auto")', "reference/python/esmkit.load"),
+        ("esmkit.attention.AttentionMaps", "reference/python/esmkit.AttentionMaps"),
+        ("esmkit.Trace.mean", "reference/python/esmkit.Trace#esmkit.Trace.mean"),
+        ("model.contacts(protein)", "reference/python/esmkit.Esm2#esmkit.Esm2.contacts"),
+        ("esmkit contacts --plot", "reference/commands/esmkit-contacts"),
+        ("esmkit score variants x.fasta --all", "reference/commands/esmkit-score-variants"),
+        ("docs/explain/numbers.md", "explain/numbers"),
+    ],
+)
+def test_code_names_pages(code: str, page: str):
+    found = page_named(code)
+    assert found is not None
+    assert "#".join(part for part in found if part) == page
+
+
+@pytest.mark.parametrize(
+    "code", ["esmkit", "esmkit.gone", "model.gone", "esmkit gone", "load", "x"]
+)
+def test_other_code_names_none(code: str):
+    assert page_named(code) is None
 
 
 GOOD = """<html><head><link rel="stylesheet" href="a.css"><link rel="next" href="sub/two.html"></head>

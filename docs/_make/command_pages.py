@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import click
 
@@ -11,6 +12,7 @@ from esmkit.cli import cli
 __all__ = ["command_pages", "commands"]
 
 
+@cache
 def commands() -> dict[str, click.Command]:
     """Return every command and group by the words that call it, such as ``esmkit score fit``."""
     return dict(_walk("esmkit", cli))

@@ -91,7 +91,8 @@ def first_sentence(text: str | None) -> str:
     """Return the first paragraph of a docstring on one line, up to the end of its first sentence."""
     paragraph = " ".join((text or "").strip().partition("\n\n")[0].split())
     for place, letter in enumerate(paragraph):
-        if letter in ".:" and paragraph[place + 1 : place + 2] in ("", " "):
+        code = paragraph[:place].count("`") % 2
+        if letter in ".:" and not code and paragraph[place + 1 : place + 2] in ("", " "):
             if paragraph[:place].endswith(("e.g", "i.e", "et al", " vs", "fig", " v")):
                 continue
             return paragraph[:place] + "."
@@ -159,6 +160,7 @@ def public_names() -> dict[str, Name]:
     return found
 
 
+@cache
 def page_names() -> dict[str, str]:
     """Return the file name of each public name's page, without its ending.
 

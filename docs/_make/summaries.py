@@ -22,7 +22,11 @@ LONGEST = 200
 def _take(app: Sphinx, tree: nodes.document) -> None:
     for paragraph in tree.findall(nodes.paragraph):
         inside = paragraph.parent
-        if isinstance(inside, nodes.Element) and inside.tagname in ("entry", "list_item", "compact_paragraph"):
+        if isinstance(inside, nodes.Element) and inside.tagname in (
+            "entry",
+            "list_item",
+            "compact_paragraph",
+        ):
             continue
         text = first_sentence(paragraph.astext())
         if text:
