@@ -31,6 +31,17 @@ class FittedHead:
     See Also
     --------
     esmkit.score.fit_lm_head : Fits it.
+
+    Examples
+    --------
+    >>> proteins = sorted(esmkit.data.training_proteins("held_out"), key=len)[:25]  # doctest: +SKIP
+    >>> fitted = esmkit.score.fit_lm_head(
+    ...     esmkit.load(), proteins[:20], validation=proteins[20:], draws=1, epochs=2
+    ... )  # doctest: +SKIP
+    >>> fitted.validation.proteins, fitted.best_epoch, len(fitted.perplexities)  # doctest: +SKIP
+    (5, 2, 2)
+    >>> fitted.save("head.safetensors").name  # doctest: +SKIP
+    'head.safetensors'
     """
 
     tensors: dict[str, Any]
