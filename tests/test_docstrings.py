@@ -80,27 +80,28 @@ def public_names(room: str) -> dict[str, Any]:
     return found
 
 
-def described(documentation: str) -> str:
-    """The text of the section Attributes, which describes what a record is made of."""
-    section = re.search(
-        r"\n *Attributes\n *-+\n(.*?)(\n\n *[A-Z]\w+( \w+)?\n *-+\n|\Z)", documentation, re.DOTALL
-    )
-    return section[1] if section else ""
+def is_named(parameter: str, documentation: str) -> bool:
+    return re.search(rf"\b{parameter}\b", documentation) is not None
 
 
 def mistakes(name: str, value: Any) -> list[str]:
-    """What numpydoc's validation says about one name."""
+    """What numpydoc's validation says about one name, in the two forms that are in use here.
+
+    The long form has sections. In the short form, without Parameters and Returns, the sentences
+    name every parameter and begin with what is returned; a dataclass describes its parameters
+    under Attributes.
+    """
     from numpydoc.validate import validate
 
+    documentation = inspect.getdoc(value) or ""
+    is_short = not re.search(r"^(Parameters|Returns|Yields)\n-", documentation, re.MULTILINE)
     found: list[str] = []
     for code, message in validate(name)["errors"]:
-        if code not in MISTAKES:
+        if code not in MISTAKES or (is_short and code in ("RT01", "YD01")):
             continue
-        if code == "PR01" and inspect.isclass(value):
-            # A dataclass says under Attributes what its parameters are
-            attributes = described(inspect.getdoc(value) or "")
+        if code == "PR01" and (is_short or inspect.isclass(value)):
             missing = re.findall(r"'\**(\w+)'", message)
-            message = ", ".join(m for m in missing if not re.search(rf"\b{m}\b", attributes))
+            message = ", ".join(m for m in missing if not is_named(m, documentation))
             if not message:
                 continue
         found.append(f"{name}: {MISTAKES[code]} ({message})")
