@@ -61,6 +61,7 @@ html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which a browser refuses to local files
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"text": "esmkit"},
     "navbar_align": "left",

@@ -88,15 +88,16 @@ class Name:
 
 
 def first_sentence(text: str | None) -> str:
-    """Return the first paragraph of a docstring on one line, up to the end of its first sentence."""
+    """Return the first sentence of a docstring or a paragraph, on one line."""
     paragraph = " ".join((text or "").strip().partition("\n\n")[0].split())
     for place, letter in enumerate(paragraph):
-        code = paragraph[:place].count("`") % 2
-        if letter in ".:" and not code and paragraph[place + 1 : place + 2] in ("", " "):
-            if paragraph[:place].endswith(("e.g", "i.e", "et al", " vs", "fig", " v")):
-                continue
-            return paragraph[:place] + "."
-    return paragraph
+        if letter != "." or paragraph[place + 1 : place + 2] not in ("", " "):
+            continue
+        before = paragraph[:place]
+        if before.count("`") % 2 or before.endswith(("e.g", "i.e", "et al", " vs", "fig", " v")):
+            continue
+        return f"{before}."
+    return f"{paragraph[:-1]}." if paragraph.endswith(":") else paragraph
 
 
 @cache

@@ -5,6 +5,7 @@ opened from a disk. Here the first sentence of every page travels in one small f
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from sphinx.application import Sphinx
 from _make.names import first_sentence
 
 __all__ = ["setup"]
+
+_TIME = re.compile(r"About \d+ minutes? ")
+"""How notebooks begin."""
 
 LONGEST = 200
 """Letters of a summary; a line or two."""
@@ -29,7 +33,7 @@ def _take(app: Sphinx, tree: nodes.document) -> None:
         ):
             continue
         text = first_sentence(paragraph.astext())
-        if text:
+        if text and not _TIME.match(text):
             short = text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " ..."
             _kept(app)[app.env.docname] = short
             return
