@@ -89,7 +89,7 @@ def test_files_of_the_project_that_a_text_names_are_there():
     pages += (ROOT / "notebooks").glob("*.ipynb")
     for room in ("esmkit", "tests", "benchmarks"):
         pages += (ROOT / room).rglob("*.py")
-    named = r"(?<![\w/.])(?:tests|esmkit|benchmarks|notebooks|docs)/[\w/]+\.(?:py|md|ipynb)\b"
+    named = r"(?<![\w/.])(?:tests|esmkit|benchmarks|notebooks|docs)/[\w/-]+\.(?:py|md|ipynb)\b"
     found = [(page, name) for page in pages for name in re.findall(named, page.read_text("utf-8"))]
     assert len(found) >= 30
     assert [(page, name) for page, name in found if not (ROOT / name).exists()] == []
