@@ -327,6 +327,9 @@ SHORTER: dict[str, dict[str, str]] = {
             "proteins = sorted(esmkit.data.repeat_proteins(), key=lambda one: "
             "(one.id != 'G7LI77', len(one)))[:5]"
         ),
+        "made[:5]:\n    old = twice_too[AT - 1]\n    new": (
+            "made[:1]:\n    old = twice_too[AT - 1]\n    new"
+        ),
         "made[:5]": "made[:2]",
         "range(1, 5)": "range(1, 3)",
     },
