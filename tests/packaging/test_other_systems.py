@@ -8,7 +8,6 @@ import ast
 import errno
 import io
 import json
-import multiprocessing
 import os
 import re
 import subprocess
@@ -25,7 +24,6 @@ import esmkit
 from esmkit.encoder import compiled, forks
 from esmkit.encoder.devices import choose_device
 from esmkit.errors import OptionError, ResumeError
-from esmkit.esm2 import Esm2, load
 from esmkit.files.disk import delete_folder
 from esmkit.files.locks import take_lock
 from esmkit.inside import memory
@@ -322,16 +320,30 @@ def test_a_mac_without_its_gpu_says_so(monkeypatch: pytest.MonkeyPatch):
     assert choose_device("auto").type == choose_device("mps").type == "mps"
 
 
-def computed_in_a_spawned_process(folder: str) -> float:
-    return float(load(folder, "cpu").embed("MKTAYIAK").mean.sum())
+EXACT = {
+    "inside/gradients.py": "asks whether the device has float64",
+    "score/fitting_steps.py": "computes on the CPU",
+}
 
 
-@pytest.mark.slow
-def test_a_spawned_process_computes_the_same(tiny: Esm2, tiny_folder: Path):
-    """``spawn`` is how Windows and macOS start processes, and Python 3.14 all but fork."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        theirs = pool.apply(computed_in_a_spawned_process, (str(tiny_folder),))
-    assert theirs == pytest.approx(float(tiny.embed("MKTAYIAK").mean.sum()), abs=1e-4)
+def exact_on_a_device(text: str) -> list[str]:
+    """Lines that may make a tensor float64 that is not on the CPU: a Mac's GPU has none."""
+    lines = [line for line in text.splitlines() if "double()" in line or "float64" in line]
+    wrong = re.compile(r"(?<!\.cpu\(\))\.double\(\)|torch\.float64.*device=")
+    return [line.strip() for line in lines if wrong.search(line)]
+
+
+def test_nothing_is_made_float64_on_a_device():
+    found = {}
+    for place in TREES:
+        if not place.startswith("reference/"):  # NumPy, and networks that learn on the CPU
+            found[place] = exact_on_a_device((PACKAGE / place).read_text("utf-8"))
+    assert {place: lines for place, lines in found.items() if lines and place not in EXACT} == {}
+    assert set(EXACT) <= {place for place, lines in found.items() if lines}
+    assert exact_on_a_device("x.double()\nx.cpu().double()\ny(dtype=torch.float64, device=d)") == [
+        "x.double()",
+        "y(dtype=torch.float64, device=d)",
+    ]
 
 
 # --------------------------------------------------------------------------------- long, odd names
