@@ -127,7 +127,7 @@ def reduced(
     places = {head: place for place, head in enumerate(choice.heads)}
 
     def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
-        return reduce_maps(maps, options.reduce).double().cpu().numpy()
+        return reduce_maps(maps, options.reduce).cpu().double().numpy()
 
     def take(piece: Piece, layer: int, heads: Sequence[int], values: NDArray[np.float64]) -> None:
         held = sums.setdefault(piece.number, np.zeros((len(choice.heads), columns)))

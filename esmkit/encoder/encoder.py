@@ -376,8 +376,8 @@ class Encoder:
     def contact_regression(self) -> tuple[NDArray[np.float64], float]:
         """Return weights (N * H,), layer by layer, and bias of the checkpoint's contact head."""
         regression = contact_layer(self.network)
-        weights = regression.weight.detach().double().cpu().numpy().reshape(-1)
-        return weights, float(regression.bias.detach().double().cpu().item())
+        weights = regression.weight.detach().cpu().double().numpy().reshape(-1)
+        return weights, float(regression.bias.detach().cpu().double().item())
 
 
 def _move(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:

@@ -16,7 +16,8 @@ Text has the encoding of Western Windows unless a program names one, which is an
 Known from Microsoft's pages "Naming Files, Paths, and Namespaces" and "CreateFileW".
 """
 
-# ruff: noqa: PTH - functions of os raise the events that the hook sees, and no others meanwhile
+# Functions of os raise the events that the hook sees, and no others meanwhile
+# ruff: noqa: PTH100, PTH102, PTH109, PTH112, PTH115, PTH118, PTH123, PTH208
 import builtins
 import json
 import os
