@@ -33,7 +33,8 @@ import torch
 
 import esmkit
 from esmkit.data import replication, ts50
-from esmkit.score.fitting import FittedHead, fitted_on_states, logits_of
+from esmkit.score.fitted import FittedHead
+from esmkit.score.fitting import fitted_on_states, logits_of
 from esmkit.score.fitting_steps import Learner, Recipe
 from esmkit.score.held_out import calibration_of, letter_frequencies, measure, places_of
 from esmkit.score.hidden_states import HiddenStates, hidden_states

@@ -39,7 +39,15 @@ class EsmkitError(Exception):
 
 
 class InputError(EsmkitError, ValueError):
-    """A sequence, a FASTA file or a token id that esmkit cannot use as it is."""
+    """A sequence, a FASTA file or a token id that esmkit cannot use as it is.
+
+    Examples
+    --------
+    >>> esmkit.sequences.encode("MKJ")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.InputError: ...'J'...
+    """
 
 
 class UnknownIdError(EsmkitError, KeyError):
@@ -47,6 +55,13 @@ class UnknownIdError(EsmkitError, KeyError):
 
     ``str()`` of a :class:`KeyError` is the repr of what it was given; of this one it is the
     sentence.
+
+    Examples
+    --------
+    >>> list(esmkit.read_fasta(esmkit.data.demo_fasta(), ids=["P6990"]))
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.UnknownIdError: ...
     """
 
     def __str__(self) -> str:
@@ -54,15 +69,42 @@ class UnknownIdError(EsmkitError, KeyError):
 
 
 class OptionError(EsmkitError, ValueError):
-    """An option, layer, head or data type that does not exist for this model."""
+    """An option, layer, head or data type that does not exist for this model.
+
+    Examples
+    --------
+    >>> esmkit.EmbedOptions(pool="max")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.OptionError: ...
+    """
 
 
 class CheckpointError(EsmkitError, OSError):
-    """Weights that are missing, incomplete, tampered with, or not an ESM-2."""
+    """Weights that are missing, incomplete, tampered with, or not an ESM-2.
+
+    Examples
+    --------
+    >>> from esmkit.encoder.checkpoints import resolve
+    >>> resolve("esm3")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.CheckpointError: there is no model 'esm3': ...
+    """
 
 
 class OutputError(EsmkitError, OSError):
-    """An output that exists already, cannot be written, or is not an esmkit file."""
+    """An output that exists already, cannot be written, or is not an esmkit file.
+
+    Examples
+    --------
+    >>> with open("notes.txt", "w") as notes:
+    ...     _ = notes.write("no embeddings")
+    >>> esmkit.read("notes.txt")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.OutputError: ...
+    """
 
 
 class ClosedFileError(EsmkitError, ValueError):
@@ -78,7 +120,13 @@ class NonFiniteError(EsmkitError, ArithmeticError):
 
 
 class VerificationError(EsmkitError, ArithmeticError):
-    """Two implementations differ by more than rounding explains."""
+    """Two implementations differ by more than rounding explains.
+
+    Examples
+    --------
+    >>> issubclass(VerificationError, ArithmeticError)
+    True
+    """
 
 
 class MissingDependencyError(EsmkitError, ImportError):

@@ -1,5 +1,7 @@
 """The public class: an encoder that embeds, attends and predicts contacts."""
 
+from typing import Final
+
 from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
@@ -47,4 +49,4 @@ class Esm2(Encoder):
     score_variants = score_variants
 
 
-load = Esm2.load
+load: Final = Esm2.load

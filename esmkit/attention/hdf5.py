@@ -268,6 +268,15 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         By ``file[name]``, if no protein is meant, or several are.
     ClosedFileError
         By every access, of the maps too, after :meth:`close`, or after the end of ``with``.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> demo = esmkit.data.ubiquitin_fasta()                          # doctest: +SKIP
+    >>> esmkit.attention_file(model, demo, "ubiquitin.h5")            # doctest: +SKIP
+    >>> with AttentionFile("ubiquitin.h5") as found:                   # doctest: +SKIP
+    ...     len(found.heads), found["1UBI_A"]["L5H4"].shape
+    (120, (76, 76))
     """
 
     def _open(self) -> None:

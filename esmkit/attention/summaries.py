@@ -55,6 +55,12 @@ def reduce_maps(maps: torch.Tensor, reduce: Sequence[Reduction]) -> torch.Tensor
     -------
     torch.Tensor of float32, shape (h, columns)
         Columns as :func:`esmkit.attention.options.columns_of` names them.
+
+    Examples
+    --------
+    >>> maps = torch.full((1, 6, 6), 1 / 6)  # one head that looks everywhere alike
+    >>> reduce_maps(maps, ["entropy", "special"])  # entropy, and the weight on BOS and on EOS
+    tensor([[1.0000, 0.1667, 0.1667]])
     """
     inner = maps[:, 1:-1, 1:-1]  # (h, R, R)
     total = inner.sum(dim=(1, 2))  # (h,)
@@ -172,6 +178,13 @@ def summarize(
     pandas.DataFrame
         A row for each protein and head: ``id``, ``length``, ``layer``, ``head``, ``name``, and
         the columns of the reductions as float32.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> table = summarize(model, "MKTVRQERLKSIVRILERSKEPVSG", reduce=["entropy"])  # doctest: +SKIP
+    >>> table.shape, list(table.columns)[-1]                           # doctest: +SKIP
+    ((120, 6), 'entropy')
     """
     import pandas
 

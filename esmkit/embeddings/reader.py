@@ -57,6 +57,11 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     ClosedFileError
         By every access after :meth:`close`, or after the end of ``with``.
 
+    See Also
+    --------
+    esmkit.read : Opens whatever esmkit wrote.
+    esmkit.embed_file : Writes such files.
+
     Examples
     --------
     >>> import tempfile
@@ -67,8 +72,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     ...     writer.add(esmkit.data.demo_proteins()[0], np.ones(320, np.float32))
     ...     writer.close()
     ...     with EmbeddingFile(path) as found:
-    ...         print(list(found), found["1UBI_A"].shape, found.attributes("1UBI_A")["length"])
-    ['1UBI_A'] (320,) 76
+    ...         print(list(found), found["1UBI_A"].shape, found.attributes("1UBI_A")["length"], found.layers)
+    ['1UBI_A'] (320,) 76 [6]
     """
 
     def _open(self) -> None:
@@ -134,7 +139,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self._attributes = lambda key: dict(handle[key].attrs)
         written = handle.attrs.get(PROVENANCE)
         if written is None:
-            self.provenance = {}
+            self.provenance: dict[str, Any] = {}
             self._keys = hdf5_keys(handle)
         else:
             self.provenance = json.loads(str(written))

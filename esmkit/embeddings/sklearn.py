@@ -123,6 +123,12 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
             If ``X`` is nothing that holds proteins, or is empty, or a sequence is not acceptable.
         OptionError
             If a parameter has a value that it cannot have.
+
+        Examples
+        --------
+        >>> peptides = {"oxytocin": "CYIQNCPLG", "vasopressin": "CYFQNCPRG"}  # doctest: +SKIP
+        >>> EsmEmbedder(esmkit.load()).transform(peptides).shape  # doctest: +SKIP
+        (2, 320)
         """
         if not isinstance(self.pool, str) or self.pool not in ("mean", "bos"):
             raise OptionError(f"pool is 'mean' or 'bos', not {what_is(self.pool)}")
@@ -146,7 +152,13 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         return np.stack(rows)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Return ``esm2_0`` to ``esm2_<D-1>``."""
+        """Return ``esm2_0`` to ``esm2_<D-1>``.
+
+        Examples
+        --------
+        >>> EsmEmbedder(esmkit.load()).get_feature_names_out()[[0, -1]].tolist()  # doctest: +SKIP
+        ['esm2_0', 'esm2_319']
+        """
         return np.array([f"esm2_{i}" for i in range(self._loaded().width)], dtype=object)
 
     def _loaded(self) -> Encoder:

@@ -135,6 +135,10 @@ def ablate(
     --------
     esmkit.heads.refit.refit_without : The contact regression fitted anew without a head's map.
 
+    References
+    ----------
+    Wang et al. 2022, arXiv:2211.00593 (mean ablation).
+
     Examples
     --------
     >>> chains = esmkit.data.ts50()[:2]

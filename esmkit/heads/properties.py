@@ -179,7 +179,7 @@ def standard_properties() -> list[Property]:
 
 
 def read_annotations(path: str | Path) -> list[Property]:
-    """Read residue annotations, such as UniProt features, as properties.
+    r"""Read residue annotations, such as UniProt features, as properties.
 
     Parameters
     ----------
@@ -198,6 +198,13 @@ def read_annotations(path: str | Path) -> list[Property]:
     InputError
         If the file cannot be read, lacks a column, or a line makes no sense; the line is named.
         On use, if a feature ends after its chain.
+
+    Examples
+    --------
+    >>> _ = Path("sites.tsv").write_text("id\tstart\tend\tfeature\n1ubi_A\t48\t48\tlinkage site\n")
+    >>> found, = read_annotations("sites.tsv")
+    >>> found.name, found.kind, np.flatnonzero(found.of(esmkit.data.demo_structure())).tolist()
+    ('to linkage site', 'residue', [47])
     """
     needed = ("id", "start", "end", "feature")
     spans: dict[str, list[tuple[str, int, int]]] = {}

@@ -51,12 +51,38 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
     id, header, sequence : str
     mask : tuple of int
         Residues, from 0, that were replaced by ``<mask>``.
+
+    See Also
+    --------
+    esmkit.Esm2.decompose : Makes it.
+    esmkit.Esm2.attribute_logit : What each component adds to a logit.
+
+    Examples
+    --------
+    >>> parts = esmkit.load().decompose("MKTVRQERLKSIVRIL")  # doctest: +SKIP
+    >>> len(parts), parts["L5H4"].shape  # doctest: +SKIP
+    (133, (16, 320))
+    >>> parts.residual.shape, parts.final.shape  # doctest: +SKIP
+    ((16, 320), (16, 320))
+    >>> whole = sum(parts.direct(name) for name in (*parts, "bias"))  # doctest: +SKIP
+    >>> bool(np.allclose(whole, parts.final, atol=1e-3))  # doctest: +SKIP
+    True
+    >>> shares = parts.to_frame()["direct_share"]  # doctest: +SKIP
+    >>> round(float(shares.sum()), 3)  # doctest: +SKIP
+    1.0
+    >>> parts.effects().top(1)["component"].item()  # doctest: +SKIP
+    'L5.feed_forward'
+    >>> figure = parts.plot()  # doctest: +SKIP
     """
+
+    id: str
+    header: str
+    sequence: str
 
     def __init__(self, model: Encoder, seen: Trace) -> None:
         self.id, self.header, self.sequence = seen.id, seen.header, seen.sequence
-        self.mask = seen.mask
-        self.checkpoint = model.checkpoint.name
+        self.mask: tuple[int, ...] = seen.mask
+        self.checkpoint: str = model.checkpoint.name
         self._model, self._seen = model, seen
         every = components_of(model.layers, model.heads)
         self._by_name = {one.name: one for one in every}

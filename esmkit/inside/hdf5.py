@@ -79,6 +79,10 @@ class StoredTrace(Mapping[str, NDArray[np.float32]]):
         Of the protein; the sequence as far as it was read.
     """
 
+    id: str
+    header: str
+    sequence: str
+
     def __init__(
         self,
         facts: tuple[str, str, str],
@@ -164,7 +168,9 @@ class TraceFile(ProteinFile[StoredTrace]):
                 "`esmkit trace`"
             ) from None
         try:
-            self.provenance = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._file.attrs.get(PROVENANCE, "{}"))
+            )
             if self.provenance.get("task") != "trace":
                 raise OutputError(
                     f"{str(self.path)!r} holds no traces of esmkit's; `esmkit trace` writes them, and "

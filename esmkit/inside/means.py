@@ -31,6 +31,18 @@ class Means(Mapping[str, NDArray[np.float32]]):
         The proteins.
     residues : int
         How many residues the means are over.
+
+    See Also
+    --------
+    esmkit.Esm2.trace : Takes them as the value of an edit.
+
+    Examples
+    --------
+    >>> usual = mean_of(esmkit.load(), esmkit.data.demo_proteins()[:3], "L4.head_output")  # doctest: +SKIP
+    >>> usual.ids, usual.residues, list(usual)  # doctest: +SKIP
+    (('1UBI_A', 'P60137', 'P84001'), 164, ['L4.head_output'])
+    >>> usual["L4.head_output"].shape  # doctest: +SKIP
+    (20, 16)
     """
 
     def __init__(
@@ -42,7 +54,7 @@ class Means(Mapping[str, NDArray[np.float32]]):
     ) -> None:
         self._known = known
         self._values = dict(values)
-        self.ids = tuple(ids)
+        self.ids: tuple[str, ...] = tuple(ids)
         self.residues = residues
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:

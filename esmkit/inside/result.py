@@ -47,12 +47,29 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     mask : tuple of int
         Residues, from 0, that were replaced by ``<mask>``.
 
+    See Also
+    --------
+    esmkit.Esm2.trace : Makes it.
+    esmkit.trace_file : The same of FASTA files, on disk.
+
     Examples
     --------
     >>> seen = esmkit.load().trace("MKTVRQERLKSIVRIL", keep=["L5.residual"])   # doctest: +SKIP
     >>> seen["L5.residual"].shape, seen.mean.shape                            # doctest: +SKIP
     ((16, 320), (320,))
+    >>> seen.bos("L5.residual").shape, seen.eos("L5.residual").shape  # doctest: +SKIP
+    ((320,), (320,))
+    >>> seen.tokens("L5.residual").shape  # doctest: +SKIP
+    (18, 320)
+    >>> seen.final.shape, seen.logits.shape  # doctest: +SKIP
+    ((16, 320), (16, 33))
+    >>> seen.to_frame()["name"].tolist()  # doctest: +SKIP
+    ['L5.residual']
     """
+
+    id: str
+    header: str
+    sequence: str
 
     def __init__(
         self,
@@ -67,8 +84,10 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         mask: Sequence[int] = (),
     ) -> None:
         self.id, self.header, self.sequence = protein
-        self.pieces = tuple((place.start, place.stop) for place in places)
-        self.mask = tuple(mask)
+        self.pieces: tuple[tuple[int, int], ...] = tuple(
+            (place.start, place.stop) for place in places
+        )
+        self.mask: tuple[int, ...] = tuple(mask)
         self._model = model
         self._known = known
         self._keep = tuple(keep)

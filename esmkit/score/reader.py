@@ -150,7 +150,7 @@ class ScoreFile(ProteinFile[Any]):
     def _open_h5(self) -> None:
         self._handle = h5py.File(self._place, "r")
         self._close = self._handle.close
-        self.provenance = json.loads(str(self._handle.attrs[PROVENANCE]))
+        self.provenance: dict[str, Any] = json.loads(str(self._handle.attrs[PROVENANCE]))
         self.per = "residue"
         self._keys = {protein_id(str(key)): str(key) for key in self._handle}
 
@@ -223,13 +223,21 @@ class ScoreFile(ProteinFile[Any]):
         )
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return one pandas table of all proteins.
+        r"""Return one pandas table of all proteins.
 
         Returns
         -------
         pandas.DataFrame
             Of a table per protein its columns, with the index ``id``. Of residues a row for each,
             index (``id``, ``residue_number``); from HDF5 with the log-probabilities of all letters.
+
+        Examples
+        --------
+        >>> rows = "id\tlength\tpseudo_perplexity\nP69905\t142\t12.5\nP68871\t147\t11.0\n"
+        >>> path = Path("globins.score.tsv")
+        >>> _ = path.write_text(rows)
+        >>> ScoreFile(path).to_frame()["pseudo_perplexity"].to_dict()
+        {'P69905': 12.5, 'P68871': 11.0}
         """
         import pandas
 

@@ -52,6 +52,12 @@ class Workers:
     gpus : float, optional
         GPUs of each worker; a part such as 0.5 lets two share one. By default one with
         the device ``cuda``, or if the cluster has any.
+
+    Examples
+    --------
+    >>> from esmkit.embeddings.cluster import Workers
+    >>> Workers(number=4, cpus=2)
+    Workers(address=None, number=4, cpus=2, gpus=None)
     """
 
     address: str | None = None

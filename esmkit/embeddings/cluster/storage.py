@@ -110,9 +110,9 @@ class Folder:
     """
 
     def __init__(self, url: str | Path) -> None:
-        self.url = absolute(url).rstrip("/")
+        self.url: str = absolute(url).rstrip("/")
         self._files, self._path = _file_system(self.url)
-        self.is_local = _is_local(self._files)
+        self.is_local: bool = _is_local(self._files)
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
         return Folder, (self.url,)

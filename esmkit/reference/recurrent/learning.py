@@ -58,6 +58,14 @@ def train(
         If steps, batch or residues is under 1, or the rate is not above 0.
     InputError
         If there is no sequence, one is empty, or a letter is no residue.
+
+    Examples
+    --------
+    >>> from esmkit.reference.recurrent import RecurrentNetwork
+    >>> proteins = esmkit.data.demo_proteins()
+    >>> network = RecurrentNetwork(width=8, layers=1)
+    >>> train(network, proteins, steps=3, batch=2, residues=32).shape
+    (3,)
     """
     at_least(1, steps=steps, batch=batch, residues=residues)
     at_least(0, seed=seed)

@@ -85,6 +85,8 @@ class RecurrentNetwork(_Network):
     >>> network = RecurrentNetwork(width=8, layers=1)
     >>> network(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 20])
+    >>> network.layers_of(torch.zeros(2, 5, 8)).shape
+    torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class RecurrentNetwork(_Network):
             self.recurrent = make(width, width, layers, batch_first=True)
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the state of the last layer at each place, (B, T, D)."""
+        """Return the state of the last layer at each place, (B, T, D), given embedded (B, T, D)."""
         return self.recurrent(embedded)[0]
 
 
@@ -131,6 +133,8 @@ class TransformerNetwork(_Network):
     >>> network = TransformerNetwork(width=8, layers=1, heads=2)
     >>> network(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 20])
+    >>> network.layers_of(torch.zeros(2, 5, 8)).shape
+    torch.Size([2, 5, 8])
     """
 
     def __init__(self, *, width: int = 96, layers: int = 2, heads: int = 6, seed: int = 0) -> None:
@@ -149,7 +153,10 @@ class TransformerNetwork(_Network):
         self.heads = heads
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the vectors after the last layer and the final norm, (B, T, D)."""
+        """Return the vectors after the last layer and the final norm, (B, T, D).
+
+        They are made of the embedded numbers, (B, T, D) too.
+        """
         turns = _rotary(embedded.shape[1], self.width // self.heads).to(embedded)
         x = embedded
         for block in self.blocks:

@@ -82,6 +82,11 @@ class Adam:
         rate : float, optional
             The rate of this step, for a schedule; by default that of the optimizer.
 
+        Returns
+        -------
+        tree
+            Of the form of the parameters.
+
         Raises
         ------
         InputError
@@ -159,6 +164,10 @@ def learning_rate(step: int, steps: int, peak: float, *, warm_up: int = 0) -> fl
     peak : float
     warm_up : int
         Steps of the line.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

@@ -87,6 +87,11 @@ def tree_replace(tree: Tree, name: str, array: Array) -> Tree:
     array : array
         Of the shape of the one it replaces.
 
+    Returns
+    -------
+    tree
+        Of the form of the one given.
+
     Raises
     ------
     InputError

@@ -109,6 +109,8 @@ class Variant:
     >>> variant = parse_variant("p.Leu9Pro:A4G")
     >>> str(variant), variant.applied("MKTAYIAKL")
     ('A4G:L9P', 'MKTGYIAKP')
+    >>> variant.substitutions_only, str(variant.moved(23))
+    (True, 'A27G:L32P')
     """
 
     edits: tuple[Edit, ...]
