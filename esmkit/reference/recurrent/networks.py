@@ -34,9 +34,9 @@ class _Network(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
-        self.embedding = nn.Embedding(VOCABULARY, width)
-        self.output = nn.Linear(width, len(LETTERS))
+        self.width: int = width
+        self.embedding: nn.Embedding = nn.Embedding(VOCABULARY, width)
+        self.output: nn.Linear = nn.Linear(width, len(LETTERS))
         nn.init.normal_(self.embedding.weight, std=1.0)
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class RecurrentNetwork(_Network):
             torch.manual_seed(seed)
             super().__init__(width)
             make = nn.GRU if kind == "gru" else nn.LSTM
-            self.recurrent = make(width, width, layers, batch_first=True)
+            self.recurrent: nn.GRU | nn.LSTM = make(width, width, layers, batch_first=True)
 
     def layers_of(self, embedded: Tensor) -> Tensor:
         """Return the state of the last layer at each place, (B, T, D), given embedded (B, T, D)."""
@@ -148,9 +148,9 @@ class TransformerNetwork(_Network):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             super().__init__(width)
-            self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
-            self.norm = nn.LayerNorm(width)
-        self.heads = heads
+            self.blocks: nn.ModuleList = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+            self.norm: nn.LayerNorm = nn.LayerNorm(width)
+        self.heads: int = heads
 
     def layers_of(self, embedded: Tensor) -> Tensor:
         """Return the vectors after the last layer and the final norm, (B, T, D).

@@ -68,8 +68,12 @@ class Adam:
                 f"Adam with rate {rate}, first {first}, second {second}, eps {eps}, decay {decay}: "
                 "rate and eps are above 0, first and second from 0 up to 1, decay is not negative"
             )
-        self.rate, self.first, self.second, self.eps, self.decay = rate, first, second, eps, decay
-        self.steps = 0
+        self.rate: float = rate
+        self.first: float = first
+        self.second: float = second
+        self.eps: float = eps
+        self.decay: float = decay
+        self.steps: int = 0
         self._moments: list[tuple[Array, Array]] = []
 
     def step(self, parameters: Tree, gradients: Tree, rate: float | None = None) -> Tree:
