@@ -48,6 +48,10 @@ class AttentionMaps:
     get : callable
         Takes a place, 0 to n - 1, and returns that map; a file is read when it is called.
 
+    See Also
+    --------
+    AttentionFile, esmkit.plots.attention_grid
+
     Examples
     --------
     >>> model = esmkit.load()                                          # doctest: +SKIP
@@ -250,8 +254,7 @@ class AttentionMaps:
 
         References
         ----------
-        .. [1] S. Abnar and W. Zuidema 2020, Quantifying Attention Flow in Transformers,
-           arXiv:2005.00928.
+        Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
         """
         if self.windows > 1:
             raise OptionError(
@@ -371,8 +374,7 @@ class AttentionMaps:
 
         Examples
         --------
-        >>> model = esmkit.load()                                          # doctest: +SKIP
-        >>> ubiquitin = esmkit.data.demo_structure()                       # doctest: +SKIP
+        >>> model, ubiquitin = esmkit.load(), esmkit.data.demo_structure() # doctest: +SKIP
         >>> maps = model.attention(ubiquitin.protein, heads="L5H4")        # doctest: +SKIP
         >>> maps.on_structure("L5H4", ubiquitin, "ubiquitin.pml").name     # doctest: +SKIP
         'ubiquitin.pml'

@@ -80,6 +80,15 @@ class RecurrentNetwork(_Network):
     OptionError
         If the kind is another, or width or layers is under 1.
 
+    See Also
+    --------
+    TransformerNetwork : One of about the same size that looks at all places at once.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, Neural Computation 9:1735 (LSTM).
+    Cho et al. 2014, arXiv:1406.1078 (gated recurrent unit).
+
     Examples
     --------
     >>> network = RecurrentNetwork(width=8, layers=1)
@@ -127,6 +136,14 @@ class TransformerNetwork(_Network):
     ------
     OptionError
         If heads of an even width do not divide the width, or a number is under 1.
+
+    See Also
+    --------
+    RecurrentNetwork : One of about the same size that reads place by place.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762.
 
     Examples
     --------

@@ -45,6 +45,11 @@ class Adam:
     OptionError
         If a number is outside these bounds.
 
+    References
+    ----------
+    [1] Kingma and Ba 2015, Adam: A Method for Stochastic Optimization, arXiv:1412.6980.
+    [2] Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, arXiv:1711.05101.
+
     Examples
     --------
     >>> adam, x = Adam(0.1), {"x": np.array([1.0, -2.0])}
@@ -143,6 +148,10 @@ def clip_gradients(gradients: Tree, largest: float) -> tuple[Tree, float]:
     OptionError
         If the greatest length is not above 0.
 
+    References
+    ----------
+    [3] Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063.
+
     Examples
     --------
     >>> clip_gradients({"a": np.array([3.0, 4.0])}, 1.0)
@@ -177,6 +186,10 @@ def learning_rate(step: int, steps: int, peak: float, *, warm_up: int = 0) -> fl
     ------
     OptionError
         If a number is negative, or the step is after the last.
+
+    References
+    ----------
+    [4] Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983.
 
     Examples
     --------
