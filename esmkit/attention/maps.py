@@ -54,13 +54,12 @@ class AttentionMaps:
 
     Examples
     --------
-    >>> model = esmkit.load()                                          # doctest: +SKIP
-    >>> maps = model.attention("MKTVRQERLKSIVRILERSKEPVSG")            # doctest: +SKIP
+    >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
     >>> len(maps.heads), maps.heads[0], maps.maps.shape                # doctest: +SKIP
     (120, 'L0H0', (120, 25, 25))
     >>> maps.top(2, head="L5H4", min_separation=6)["head"].tolist()    # doctest: +SKIP
     ['L5H4', 'L5H4']
-    >>> maps.layer_mean(5).shape, maps.rollout().sum(axis=1).round(3)[0]    # doctest: +SKIP
+    >>> maps.layer_mean(5).shape, float(maps.rollout()[0].sum().round(3))  # doctest: +SKIP
     ((25, 25), 1.0)
     """
 
