@@ -46,7 +46,16 @@ WITHOUT_EXAMPLE = {
         "esmkit.reference.transformer.tasks.Stretches": "a record; that of cut has one",
     },
     # embeddings, score, contacts, inside, heads, explorer, esm2, results, sklearn, the package
-    **{},
+    **{
+        "esmkit.embeddings.cluster.check.check_dataset": "needs what embed_dataset has written",
+        "esmkit.embeddings.cluster.pipeline.embed_dataset": "starts a Ray cluster, which takes long",
+        "esmkit.embeddings.cluster.merge.merge_dataset": "needs what embed_dataset has written",
+        "esmkit.explorer.atlas.folder.FolderAtlas": "called by `esmkit heads` while it writes",
+        "esmkit.explorer.atlas.folder.add_atlas": "needs a folder that takes minutes; in the help",
+        "esmkit.heads.report.summary.write_report": "HeadProfile.save, which calls it, has one",
+        "esmkit.inside.means.Means.value_for": "called by an edit whose value is means",
+        "esmkit.inside.result.Trace.value_for": "called by an edit whose value is a run",
+    },
 }
 
 ROOMS = sorted(
