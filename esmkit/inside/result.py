@@ -38,6 +38,24 @@ class Trace(Mapping[str, NDArray[np.float32]]):
 
     Made by :meth:`esmkit.Esm2.trace`.
 
+    Parameters
+    ----------
+    model : Encoder
+    known : Activations
+        All that the model has.
+    protein : tuple of str
+        ID, header and sequence.
+    places : sequence of Place
+        Where its pieces stood in the passes.
+    keep : sequence of Activation
+        What was kept.
+    values : sequence of mappings
+        Of each piece, from activation to array.
+    edits : sequence of Edit
+        What took the place of activations.
+    mask : sequence of int
+        Residues, from 0, that were replaced by ``<mask>``.
+
     Attributes
     ----------
     id, header, sequence : str
@@ -120,6 +138,15 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     def tokens(self, name: str) -> NDArray[np.float32]:
         """Return an activation of all tokens, BOS first and EOS last; of maps in both directions.
 
+        Parameters
+        ----------
+        name : str
+            Of an activation that was kept.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+
         Raises
         ------
         OptionError
@@ -135,11 +162,31 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return self._piece(self._known.find(name), 0)
 
     def bos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at BOS, of maps the row of BOS; the mean over windows."""
+        """Return an activation at BOS, of maps the row of BOS; the mean over windows.
+
+        Parameters
+        ----------
+        name : str
+            Of an activation that was kept.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+        """
         return self._special(name, 0)
 
     def eos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at EOS, of maps the row of EOS; the mean over windows."""
+        """Return an activation at EOS, of maps the row of EOS; the mean over windows.
+
+        Parameters
+        ----------
+        name : str
+            Of an activation that was kept.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+        """
         return self._special(name, -1)
 
     # ------------------------------------------------------------------------ what follows
@@ -251,6 +298,16 @@ class Trace(Mapping[str, NDArray[np.float32]]):
 
     def value_for(self, activation: Activation, place: "Place | None" = None) -> Any:
         """Return what an activation had in a piece, for a run that is to have it too.
+
+        Parameters
+        ----------
+        activation : Activation
+        place : Place, optional
+            The piece of the other run.
+
+        Returns
+        -------
+        numpy.ndarray of float32, or None
 
         Raises
         ------

@@ -167,6 +167,10 @@ def verify(
     OptionError
         If the model is not in float32.
 
+    See Also
+    --------
+    encode : The reference that is compared with.
+
     Examples
     --------
     >>> model = esmkit.load()                                           # doctest: +SKIP
