@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Block", "agree", "blocks_of", "commands_in", "missing_lines", "run_page"]
+__all__ = ["NUMBER", "Block", "agree", "blocks_of", "commands_in", "missing_lines", "run_page"]
 
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+?) -->\n)?^```(?P<language>[\w-]*)\n(?P<text>.*?)^```",
