@@ -180,10 +180,6 @@ def bootstrap(
     tuple of float
         Its lower and upper end.
 
-    References
-    ----------
-    Efron 1979, Bootstrap methods: another look at the jackknife, doi:10.1214/aos/1176344552.
-
     Examples
     --------
     >>> low, high = bootstrap([0.1, 0.2, 0.4, 0.3])

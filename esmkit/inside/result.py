@@ -41,16 +41,9 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     Parameters
     ----------
     model : Encoder
-    known : Activations
-        All that the model has.
-    protein : tuple of str
-        ID, header and sequence.
-    places : sequence of Place
-        Where its pieces stood in the passes.
-    keep : sequence of Activation
-        What was kept.
-    values : sequence of mappings
-        Of each piece, from activation to array.
+    known, protein, places, keep, values
+        What the pass has left: names, ID, header and sequence, where its pieces stood in the
+        passes, and of each piece the arrays that were kept.
     edits : sequence of Edit
         What took the place of activations.
     mask : sequence of int
@@ -136,16 +129,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return any(one.name == name for one in self._keep)
 
     def tokens(self, name: str) -> NDArray[np.float32]:
-        """Return an activation of all tokens, BOS first and EOS last; of maps in both directions.
-
-        Parameters
-        ----------
-        name : str
-            Of an activation that was kept.
-
-        Returns
-        -------
-        numpy.ndarray of float32
+        """Return the activation ``name`` of all tokens, BOS first and EOS last; of maps in both directions.
 
         Raises
         ------
@@ -162,31 +146,11 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return self._piece(self._known.find(name), 0)
 
     def bos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at BOS, of maps the row of BOS; the mean over windows.
-
-        Parameters
-        ----------
-        name : str
-            Of an activation that was kept.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-        """
+        """Return the activation ``name`` at BOS, of maps the row of BOS; the mean over windows."""
         return self._special(name, 0)
 
     def eos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at EOS, of maps the row of EOS; the mean over windows.
-
-        Parameters
-        ----------
-        name : str
-            Of an activation that was kept.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-        """
+        """Return the activation ``name`` at EOS, of maps the row of EOS; the mean over windows."""
         return self._special(name, -1)
 
     # ------------------------------------------------------------------------ what follows
@@ -297,17 +261,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     # ------------------------------------------------------------------------ for edits
 
     def value_for(self, activation: Activation, place: "Place | None" = None) -> Any:
-        """Return what an activation had in a piece, for a run that is to have it too.
-
-        Parameters
-        ----------
-        activation : Activation
-        place : Place, optional
-            The piece of the other run.
-
-        Returns
-        -------
-        numpy.ndarray of float32, or None
+        """Return what an ``activation`` had in the piece at a ``place``, for a run that is to have it.
 
         Raises
         ------
