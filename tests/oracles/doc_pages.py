@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import zip_longest
 
 __all__ = ["NUMBER", "Block", "agree", "blocks_of", "commands_in", "missing_lines", "run_page"]
 
@@ -47,7 +47,7 @@ def blocks_of(page: str) -> list[Block]:
     """Return the blocks of a page that could be run, each with the output below it."""
     found = list(FENCE.finditer(page))
     blocks = []
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in zip_longest(found, found[1:]):
         if match["language"] not in RUN:
             continue
         follows = after is not None and after["language"] == "text"
