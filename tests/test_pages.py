@@ -7,10 +7,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-from oracles.commands import Done
-from oracles.doc_pages import NUMBER, agree, blocks_of, commands_in, missing_lines, run_page
 
 from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
+from oracles.commands import Done
+from oracles.doc_pages import NUMBER, agree, blocks_of, commands_in, missing_lines, run_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs").glob("[eh]*/*.md"))]
