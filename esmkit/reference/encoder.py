@@ -603,9 +603,9 @@ def symmetrise(maps: Array) -> Array:
 
 
 def average_product_correction(maps: Array) -> Array:
-    """Subtract from ``S_ij`` what its row and column explain, ``S_i. S_.j / S_..`` ([7]).
+    """Subtract from each weight what its row and its column explain ([7]).
 
-    `maps` S and the result are (B, H, R, R).
+    Of ``S_ij`` in `maps` that is ``S_i. S_.j / S_..``; the result is (B, H, R, R) too.
 
     References
     ----------
