@@ -24,6 +24,16 @@ class Esm2(Encoder):
     sequence, a :class:`~esmkit.Protein`, a FASTA path or an iterable, which is streamed. All else is
     documented at :class:`~esmkit.encoder.encoder.Encoder`.
 
+    Parameters
+    ----------
+    network, checkpoint, device, dtype, has_contact_head, lm_head, compiled, tune, say
+        As :class:`~esmkit.encoder.encoder.Encoder` takes them. :func:`esmkit.load` finds them.
+
+    References
+    ----------
+    Lin et al. 2023, Evolutionary-scale prediction of atomic-level protein structure with a language
+    model, Science 379, 1123, doi:10.1126/science.ade2574.
+
     Examples
     --------
     >>> model = esmkit.load()                                   # doctest: +SKIP

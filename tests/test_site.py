@@ -238,6 +238,7 @@ def test_headings_have_the_anchors_of_code_hosts():
         ("model.contacts(protein)", "reference/python/esmkit.Esm2#esmkit.Esm2.contacts"),
         ("esmkit contacts --plot", "reference/commands/esmkit-contacts"),
         ("esmkit score variants x.fasta --all", "reference/commands/esmkit-score-variants"),
+        ("reference.softmax", "reference/python/esmkit.reference.softmax"),
         ("docs/explain/numbers.md", "explain/numbers"),
     ],
 )
@@ -248,7 +249,8 @@ def test_code_names_pages(code: str, page: str):
 
 
 @pytest.mark.parametrize(
-    "code", ["esmkit", "esmkit.gone", "model.gone", "esmkit gone", "load", "x"]
+    "code",
+    ["esmkit", "esmkit.gone", "model.gone", "plots.gone", "numpy.exp", "esmkit gone", "load", "x"],
 )
 def test_other_code_names_none(code: str):
     assert page_named(code) is None

@@ -3,10 +3,11 @@
 import re
 
 from _make.command_pages import commands, page_of
-from _make.names import page_names, public_names
+from _make.names import ROOMS, page_names, public_names
 
 __all__ = ["page_named"]
 
+_IN_ROOM = re.compile(r"(\w+(?:\.\w+)+)(?:\(.*\))?", re.S)
 _NAME = re.compile(r"(esmkit(?:\.\w+)+)(?:\(.*\))?", re.S)
 _TEXT = re.compile(r"docs/([\w/-]+)\.md")
 _METHOD = re.compile(r"model\.(\w+)(?:\(.*\))?", re.S)
@@ -30,6 +31,8 @@ def page_named(code: str) -> tuple[str, str] | None:
         return ("reference/python/esmkit.Esm2", f"esmkit.Esm2.{match[1]}") if shown else None
     if match := _NAME.fullmatch(code):
         return _python(match[1])
+    if (match := _IN_ROOM.fullmatch(code)) and f"esmkit.{match[1].split('.')[0]}" in ROOMS:
+        return _python(f"esmkit.{match[1]}")  # `plots.logo`
     words = code.split()
     if words[:1] == ["esmkit"] and len(words) > 1:
         for end in range(len(words), 1, -1):

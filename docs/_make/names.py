@@ -94,7 +94,9 @@ def first_sentence(text: str | None) -> str:
         if letter != "." or paragraph[place + 1 : place + 2] not in ("", " "):
             continue
         before = paragraph[:place]
-        if before.count("`") % 2 or before.endswith(("e.g", "i.e", "et al", " vs", "fig", " v")):
+        if before.replace("``", "`").count("`") % 2 or before.endswith(
+            ("e.g", "i.e", "et al", " vs", "fig", " v")
+        ):
             continue
         return f"{before}."
     return f"{paragraph[:-1]}." if paragraph.endswith(":") else paragraph

@@ -290,7 +290,9 @@ class AttentionFile(ProteinFile[AttentionMaps]):
                 "`esmkit attention`"
             ) from None
         try:
-            self.provenance = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._file.attrs.get(PROVENANCE, "{}"))
+            )
             if self.provenance.get("task") != "attention":
                 raise OutputError(
                     f"{str(self.path)!r} holds no attention maps of esmkit's; `esmkit attention` "

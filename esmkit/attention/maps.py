@@ -48,15 +48,18 @@ class AttentionMaps:
     get : callable
         Takes a place, 0 to n - 1, and returns that map; a file is read when it is called.
 
+    See Also
+    --------
+    AttentionFile, esmkit.plots.attention_grid
+
     Examples
     --------
-    >>> model = esmkit.load()                                          # doctest: +SKIP
-    >>> maps = model.attention("MKTVRQERLKSIVRILERSKEPVSG")            # doctest: +SKIP
+    >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
     >>> len(maps.heads), maps.heads[0], maps.maps.shape                # doctest: +SKIP
     (120, 'L0H0', (120, 25, 25))
     >>> maps.top(2, head="L5H4", min_separation=6)["head"].tolist()    # doctest: +SKIP
     ['L5H4', 'L5H4']
-    >>> maps.layer_mean(5).shape, maps.rollout().sum(axis=1).round(3)[0]    # doctest: +SKIP
+    >>> maps.layer_mean(5).shape, float(maps.rollout()[0].sum().round(3))  # doctest: +SKIP
     ((25, 25), 1.0)
     """
 
@@ -250,8 +253,7 @@ class AttentionMaps:
 
         References
         ----------
-        .. [1] S. Abnar and W. Zuidema 2020, Quantifying Attention Flow in Transformers,
-           arXiv:2005.00928.
+        Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
         """
         if self.windows > 1:
             raise OptionError(
@@ -371,8 +373,7 @@ class AttentionMaps:
 
         Examples
         --------
-        >>> model = esmkit.load()                                          # doctest: +SKIP
-        >>> ubiquitin = esmkit.data.demo_structure()                       # doctest: +SKIP
+        >>> model, ubiquitin = esmkit.load(), esmkit.data.demo_structure() # doctest: +SKIP
         >>> maps = model.attention(ubiquitin.protein, heads="L5H4")        # doctest: +SKIP
         >>> maps.on_structure("L5H4", ubiquitin, "ubiquitin.pml").name     # doctest: +SKIP
         'ubiquitin.pml'

@@ -179,6 +179,11 @@ def summarize(
         A row for each protein and head: ``id``, ``length``, ``layer``, ``head``, ``name``, and
         the columns of the reductions as float32.
 
+    References
+    ----------
+    Vig and Belinkov 2019, Analyzing the Structure of Attention in a Transformer Language Model,
+    arXiv:1906.04284 (mean attention distance).
+
     Examples
     --------
     >>> model = esmkit.load()                                          # doctest: +SKIP

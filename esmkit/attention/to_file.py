@@ -90,6 +90,11 @@ def attention_file(
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
 
+    See Also
+    --------
+    AttentionFile : Reading it back.
+    esmkit.attention.attention_figures : Figures of it.
+
     Examples
     --------
     >>> model = esmkit.load()                                          # doctest: +SKIP

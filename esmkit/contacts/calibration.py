@@ -97,7 +97,17 @@ class Reliability:
         return "\n".join([*lines, text.rstrip()])
 
     def plot(self, *, path: Any = None) -> "Figure":
-        """Draw it; see :func:`esmkit.plots.reliability_diagram`."""
+        """Draw it; see :func:`esmkit.plots.reliability_diagram`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.reliability_diagram(self, path=path)

@@ -212,6 +212,11 @@ def evaluate(
     progress : callable
         Called with the ID of each chain before its turn.
 
+    Returns
+    -------
+    Evaluation
+        Scores of each chain, and their means with intervals.
+
     Raises
     ------
     InputError

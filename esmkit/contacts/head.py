@@ -88,6 +88,14 @@ class ContactHead:
     def of_checkpoint(cls, model: "Encoder") -> "ContactHead":
         """Return the contact head that the checkpoint brought.
 
+        Parameters
+        ----------
+        model : Encoder
+
+        Returns
+        -------
+        ContactHead
+
         Raises
         ------
         CheckpointError
@@ -114,7 +122,27 @@ class ContactHead:
         source: str,
         provenance: dict[str, Any] | None = None,
     ) -> "ContactHead":
-        """Return a regression over all heads of a model, layer by layer; zeros are left out."""
+        """Return a regression over all heads of a model, layer by layer; zeros are left out.
+
+        Parameters
+        ----------
+        model : Encoder
+        weights : numpy.ndarray of float, shape (N * H,)
+        bias : float
+        source : str
+            Where the weights are from, in words.
+        provenance : dict, optional
+            JSON-ready facts about the fit.
+
+        Returns
+        -------
+        ContactHead
+
+        Raises
+        ------
+        OptionError
+            If there is not one weight for each head.
+        """
         names = [head_name(n, h) for n in range(model.layers) for h in range(model.heads)]
         if len(weights) != len(names):
             raise OptionError(
@@ -134,6 +162,21 @@ class ContactHead:
 
         What :func:`esmkit.contacts.best_heads` returns knows on which chains the heads were chosen;
         it becomes the ``provenance``.
+
+        Parameters
+        ----------
+        model : Encoder
+        heads : str, pair of int, or sequence of these
+            Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer.
+
+        Returns
+        -------
+        ContactHead
+
+        Raises
+        ------
+        OptionError
+            If the model has no such head.
         """
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)
@@ -171,6 +214,10 @@ class ContactHead:
     def check_fits(self, model: "Encoder") -> None:
         """Refuse a model of another shape.
 
+        Parameters
+        ----------
+        model : Encoder
+
         Raises
         ------
         OptionError
@@ -198,7 +245,18 @@ class ContactHead:
 
     @checked
     def save(self, path: str | Path) -> None:
-        """Write the head as JSON."""
+        """Write the head as JSON.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that exists is overwritten.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
         with disk_errors(path):
             write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
@@ -206,6 +264,16 @@ class ContactHead:
     @checked
     def load(cls, path: str | Path, model: "Encoder") -> "ContactHead":
         """Read a head that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        model : Encoder
+            The model that it is for.
+
+        Returns
+        -------
+        ContactHead
 
         Raises
         ------

@@ -284,6 +284,19 @@ class ContactMap:
         """Draw the map, above the diagonal, with the true contacts of a structure below it.
 
         See :func:`esmkit.plots.contact_map`.
+
+        Parameters
+        ----------
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            A structure of the protein.
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **options
+            As :func:`esmkit.plots.contact_map` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit import plots
 

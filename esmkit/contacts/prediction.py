@@ -40,6 +40,18 @@ def predict(
 ) -> Iterator[list[tuple[int, NDArray[np.float32]]]]:
     """Predict the contacts of numbered proteins, pass by pass.
 
+    Parameters
+    ----------
+    model : Encoder
+    items : iterable of (int, Protein)
+    head : ContactHead
+    long : {'window', 'whole', 'truncate', 'error'}
+        Rule for long sequences.
+    batch_tokens : int
+        Most tokens of a pass.
+    missing : numpy.ndarray of bool, optional
+        By number, the proteins that are wanted; by default all.
+
     Yields
     ------
     list of (int, numpy.ndarray of float32, shape (R, R))
@@ -260,6 +272,12 @@ def _results(
 
 def corrected_maps(model: "Encoder", protein: Protein) -> NDArray[np.float32]:
     """Return the corrected maps of every head of one protein, the features of a contact head.
+
+    Parameters
+    ----------
+    model : Encoder
+    protein : Protein
+        Of R residues, at most 1,022.
 
     Returns
     -------

@@ -189,6 +189,22 @@ def best_heads(
     Ties go to the head that stands first in the model. A contact head made of them knows on which
     chains they were chosen, so that it is not scored on the same.
 
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From :func:`rank_heads`.
+    count : int
+        How many.
+    measure : str
+        Column that decides.
+    of_range : {'short', 'medium', 'long'}
+        Range of the pairs that decide.
+
+    Returns
+    -------
+    list of str
+        Its ``chosen_on`` names the chains.
+
     Examples
     --------
     >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP

@@ -164,9 +164,21 @@ def bootstrap(
 
     NaN values are left out; with fewer than two others both ends are NaN.
 
-    References
+    Parameters
     ----------
-    Efron 1979, Bootstrap methods: another look at the jackknife, doi:10.1214/aos/1176344552.
+    values : sequence of float
+        One for each chain.
+    resamples : int
+        How many means of resampled chains.
+    seed : int
+        Seed of their random numbers.
+    level : float
+        Share of these means that the interval holds.
+
+    Returns
+    -------
+    tuple of float
+        Its lower and upper end.
 
     Examples
     --------

@@ -125,10 +125,12 @@ def contacts_file(
     head : callable, optional
         Given the model, returns the :class:`~esmkit.contacts.ContactHead`; by default the
         checkpoint's own.
-    long, on_invalid, batch_tokens
+    long, on_invalid
         As in :class:`esmkit.attention.options.AttentionOptions`.
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
+    batch_tokens : int
+        Most tokens of a pass.
     min_separation, min_probability
         Pairs closer, or with a lower score, are left out of tsv and rr.
     top : int or str, optional

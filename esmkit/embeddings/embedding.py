@@ -28,6 +28,8 @@ class Embedding:
         Mean over residues; BOS and EOS take no part.
     bos : numpy.ndarray of float32, shape (D,) or (L, D)
         The BOS token; over windows, its mean.
+    kept_residues : numpy.ndarray of float32, or None
+        What :attr:`residues` returns; None if they were not kept.
 
     See Also
     --------

@@ -253,7 +253,17 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         return self._get(key)
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """Return ``length`` and ``header`` of a protein, where the format keeps them."""
+        """Return ``length`` and ``header`` of a protein, where the format keeps them.
+
+        Parameters
+        ----------
+        name : str
+            ID of the protein, or another name that means no other.
+
+        Returns
+        -------
+        dict
+        """
         return self._attributes(self._key(name))
 
     @property

@@ -75,6 +75,18 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def fit(self, X: OneProtein | ManyProteins, y: Any = None) -> "EsmEmbedder":
         """Load the model; nothing is learned from ``X``.
 
+        Parameters
+        ----------
+        X : proteins
+            As :meth:`transform` takes them; looked at, not embedded.
+        y : object, optional
+            Taken for scikit-learn's sake.
+
+        Returns
+        -------
+        EsmEmbedder
+            Itself.
+
         Raises
         ------
         InputError
@@ -165,6 +177,15 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return ``esm2_0`` to ``esm2_<D-1>``.
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Taken for scikit-learn's sake.
+
+        Returns
+        -------
+        numpy.ndarray of str, shape (D,)
 
         Examples
         --------

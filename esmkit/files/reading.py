@@ -56,7 +56,7 @@ class ProteinFile(Mapping[str, Found]):
     _keys: dict[str, str]
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._place = Path(path).absolute()
         self._closed = False
         self._meant: dict[str, list[str]] | None = None

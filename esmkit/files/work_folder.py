@@ -88,14 +88,16 @@ class WorkFolder:
         restart: bool = False,
         force: bool = False,
     ) -> None:
-        self.output = through_links(output)
+        self.output: Path = through_links(output)
         self._force = force
-        self.folder = work_folder_of(output)
-        self.fingerprint, self.damaged = fingerprint, 0
+        self.folder: Path = work_folder_of(output)
+        self.fingerprint: dict[str, Any] = fingerprint
+        self.damaged: int = 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._lock = take_lock(work_folder_of(output) / "lock", output)
-        self.shard_of, self._next = ShardPaths(), 0
+        self.shard_of: ShardPaths = ShardPaths()
+        self._next = 0
         try:
             with disk_errors(self.folder):
                 if restart:
@@ -154,12 +156,10 @@ class WorkFolder:
         for path in sorted(self.folder.glob("*.safetensors")):
             self._next = max(self._next, int(path.stem) + 1)
             try:
-                numbers = numbers_in(path)
+                self.shard_of.add(numbers_in(path), path)
             except OutputError:
                 path.unlink()
                 self.damaged += 1
-                continue
-            self.shard_of.add(numbers, path)
 
     def note_attention(self, *, compiled: bool) -> None:
         """Note how attention is computed for the results that are added from now on."""

@@ -76,6 +76,15 @@ class Property:
     def of(self, structure: "Structure") -> NDArray[np.bool_]:
         """Return the labels of a chain, checked.
 
+        Parameters
+        ----------
+        structure : Structure
+            A chain of R residues.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (R, R) or (R,)
+
         Raises
         ------
         InputError

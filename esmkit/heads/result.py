@@ -101,7 +101,23 @@ class HeadProfile:
         )
 
     def of(self, name: str) -> "pandas.DataFrame":
-        """Return the effects of one head, such as ``L5H4``, largest difference first."""
+        """Return the effects of one head, such as ``L5H4``, largest difference first.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``L5H4``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its rows of ``effects``.
+
+        Raises
+        ------
+        OptionError
+            If the profile has no such head.
+        """
         rows = self.effects.query("name == @name")
         if rows.empty:
             raise OptionError(
@@ -183,6 +199,10 @@ class HeadProfile:
         **options
             ``maps``, or ``model`` and ``protein``, for its map on an example; see
             :func:`esmkit.heads.card.head_card`.
+
+        Returns
+        -------
+        HeadCard
         """
         from esmkit.heads.card import head_card
 
@@ -193,6 +213,17 @@ class HeadProfile:
 
         See :func:`esmkit.plots.property_grid` and :func:`esmkit.plots.property_map`; offsets are
         :func:`esmkit.plots.offset_profiles`.
+
+        Parameters
+        ----------
+        property_name : str, optional
+            One of the properties.
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit import plots
 
@@ -202,6 +233,18 @@ class HeadProfile:
 
     def save(self, folder: str | Path, **options: Any) -> "Sequence[Path]":
         """Write tables, figures and a summary; see :func:`esmkit.heads.report.summary.write_report`.
+
+        Parameters
+        ----------
+        folder : path
+            Made if need be.
+        **options
+            As :func:`~esmkit.heads.write_report` takes them.
+
+        Returns
+        -------
+        sequence of Path
+            What was written.
 
         Examples
         --------

@@ -46,6 +46,12 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
     held at what it was; these and ``bias``, that of the norm, sum to :attr:`final`. A direct effect
     leaves out what later layers make of what a component has written.
 
+    Parameters
+    ----------
+    model : Encoder
+    seen : Trace
+        A run of it, with all that its components are made of.
+
     Attributes
     ----------
     id, header, sequence : str
@@ -125,6 +131,10 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
         name : str
             A component, or ``bias``: the bias of the final norm.
 
+        Returns
+        -------
+        numpy.ndarray of float32, shape (R, D)
+
         Raises
         ------
         OptionError
@@ -186,7 +196,17 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
 
     @checked
     def plot(self, *, path: str | Path | None = None) -> "Figure":
-        """Draw the share of each head in the last hidden state; see :meth:`effects`."""
+        """Draw the share of each head in the last hidden state; see :meth:`effects`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         return self.effects().plot(path=path)
 
     def __repr__(self) -> str:

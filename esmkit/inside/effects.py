@@ -98,6 +98,11 @@ class Effects:
         kind : str, optional
             Of one kind only, such as ``head``.
 
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of :meth:`to_frame`.
+
         Raises
         ------
         OptionError
@@ -146,6 +151,10 @@ class Effects:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.effects import head_effects
 

@@ -175,6 +175,10 @@ class LogitLens:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.lens import logit_lens
 

@@ -25,6 +25,17 @@ class Means(Mapping[str, NDArray[np.float32]]):
     of an edit, it puts the mean of that activation in its place (mean ablation; Wang et al. 2022,
     arXiv:2211.00593). Made by :func:`mean_of`.
 
+    Parameters
+    ----------
+    known : Activations
+        All that the model has.
+    values : mapping from Activation to numpy.ndarray of float32
+        The means.
+    ids : iterable of str
+        The proteins.
+    residues : int
+        How many residues the means are over.
+
     Attributes
     ----------
     ids : tuple of str
@@ -71,6 +82,16 @@ class Means(Mapping[str, NDArray[np.float32]]):
 
     def value_for(self, activation: Activation, place: Any = None) -> NDArray[np.float32]:
         """Return the mean of an activation, of one residue's shape.
+
+        Parameters
+        ----------
+        activation : Activation
+        place : Place, optional
+            Not looked at: a mean is the same everywhere.
+
+        Returns
+        -------
+        numpy.ndarray of float32
 
         Raises
         ------

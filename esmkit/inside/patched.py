@@ -185,6 +185,10 @@ class Patching:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.effects import head_effects, position_effects
 

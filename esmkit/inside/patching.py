@@ -149,11 +149,6 @@ def patch(
     Patching
         With the ``restoration`` of each, 0 as corrupted and 1 as clean.
 
-    Warns
-    -----
-    NothingToRestoreWarning
-        If the metric is the same in both runs: changes are given, and no restoration.
-
     Raises
     ------
     InputError
@@ -162,6 +157,11 @@ def patch(
         If there is no such activation, the metric is not one number, or a mutation does not fit.
     CheckpointError
         If the metric needs a masked-LM head or a contact head and there is none.
+
+    Warns
+    -----
+    NothingToRestoreWarning
+        If the metric is the same in both runs: changes are given, and no restoration.
 
     See Also
     --------

@@ -38,6 +38,17 @@ class Trace(Mapping[str, NDArray[np.float32]]):
 
     Made by :meth:`esmkit.Esm2.trace`.
 
+    Parameters
+    ----------
+    model : Encoder
+    known, protein, places, keep, values
+        What the pass has left: names, ID, header and sequence, where its pieces stood in the
+        passes, and of each piece the arrays that were kept.
+    edits : sequence of Edit
+        What took the place of activations.
+    mask : sequence of int
+        Residues, from 0, that were replaced by ``<mask>``.
+
     Attributes
     ----------
     id, header, sequence : str
@@ -118,7 +129,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return any(one.name == name for one in self._keep)
 
     def tokens(self, name: str) -> NDArray[np.float32]:
-        """Return an activation of all tokens, BOS first and EOS last; of maps in both directions.
+        """Return the activation ``name`` of all tokens, BOS first and EOS last; of maps in both directions.
 
         Raises
         ------
@@ -135,11 +146,11 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return self._piece(self._known.find(name), 0)
 
     def bos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at BOS, of maps the row of BOS; the mean over windows."""
+        """Return the activation ``name`` at BOS, of maps the row of BOS; the mean over windows."""
         return self._special(name, 0)
 
     def eos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at EOS, of maps the row of EOS; the mean over windows."""
+        """Return the activation ``name`` at EOS, of maps the row of EOS; the mean over windows."""
         return self._special(name, -1)
 
     # ------------------------------------------------------------------------ what follows
@@ -250,7 +261,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     # ------------------------------------------------------------------------ for edits
 
     def value_for(self, activation: Activation, place: "Place | None" = None) -> Any:
-        """Return what an activation had in a piece, for a run that is to have it too.
+        """Return what an ``activation`` had in the piece at a ``place``, for a run that is to have it.
 
         Raises
         ------

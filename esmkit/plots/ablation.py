@@ -97,6 +97,10 @@ def ablation_scatter(
     OptionError
         If the table lacks a column or has nothing to draw, or the extension is another.
 
+    See Also
+    --------
+    masked_loss : What the masked-LM loss says of the same heads.
+
     Examples
     --------
     >>> import pandas

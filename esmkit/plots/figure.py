@@ -47,7 +47,7 @@ TITLE_HEIGHT = 0.45
 MARGIN, LINE = 0.1, 0.19
 """Inches around everything, and from title to subtitle."""
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 7,
     "axes.linewidth": 0.5,
     "axes.labelsize": 7,

@@ -90,6 +90,10 @@ def property_grid(
     OptionError
         If the profile does not have the property, or the extension is another.
 
+    See Also
+    --------
+    property_map : All properties at once.
+
     Examples
     --------
     >>> import pandas

@@ -74,6 +74,10 @@ def surprise(
     OptionError, UnknownIdError, InputError
         If an annotation does not fit the protein, or the extension is another.
 
+    See Also
+    --------
+    logo : The letters that are expected.
+
     Examples
     --------
     >>> flat = np.full((60, 20), -np.log(20), np.float32)

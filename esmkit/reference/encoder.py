@@ -161,6 +161,12 @@ def linear(x: Array, p: Affine) -> Array:
 def layer_norm(x: Array, p: Affine) -> Array:
     """Give each token of x (..., D) mean 0 and variance 1, then the learned gain and bias p ([4]).
 
+    References
+    ----------
+    [4] Ba, Kiros and Hinton 2016, Layer Normalization, arXiv:1607.06450.
+
+    Examples
+    --------
     >>> layer_norm(np.array([1.0, 3.0]), Affine(np.ones(2), np.zeros(2))).round(3)
     array([-1.,  1.])
     """
@@ -172,6 +178,12 @@ def layer_norm(x: Array, p: Affine) -> Array:
 def gelu(x: Array) -> Array:
     """Multiply x by the normal distribution function of x: the exact GELU ([5]), not its tanh fit.
 
+    References
+    ----------
+    [5] Hendrycks and Gimpel 2016, Gaussian Error Linear Units (GELUs), arXiv:1606.08415.
+
+    Examples
+    --------
     >>> gelu(np.array([-2.0, 0.0, 2.0])).round(3)
     array([-0.046,  0.   ,  1.954])
     """
@@ -280,6 +292,17 @@ def rotate_half(x: Array) -> Array:
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
     """Turn queries or keys x (B, H, T, K) by their positions ([3], eq. 34); cos, sin are (T, K).
 
+    See Also
+    --------
+    rotary_tables : The tables of cos and sin.
+    rotate_half : The turn by 90 degrees.
+
+    References
+    ----------
+    [3] Su et al. 2021, RoFormer, arXiv:2104.09864.
+
+    Examples
+    --------
     >>> quarter = (np.array([[0.0, 0.0]]), np.array([[1.0, 1.0]]))  # cos and sin of 90 degrees
     >>> rotate(np.array([[1.0, 0.0]]), *quarter)
     array([[0., 1.]])
@@ -363,6 +386,10 @@ def multi_head_attention(
     ------
     InputError
         If x, source, heads and mask do not fit, or a token is left with nothing to attend to.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762.
 
     Examples
     --------
@@ -481,6 +508,17 @@ def encode(
         If the ids are not (B, T) integers of the vocabulary, a sequence is empty or all ``<mask>``,
         or the mask has another shape; names sequence and position, both counted from 0.
 
+    See Also
+    --------
+    parameters_of : The weights of a loaded model.
+    contact_probabilities : Contacts from the maps.
+    masked_lm_logits : Logits from the last hidden states.
+    verify : Comparison with Hugging Face and with the fast path.
+
+    References
+    ----------
+    [2] Lin et al. 2023, Science 379:1123, doi:10.1126/science.ade2574 (ESM-2).
+
     Examples
     --------
     >>> model = esmkit.load()                                              # doctest: +SKIP
@@ -565,10 +603,16 @@ def symmetrise(maps: Array) -> Array:
 
 
 def average_product_correction(maps: Array) -> Array:
-    """Subtract from ``S_ij`` what its row and column explain, ``S_i. S_.j / S_..`` ([7]).
+    """Subtract from each weight what its row and its column explain ([7]).
 
-    `maps` S and the result are (B, H, R, R).
+    Of ``S_ij`` in `maps` that is ``S_i. S_.j / S_..``; the result is (B, H, R, R) too.
 
+    References
+    ----------
+    [7] Dunn, Wahl and Gloor 2008, Bioinformatics 24:333, doi:10.1093/bioinformatics/btm604.
+
+    Examples
+    --------
     >>> average_product_correction(np.array([[1.0, 1.0], [1.0, 1.0]]))  # nothing but background
     array([[0., 0.],
            [0., 0.]])
@@ -616,6 +660,15 @@ def contact_probabilities(
         If the checkpoint has no contact head.
     InputError
         If a row is not ``<cls>`` residues ``<eos>``, or the maps do not fit ids and parameters.
+
+    See Also
+    --------
+    contact_features : What the regression is given.
+
+    References
+    ----------
+    [6] Rao et al. 2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761.
 
     Examples
     --------

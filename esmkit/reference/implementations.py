@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,11 @@ from esmkit.reference import encoder as reference
 from esmkit.reference import masked_lm
 from esmkit.reference.fair_esm import fair_esm_network
 from esmkit.sequences.tokens import PAD
+
+if TYPE_CHECKING:
+    from transformers import EsmForMaskedLM, EsmModel
+
+    from esmkit.encoder.lm_head import LmHead
 
 __all__ = ["Array", "Implementations", "Outputs"]
 
@@ -57,17 +62,18 @@ class Implementations:
 
     def __init__(self, model: Encoder) -> None:
         self.model = model
-        self.lm_head = model.lm_head if model.has_lm_head else None
+        self.lm_head: LmHead | None = model.lm_head if model.has_lm_head else None
         network, _ = load_network(model.checkpoint)
         use_eager_attention(network)
-        self.network = network.eval()
+        self.network: EsmModel = network.eval()
         tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         if not model.has_contact_head:
             tensors = {n: t for n, t in tensors.items() if not n.startswith("contact_head")}
-        self.parameters = reference.read_parameters(tensors, model.heads)
-        self.masked_lm = self._fair_esm = None
+        self.parameters: reference.Parameters = reference.read_parameters(tensors, model.heads)
+        self.masked_lm: EsmForMaskedLM | None = None
+        self.has_fair_esm: bool = False
+        self._fair_esm = None
         if self.lm_head is None:
-            self.has_fair_esm = False
             return
         fitted = self.lm_head.facts["source"] == "fitted"
         own = self.lm_head.weights.tensors() if fitted else None

@@ -70,6 +70,10 @@ def masked_lm_steps(final: Array, head: MaskedLmHead) -> Steps:
     InputError
         If the last axis is not D wide.
 
+    References
+    ----------
+    [2] Lin et al. 2023, doi:10.1126/science.ade2574. [3] Press and Wolf 2017, arXiv:1608.05859.
+
     Examples
     --------
     >>> from esmkit.reference.training import random_masked_lm

@@ -167,6 +167,10 @@ def verify(
     OptionError
         If the model is not in float32.
 
+    See Also
+    --------
+    encode : The reference that is compared with.
+
     Examples
     --------
     >>> model = esmkit.load()                                           # doctest: +SKIP
@@ -174,8 +178,8 @@ def verify(
     >>> found.passed, len(found.to_frame()) == len(found.checks)         # doctest: +SKIP
     (True, True)
     >>> found.raise_if_failed()                                         # doctest: +SKIP
-    >>> print(found.to_text().splitlines()[0])                          # doctest: +SKIP
-              compared ... what ... absolute ... relative ... allowed ... worst at
+    >>> found.checks[0].compared                                        # doctest: +SKIP
+    'reference / Hugging Face'
     """
     if model.dtype != torch.float32:
         raise OptionError("verification is about float32: load the model with dtype float32")

@@ -63,6 +63,11 @@ class FittedHead:
         force : bool
             Overwrite a file that exists.
 
+        Returns
+        -------
+        Path
+            The file.
+
         Raises
         ------
         OutputError

@@ -64,6 +64,8 @@ class ProteinScore:
     True
     >>> ubiquitin.log_probabilities.shape, ubiquitin.counted, ubiquitin.left_out  # doctest: +SKIP
     ((76, 20), 76, 0)
+    >>> ubiquitin.log_probability.shape, ubiquitin.entropy.shape  # doctest: +SKIP
+    ((76,), (76,))
     >>> ubiquitin.sequence[:20]  # doctest: +SKIP
     'MQIFVKTLTGKTITLEVEPS'
     >>> ubiquitin.expected[:20]  # doctest: +SKIP
@@ -289,13 +291,37 @@ class ProteinScore:
         return pandas.DataFrame(self.log_probabilities, index=index, columns=list(AMINO_ACIDS))
 
     def plot(self, *, path: Any = None, **annotated: Any) -> "Figure":
-        """Draw the surprise along the sequence; see :func:`esmkit.plots.surprise`."""
+        """Draw the surprise along the sequence; see :func:`esmkit.plots.surprise`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **annotated
+            As :func:`esmkit.plots.surprise` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.surprise(self, path=path, **annotated)
 
     def logo(self, *, path: Any = None, **annotated: Any) -> "Figure":
-        """Draw what is expected at each residue as a logo; see :func:`esmkit.plots.logo`."""
+        """Draw what is expected at each residue as a logo; see :func:`esmkit.plots.logo`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **annotated
+            As :func:`esmkit.plots.logo` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.logo(self, path=path, **annotated)

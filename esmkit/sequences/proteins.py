@@ -114,6 +114,10 @@ def read_fasta(
     UnknownIdError
         If no record has one of ``ids``, or several have it.
 
+    See Also
+    --------
+    clean_proteins : The same rules for sequences that are in no file.
+
     Examples
     --------
     >>> [p.id for p in read_fasta(esmkit.data.demo_fasta())][:2]
@@ -162,6 +166,10 @@ def clean_proteins(
     Bare sequences are named ``sequence_1``, ``sequence_2``, ... The rules of `on_invalid` are those
     of :func:`read_fasta`, and so are the errors. Without a `report`, what is odd about a sequence
     is a warning.
+
+    See Also
+    --------
+    read_fasta : Proteins of files.
 
     Examples
     --------

@@ -127,6 +127,11 @@ def read_structure(
         If the file cannot be read, the chain is not there or is no protein, there are several
         protein chains and none was named, or the chain has no Cβ atoms.
 
+    See Also
+    --------
+    read_structures : All chains of the files of a folder.
+    chains_of : What is in a file.
+
     Examples
     --------
     >>> path = esmkit.data.demo_structure().path
@@ -185,6 +190,10 @@ def read_structures(
     InputError
         If the folder is not there or has no structure files; without ``report`` also if one of
         them cannot be used.
+
+    See Also
+    --------
+    read_structure : One chain of one file.
 
     Examples
     --------

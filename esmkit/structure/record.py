@@ -71,6 +71,15 @@ class Structure:
     around_letters : str
         Their M letters.
 
+    See Also
+    --------
+    read_structure : One chain of a file.
+    read_structures : All chains of a folder.
+
+    References
+    ----------
+    Kabsch and Sander 1983, Biopolymers 22:2577 (DSSP: secondary structure and hydrogen bonds).
+
     Examples
     --------
     >>> from esmkit.data import demo_structure
@@ -165,6 +174,17 @@ class Structure:
         ------
         OptionError
             If the cutoff is not a positive number.
+
+        See Also
+        --------
+        distances : What they are read from.
+
+        Examples
+        --------
+        >>> from esmkit.data import demo_structure
+        >>> contacts = demo_structure().contacts()
+        >>> contacts.shape, bool((contacts == contacts.T).all()), bool(contacts[3, 64])
+        ((76, 76), True, True)
         """
         if not (isinstance(cutoff, int | float | np.number) and 0 < cutoff < np.inf):
             raise OptionError(

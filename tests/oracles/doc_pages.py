@@ -6,9 +6,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["Block", "agree", "blocks_of", "commands_in", "missing_lines", "run_page"]
+__all__ = ["NUMBER", "Block", "agree", "blocks_of", "commands_in", "missing_lines", "run_page"]
 
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+?) -->\n)?^```(?P<language>[\w-]*)\n(?P<text>.*?)^```",
@@ -47,14 +46,14 @@ def blocks_of(page: str) -> list[Block]:
     """Return the blocks of a page that could be run, each with the output below it."""
     found = list(FENCE.finditer(page))
     blocks = []
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for number, match in enumerate(found):
         if match["language"] not in RUN:
             continue
-        follows = after is not None and after["language"] == "text"
-        near = follows and not page[match.end() : after.start()].strip()
-        blocks.append(
-            Block(match["language"], match["text"], match["why"], after["text"] if near else None)
-        )
+        shown = None
+        for after in found[number + 1 : number + 2]:
+            if after["language"] == "text" and not page[match.end() : after.start()].strip():
+                shown = after["text"]
+        blocks.append(Block(match["language"], match["text"], match["why"], shown))
     return blocks
 
 

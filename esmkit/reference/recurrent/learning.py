@@ -1,6 +1,6 @@
 """Training of a network that says which residue comes next, and its loss on proteins it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -84,7 +84,9 @@ def train(
     return fit(network, batches, steps=steps, rate=rate)
 
 
-def fit(network: nn.Module, batches, *, steps: int, rate: float) -> NDArray[np.float64]:
+def fit(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, steps: int, rate: float
+) -> NDArray[np.float64]:
     """Take an Adam step for each of (numbers (B, T), targets (B, T)); targets of -100 do not count."""
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))

@@ -34,9 +34,9 @@ class _Network(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
-        self.embedding = nn.Embedding(VOCABULARY, width)
-        self.output = nn.Linear(width, len(LETTERS))
+        self.width: int = width
+        self.embedding: nn.Embedding = nn.Embedding(VOCABULARY, width)
+        self.output: nn.Linear = nn.Linear(width, len(LETTERS))
         nn.init.normal_(self.embedding.weight, std=1.0)
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -80,6 +80,15 @@ class RecurrentNetwork(_Network):
     OptionError
         If the kind is another, or width or layers is under 1.
 
+    See Also
+    --------
+    TransformerNetwork : One of about the same size that looks at all places at once.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, Neural Computation 9:1735 (LSTM).
+    Cho et al. 2014, arXiv:1406.1078 (gated recurrent unit).
+
     Examples
     --------
     >>> network = RecurrentNetwork(width=8, layers=1)
@@ -105,7 +114,7 @@ class RecurrentNetwork(_Network):
             torch.manual_seed(seed)
             super().__init__(width)
             make = nn.GRU if kind == "gru" else nn.LSTM
-            self.recurrent = make(width, width, layers, batch_first=True)
+            self.recurrent: nn.GRU | nn.LSTM = make(width, width, layers, batch_first=True)
 
     def layers_of(self, embedded: Tensor) -> Tensor:
         """Return the state of the last layer at each place, (B, T, D), given embedded (B, T, D)."""
@@ -128,6 +137,14 @@ class TransformerNetwork(_Network):
     OptionError
         If heads of an even width do not divide the width, or a number is under 1.
 
+    See Also
+    --------
+    RecurrentNetwork : One of about the same size that reads place by place.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762.
+
     Examples
     --------
     >>> network = TransformerNetwork(width=8, layers=1, heads=2)
@@ -148,9 +165,9 @@ class TransformerNetwork(_Network):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             super().__init__(width)
-            self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
-            self.norm = nn.LayerNorm(width)
-        self.heads = heads
+            self.blocks: nn.ModuleList = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+            self.norm: nn.LayerNorm = nn.LayerNorm(width)
+        self.heads: int = heads
 
     def layers_of(self, embedded: Tensor) -> Tensor:
         """Return the vectors after the last layer and the final norm, (B, T, D).

@@ -111,6 +111,15 @@ def hide(
     InputError
         If a sequence has none of the 20 amino acids.
 
+    See Also
+    --------
+    crops_of : What residues are hidden in.
+    random_batch : Crops and hidden residues at once.
+
+    References
+    ----------
+    [1] Devlin et al. 2019, arXiv:1810.04805, section 3.1.
+
     Examples
     --------
     >>> crops = crops_of([Protein("P", "MKTAYIAKQRQISFVK")], tokens=18)

@@ -192,6 +192,12 @@ def train(
     InputError
         If there is no protein, or nothing is held out.
 
+    See Also
+    --------
+    held_out_batch : What the model is judged on.
+    random_masked_lm : Where training starts.
+    save_checkpoint : Keeping what was trained, for `esmkit.load`.
+
     Examples
     --------
     >>> from esmkit.reference.training import random_masked_lm

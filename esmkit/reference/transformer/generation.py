@@ -237,6 +237,11 @@ def generate(
     OptionError
         If the temperature is negative or no finite number, or letters below 1.
 
+    See Also
+    --------
+    step : One letter beside a cache.
+    choose : The choice of a letter.
+
     Examples
     --------
     >>> from esmkit.reference.transformer import random_decoder_only

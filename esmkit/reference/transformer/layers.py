@@ -181,6 +181,15 @@ def encoder_layer(
     two sums ``attention_residual`` and ``feed_forward_residual``, and the two norms' results
     ``feed_forward_input`` and ``output``, which is the layer's; all (B, T, D)
 
+    See Also
+    --------
+    esmkit.reference.encoder_layer : That of ESM-2, with the norm first.
+    decoder_layer : The layer beside it.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762, section 3.1.
+
     Examples
     --------
     >>> from esmkit.reference.transformer import random_layer

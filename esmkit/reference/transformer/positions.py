@@ -35,6 +35,15 @@ def sinusoidal_positions(tokens: int, width: int, *, dtype: DTypeLike = np.float
     OptionError
         If tokens or width is below 1.
 
+    See Also
+    --------
+    learned_positions : A table that is learned.
+    rotary_angles : Queries and keys that are turned.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762.
+
     Examples
     --------
     >>> sinusoidal_positions(2, 4).round(3)

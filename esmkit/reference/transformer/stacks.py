@@ -339,6 +339,15 @@ def forward(
     InputError
         If a Transformer has no source or a DecoderOnly has one, or shapes or ids do not fit.
 
+    See Also
+    --------
+    generate : Writing letter by letter.
+    loss_and_gradients : How it is trained.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762, figure 1.
+
     Examples
     --------
     >>> generator = np.random.default_rng(0)

@@ -306,6 +306,10 @@ def accuracy(written: Array, stretches: Stretches) -> Array:
     InputError
         If they differ in shape.
 
+    See Also
+    --------
+    write_states : What is judged.
+
     Examples
     --------
     >>> stretches = cut([esmkit.data.demo_structure()], 38)
