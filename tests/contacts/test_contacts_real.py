@@ -179,9 +179,7 @@ def test_ubiquitin_contacts_are_those_of_its_structure(real: Esm2, demo: list[Pr
 
 def test_the_calibration_that_the_docs_tell(scored: Evaluation):
     """The table of docs/explain/numbers.md; pairs at the edge of a bin may fall to the other side."""
-    text = (Path(__file__).parents[2] / "docs" / "explain" / "numbers.md").read_text(
-        encoding="utf-8"
-    )
+    text = (Path(__file__).parents[2] / "docs" / "explain" / "numbers.md").read_text(encoding="utf-8")
     section = text.split("<!-- calibration of TS50 -->")[1].split("\n\n")[0]
     rows = [
         [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", line)]
