@@ -89,7 +89,7 @@ class WorkFolder:
         force: bool = False,
     ) -> None:
         self.output: Path = through_links(output)
-        self._force = force
+        self._force, self._next = force, 0
         self.folder: Path = work_folder_of(output)
         self.fingerprint: dict[str, Any] = fingerprint
         self.damaged: int = 0
@@ -97,7 +97,6 @@ class WorkFolder:
             self.folder.mkdir(exist_ok=True)
             self._lock = take_lock(work_folder_of(output) / "lock", output)
         self.shard_of: ShardPaths = ShardPaths()
-        self._next = 0
         try:
             with disk_errors(self.folder):
                 if restart:
