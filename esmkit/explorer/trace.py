@@ -88,7 +88,9 @@ class Trace:
     layers: dict[int, LayerTrace]
 
 
-def quantise(values: NDArray[np.floating], kind: type = np.int16) -> tuple[NDArray, float]:
+def quantise(
+    values: NDArray[np.floating[Any]], kind: type = np.int16
+) -> tuple[NDArray[np.signedinteger[Any]], float]:
     """Return values as integers and the scale that turns them back.
 
     Rounding is at most half the scale: 1/65,534 of the largest magnitude for int16.
