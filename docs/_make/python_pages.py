@@ -95,7 +95,7 @@ def _page(name: Name) -> str:
     if name.kind == "constant":
         parts.append(_constant(name))
     elif name.kind == "function":
-        parts.append(f".. autofunction:: {name.path}\n")
+        parts.append(f".. autofunction:: {name.path}{_signature_of_bound(name.thing)}\n")
     else:
         parts.append(f".. autoclass:: {name.path}\n")
         parts.append(_members(name))
@@ -103,6 +103,25 @@ def _page(name: Name) -> str:
     room = f":doc:`{name.room} <{name.room}>`"
     parts.append(f"\n.. rst-class:: where\n\nIn {room}{f'; also {also}' if also else ''}.\n")
     return "\n".join(parts)
+
+
+def _signature_of_bound(thing: object) -> str:
+    """Return the signature of a class method that is public as a function, or nothing.
+
+    Sphinx would take its first parameter for the class, though that is bound.
+    """
+    if not inspect.ismethod(thing):
+        return ""
+    shown = []
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and kind is not parameter.kind:
+            shown.append("*")
+        kind = parameter.kind
+        default = parameter.default
+        value = getattr(default, "__name__", repr(default))
+        shown.append(parameter.name + (f"={value}" if default is not parameter.empty else ""))
+    return f"({', '.join(shown)})"
 
 
 def _constant(name: Name) -> str:
