@@ -27,20 +27,69 @@ CORPUS = HERE / "corpus"
 DATA = HERE.parents[1] / "data"
 
 WORDS = {
-    "fasta": [">", ">sp|", "*", "-", "\r\n", "\x1f\x8b\x08", "\ufeff", ";", "X", "LOCUS", "CLUSTAL"],
+    "fasta": [
+        ">",
+        ">sp|",
+        "*",
+        "-",
+        "\r\n",
+        "\x1f\x8b\x08",
+        "\ufeff",
+        ";",
+        "X",
+        "LOCUS",
+        "CLUSTAL",
+    ],
     "structures": [
         *("ATOM  ", "HETATM", "TER", "MODEL ", "ENDMDL", "SEQRES", "MODRES", "HELIX ", "SHEET "),
         *("data_", "loop_", "_atom_site.", "_entity_poly.", ";\n", "'", '"', "MSE", "nan", "1e9"),
     ],
     "mutations": [
-        *("A12G", "p.(Ala12Gly)", "p.Met1?", "del", "ins", "dup", "delins", "_", ":", "/", ",", ";"),
+        *(
+            "A12G",
+            "p.(Ala12Gly)",
+            "p.Met1?",
+            "del",
+            "ins",
+            "dup",
+            "delins",
+            "_",
+            ":",
+            "/",
+            ",",
+            ";",
+        ),
         *("mutant", "mutated_sequence", "DMS_score", "hgvs_pro", "\t", '"', "\r\n", "#", "WT", "="),
     ],
     "words": [
-        *("L5H4", "L0", "all", "-", ",", "..", "A:", "GB", "MB", "residual", ".output=zero", "=mean"),
+        *(
+            "L5H4",
+            "L0",
+            "all",
+            "-",
+            ",",
+            "..",
+            "A:",
+            "GB",
+            "MB",
+            "residual",
+            ".output=zero",
+            "=mean",
+        ),
         *("weights", "value", "feed_forward", "attention", "K48", "10-20", "\u0663", "1e3", "nan"),
     ],
-    "files": ["\x89HDF\r\n\x1a\n", "PK\x03\x04", "PAR1", "\x93NUMPY", "id", ",", "\t", "nan", "{", "}"],
+    "files": [
+        "\x89HDF\r\n\x1a\n",
+        "PK\x03\x04",
+        "PAR1",
+        "\x93NUMPY",
+        "id",
+        ",",
+        "\t",
+        "nan",
+        "{",
+        "}",
+    ],
 }
 
 
@@ -136,7 +185,9 @@ def words() -> Callable[[bytes], Any]:
         parse_sites,
         parse_stretch,
         parse_bytes,
-        lambda text: read_edits(dict([text.split("=", 1)]) if "=" in text else {text: "zero"}, known),
+        lambda text: read_edits(
+            dict([text.split("=", 1)]) if "=" in text else {text: "zero"}, known
+        ),
         lambda text: [visible(text), visible_lines(text), shorten(text)],
     ]
 
@@ -198,7 +249,16 @@ def _seeds(parser: str) -> list[bytes]:
         ]
         return [*lines, *tables, b"\n".join(lines)]
     if parser == "words":
-        texts = ["L5H4", "0,1,-1", "L0H1,L1H3", "K48", "10-20,A:5", "12..20", "10GB", "L1.residual=zero"]
+        texts = [
+            "L5H4",
+            "0,1,-1",
+            "L0H1,L1H3",
+            "K48",
+            "10-20,A:5",
+            "12..20",
+            "10GB",
+            "L1.residual=zero",
+        ]
         return [bytes([n]) + text.encode() for n in range(10) for text in texts]
     return _seed_files()
 
@@ -302,7 +362,11 @@ def main() -> None:
     dictionary.write_text("".join(f'"{word}"\n' for word in escaped), encoding="ascii")
     arguments = [
         *(sys.argv[0], str(folder), f"-dict={dictionary}", f"-seed={given.seed}", "-timeout=30"),
-        *("-max_len=6000", "-rss_limit_mb=3000", f"-artifact_prefix={given.corpus}/{given.parser}-"),
+        *(
+            "-max_len=6000",
+            "-rss_limit_mb=3000",
+            f"-artifact_prefix={given.corpus}/{given.parser}-",
+        ),
         *("-verbosity=1", "-print_final_stats=1"),
     ]
     atheris.Setup(arguments, run)
