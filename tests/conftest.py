@@ -116,7 +116,7 @@ def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
 def dots_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Figures of few dots, in a third of the time, but where figures themselves are tested."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name != "plots":
+        if request.path.parent.name not in {"plots", "inside"}:
             for name in ("SAVED_DPI", "SHOWN_DPI"):
                 patch.setattr(f"esmkit.plots.figure.{name}", FEW_DOTS)
         yield
