@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from esmkit.arguments import what_is, whole_number
 from esmkit.embeddings.embed import Embedding, embed
@@ -16,7 +15,20 @@ from esmkit.errors import InputError, OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
 
 if TYPE_CHECKING:
-    from sklearn.utils import Tags  # since scikit-learn 1.6
+    # scikit-learn carries no types; these are those of what an embedder has from its classes
+    class BaseEstimator:
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def __sklearn_tags__(self) -> Any: ...
+        def __getstate__(self) -> dict[str, Any]: ...
+
+    class TransformerMixin:
+        def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any: ...
+        def set_output(
+            self, *, transform: Literal["default", "pandas", "polars"] | None = None
+        ) -> Self: ...
+else:
+    from sklearn.base import BaseEstimator, TransformerMixin
 
 __all__ = ["EsmEmbedder"]
 
@@ -104,7 +116,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __sklearn_tags__(self) -> "Tags":
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
