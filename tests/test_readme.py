@@ -50,7 +50,7 @@ def test_python_prints_what_the_readme_shows(run, real: object, tmp_path: Path, 
                 x.rstrip() for x in wanted.splitlines()
             ]
             compared += 1
-    assert compared >= 2
+    assert compared >= 1
 
 
 def commands() -> list[str]:
