@@ -205,8 +205,10 @@ def test_pandas_out(embedder: Any, folder: str):
     frame = EsmEmbedder(folder, device="cpu").set_output(transform="pandas").fit_transform(series)
     assert isinstance(frame, pd.DataFrame)
     assert list(frame.index) == (list("vwxyz") if KEEPS_INDEX else list(range(5)))
-    table = EsmEmbedder(folder, device="cpu").set_output(transform="pandas").fit_transform(
-        series.to_frame()
+    table = (
+        EsmEmbedder(folder, device="cpu")
+        .set_output(transform="pandas")
+        .fit_transform(series.to_frame())
     )
     assert list(table.index) == list("vwxyz")
     assert list(frame.columns) == [f"esm2_{i}" for i in range(SHAPES[0][2])]
