@@ -267,7 +267,7 @@ def residue_axis(
 
 def room(axes: Axes, which: Literal["x", "y"], residues: int) -> float:
     """Return the points that each residue has on an axis."""
-    figure = axes.get_figure(root=True)
+    figure = axes.figure.canvas.figure  # the root; get_figure(root=True) is new in 3.10
     assert figure is not None
     size = axes.get_position().size * figure.get_size_inches() * 72
     return float(size["xy".index(which)] / residues)
