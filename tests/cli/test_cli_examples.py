@@ -200,6 +200,8 @@ def test_examples_of_help_run(
         monkeypatch.setattr(data, "ts50", lambda: few[:8])
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: sorted(few, key=len)[:4])
+        second = sorted(data.replication(), key=len)[:12]
+        monkeypatch.setattr(data, "replication", lambda: second)
         small_profile(monkeypatch, figures=True)
         monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 1)
     for made in re.findall(r" -o (\w\S*)", "\n".join(examples.shell)):
