@@ -243,7 +243,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             if "residue_number" not in table:
                 stacked = [of_layer[0] for of_layer in stacked]
             arrays[str(name)] = np.stack(stacked) if len(stacked) > 1 else stacked[0]
-        facts = table.drop_duplicates("id").filter(["length", "header"]).to_dict("records")
+        first = table.drop_duplicates("id").filter(["length", "header"])
+        facts = first.to_dict("records") or [{}] * len(first)  # pandas 2: none without a column
         self._keys = {str(name): str(name) for name in table["id"].unique()}
         attributes = dict(zip(self._keys, facts, strict=True))
         self._get = arrays.__getitem__

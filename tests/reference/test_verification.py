@@ -74,7 +74,11 @@ def test_a_wrong_reference_is_caught_everywhere(tiny: Esm2, proteins, monkeypatc
 
 def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
     def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
-        return tiny.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+        return tiny.network.embeddings(
+            input_ids=pack.ids,
+            attention_mask=torch.ones_like(pack.ids),
+            position_ids=pack.positions,
+        )
 
     monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
     wrong = failed(verify(tiny, proteins))
@@ -201,7 +205,11 @@ def test_wrong_heads_are_caught_everywhere(tiny_lm: Esm2, proteins, monkeypatch)
 
 def test_shares_of_masks_that_mix_are_caught_in_logits(tiny_lm: Esm2, proteins, monkeypatch):
     def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
-        return tiny_lm.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+        return tiny_lm.network.embeddings(
+            input_ids=pack.ids,
+            attention_mask=torch.ones_like(pack.ids),
+            position_ids=pack.positions,
+        )
 
     monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
     wrong = [row for row in failed(verify(tiny_lm, proteins)) if "logits" in row[1]]
