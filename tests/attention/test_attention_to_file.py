@@ -18,6 +18,7 @@ from esmkit.attention.hdf5 import AttentionFile, CompressedMaps, compress, decod
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.summaries import summarize
 from esmkit.attention.to_file import MapsTask, attention_file
+from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
@@ -336,7 +337,7 @@ def test_a_damaged_shard_is_found_and_computed_again(
 
 def test_compute_hands_out_only_what_is_missing(tiny: Esm2):
     proteins = [esmkit.Protein(id=f"p{n}", sequence=random_sequence(n, n)) for n in (5, 7, 9)]
-    choice = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=4)
+    choice = choose_heads(None, "all", of_layers=2, of_heads=4)
     seen = []
     done = attention.compute(
         tiny,

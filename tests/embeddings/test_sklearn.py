@@ -3,7 +3,6 @@
 import pickle
 import unittest
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def embedder(folder: str) -> Any:  # scikit-learn's stubs type transform as a fr
     return EsmEmbedder(folder, device="cpu")
 
 
-def checks_of(estimator: Any) -> Iterator[tuple[Any, Any]]:
+def checks_of(estimator: Any) -> Any:
     """Return copies of an estimator, each with one of scikit-learn's checks for it."""
     if SINCE_1_6:
         return estimator_checks.estimator_checks_generator(estimator)

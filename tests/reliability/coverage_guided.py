@@ -10,6 +10,7 @@ branches is kept there too, and the next run begins with it.
 
 import argparse
 import gzip
+import importlib
 import json
 import os
 import random
@@ -176,7 +177,7 @@ def words() -> Callable[[bytes], Any]:
     from esmkit.text import parse_bytes, shorten, visible, visible_lines
 
     known = Activations(layers=2, heads=4, width=32, hidden=64)
-    asked: list[Callable[[str], Any]] = [
+    asked: list[Callable[[Any], Any]] = [
         parse_head,
         lambda text: parse_head(text.strip()),
         lambda text: head_names(text.split(",")),
@@ -345,7 +346,7 @@ def main() -> None:
     options.add_argument("--tally", type=Path)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
-    import atheris
+    atheris: Any = importlib.import_module("atheris")
 
     sys.path.insert(0, str(HERE.parents[1]))
     with atheris.instrument_imports(include=["esmkit"]):

@@ -17,7 +17,7 @@ from esmkit.errors import CheckpointError
 __all__ = ["load_masked_lm", "load_network", "use_eager_attention"]
 
 
-def _float32() -> dict[str, torch.dtype]:
+def _float32() -> dict[str, Any]:
     """Return what asks ``from_pretrained`` for float32: ``dtype`` since transformers 4.56."""
     version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": torch.float32}
