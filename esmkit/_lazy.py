@@ -46,7 +46,10 @@ def lazy_names(
             else:
                 raise AttributeError(f"module {package!r} has no attribute {name!r}")
         except ImportError as error:  # PyTorch, say, of an installation without dependencies
-            raise needed_package(error) or error from error
+            said = needed_package(error)
+            if said is None:
+                raise
+            raise said from error
         vars(importlib.import_module(package))[name] = value
         return value
 

@@ -30,7 +30,9 @@ __all__ = [
 
 def _on_one_line(text: str) -> str:
     """Return a text with every line break, and the blanks around it, as one blank."""
-    return text if text.isprintable() else " ".join(map(str.strip, text.splitlines())).strip()
+    if text.isprintable():
+        return text
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
 class EsmkitError(Exception):
@@ -159,6 +161,8 @@ class FittedHeadWarning(UserWarning):
 _PROJECTS = {
     "bs4": "beautifulsoup4",
     "Bio": "biopython",
+    "PIL": "pillow",
+    "dateutil": "python-dateutil",
     "esm": "fair-esm",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
@@ -212,8 +216,11 @@ def needed(
         remedy = install_command(f"esmkit[{extra}]" if extra else project)
         verb = "need" if what.endswith("s") else "needs"
         # Of what it needs itself something may be missing, and fsspec says it in another error
-        names = [getattr(found, "name", None) for found in (error, error.__cause__)]
-        absent = any((name or "").partition(".")[0] == project for name in names)
+        absent = any(
+            isinstance(found, ModuleNotFoundError)
+            and (found.name or "").partition(".")[0] == project
+            for found in (error, error.__cause__)
+        )
         why = "which is not installed" if absent else f"which does not load ({error})"
         choice = f", or {instead}" if instead else ""
         raise MissingDependencyError(
@@ -232,11 +239,13 @@ def needed_package(error: ImportError) -> MissingDependencyError | None:
     module = (error.name or "").partition(".")[0]
     if isinstance(error, MissingDependencyError) or module in ("", "esmkit"):
         return None
+    if str(error).startswith("cannot import name"):  # a mistake of ours, or a version too old
+        return None
     project = _PROJECTS.get(module, module)
     if isinstance(error, ModuleNotFoundError):
         what, first = "is not installed", ""
     else:
-        what, first = f"does not load ({error})", f"after `pip uninstall {project}` "
+        what, first = f"does not load ({error})", f"after `pip uninstall {project}`, "
     return MissingDependencyError(
         f"{project} {what}, and esmkit cannot do without it; {first}`{install_command(project)}` "
         "installs it"

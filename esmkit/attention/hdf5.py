@@ -24,7 +24,7 @@ from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import UNREADABLE, ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import WindowMean
 from esmkit.text import missing
@@ -285,10 +285,8 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         try:
             self._file = h5py.File(self._place, "r")
         except UNREADABLE as error:
-            raise OutputError(
-                f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
-                "`esmkit attention`"
-            ) from None
+            what = "cannot be read as HDF5"
+            raise damage(self.path, error, "make it anew with `esmkit attention`", what) from error
         try:
             self.provenance: dict[str, Any] = json.loads(
                 str(self._file.attrs.get(PROVENANCE, "{}"))
@@ -312,7 +310,7 @@ class AttentionFile(ProteinFile[AttentionMaps]):
             raise
         except UNREADABLE as error:
             self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
+            raise damage(self.path, error, "make it anew") from error
 
     def _release(self) -> None:
         self._file.close()
@@ -322,12 +320,8 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except EsmkitError:
-            raise
         except UNREADABLE as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit attention`"
-            ) from None
+            raise damage(self.path, error, "make it anew with `esmkit attention`") from error
 
     @property
     def heads(self) -> tuple[str, ...]:

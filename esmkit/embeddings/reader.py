@@ -16,7 +16,7 @@ from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.contents import describe, format_of_content, separator_of
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import UNREADABLE, ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
 from esmkit.text import missing
@@ -107,10 +107,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             ) from error
         except UNREADABLE as error:
             self._release()
-            raise OutputError(
-                f"{str(self.path)!r} is not a file of embeddings, or is damaged ({error}); make it "
-                "anew with `esmkit embed`"
-            ) from error
+            what = "is not a file of embeddings, or is damaged"
+            raise damage(self.path, error, "make it anew with `esmkit embed`", what) from error
 
     def _missing(self) -> str:
         """Return what to say where there is no file."""

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from esmkit.errors import ClosedFileError, EsmkitError, OutputError
 from esmkit.sequences.ids import by_name, matching, unknown_id
 
-__all__ = ["UNREADABLE", "ProteinFile", "file_state"]
+__all__ = ["UNREADABLE", "ProteinFile", "damage", "file_state"]
 
 Found = TypeVar("Found")
 
@@ -22,6 +22,16 @@ UNREADABLE = (
     *(ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error),
 )
 """What HDF5, zip, Parquet and JSON raise where a file is damaged: each bit of it another."""
+
+
+def damage(path: Path, error: BaseException, remedy: str, what: str = "is damaged") -> OutputError:
+    """Return the error for a file that could not be read: what is wrong, and the remedy.
+
+    Too little memory is no damage, but a damaged file may ask for any amount of it.
+    """
+    if isinstance(error, MemoryError):
+        what, remedy = "does not fit into memory, or is damaged", f"free memory, or {remedy}"
+    return OutputError(f"{str(path)!r} {what} ({error}); {remedy}")
 
 
 def file_state(path: Path) -> list[int] | None:
@@ -126,9 +136,8 @@ class ProteinFile(Mapping[str, Found]):
         except EsmkitError:
             raise
         except UNREADABLE as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged: {name!r} cannot be read ({error}); make it anew"
-            ) from error
+            what = f"is damaged: {name!r} cannot be read"
+            raise damage(self.path, error, "make it anew", what) from error
 
     def _key(self, name: str) -> str:
         """Return the name in the file of the protein that a name means.

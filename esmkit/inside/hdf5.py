@@ -15,7 +15,7 @@ from esmkit.errors import EsmkitError, OptionError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import UNREADABLE, ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.sequences.proteins import Protein
 from esmkit.text import missing
 
@@ -163,10 +163,8 @@ class TraceFile(ProteinFile[StoredTrace]):
         try:
             self._file = h5py.File(self._place, "r")
         except UNREADABLE as error:
-            raise OutputError(
-                f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
-                "`esmkit trace`"
-            ) from None
+            what = "cannot be read as HDF5"
+            raise damage(self.path, error, "make it anew with `esmkit trace`", what) from error
         try:
             self.provenance: dict[str, Any] = json.loads(
                 str(self._file.attrs.get(PROVENANCE, "{}"))
@@ -187,7 +185,7 @@ class TraceFile(ProteinFile[StoredTrace]):
             raise
         except UNREADABLE as error:
             self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
+            raise damage(self.path, error, "make it anew") from error
 
     def _release(self) -> None:
         self._file.close()
@@ -197,12 +195,8 @@ class TraceFile(ProteinFile[StoredTrace]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except EsmkitError:
-            raise
         except UNREADABLE as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit trace`"
-            ) from None
+            raise damage(self.path, error, "make it anew with `esmkit trace`") from error
 
     def _read(self, key: str) -> StoredTrace:
         with self._reading():

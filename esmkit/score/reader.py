@@ -13,7 +13,7 @@ from esmkit.files.arrays import protein_id
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import UNREADABLE, ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.score.options import ScoreOptions
 from esmkit.score.protein_score import PERPLEXITY, ProteinScore
@@ -130,10 +130,8 @@ class ScoreFile(ProteinFile[Any]):
             raise
         except UNREADABLE as error:
             self._release()
-            raise OutputError(
-                f"{str(self.path)!r} is not a file of scores, or is damaged ({error}); make it anew "
-                "with `esmkit score`"
-            ) from error
+            what = "is not a file of scores, or is damaged"
+            raise damage(self.path, error, "make it anew with `esmkit score`", what) from error
 
     def _missing(self) -> str:
         name = repr(str(self.path))

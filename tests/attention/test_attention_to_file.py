@@ -377,7 +377,7 @@ def test_a_table_killed_while_it_is_moved_into_place(
     assert not (tmp_path / "o.csv.work").exists()
 
 
-@pytest.mark.parametrize("damage", ["chunk", "mass", "shape", "json"])
+@pytest.mark.parametrize("damage", ["chunk", "mass", "shape", "heads", "json"])
 def test_a_damaged_attention_file_is_one_sentence(tiny: Esm2, fasta, tmp_path, damage: str):
     path = tmp_path / "o.h5"
     attention_file(tiny, fasta, path)
@@ -390,6 +390,10 @@ def test_a_damaged_attention_file_is_one_sentence(tiny: Esm2, fasta, tmp_path, d
         if damage == "shape":
             record = json.loads(str(handle.attrs["provenance"]))
             del record["model_shape"]
+            handle.attrs["provenance"] = json.dumps(record)
+        if damage == "heads":
+            record = json.loads(str(handle.attrs["provenance"]))
+            record["heads"] = ["L9H4"]
             handle.attrs["provenance"] = json.dumps(record)
         if damage == "json":
             handle.attrs["provenance"] = "{"

@@ -487,3 +487,19 @@ def test_a_table_without_the_column_of_layers(tmp_path: Path):
     with EmbeddingFile(path) as found:
         np.testing.assert_array_equal(found["P2"], [3, 4])
         assert found.to_frame(facts=False).shape == (2, 2)
+
+
+def test_too_little_memory_is_not_called_damage_alone(tmp_path: Path, monkeypatch: Any):
+    path = tmp_path / "a.npz"
+    np.savez(path, P1=np.zeros(4, np.float32))
+
+    def too_large(self: EmbeddingFile, key: str) -> Any:
+        raise MemoryError("Unable to allocate 4.00 GiB")
+
+    monkeypatch.setattr(EmbeddingFile, "_read", too_large)
+    with EmbeddingFile(path) as found, pytest.raises(OutputError) as caught:
+        found["P1"]
+    assert str(caught.value) == (
+        f"{str(path)!r} does not fit into memory, or is damaged (Unable to allocate 4.00 GiB); "
+        "free memory, or make it anew"
+    )

@@ -212,7 +212,7 @@ def test_links_and_matrices_are_those_of_the_page(page: Opened, tiny: Esm2):
         assert f"{counted} of the structure" in said
         drawn = page.do("document.querySelectorAll('#cards .plot path.contact').length")
         assert drawn == count
-    found = circuits(tiny, permutations=1, controls=1)
+    found: Any = circuits(tiny, permutations=1, controls=1)
     shown = page.do("Array.from(esmkitExplorer.matrixOf(esmkitExplorer.models[0], 'L1H2'))")
     exact = found.ov[1, 2]
     bound = np.abs(exact).max() / 254 * 1.01

@@ -143,7 +143,7 @@ def forget_file_systems() -> None:
 def test_a_package_that_is_there_and_does_not_load_says_why():
     with pytest.raises(MissingDependencyError) as caught, needed("a test", "pyarrow"):
         raise ImportError("DLL load failed", name="pyarrow.lib")
-    assert "a test needs pyarrow, which is not installed" in str(caught.value)
+    assert "a test needs pyarrow, which does not load (DLL load failed)" in str(caught.value)
     with pytest.raises(MissingDependencyError) as caught, needed("a test", "bokeh"):
         raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
     assert str(caught.value) == (
@@ -257,5 +257,5 @@ def test_modules_of_esmkit_itself_are_no_missing_packages():
     said = needed_package(ImportError("undefined symbol: x", name="sklearn.utils"))
     assert str(said) == (
         "scikit-learn does not load (undefined symbol: x), and esmkit cannot do without it; after "
-        "`pip uninstall scikit-learn` `pip install scikit-learn` installs it"
+        "`pip uninstall scikit-learn`, `pip install scikit-learn` installs it"
     )
