@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOR_USERS = ("parquet", "explorer")
-"""Extras that `.ci/lowest` installs; the lowest Ray and s3fs were run by hand."""
+"""Extras that `.ci/lowest` installs; the lowest Ray and s3fs were not run."""
 
 
 def pins(name: str) -> dict[str, str]:
