@@ -22,9 +22,6 @@ __all__ = [
     "ResumeError",
     "UnknownIdError",
     "VerificationError",
-    "install_command",
-    "needed",
-    "needed_package",
 ]
 
 
@@ -44,9 +41,9 @@ class EsmkitError(Exception):
     "sequence 'P1' is empty"
     """
 
-    def __init__(self, *args: object) -> None:
+    def __str__(self) -> str:
         # Words of other libraries may come with line breaks; an error is one line in any terminal
-        super().__init__(*(_on_one_line(arg) if isinstance(arg, str) else arg for arg in args))
+        return _on_one_line(super().__str__())
 
     @property
     def reason(self) -> str:
@@ -82,7 +79,7 @@ class UnknownIdError(EsmkitError, KeyError):
     """
 
     def __str__(self) -> str:
-        return Exception.__str__(self)
+        return _on_one_line(Exception.__str__(self))
 
 
 class OptionError(EsmkitError, ValueError):
