@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esmkit.cli import ray as ray_options
 from esmkit import errors
+from esmkit.cli import ray as ray_options
 from esmkit.errors import OptionError
 from esmkit.sequences.given import one_or_many
 from esmkit.text import parse_bytes
