@@ -30,6 +30,7 @@ from esmkit.heads.matched_pairs import (
     sums,
 )
 from esmkit.heads.resume import Keeper
+from esmkit.heads.statistics import MIN_PROTEINS
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
 
@@ -169,7 +170,7 @@ def within_chains(
         for kind, found in aucs.items():
             far = np.abs(np.concatenate(found) - 0.5) if found else np.array([np.nan])
             table[kind] = np.quantile(far, 0.95)
-        table["inflation"] = wider
+        table["inflation"] = wider if table["chains"][0] >= MIN_PROTEINS else np.nan
     return table
 
 

@@ -135,11 +135,13 @@ def compare(
     auc, low, high = _interval(wins, counts, resamples, seed)
     half_a = _interval(wins[order[::2]], counts[order[::2]], resamples, seed, least=1)[0]
     half_b = _interval(wins[order[1::2]], counts[order[1::2]], resamples, seed, least=1)
-    p = _p_value(score(wins, counts), len(order), inflation) if len(order) else half_a
+    known = len(order) >= MIN_PROTEINS
+    # Of a chain or two the spread is nothing, and so is a p value
+    unknown = np.full(len(names), np.nan)
+    p = _p_value(score(wins, counts), len(order), inflation) if known else unknown
     by_offset = _interval(*sums(chains, BONDED, None, expected=True, matched=matched), 1, seed)[0]
     touching = _interval(*sums(chains, TOUCHING, APART, matched=matched), resamples, seed)
     over = _interval(*sums(chains, BONDED, TOUCHING, matched=matched), resamples, seed)
-    known = len(order) >= MIN_PROTEINS
     bonds, pairs, close = _support(chains, matched)
     columns: dict[str, Any] = {"auc": auc, "low": low, "high": high}
     columns |= {"p": p, "q": benjamini_hochberg(p), "half_a": half_a}

@@ -404,8 +404,8 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write(tmp_path / "x.parquet", example("protein", [3]), "protein", [3])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     wanted = (
-        r"^Parquet files need pyarrow; install it with `pip install 'esmkit\[parquet\]'`, or use "
-        r"another format$"
+        r"^Parquet files need pyarrow, which is not installed; install it with "
+        r'`pip install "esmkit\[parquet\]"`, or use another format$'
     )
     with pytest.raises(MissingDependencyError, match=wanted):
         open_writer("parquet", tmp_path / "y.parquet", {}, layers=[1], per="protein")

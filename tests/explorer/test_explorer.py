@@ -423,7 +423,7 @@ def test_a_large_page_is_not_put_into_a_notebook(tiny: Esm2, monkeypatch: pytest
 
 def test_without_bokeh_the_extra_is_named(tiny: Esm2, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'esmkit\[explorer\]'"):
+    with pytest.raises(MissingDependencyError, match=r'pip install "esmkit\[explorer\]"'):
         esmkit.explore(tiny, "MKV")
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from esmkit.data import replication, ts50
 from esmkit.errors import InputError, OptionError
-from esmkit.esm2 import load
+from esmkit.esm2 import Esm2, load
 from esmkit.heads.disulfides import pairs_of, within_chains
 from esmkit.heads.matched_pairs import APART, BONDED, TOUCHING, CysteinePairs, compare
 from esmkit.heads.report.disulfides import within_chains_answer
@@ -245,6 +245,15 @@ def test_no_chain_with_a_bond_is_refused(tiny_folder: Path):
         within_chains(model, ts50(), resamples=10)
     with pytest.raises(OptionError, match="1 to 10 untrained models of each kind, not 11"):
         within_chains(model, ts50(), untrained=11)
+
+
+@pytest.mark.parametrize("chains", [1, 2])
+def test_of_a_chain_or_two_nothing_is_claimed(tiny: Esm2, chains: int):
+    """Where all chains agree, as one does, the spread is nothing, and sizes are infinite."""
+    few = [chain for chain in replication() if len(chain.disulfides) > 1 and len(chain) < 80]
+    found = within_chains(tiny, few[:chains], resamples=2_000)
+    assert found["chains"].eq(chains).all()
+    assert found[["auc", "low", "high", "p", "q", "inflation"]].isna().all().all()
 
 
 def test_heads_writes_them(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
