@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from difflib import SequenceMatcher
 from email import message_from_bytes
 from importlib import util
 from pathlib import Path
@@ -151,9 +152,10 @@ def test_what_an_index_shows_leads_somewhere(wheel: dict[str, bytes]):
     links = re.findall(r"\]\(([^)]*)\)", shown)
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
-    words = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line]
-    kept = set(shown.splitlines())
-    assert sum(line in kept for line in words) > 0.7 * len(words)
+    # A table's cells of links alone are all that goes: four words of five stay, in their order
+    words = re.sub(r"\([^)]*\)", "", (ROOT / "README.md").read_text(encoding="utf-8")).split()
+    kept = SequenceMatcher(None, words, shown.split(), autojunk=False).get_matching_blocks()
+    assert sum(block.size for block in kept) > 0.8 * len(words)
 
 
 def test_links_are_taken_out_and_words_stay():

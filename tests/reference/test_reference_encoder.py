@@ -1,7 +1,6 @@
 """The reference encoder against transformers and fair-esm (see `oracles`), and against itself."""
 
 import ast
-import doctest
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -305,12 +304,6 @@ def test_explicit_mask_makes_pad_tokens_real(shallow, parameters):
 
 def test_softmax_survives_large_scores():
     np.testing.assert_allclose(reference.softmax(np.array([1e4, 0.0, -np.inf])), [1, 0, 0], atol=0)
-
-
-def test_doctests():
-    result = doctest.testmod(reference)
-    assert result.attempted
-    assert not result.failed
 
 
 def test_reference_imports_numpy_scipy_erf_and_errors_only():
