@@ -251,7 +251,7 @@ def test_no_chain_with_a_bond_is_refused(tiny_folder: Path):
 def test_of_a_chain_or_two_nothing_is_claimed(tiny: Esm2, chains: int):
     """Where all chains agree, as one does, the spread is nothing, and sizes are infinite."""
     few = [chain for chain in replication() if len(chain.disulfides) > 1 and len(chain) < 80]
-    found = within_chains(tiny, few[:chains], resamples=2_000)
+    found: Any = within_chains(tiny, few[:chains], resamples=2_000)
     assert found["chains"].eq(chains).all()
     assert found[["auc", "low", "high", "p", "q", "inflation"]].isna().all().all()
 
