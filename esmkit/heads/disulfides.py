@@ -170,7 +170,8 @@ def within_chains(
         for kind, found in aucs.items():
             far = np.abs(np.concatenate(found) - 0.5) if found else np.array([np.nan])
             table[kind] = np.quantile(far, 0.95)
-        table["inflation"] = wider if table["chains"][0] >= MIN_PROTEINS else np.nan
+        enough = bool(np.all(table["chains"].to_numpy() >= MIN_PROTEINS))
+        table["inflation"] = wider if enough else np.nan
     return table
 
 
