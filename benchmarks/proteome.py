@@ -21,7 +21,7 @@ def proteome(count: int | None = None, *, seed: int = 0) -> list[Protein]:
     spec = find_spec("pyhmmer")
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(
-            "the benchmarks embed the proteome that pyhmmer carries; pip install 'esmkit[bench]'"
+            'the benchmarks embed the proteome that pyhmmer carries; `pip install "esmkit[bench]"`'
         )
     path = Path(spec.submodule_search_locations[0]) / FILE
     found = [protein for protein in read_fasta(path) if len(protein) <= MOST_RESIDUES]
