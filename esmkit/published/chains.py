@@ -76,7 +76,7 @@ class OnChains:
                 claim, self.size, f"a published value for a model of {_shape(self.model)}"
             )
         if claim.on != self.which and claim.name in ("contacts-casp14", "contacts-cameo"):
-            return not_run(claim, self.size, SETS[claim.on][0])
+            return not_run(claim, self.size, f"the chains of {SETS[claim.on][0]}")
         measure = {
             "head-L5H4": self._one_head,
             "three-heads": self._three_heads,
@@ -105,11 +105,11 @@ class OnChains:
     def _other_chains(self, claim: Claim, measured: int) -> list[str]:
         """Say how the chains differ from the published ones."""
         what, count = SETS[claim.on]
-        named = what if count is None else f"{what} ({count:,})"
+        named = what if count is None else f"{what} ({count:,} chains)"
         if self.which != claim.on:
-            return [f"{measured:,} other chains than {named}"]
+            return [f"{measured:,} chains that are not {named}"]
         if count is not None and measured != count:
-            return [f"{measured:,} chains, where {named} were scored"]
+            return [f"{measured:,} chains of {named}"]
         return []
 
     def _contact_head(self, claim: Claim) -> Row:

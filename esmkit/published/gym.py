@@ -66,7 +66,7 @@ class OnGym:
             return not_run(
                 claim,
                 self.size,
-                "ProteinGym's files; give their folder with `proteingym`",
+                "ProteinGym's files (its reference file and the tables of the assays)",
             )
         if self.size not in claim.values:
             shape = f"{self.model.layers} layers, {self.model.heads} heads and width"

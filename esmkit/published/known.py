@@ -32,10 +32,10 @@ SIZES: Mapping[tuple[int, int, int], str] = {
 """Published sizes by layers, heads and width (Lin et al. 2023)."""
 
 SETS: Mapping[str, tuple[str, int | None]] = {
-    "large-valid": ("the chains of fair-esm's large validation set", 14_842),
-    "casp14": ("the chains of CASP14", None),
-    "cameo": ("the chains of CAMEO, April to June 2022", None),
-    "fusion": ("the chains of plm-contact-fusion", 200),
+    "large-valid": ("fair-esm's large validation set", 14_842),
+    "casp14": ("CASP14", None),
+    "cameo": ("CAMEO, April to June 2022", None),
+    "fusion": ("the set of plm-contact-fusion", 200),
 }
 """Published sets of structures: what they are, and how many chains where that is published."""
 

@@ -130,7 +130,7 @@ def measure_rows(
         Keeps measurements as they come.
     """
     size = size_of(model.layers, model.heads, model.width)
-    other = _other_weights(model, size)
+    other = _other_weights(model)
     shared: dict[str, Any] = {"keep": keep or Keep(), "seed": seed, "progress": progress}
     on_chains = OnChains(model, size, chains, chains_are, other, **shared)
     on_gym = OnGym(model, size, gym, other, **shared)
@@ -143,12 +143,11 @@ def measure_rows(
     return Reproduction(model.checkpoint.to_dict(), [row(claim) for claim in claims])
 
 
-def _other_weights(model: "Encoder", size: str | None) -> list[str]:
+def _other_weights(model: "Encoder") -> list[str]:
     """Say how the weights, and the numbers they are computed in, differ from the published ones."""
     found = []
     if not model.checkpoint.official:
-        of = f"the official weights of the {size} model" if size else "official weights"
-        found.append(f"other weights ({model.checkpoint.name}) than {of}")
+        found.append(f"other weights ({model.checkpoint.name}) than the official ones")
     dtype = str(model.dtype).removeprefix("torch.")
     if dtype != "float32":
         found.append(f"{dtype} instead of float32")

@@ -129,8 +129,7 @@ class Reproduction:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in table
         ]
-        said = [f"{row.name}: {row.what}; {row.protocol}. {row.source}" for row in self.rows]
-        return "\n".join([*lines, "", *said, "", self._counts()])
+        return "\n".join([*lines, "", *self._sources(), "", self._counts()])
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, with sources below.
@@ -143,7 +142,7 @@ class Reproduction:
         lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
         for row in self.rows:
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in _cells(row))} |")
-        said = [f"- {row.name}: {row.what}; {row.protocol}. {row.source}" for row in self.rows]
+        said = [f"- {line}" for line in self._sources()]
         return "\n".join([*lines, "", *said, ""])
 
     def to_json(self) -> str:
@@ -155,6 +154,13 @@ class Reproduction:
         '"checkpoint":'
         """
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def _sources(self) -> list[str]:
+        """Say what each result is, how it was measured and where it stands; once for equal ones."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            names.setdefault(f"{row.what}; {row.protocol}. {row.source}", []).append(row.name)
+        return [f"{', '.join(of)}: {said}" for said, of in names.items()]
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in HEADINGS)
@@ -186,20 +192,25 @@ class Reproduction:
             )
 
 
-def _number(value: float, row: Row) -> str:
-    """Return a number as it is published: three digits, or as many as small differences need."""
-    if row.name.startswith("golden"):
-        return f"{value:.1e}" if value else "0"
-    return f"{value:.3f}"
+def _number(value: float) -> str:
+    """Return a number as it is published: with three digits, or four.
+
+    >>> _number(0.4), _number(0.2745)
+    ('0.400', '0.2745')
+    """
+    text = f"{value:.4f}"
+    return text.removesuffix("0")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row, under ``HEADINGS``."""
-    published = "" if row.published is None else _number(row.published, row)
+    golden = row.name.startswith("golden")
+    published = "" if row.published is None else _number(row.published)
+    own = "" if row.own is None else f"{row.own:.3f}"
+    if golden:  # a table of numbers is published, and its largest difference is one's own
+        published, own = "9 values", "" if row.own is None else f"{row.own:.1e} off"
     if row.published_low is not None and row.published_high is not None:
         published += f" [{row.published_low:.3f}, {row.published_high:.3f}]"
-    own = "" if row.own is None else _number(row.own, row)
-    shown = row.low is not None and row.high is not None and not row.name.startswith("golden")
-    if row.low is not None and row.high is not None and shown:
-        own += f" [{_number(row.low, row)}, {_number(row.high, row)}]"
+    if row.low is not None and row.high is not None and not golden:
+        own += f" [{row.low:.3f}, {row.high:.3f}]"
     return row.verdict, row.name, published, own, row.on, row.because
