@@ -28,17 +28,12 @@ def few() -> list[Structure]:
 
 
 def counted(values: np.ndarray, chain: Structure, part: int) -> float:
-    """Precision of the first L / part pairs 24 or more apart, counted in plain Python."""
-    size = len(chain)
-    pairs = [
-        (-float(values[i, j]), i, j)
-        for i in range(size)
-        for j in range(i + 24, size)
-        if chain.resolved[i] and chain.resolved[j]
-    ]
-    first = sorted(pairs)[: int(chain.resolved.sum()) // part]
-    near = [np.linalg.norm(chain.cb[i] - chain.cb[j]) < 8 for _, i, j in first]
-    return sum(near) / len(first)
+    """Precision of the first L / part pairs 24 or more apart, from the coordinates."""
+    assert chain.resolved.all()
+    i, j = np.triu_indices(len(chain), 24)
+    near = np.linalg.norm(chain.cb[i] - chain.cb[j], axis=1) < 8
+    first = np.argsort(-values[i, j], kind="stable")[: len(chain) // part]
+    return float(near[first].mean())
 
 
 class Measured:
@@ -101,7 +96,7 @@ def test_three_heads_are_chosen_on_one_half_and_scored_on_the_other(
     assert {len(names.split()) for names in named} == {3}
     places = [[20 * int(n[1]) + int(n[3:]) for n in names.split()] for names in named]
     possible = []  # which two chains are a half is drawn
-    for half in ([0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]):
+    for half in ([0, 1], [0, 2], [0, 3]):
         rest = [k for k in range(4) if k not in half]
         best = [
             set(np.argsort(-theirs.heads[of].mean(0), kind="stable")[:3]) for of in (half, rest)
