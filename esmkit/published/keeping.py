@@ -16,16 +16,27 @@ Numbers = NDArray[np.float64]
 
 
 class Keep:
-    """Keeps nothing: measurements of a library call live in memory.
+    """Keeps measurements in memory: what two results rest on is measured once.
 
     Examples
     --------
-    >>> Keep().measured("chain ab12", lambda: np.ones(2))
+    >>> keep = Keep()
+    >>> keep.measured("chain ab12", lambda: np.ones(2))
+    array([1., 1.])
+    >>> keep.measured("chain ab12", lambda: np.zeros(2))
     array([1., 1.])
     """
 
+    def __init__(self) -> None:
+        self._held: dict[str, Numbers] = {}
+
     def measured(self, key: str, measure: Callable[[], Numbers]) -> Numbers:
         """Return what is kept under a key, or measure it."""
+        if key not in self._held:
+            self._held[key] = self._made(key, measure)
+        return self._held[key]
+
+    def _made(self, key: str, measure: Callable[[], Numbers]) -> Numbers:
         return measure()
 
 
@@ -45,10 +56,11 @@ class ShardKeep(Keep):
     """
 
     def __init__(self, work: WorkFolder, pending: Pending, shards: ShardReader) -> None:
+        super().__init__()
         self._pending, self._shards = pending, shards
         self._there = frozenset(work.shard_of)
 
-    def measured(self, key: str, measure: Callable[[], Numbers]) -> Numbers:
+    def _made(self, key: str, measure: Callable[[], Numbers]) -> Numbers:
         """Return what an earlier run kept under a key; or measure and keep it."""
         number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
         if number in self._there:
