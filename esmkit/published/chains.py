@@ -104,12 +104,11 @@ class OnChains:
 
     def _other_chains(self, claim: Claim, measured: int) -> list[str]:
         """Say how the chains differ from the published ones."""
-        what, count = SETS[claim.on]
-        named = what if count is None else f"{what} ({count:,} chains)"
         if self.which != claim.on:
-            return [f"{measured:,} chains that are not {named}"]
+            return [f"{measured:,} chains that are not {claim.data()}"]
+        count = SETS[claim.on][1]
         if count is not None and measured != count:
-            return [f"{measured:,} chains of {named}"]
+            return [f"{measured:,} chains of {claim.data()}"]
         return []
 
     def _contact_head(self, claim: Claim) -> Row:

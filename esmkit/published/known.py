@@ -36,8 +36,10 @@ SETS: Mapping[str, tuple[str, int | None]] = {
     "casp14": ("CASP14", None),
     "cameo": ("CAMEO, April to June 2022", None),
     "fusion": ("the set of plm-contact-fusion", 200),
+    "proteingym": ("ProteinGym 1.x, substitutions (217 assays)", None),
+    "golden": ("the token ids named", None),
 }
-"""Published sets of structures: what they are, and how many chains where that is published."""
+"""Data of published results: what they are, and how many chains where that is published."""
 
 FAIR_ESM = (
     "README of fair-esm, comparison to related works, unsupervised contact prediction (Lin et al. "
@@ -71,7 +73,7 @@ class Claim:
     source : str
         Where it is published.
     on : str
-        Name of the data: one of ``SETS``, ``proteingym`` or ``golden``.
+        Name of the data, one of ``SETS``.
     interval : tuple of float or None
         Published 95 % interval, where there is one.
     digits : int
@@ -86,6 +88,15 @@ class Claim:
     on: str
     interval: tuple[float, float] | None = None
     digits: int = 3
+
+    def data(self) -> str:
+        """Return what it was measured on, in words.
+
+        >>> choose_claims(["head-L5H4"])[0].data()
+        'the set of plm-contact-fusion (200 chains)'
+        """
+        what, count = SETS.get(self.on, (self.on, None))
+        return what if count is None else f"{what} ({count:,} chains)"
 
     def rounding(self) -> float:
         """Return by how much rounding may have moved the published value.

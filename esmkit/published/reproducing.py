@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from esmkit.arguments import checked
 from esmkit.contacts.scores import check_choice
+from esmkit.encoder.checkpoints.known import OFFLINE
 from esmkit.published.chains import OnChains
 from esmkit.published.golden import golden_row
 from esmkit.published.gym import OnGym
@@ -146,8 +147,11 @@ def measure_rows(
 def _other_weights(model: "Encoder") -> list[str]:
     """Say how the weights, and the numbers they are computed in, differ from the published ones."""
     found = []
-    if not model.checkpoint.official:
-        found.append(f"other weights ({model.checkpoint.name}) than the official ones")
+    name = model.checkpoint.name
+    if model.checkpoint.sha256 == OFFLINE.sha256:
+        found.append(f"other weights ({name})")
+    elif not model.checkpoint.official:  # fair-esm's own files, and 3B and 15B, may be the same
+        found.append(f"weights ({name}) that are not known as the official ones by their SHA-256")
     dtype = str(model.dtype).removeprefix("torch.")
     if dtype != "float32":
         found.append(f"{dtype} instead of float32")

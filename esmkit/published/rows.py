@@ -17,8 +17,8 @@ class Row:
 
     Attributes
     ----------
-    name, what, protocol, source : str
-        The published result: short name, quantity, how it was measured, where it stands.
+    name, what, protocol, data, source : str
+        The published result: short name, quantity, how it was measured and on what, where it stands.
     published : float or None
         Its value; None where nothing is published for a model of this size.
     published_low, published_high : float or None
@@ -44,6 +44,7 @@ class Row:
     name: str
     what: str
     protocol: str
+    data: str
     source: str
     published: float | None
     published_low: float | None
@@ -67,7 +68,7 @@ def _row(claim: Claim, size: str | None, verdict: Verdict, because: str, **own: 
     low, high = claim.interval or (None, None)
     measured = {"own": None, "low": None, "high": None, "on": "", **own}
     return Row(
-        *(claim.name, claim.what, claim.protocol, claim.source),
+        *(claim.name, claim.what, claim.protocol, _published_on(claim, size), claim.source),
         published=claim.values.get(size or ""),
         published_low=low,
         published_high=high,
@@ -75,6 +76,13 @@ def _row(claim: Claim, size: str | None, verdict: Verdict, because: str, **own: 
         because=because,
         **measured,  # type: ignore[arg-type]
     )
+
+
+def _published_on(claim: Claim, size: str | None) -> str:
+    weights = (
+        f"official weights of the {size} model" if size in claim.values else "official weights"
+    )
+    return f"{claim.data()}, {weights}"
 
 
 def not_run(claim: Claim, size: str | None, missing: str) -> Row:

@@ -99,18 +99,19 @@ class Reproduction:
         pandas.DataFrame
             ``verdict``, ``result``, ``what``, ``published``, ``published_low``, ``published_high``,
             ``own``, ``low``, ``high``, ``inside`` (whether the published value lies within one's own
-            interval), ``on``, ``because``, ``protocol``, ``source``. Missing where nothing was
+            interval), ``on``, ``because``, ``protocol``, ``data``
+            (what was published is of), ``source``. Missing where nothing was
             measured or published.
 
         Examples
         --------
         >>> len(Reproduction({"name": "mine"}, []).to_frame().columns)
-        14
+        15
         """
         import pandas
 
         columns = ["verdict", "result", "what", "published", "published_low", "published_high"]
-        columns += ["own", "low", "high", "inside", "on", "because", "protocol", "source"]
+        columns += ["own", "low", "high", "inside", "on", "because", "protocol", "data", "source"]
         rows = [{**asdict(row), "result": row.name, "inside": row.inside} for row in self.rows]
         numbers = ["published", "published_low", "published_high", "own", "low", "high"]
         return pandas.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
@@ -156,10 +157,10 @@ class Reproduction:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     def _sources(self) -> list[str]:
-        """Say what each result is, how it was measured and where it stands; once for equal ones."""
+        """Say what each result is and where it is published; once where that is the same."""
         names: dict[str, list[str]] = {}
         for row in self.rows:
-            names.setdefault(f"{row.what}; {row.protocol}. {row.source}", []).append(row.name)
+            names.setdefault(_said(row), []).append(row.name)
         return [f"{', '.join(of)}: {said}" for said, of in names.items()]
 
     def _repr_html_(self) -> str:
@@ -167,7 +168,7 @@ class Reproduction:
         lines = []
         for row in self.rows:
             cells = "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row))
-            told = escape(f"{row.what}; {row.protocol}. {row.source}", quote=True)
+            told = escape(_said(row), quote=True)
             lines.append(f'<tr title="{told}">{cells}</tr>')
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
@@ -190,6 +191,11 @@ class Reproduction:
                 "weights and data; check the weights (`esmkit weights check`), the files, and what "
                 "`esmkit verify` says"
             )
+
+
+def _said(row: Row) -> str:
+    """Say what a result is, how and on what it was measured, and where it is published."""
+    return f"{row.what}; {row.protocol}. Published for {row.data}: {row.source}"
 
 
 def _number(value: float) -> str:

@@ -112,7 +112,7 @@ def test_it_ends_with_1_if_something_differs(
     monkeypatch: pytest.MonkeyPatch,
 ):
     theirs = correlations(eight_folder, place / "gym")
-    monkeypatch.setattr("esmkit.published.reproducing._other_weights", lambda model: [])
+    monkeypatch.setattr("esmkit.published.reproducing._other_weights", lambda *of: [])
     publish(place / "gym", theirs)
     done = reproduce(*GYM)
     assert done.returncode == 0, done.stderr

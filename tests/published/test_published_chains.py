@@ -80,7 +80,9 @@ def test_means_are_those_of_transformers(
     for row in found.values():
         assert row.verdict == "not comparable"
         assert row.on == "4 chains"
-        assert row.because.startswith("other weights (eight) than the official ones; 4 chains that")
+        assert row.because.startswith(
+            "weights (eight) that are not known as the official ones by their SHA-256; 4 chains that"
+        )
         assert row.low is not None
         assert row.low <= row.own <= row.high
     best_here = f"L{np.divmod(theirs.heads.mean(0).argmax(), 20)[0]}"
@@ -150,7 +152,7 @@ def test_casp14_and_cameo_are_not_run_on_other_chains(eight: Esm2, few: list[Str
     (row,) = esmkit.reproduce(
         eight, structures=few[:2], chains_are="casp14", only=["contacts-casp14"]
     ).rows
-    assert row.because == "other weights (eight) than the official ones"
+    assert row.because == "weights (eight) that are not known as the official ones by their SHA-256"
 
 
 def test_other_shapes_have_no_published_value(tiny: Esm2, few: list[Structure]):

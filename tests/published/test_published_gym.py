@@ -85,10 +85,16 @@ def test_other_weights_and_heads_are_said(
     eight: Esm2, folder: Path, as_8m: None, monkeypatch: pytest.MonkeyPatch
 ):
     (row,) = esmkit.reproduce(eight, proteingym=folder, only=["proteingym"]).rows
-    assert row.because == "other weights (eight) than the official ones; 5 of the 217 assays"
+    assert (
+        row.because
+        == "weights (eight) that are not known as the official ones by their SHA-256; 5 of the 217 assays"
+    )
     monkeypatch.setattr(gym, "_other_head", lambda model: ["a fitted head"])
     (row,) = esmkit.reproduce(eight, proteingym=folder, only=["proteingym-TEM-1"]).rows
-    assert row.because == "other weights (eight) than the official ones; a fitted head"
+    assert (
+        row.because
+        == "weights (eight) that are not known as the official ones by their SHA-256; a fitted head"
+    )
     assert row.low is not None  # the interval over variants, which is wide
     assert row.high - row.low > 0.2
 
