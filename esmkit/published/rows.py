@@ -58,7 +58,15 @@ class Row:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the published value lies within one's own interval, whatever the verdict."""
+        """Whether the published value lies within one's own interval, whatever the verdict.
+
+        Examples
+        --------
+        >>> from esmkit.published.known import choose_claims
+        >>> claim = choose_claims(["head-L5H4"])[0]
+        >>> judge(claim, "8M", 0.26, 0.24, 0.28, on="50 chains", other=["other chains"]).inside
+        True
+        """
         if self.published is None or self.low is None or self.high is None:
             return None
         return self.low <= self.published <= self.high

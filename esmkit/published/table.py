@@ -73,6 +73,10 @@ class Reproduction:
         ----------
         verdict : {'reproduced', 'differs', 'not comparable', 'not run'}
 
+        Returns
+        -------
+        int
+
         Examples
         --------
         >>> Reproduction({"name": "mine"}, []).count("not run")
