@@ -176,12 +176,18 @@ class OnChains:
         if not all(usable[side == which].any() for which in (0, 1)):
             return not_run(claim, self.size, "chains with pairs 24 or more apart in both halves")
         chosen = [
-            best_of(values[side == 1 - which], AVERAGED, self.model.heads) for which in (0, 1)
+            sorted(best_of(values[side == 1 - which], AVERAGED, self.model.heads), key=_place)
+            for which in (0, 1)
         ]
         pairs = zip(chains, side, strict=True)
         found = np.array([self._scored(chain, chosen[which])[1] for chain, which in pairs])
         note = "the three are " + " or ".join(dict.fromkeys(" ".join(names) for names in chosen))
         return self._judged(claim, found, note)
+
+
+def _place(name: str) -> tuple[int, ...]:
+    """Return layer and head of a name such as L5H4."""
+    return tuple(int(part) for part in name[1:].split("H"))
 
 
 def _shape(model: "Encoder") -> str:
