@@ -155,7 +155,7 @@ class OnChains:
 
     def _share(self, claim: Claim) -> Row:
         found = self._half()
-        ties = found == found.max(axis=1, keepdims=True)  # NaN equals nothing
+        ties = np.equal(found, found.max(axis=1, keepdims=True))  # NaN equals nothing
         place = BEST[0] * self.model.heads + BEST[1]
         with np.errstate(invalid="ignore"):
             shares = np.where(np.isnan(found).any(1), np.nan, ties[:, place] / ties.sum(1))

@@ -68,7 +68,7 @@ class OnGym:
                 self.size,
                 "ProteinGym's files (its reference file and the tables of the assays)",
             )
-        if self.size not in claim.values:
+        if self.size is None or self.size not in claim.values:
             shape = f"{self.model.layers} layers, {self.model.heads} heads and width"
             return not_run(
                 claim, self.size, f"a published value for a model of {shape} {self.model.width}"
@@ -87,8 +87,9 @@ class OnGym:
                 table = score_variants(self.model, protein, assay.path, measured="DMS_score")
             except InputError as error:
                 raise InputError(f"assay {assay.id!r}: {error}") from None
-            known = table[np.isfinite(table["measured"])]
-            score, truth = known["score"].to_numpy(), known["measured"].to_numpy()
+            score, truth = (table[name].to_numpy(np.float64) for name in ("score", "measured"))
+            known = np.isfinite(truth)
+            score, truth = score[known], truth[known]
             samples = spearman_resampled([score], truth, resamples=RESAMPLES, seed=self.seed)[0]
             samples = samples[np.isfinite(samples)]
             low, high = np.percentile(samples, [2.5, 97.5]) if len(samples) else (np.nan, np.nan)
@@ -166,7 +167,7 @@ def _of_functions(
     groups: dict[str, dict[str, list[float]]] = {}
     for value, protein, function in zip(values, proteins, functions, strict=True):
         groups.setdefault(function, {}).setdefault(protein, []).append(float(value))
-    return [np.array([np.mean(v) for v in of.values()]) for of in groups.values()]
+    return [np.array([np.mean(v) for v in of.values()], np.float64) for of in groups.values()]
 
 
 def mean_over_functions(
