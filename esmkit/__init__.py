@@ -30,6 +30,8 @@ Results
     ``Explorer``          such a page
     ``atlas``             make one page with all heads of a model
     ``Atlas``             such a page
+    ``reproduce``         compare published results with what is measured here
+    ``Reproduction``      the table of that
 Files
     ``read``              open what esmkit wrote, whatever it is
     ``EmbeddingFile``     embeddings on disk: a mapping from ID to array
@@ -106,6 +108,8 @@ if TYPE_CHECKING:
     from esmkit.inside.patching import patch
     from esmkit.inside.result import Trace
     from esmkit.inside.to_file import trace_file
+    from esmkit.published.reproducing import reproduce
+    from esmkit.published.table import Reproduction
     from esmkit.results import read
     from esmkit.score.options import ScoreOptions
     from esmkit.score.protein_score import ProteinScore
@@ -131,6 +135,7 @@ __all__ = [
     "Explorer",
     "Protein",
     "ProteinScore",
+    "Reproduction",
     "Run",
     "ScoreFile",
     "ScoreOptions",
@@ -157,6 +162,7 @@ __all__ = [
     "read_structure",
     "read_structures",
     "reference",
+    "reproduce",
     "score",
     "score_file",
     "sequences",
@@ -184,6 +190,7 @@ if not TYPE_CHECKING:  # so that a type checker knows every name, and that there
             "Explorer": "explorer.page",
             "Protein": "sequences.proteins",
             "ProteinScore": "score.protein_score",
+            "Reproduction": "published.table",
             "Run": "files.run_options",
             "ScoreFile": "score.reader",
             "ScoreOptions": "score.options",
@@ -201,6 +208,7 @@ if not TYPE_CHECKING:  # so that a type checker knows every name, and that there
             "read_fasta": "sequences.proteins",
             "read_structure": "structure.read",
             "read_structures": "structure.read",
+            "reproduce": "published.reproducing",
             "trace_file": "inside.to_file",
             "score_file": "score.to_file",
         },

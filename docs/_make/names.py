@@ -19,6 +19,7 @@ ROOMS = (
     "esmkit.score.variants",
     "esmkit.heads",
     "esmkit.inside",
+    "esmkit.published",
     "esmkit.explorer",
     "esmkit.plots",
     "esmkit.sequences",

@@ -90,6 +90,10 @@ TASKS: dict[str, str] = {
     "Check the numbers": """
         esmkit.reference: verify Verification
     """,
+    "Reproduce what is published": """
+        esmkit: reproduce Reproduction
+        esmkit.published: Row
+    """,
     "Read the encoder in NumPy": """
         esmkit.reference: encode Encoding embed_tokens apply_mask encoder_layer layer_norm
             multi_head_attention split_heads project_heads scale_query inverse_frequencies

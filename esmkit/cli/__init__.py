@@ -36,6 +36,7 @@ _COMMANDS = {
     "trace": "Read what the model computes inside, by name.",
     "explore": "Make an interactive page about a protein's attention.",
     "verify": "Compare esmkit with Hugging Face and the reference encoder.",
+    "reproduce": "Compare published results with what is measured here.",
     "weights": "Show, fetch and check model weights.",
 }
 """Subcommands and their one-line help, in the order of ``esmkit --help``."""

