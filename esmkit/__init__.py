@@ -45,6 +45,9 @@ Files
     ``ScoreOptions``      what to score, and how
     ``TraceOptions``      which activations to keep, and how
     ``Run``               overwrite or go on, progress, messages
+Checking
+    ``verify_against``    are embeddings that somebody made this model's, or what happened?
+    ``Diagnosis``         what it found
 Further
     ``EsmEmbedder``       a scikit-learn transformer
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
@@ -83,6 +86,8 @@ if TYPE_CHECKING:
         sklearn,
         structure,
     )
+    from esmkit.against.check import verify_against
+    from esmkit.against.result import Diagnosis
     from esmkit.attention.hdf5 import AttentionFile
     from esmkit.attention.maps import AttentionMaps
     from esmkit.attention.options import AttentionOptions
@@ -122,6 +127,7 @@ __all__ = [
     "AttentionOptions",
     "ContactHead",
     "ContactMap",
+    "Diagnosis",
     "EmbedOptions",
     "Embedding",
     "EmbeddingFile",
@@ -163,6 +169,7 @@ __all__ = [
     "sklearn",
     "structure",
     "trace_file",
+    "verify_against",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -174,6 +181,7 @@ __getattr__, __dir__ = lazy_names(
         "AttentionOptions": "attention.options",
         "ContactHead": "contacts.head",
         "ContactMap": "contacts.map",
+        "Diagnosis": "against.result",
         "EmbedOptions": "embeddings.options",
         "Embedding": "embeddings.embed",
         "EmbeddingFile": "embeddings.reader",
@@ -202,6 +210,7 @@ __getattr__, __dir__ = lazy_names(
         "read_structures": "structure.read",
         "trace_file": "inside.to_file",
         "score_file": "score.to_file",
+        "verify_against": "against.check",
     },
     {
         "contacts": "contacts",

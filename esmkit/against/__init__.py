@@ -1,4 +1,4 @@
-"""Somebody else's embeddings held against a model: are they its own, and if not, what happened?
+"""Somebody else's embeddings held against a model: are they its own, or what happened to them.
 
 ``check`` is the way in. ``reading`` opens any file, with ``arrays``, ``tables``, ``pytorch`` and
 ``pickled`` for the formats, as the parts of ``given``; ``naming`` finds whose each record is;

@@ -20,7 +20,7 @@ from esmkit.sequences.fasta import fasta_records
 from esmkit.sequences.proteins import Protein, clean_proteins, read_fasta
 from esmkit.text import Say, shorten, silent, visible
 
-__all__ = ["verify_against"]
+__all__ = ["compare", "texts_of", "verify_against"]
 
 MOST_PARTS = 200
 """Layers and kinds of vectors of one file."""
@@ -90,6 +90,33 @@ def verify_against(
     >>> esmkit.verify_against(model, "demo.h5", demo, layer=6)              # doctest: +SKIP
     Diagnosis(differs: hidden state 5 and not 6, one layer too early)
     """
+    if isinstance(proteins, str | Path):
+        chosen = list(read_fasta(proteins))
+        texts = texts_of(proteins, chosen)
+        return compare(model, path, chosen, texts, layer=layer, pool=pool, progress=progress)
+    return compare(model, path, proteins, None, layer=layer, pool=pool, progress=progress)
+
+
+def compare(
+    model: Encoder,
+    path: str | Path,
+    proteins: Iterable[Protein] | None,
+    texts: Sequence[str] | None,
+    *,
+    layer: int | None = None,
+    pool: str | None = None,
+    progress: Say = silent,
+) -> Diagnosis:
+    """Do what :func:`verify_against` does, with proteins that have been read already.
+
+    Parameters
+    ----------
+    model, path, layer, pool, progress
+        See :func:`verify_against`.
+    proteins : iterable of Protein, optional
+    texts : sequence of str, optional
+        What the FASTA says of each, letter by letter (:func:`texts_of`); by default its sequence.
+    """
     if model.dtype != torch.float32:
         raise OptionError("verification is about float32: load the model with dtype float32")
     if pool not in (None, "mean", "bos"):
@@ -97,17 +124,15 @@ def verify_against(
     wanted = None if layer is None else model.resolve_layers([layer])[0]
     given = read_given(path)
     try:
-        chosen, texts = _proteins(given, proteins)
-        return _diagnose(model, given, chosen, texts, wanted, pool, progress)
+        chosen, written = _proteins(given, proteins)
+        return _diagnose(model, given, chosen, list(texts or written), wanted, pool, progress)
     finally:
         if given.close is not None:
             given.close()
 
 
-def _proteins(
-    given: Given, proteins: str | Path | Iterable[Protein] | None
-) -> tuple[list[Protein], list[str]]:
-    """Return the proteins, and what the FASTA says of each, letter by letter."""
+def _proteins(given: Given, proteins: Iterable[Protein] | None) -> tuple[list[Protein], list[str]]:
+    """Return the proteins and their sequences."""
     if proteins is None:
         if not given.sequences:
             raise InputError(
@@ -115,9 +140,6 @@ def _proteins(
             )
         items = [Protein(name, text.strip()) for name, text in given.sequences.items()]
         return list(clean_proteins(items)), [item.sequence for item in items]
-    if isinstance(proteins, str | Path):
-        chosen = list(read_fasta(proteins))
-        return chosen, texts_of(proteins, chosen)
     chosen = list(proteins)
     for one in chosen:
         if not hasattr(one, "sequence"):

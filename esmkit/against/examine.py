@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from esmkit.against.geometry import all_alike, likeness, width_words
 from esmkit.against.hypotheses import Hypothesis
 from esmkit.against.naming import Pairing
-from esmkit.against.precision import EXACT
 from esmkit.against.records import Records
 from esmkit.against.result import Cause, PartDiagnosis
 from esmkit.against.rows import order_words, row_words
@@ -101,6 +100,7 @@ def examine(
         [proteins[p] for p in places],
         [texts[p] for p in places],
         [arrays[n] for n in usable],
+        places,
     )
     of = len(arrays)
     width = records.arrays[0].shape[-1]

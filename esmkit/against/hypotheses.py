@@ -1,7 +1,6 @@
 """Hypotheses: how a vector may have come about, in parts that combine."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -41,6 +41,8 @@ class Records:
         The vectors; of arrays of residues their first rows, one after the other.
     rows : int
         Rows that a digest is made of; 0 for vectors.
+    places : list of int
+        Place of each record's protein in the FASTA.
     """
 
     names: list[str]
@@ -50,6 +52,7 @@ class Records:
     storage: Storage
     digests: Array
     rows: int
+    places: list[int]
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Records:
         proteins: Sequence[Protein],
         texts: Sequence[str],
         arrays: Sequence[NDArray[np.float32]],
+        places: Sequence[int],
     ) -> "Records":
         """Gather records and make their digests."""
         rows = 0
@@ -66,7 +70,7 @@ class Records:
         digests = np.stack([a[:rows].ravel() if rows else a for a in arrays]).astype(np.float64)
         return cls(
             *(list(names), list(proteins), list(texts), list(arrays)),
-            *(storage_of(arrays), digests, rows),
+            *(storage_of(arrays), digests, rows, list(places)),
         )
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esmkit.against.pooling import ROWS
 from esmkit.against.records import Records
@@ -58,31 +59,40 @@ def order_words(records: Records, moved: Mapping[int, int]) -> tuple[str, list[s
     list of str
         Examples.
     """
-    numbers = np.array(sorted(moved))
-    owners = np.array([moved[n] for n in numbers])
-    count, tokens = len(records), np.array(records.tokens)
-    steps = (owners - numbers) % count
-    pairs = sum(moved.get(owner) == n for n, owner in moved.items())
-    whole = len(numbers) >= 0.9 * count
-    words = "vectors under each other's names (shuffled)"
-    if len(set(steps.tolist())) == 1 and len(numbers) > 2:
-        step = int(steps[0]) if steps[0] <= count / 2 else int(steps[0]) - count
-        words = (
-            f"names and vectors shifted by {abs(step)} {'place' if abs(step) == 1 else 'places'}"
-        )
-    elif whole and (owners == count - 1 - numbers).all() and count > 2:
-        words = "vectors in reverse order"
-    elif whole and (np.diff(tokens[owners]) >= 0).all() and count > 3:
-        words = "vectors in the order of length, shortest first, and names in another"
-    elif whole and (np.diff(tokens[owners]) <= 0).all() and count > 3:
-        words = "vectors in the order of length, longest first, and names in another"
-    elif pairs == len(moved) and len(moved) < count:
-        words = f"vectors of {pairs // 2} {'pair' if pairs == 2 else 'pairs'} swapped"
+    count = len(records)
+    owners = np.array([moved.get(n, n) for n in range(count)])
+    # HDF5 lists names by the alphabet, whatever the order in which they were written
+    by_protein = np.argsort(records.places, kind="stable")
+    ranks = np.argsort(by_protein, kind="stable")
+    words = (
+        _order(ranks[owners][by_protein], np.array(records.tokens)[by_protein])
+        or _order(owners, np.array(records.tokens))
+        or "vectors under each other's names (shuffled)"
+    )
     examples = [
         f"{_shown(records.names[n])} holds {_shown(records.proteins[moved[n]].id)}"
         for n in list(moved)[:3]
     ]
     return words, ["; ".join(examples)]
+
+
+def _order(owners: NDArray[np.int64], tokens: NDArray[np.int64]) -> str:
+    """Say which order it is, of records in one order and their owners in it; empty if none."""
+    count, numbers = len(owners), np.arange(len(owners))
+    away = owners != numbers
+    steps = np.unique((owners - numbers)[away] % count)
+    if len(steps) == 1 and away.sum() > 2:
+        step = min(int(steps[0]), count - int(steps[0]))
+        return f"names and vectors shifted by {step} {'place' if step == 1 else 'places'}"
+    if count > 3 and (owners == count - 1 - numbers).all():
+        return "vectors in reverse order"
+    for sign, words in ((1, "shortest first"), (-1, "longest first")):
+        if count > 3 and away.sum() > 2 and (np.diff(sign * tokens[owners]) >= 0).all():
+            return f"vectors in the order of length, {words}, and names in another"
+    if away.sum() < count and (owners[owners] == numbers).all():
+        pairs = int(away.sum()) // 2
+        return f"vectors of {pairs} {'pair' if pairs == 1 else 'pairs'} swapped"
+    return ""
 
 
 def _shown(name: str) -> str:

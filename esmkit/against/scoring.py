@@ -17,8 +17,8 @@ __all__ = ["Candidate", "Score", "best", "candidates", "scores"]
 
 Array = NDArray[np.float64]
 
-SCALE = Post("scale", "each vector multiplied by a number", 1)
-NORMED = Post("normed", "each vector centred and scaled by itself (as layer norm does)", 2)
+SCALE = Post("scale", "each vector multiplied by a number", 3)
+NORMED = Post("normed", "each vector centred and scaled by itself (as layer norm does)", 4)
 
 MARGIN = 1.1
 """Of candidates whose squares are alike but for this factor the plainer one is believed."""

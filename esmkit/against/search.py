@@ -229,24 +229,43 @@ class Search:
         """Batches padded without an attention mask: which lengths were padded to is tried."""
         tokens = self.records.tokens
         order = sorted(self.sample, key=lambda n: tokens[n])
-        done: set[tuple[tuple[int, int], ...]] = set()
-        for words, to in unmasked(tokens).items():
+        left = set(unexplained)
+        seen: dict[tuple[int, int], Score | None] = {}
+        found: list[tuple[int, int, str, dict[int, int], Score]] = []
+        for words, to in self._padded_lengths().items():
+            # records that are right had no padding, and those that are not had some
+            odd = sum((to[n] > tokens[n]) != (n in left) for n in range(len(tokens)))
             chosen = [n for n in order if to[n] > tokens[n]][:EACH]
-            key = tuple((n, to[n]) for n in chosen)
-            if not chosen or key in done:
-                continue
-            done.add(key)
-            source = Source(
-                f"padding attended to like residues, no attention mask ({words})",
-                lambda protein, text: None,
-                remedy="pass the attention mask of the batch to the model",
-            )
-            requests = [with_padding(self.records.proteins[n], to[n]) for n in chosen]
-            top = best(self._scored(source, chosen, requests)[1])
-            if top is not None:
-                named = dict(zip(self.records.names, to, strict=True))
-                return replace(self._hypothesis(top), padded_to=named)
-        return None
+            for number in chosen:
+                if (number, to[number]) not in seen:
+                    seen[number, to[number]] = self._padded_to(words, number, to[number])
+            tops = [top for n in chosen if (top := seen[n, to[n]]) is not None]
+            if tops:
+                found.append((-len(tops), odd, words, to, tops[0]))
+        if not found:
+            return None
+        _, _, words, to, top = min(found, key=lambda one: one[:2])
+        named = {self.records.names[n]: length for n, length in to.items()}
+        source = replace(top.candidate.source, words=_NO_MASK.format(words))
+        return replace(self._hypothesis(top), source=source, padded_to=named)
+
+    def _padded_lengths(self) -> dict[str, dict[int, int]]:
+        """Return, by the rule, to how many tokens each record was padded; in the FASTA's order."""
+        order = np.argsort(self.records.places, kind="stable")
+        tokens = [self.records.tokens[n] for n in order]
+        return {
+            words: dict(zip(order.tolist(), to, strict=True))
+            for words, to in unmasked(tokens).items()
+        }
+
+    def _padded_to(self, words: str, number: int, to: int) -> Score | None:
+        source = Source(
+            _NO_MASK.format(words),
+            lambda protein, text: None,
+            remedy="pass the attention mask of the batch to the model",
+        )
+        request = with_padding(self.records.proteins[number], to)
+        return best(self._scored(source, [number], [request])[1])
 
     def _half(self, unexplained: Sequence[int]) -> Hypothesis | None:
         """Whatever comes nearest, if a pass in half precision is as far off."""
@@ -265,6 +284,8 @@ class Search:
                 return replace(found, half=dtype, slack=2 * bound)
         return None
 
+
+_NO_MASK = "padding attended to like residues, no attention mask ({})"
 
 MARGIN_OF_HALVES = 1.05
 """The same for half precision, where rounding itself makes the squares."""

@@ -291,13 +291,13 @@ def unmasked(lengths: Sequence[int]) -> dict[str, list[int]]:
     Parameters
     ----------
     lengths : sequence of int
-        Tokens of each protein, in the order of the file.
+        Tokens of each protein, in the order of the FASTA.
     """
     tokens = np.asarray(lengths)
     longest = int(tokens.max())
     found = {f"all {len(tokens):,} in one batch": np.full(len(tokens), longest)}
     orders = {
-        "in the order of the file": np.arange(len(tokens)),
+        "in the order of the FASTA": np.arange(len(tokens)),
         "from short to long": np.argsort(tokens, kind="stable"),
         "from long to short": np.argsort(-tokens, kind="stable"),
     }
