@@ -5,7 +5,7 @@
 ``examine`` looks at one part, in rounds: ``trial`` holds a hypothesis against every record, and
 ``search`` looks for the next, made of ``sources`` (what was fed to the model), hidden states,
 ``pooling`` and what was done afterwards (``hypotheses``), told apart by ``scoring`` and
-``precision``; ``states`` computes, ``halves`` in half precision; ``geometry`` says what vectors are
+``precision``; ``states`` computes, ``halves`` in half precision; ``expected`` and ``wording`` turn it into a verdict; ``geometry`` says what vectors are
 that nothing explains, ``rows`` how rows and records are ordered, and ``result`` shows it all.
 """
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from esmkit.against.examine import Expected, examine, sources_for
+from esmkit.against.examine import examine
+from esmkit.against.expected import Expected, sources_for
 from esmkit.against.given import Given, Lazy, Part, check_arrays
 from esmkit.against.naming import Pairing, pair
 from esmkit.against.reading import read_given

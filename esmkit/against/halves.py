@@ -39,7 +39,7 @@ def half_bounds(search: Any, hypothesis: Any) -> dict[str, float]:
         How the records would be in float32.
     """
     numbers = search.sample[: 3 if len(search.sample) > 3 else None]
-    requests = [search._request(hypothesis.source, n) for n in numbers]
+    requests = [search.request(hypothesis.source, n) for n in numbers]
     chosen = [request for request in requests if request is not None]
     if not chosen:
         return {}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from esmkit.against.pooling import POOLINGS, ROWS
 from esmkit.against.sources import PLAIN, WINDOWS, Source
 
-__all__ = ["Hypothesis", "Post", "layer_choices", "layer_words"]
+__all__ = ["NONE", "Hypothesis", "Post", "layer_choices", "layer_words"]
 
 Array = NDArray[np.float64]
 

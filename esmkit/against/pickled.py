@@ -54,7 +54,7 @@ def _build(blank: Any, state: Any) -> Any:
         raise _refuse("an object")
     _, shape, kind, fortran, data = state
     if isinstance(data, list):
-        if kind.lstrip("<>|=") != "O" or int(np.prod(shape)) != len(data):
+        if not kind.lstrip("<>|=").startswith("O") or int(np.prod(shape)) != len(data):
             raise _refuse("a list of another length than it says")
         items = np.empty(len(data), object)
         items[:] = [item.value if isinstance(item, _Blank) else item for item in data]

@@ -26,6 +26,8 @@ def row_words(records: Records, pooling: str, number: int) -> list[str]:
         if given < residues:
             return [f"the array is cut off, at {_cut_words(given)} rows"]
         zeros = not rest[residues:].any()
+        if zeros and _is_block(records):
+            return []
         return [f"rows after the last residue, {'zeros' if zeros else 'of EOS or padding'}"]
     if pooling == "tokens":
         if given in (tokens, tokens - 1):
@@ -35,8 +37,16 @@ def row_words(records: Records, pooling: str, number: int) -> list[str]:
         if given < residues:
             return [f"rows counted from BOS, and cut off at {_cut_words(given)} rows"]
         zeros = not rest[tokens:].any()
+        if _is_block(records):
+            return []
         return [f"rows after EOS, {'zeros' if zeros else 'of padding'}"]
     return [ROWS[pooling].words]
+
+
+def _is_block(records: Records) -> bool:
+    """Tell whether all arrays have the rows of the longest, as those of one padded block have."""
+    rows = {len(array) for array in records.arrays}
+    return len(rows) == 1 and rows.pop() in (max(records.tokens), max(records.tokens) - SPECIALS)
 
 
 def _cut_words(given: int) -> str:

@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 SCALE = Post("scale", "each vector multiplied by a number", 3)
 NORMED = Post("normed", "each vector centred and scaled by itself (as layer norm does)", 4)
 
+NEARLY_RIGHT = 0.02
+"""Relative difference below which a factor for each vector is not looked for: rounding has them too."""
+
 MARGIN = 1.1
 """Of candidates whose squares are alike but for this factor the plainer one is believed."""
 
@@ -130,15 +133,19 @@ def scores(records: Records, numbers: Sequence[int], candidate: Candidate) -> It
     of_given = np.linalg.norm(given[list(numbers)], axis=-1)
     tolerance = records.storage.tolerance(of_given, own.shape[-1])
     ones = np.ones_like(norms)
+    # what is nearly right without it is not explained by a number of its own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.linalg.norm(given[list(numbers)] - own, axis=-1) / norms
+    besides = ~(off < NEARLY_RIGHT)
     unit = _unit(own, centred=False)
     unit_given = _unit(given, centred=False)
-    yield from _in_one_way(candidate, SCALE, unit, unit_given, numbers, ones, tolerance)
+    yield from _in_one_way(candidate, SCALE, unit, unit_given, numbers, ones, tolerance, besides)
     centred = np.linalg.norm(own - own.mean(axis=-1, keepdims=True), axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         tolerance = tolerance * norms / centred
     unit = _unit(own, centred=True)
     unit_given = _unit(given, centred=True)
-    yield from _in_one_way(candidate, NORMED, unit, unit_given, numbers, ones, tolerance)
+    yield from _in_one_way(candidate, NORMED, unit, unit_given, numbers, ones, tolerance, besides)
 
 
 def _in_one_way(
@@ -149,10 +156,12 @@ def _in_one_way(
     numbers: Sequence[int],
     norms: Array,
     tolerance: Array,
+    besides: NDArray[np.bool_] | bool = True,
 ) -> Iterator[Score]:
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.linalg.norm(given[list(numbers)] - own, axis=-1) / norms
-    yield Score(candidate, post, False, alone, alone <= tolerance)
+    fitting = (alone <= tolerance) & besides
+    yield Score(candidate, post, False, alone, fitting)
     if len(given) < 2 or (alone <= tolerance).all():
         return
     others = given[:MOST_MATCHED]
@@ -163,7 +172,7 @@ def _in_one_way(
         # once more, without the cancellation
         found = np.linalg.norm(others[nearest] - own, axis=-1) / norms
     found = np.where(alone <= tolerance, alone, found)
-    yield Score(candidate, post, True, found, found <= tolerance)
+    yield Score(candidate, post, True, found, (found <= tolerance) & besides)
 
 
 def best(found: Sequence[Score]) -> Score | None:

@@ -72,7 +72,7 @@ class Search:
 
     def find(self, unexplained: Sequence[int]) -> Hypothesis | None:
         """Return a hypothesis that explains some of these records, or None."""
-        self.sample = self._sample(unexplained)
+        self.sample = self.choose(unexplained)
         self._near = []
         steps: list[tuple[str, Callable[[Sequence[int]], Hypothesis | None]]] = [
             ("every hidden state and pooling, and the order of the records", self._plain),
@@ -90,7 +90,7 @@ class Search:
                 return found
         return None
 
-    def _sample(self, unexplained: Sequence[int]) -> list[int]:
+    def choose(self, unexplained: Sequence[int]) -> list[int]:
         """Choose records: of all lengths, short enough to be read often."""
         tokens = self.records.tokens
         order = sorted(unexplained, key=lambda n: tokens[n])
@@ -103,7 +103,8 @@ class Search:
             chosen.append(n)
         return chosen
 
-    def _request(self, source: Source, number: int) -> Request | None:
+    def request(self, source: Source, number: int) -> Request | None:
+        """Return how a source reads a record; None where it does not apply."""
         return source.request(self.records.proteins[number], self.records.texts[number])
 
     def _scored(
@@ -121,10 +122,10 @@ class Search:
 
     def _plain(self, unexplained: Sequence[int]) -> Hypothesis | None:
         numbers = self.sample
-        requests = [self._request(PLAIN, n) for n in numbers]
+        requests = [self.request(PLAIN, n) for n in numbers]
         self.first, found = self._scored(PLAIN, numbers, [r for r in requests if r])
         if all(len(self.records.proteins[n]) > MAX_RESIDUES for n in numbers):
-            requests = [self._request(WINDOWS, n) for n in numbers]
+            requests = [self.request(WINDOWS, n) for n in numbers]
             found += self._scored(WINDOWS, numbers, [r for r in requests if r])[1]
         self._plain_scores = [s for s in found if s.post.kind == "none"]
         chosen = best(found)
@@ -136,8 +137,8 @@ class Search:
         Numbers stored coarsely fit the expected embedding within their rounding though EOS be in
         the mean of a long protein.
         """
-        self.sample = self._sample(numbers)
-        requests = [self._request(PLAIN, n) for n in self.sample]
+        self.sample = self.choose(numbers)
+        requests = [self.request(PLAIN, n) for n in self.sample]
         _, found = self._scored(PLAIN, self.sample, [r for r in requests if r])
         found = [s for s in found if s.post.kind == "none" and not s.reordered]
         plain = [s for s in found if s.cost == 0]
@@ -194,7 +195,7 @@ class Search:
         found: list[tuple[int, Score]] = []
         order = sorted(unexplained, key=lambda n: (len(proteins[n]) < 20, len(proteins[n])))
         for source in sources_of([proteins[n] for n in order]):
-            fitting = ((n, self._request(source, n)) for n in order)
+            fitting = ((n, self.request(source, n)) for n in order)
             chosen = [(n, request) for n, request in fitting if request is not None][:EACH]
             if not chosen:
                 continue
@@ -295,7 +296,7 @@ def _padded_means(
     search: Search, number: int, pads: int, layers: Sequence[int]
 ) -> NDArray[np.float64]:
     """Return the means over all tokens and 1 to ``pads`` of padding, (L, M, D)."""
-    (piece,) = search._request(PLAIN, number).pieces  # type: ignore[union-attr]
+    (piece,) = search.request(PLAIN, number).pieces  # type: ignore[union-attr]
     total, states = padded(search.model, piece.ids, pads, layers)
     sums = total[:, None] + np.cumsum(states, axis=1, dtype=np.float64)
     return sums / (len(piece.ids) + np.arange(1, pads + 1))[:, None]

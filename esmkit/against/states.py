@@ -1,6 +1,6 @@
 """Hidden states of proteins as somebody may have read them, gathered into what pooling needs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -221,8 +221,8 @@ def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool) -> Sta
     total = residues.sum(axis=1, dtype=np.float64)
     if request.join == "means":
         total = stop * np.mean([stats.total / stats.residues for stats in each], axis=0)
-    bos = np.mean([stats.bos for stats in each], axis=0, dtype=np.float64).astype(np.float32)
-    eos = np.mean([stats.eos for stats in each], axis=0, dtype=np.float64).astype(np.float32)
+    specials: Any = [(stats.bos, stats.eos) for stats in each]
+    bos, eos = np.mean(specials, axis=0, dtype=np.float64).astype(np.float32)
     whole = np.concatenate([bos[:, None], residues, eos[:, None]], axis=1) if rows else None
     return Stats(
         residues=stop,
@@ -274,8 +274,3 @@ def padded(
     stacked = torch.stack([states[layer][0].float() for layer in layers]).cpu().numpy()
     total = stacked[:, : len(ids)].sum(axis=1, dtype=np.float64).astype(np.float32)
     return total, stacked[:, len(ids) :]
-
-
-def longest(requests: Iterable[Request]) -> int:
-    """Return the tokens of the longest piece."""
-    return max((len(p.ids) for request in requests for p in request.pieces), default=0)

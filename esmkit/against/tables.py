@@ -138,11 +138,12 @@ def read_text_table(path: str, facts: dict[str, Any]) -> Given:
         named = sum(bool(re.fullmatch(r"\d+", cell.strip('"'))) for cell in cells) == len(cells) - 1
         bare = bare and not named  # columns named 0, 1, 2, ... are a header
         stream.seek(0)
+        options: Any = {"dtype": None if bare else _text_of(cells)}
         table = pandas.read_csv(
             stream,
+            **options,
             sep=separator,
             header=None if bare else 0,
-            dtype=_text_of(cells) if not bare else None,
             keep_default_na=False,
             na_values=["nan", "NaN", "inf", "-inf"] if bare else [],
         )
@@ -173,7 +174,7 @@ def _with_numbers(table: "pandas.DataFrame", keep: set[str] | None) -> "pandas.D
         column = table[name]
         if pandas.api.types.is_numeric_dtype(column) or str(name) in (keep or ()):
             continue
-        numbers = pandas.to_numeric(column, errors="coerce")
+        numbers: Any = pandas.to_numeric(column, errors="coerce")
         odd = {str(value).strip().casefold() for value in column[numbers.isna()]}
         if odd <= {"", "nan", "na", "none", "inf", "-inf"} and place:
             changed[name] = numbers

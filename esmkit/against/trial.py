@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.against.hypotheses import Hypothesis
-from esmkit.against.precision import EXACT
 from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.sources import PLAIN, WINDOWS, Source, with_padding
 from esmkit.against.states import Request, Stats, padded, read
@@ -140,7 +139,7 @@ def _measured(
 ) -> Fit:
     norm = float(np.linalg.norm(own)) or float("nan")
     relative = float(np.linalg.norm(given - own)) / norm
-    allowed = EXACT + hypothesis.slack
+    allowed = records.storage.allowed + hypothesis.slack
     if hypothesis.post.kind in ("scale", "normed"):
         allowed *= 3
     if hypothesis.post.kind == "affine":

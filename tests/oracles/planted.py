@@ -53,7 +53,10 @@ class Maker:
         }
 
     def pooled(
-        self, proteins: dict[str, str], pool: Callable[[torch.Tensor], torch.Tensor], layer: int = -1
+        self,
+        proteins: dict[str, str],
+        pool: Callable[[torch.Tensor], torch.Tensor],
+        layer: int = -1,
     ) -> Vectors:
         return {n: pool(self.states(self.ids(t))[layer]).numpy() for n, t in proteins.items()}
 
@@ -197,7 +200,10 @@ def mistakes() -> dict[str, tuple[str, Callable[[Maker, dict[str, str]], Vectors
             lambda m, p: m.batch(p, residues_of, masked=False, size=2),
         ),
         "sum": ("the sum over residues", lambda m, p: m.pooled(p, lambda h: h[1:-1].sum(0))),
-        "maximum": ("the maximum over residues", lambda m, p: m.pooled(p, lambda h: h[1:-1].max(0)[0])),
+        "maximum": (
+            "the maximum over residues",
+            lambda m, p: m.pooled(p, lambda h: h[1:-1].max(0)[0]),
+        ),
         "BOS token": ("the BOS token", lambda m, p: m.pooled(p, lambda h: h[0])),
         "EOS token": ("the EOS token", lambda m, p: m.pooled(p, lambda h: h[-1])),
         "one token off": (
@@ -297,8 +303,7 @@ def mistakes() -> dict[str, tuple[str, Callable[[Maker, dict[str, str]], Vectors
         "sum, no token dropout": (
             "the sum over residues",
             lambda m, p: {
-                n: v * len(p[n])
-                for n, v in m.means(p, model=m.changed(without_dropout)).items()
+                n: v * len(p[n]) for n, v in m.means(p, model=m.changed(without_dropout)).items()
             },
         ),
         "BOS token, normalised": (
