@@ -41,7 +41,7 @@ class Storage:
 
     def tolerance(self, norms: NDArray[np.float64], width: int) -> NDArray[np.float64]:
         """Return the largest relative difference that rounding makes, of vectors of these norms."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             of_decimals = self.absolute * np.sqrt(width) / norms
         return EXACT + self.relative + np.where(norms > 0, of_decimals, 0.0)
 
