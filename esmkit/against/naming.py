@@ -120,7 +120,7 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
     if found:
         absent = [n for n in range(len(proteins)) if n not in taken]
         return Pairing(found, False, absent, [name for name in names if name not in found])
-    numbers = all(re.fullmatch(r"\W*[a-z]*_?\d+", name, re.IGNORECASE) for name in names)
+    numbers = all(re.fullmatch(r"\W*[a-z]*[ _]?\d+", name, re.IGNORECASE) for name in names)
     if numbers and len(names) == len(proteins):
         return Pairing({name: n for n, name in enumerate(names)}, True)
     theirs = ", ".join(repr(shorten(visible(name))) for name in names[:_LISTED])

@@ -149,7 +149,9 @@ class RowChoice:
         first = self.start - (1 - stats.front)
         if first < 0:
             return None, 0
-        tokens = stats.rows.shape[1] - stats.pads
+        tokens = stats.front + stats.residues + (stats.eos is not None)
+        if self.start:  # EOS is no residue, and zeros may stand in its place
+            tokens = stats.front + stats.residues
         count = min(given, tokens - first)
         if count < 1:
             return None, 0
