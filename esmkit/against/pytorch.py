@@ -35,7 +35,7 @@ def _load(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # of a file that is no pickle PyTorch raises whatever comes up
-        named = re.search(r"(?:GLOBAL |[Ff]unction |class )([\w.]+\.\w+)", str(error))
+        named = re.search(r"(?:GLOBAL |[Ff]unction |class )([\w.]+)", str(error))
         if named:
             raise InputError(
                 f"{str(path)!r} holds a Python object that is not a tensor ({named[1]}), which "
