@@ -112,8 +112,8 @@ def storage_of(arrays: Sequence[NDArray[np.floating]]) -> Storage:
 def relative(given: NDArray[np.floating], own: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return ``|given - own| / |own|`` along the last axis.
 
-    >>> relative(np.array([1.0, 1.0]), np.array([1.0, 0.0]))
-    array(1.)
+    >>> float(relative(np.array([1.0, 1.0]), np.array([1.0, 0.0])))
+    1.0
     """
     own = np.asarray(own, np.float64)
     norms = np.linalg.norm(own, axis=-1)

@@ -121,7 +121,9 @@ def test_few_records_are_thin_evidence(maker: Maker, tiny: Esm2, tmp_path: Path)
     assert "tried: " in found.to_text()
 
 
-@pytest.mark.parametrize("rows", ["residues", "tokens", "late", "BOS first, cut", "reversed", "padded"])
+@pytest.mark.parametrize(
+    "rows", ["residues", "tokens", "late", "BOS first, cut", "reversed", "padded"]
+)
 def test_arrays_of_residues(rows: str, maker: Maker, tiny: Esm2, tmp_path: Path):
     proteins = proteins_of((41, 30, 36))
     whole = {p.id: maker.states(maker.ids(p.sequence))[-1].numpy() for p in proteins}
