@@ -41,7 +41,16 @@ def write(path: Path, vectors: Vectors) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", PLANTED)
+SLOW = {
+    *("no attention mask", "computed in float16", "random", "other weights"),
+    *("a layer early in bfloat16", "the same for all", "read in reverse", "small letters"),
+}
+"""Of mistakes that take the whole search there are quick ones of the same kind among the others."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in PLANTED]
+)
 def test_planted_mistakes_are_named(name: str, maker: Maker, tiny: Esm2, tmp_path: Path):
     words, make = PLANTED[name]
     letters = "UBZO" if name.startswith("rare") else ""
