@@ -1,4 +1,4 @@
-"""Two measurements of docs/claims.md: ``python -m benchmarks.claims``, about a minute.
+"""Two measurements of docs/explain/claims.md: ``python -m benchmarks.claims``, about a minute.
 
 What is lost when heads are taken away, one at a time and a layer's together; and whether attention
 weights say which residues a guess depends on. On proteins held out from every fit of esmkit.

@@ -1,6 +1,6 @@
 """Scores of variants beside deep mutational scans of TEM-1 and of ubiquitin, with the baselines.
 
-python -m benchmarks.variants                  fetch the scan, print the table of docs/variants.md
+python -m benchmarks.variants                  fetch the scan, print the table of docs/how-to/variants.md
 python -m benchmarks.variants --folder tem1    leave the scan, scores, figures and structure there
 
 The fitness of single substitutions of TEM-1 in 2,500 micrograms of ampicillin per millilitre (Stiffler,
@@ -173,7 +173,7 @@ def markdown(table: pandas.DataFrame) -> str:
 def main(
     wheel: Path | None, model: str, lm_head: str | None, some: int, folder: Path | None
 ) -> None:
-    """Print the table of docs/variants.md."""
+    """Print the table of docs/how-to/variants.md."""
     with tempfile.TemporaryDirectory() as scratch:
         wheel = wheel or fetch(Path(scratch))
         scan, precursor, structure = members(wheel)

@@ -11,7 +11,7 @@ Then, on one thread of a CPU, about half an hour:
     python data/make_lm_head.py FOLDER WORK
 
 WORK keeps what was computed, so that the same again goes on from there. The head and its
-reliability table are written to WORK. How it is done, and why, is in docs/lm-head.md.
+reliability table are written to WORK. How it is done, and why, is in docs/explain/lm-head.md.
 """
 
 import argparse
@@ -33,7 +33,8 @@ import torch
 
 import esmkit
 from esmkit.data import replication, ts50
-from esmkit.score.fitting import FittedHead, fitted_on_states, logits_of
+from esmkit.score.fitted import FittedHead
+from esmkit.score.fitting import fitted_on_states, logits_of
 from esmkit.score.fitting_steps import Learner, Recipe
 from esmkit.score.held_out import calibration_of, letter_frequencies, measure, places_of
 from esmkit.score.hidden_states import HiddenStates, hidden_states

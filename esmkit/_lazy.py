@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from esmkit.errors import needed_package
+
 __all__ = ["lazy_names"]
 
 
@@ -36,12 +38,18 @@ def lazy_names(
     """
 
     def get(name: str) -> Any:
-        if name in homes:
-            value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        elif name in modules:
-            value = importlib.import_module(f"{package}.{modules[name]}")
-        else:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            if name in homes:
+                value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+            elif name in modules:
+                value = importlib.import_module(f"{package}.{modules[name]}")
+            else:
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        except ImportError as error:  # PyTorch, say, of an installation without dependencies
+            said = needed_package(error)
+            if said is None:
+                raise
+            raise said from error
         vars(importlib.import_module(package))[name] = value
         return value
 

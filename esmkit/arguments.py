@@ -60,7 +60,7 @@ def what_is(value: Any) -> str:
 
 
 def whole_number(value: Any) -> int | None:
-    """Return a whole number of Python or NumPy as an ``int``; of anything else, None.
+    """Return a value that is a whole number, of Python or NumPy, as an ``int``; else None.
 
     ``True`` is no number here: as a layer or a count it is a slip, which would pass for 1.
 
@@ -81,6 +81,8 @@ def whole_number(value: Any) -> int | None:
 def as_array(values: NDArray[Any], dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
     """Return the array that stands for an object, as NumPy 2's ``__array__`` demands it.
 
+    The `values` are copied if `copy` says so, or if `dtype` needs it.
+
     >>> import numpy as np
     >>> as_array(np.ones(2, np.float32), np.float64).dtype
     dtype('float64')
@@ -94,9 +96,12 @@ def as_array(values: NDArray[Any], dtype: Any = None, copy: bool | None = None) 
 
 
 def items_of(values: Any) -> list[Any] | None:
-    """Return what a list, an array of one axis or another plain collection holds; else None.
+    """Return what values hold: a list, an array of one axis or another plain collection; else None.
 
     Text is one thing here, and so is a dict.
+
+    >>> items_of((5, 4)), items_of("L5H4")
+    ([5, 4], None)
     """
     if isinstance(values, str | bytes | Mapping) or getattr(values, "shape", (0,)) == ():
         return None
@@ -113,6 +118,11 @@ def checked(function: Function) -> Function:
     ----------
     function : callable
         Its annotations say what it takes; what is annotated for a type checker alone is not checked.
+
+    Returns
+    -------
+    callable
+        The function, with its name, its docstring and its signature.
 
     Raises
     ------
@@ -149,7 +159,11 @@ def checked(function: Function) -> Function:
 
 
 def check_fields(options: Any) -> None:
-    """Hold the fields of a dataclass against their annotations; see :func:`checked`."""
+    """Hold the fields of a dataclass, an `options` object, against their annotations.
+
+    >>> from esmkit import EmbedOptions
+    >>> check_fields(EmbedOptions())  # they are as they should be
+    """
     for name, hint in _hints(type(options)).items():
         _refuse(name, type(options).__name__, hint, getattr(options, name))
 

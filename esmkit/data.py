@@ -1,4 +1,8 @@
-"""The real proteins that travel with esmkit; ``data/README.md`` gives sources and licences."""
+"""The real proteins that travel with esmkit.
+
+Sources and licences are in ``data/README.md`` of the repository, and among the licences of the
+installed package.
+"""
 
 import functools
 from pathlib import Path
@@ -34,7 +38,11 @@ def _folder() -> Path:
 
 
 def demo_fasta() -> Path:
-    """Return the path of ``demo.fasta``: 18 well-known proteins of many kinds, ubiquitin first."""
+    """Return the path of ``demo.fasta``: 18 well-known proteins of many kinds, ubiquitin first.
+
+    >>> demo_fasta().name
+    'demo.fasta'
+    """
     return _folder() / "demo.fasta"
 
 
@@ -78,7 +86,11 @@ def repeat_proteins() -> list[Protein]:
 
 
 def replication_folder() -> Path:
-    """Return the folder of the second set of chains: its files, and ``labels.tsv``."""
+    """Return the folder of the second set of chains; ``labels.tsv`` is in a checkout's only.
+
+    >>> len(list(replication_folder().glob("*.gz")))
+    47
+    """
     return _folder() / "replication"
 
 
@@ -142,7 +154,13 @@ def _training() -> tuple[Protein, ...]:
 
 
 def ts50_folder() -> Path:
-    """Return the folder of TS50: 50 files, and ``labels.tsv`` with what DSSP says about them."""
+    """Return the folder of TS50: 50 files.
+
+    In a checkout it also holds ``labels.tsv``, with what DSSP says about them.
+
+    >>> len(list(ts50_folder().glob("*.pdb*")) + list(ts50_folder().glob("*.ent*")))
+    50
+    """
     return _folder() / "ts50"
 
 
@@ -165,5 +183,9 @@ def _ts50() -> tuple[Structure, ...]:
 
 
 def ubiquitin_fasta() -> Path:
-    """Return the path of ``ubiquitin.fasta``: the first demo protein alone, 76 residues."""
+    """Return the path of ``ubiquitin.fasta``: the first demo protein alone, 76 residues.
+
+    >>> [len(protein) for protein in esmkit.read_fasta(ubiquitin_fasta())]
+    [76]
+    """
     return _folder() / "ubiquitin.fasta"

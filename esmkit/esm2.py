@@ -1,5 +1,7 @@
 """The public class: an encoder that embeds, attends and predicts contacts."""
 
+from typing import Final
+
 from esmkit.attention.extract import attention
 from esmkit.contacts.prediction import contacts
 from esmkit.embeddings.embed import embed
@@ -21,6 +23,16 @@ class Esm2(Encoder):
     Made by :func:`esmkit.load`. :meth:`embed`, :meth:`attention` and :meth:`contacts` take a
     sequence, a :class:`~esmkit.Protein`, a FASTA path or an iterable, which is streamed. All else is
     documented at :class:`~esmkit.encoder.encoder.Encoder`.
+
+    Parameters
+    ----------
+    network, checkpoint, device, dtype, has_contact_head, lm_head, compiled, tune, say
+        As :class:`~esmkit.encoder.encoder.Encoder` takes them. :func:`esmkit.load` finds them.
+
+    References
+    ----------
+    Lin et al. 2023, Evolutionary-scale prediction of atomic-level protein structure with a language
+    model, Science 379, 1123, doi:10.1126/science.ade2574.
 
     Examples
     --------
@@ -47,4 +59,4 @@ class Esm2(Encoder):
     score_variants = score_variants
 
 
-load = Esm2.load
+load: Final = Esm2.load

@@ -11,6 +11,7 @@ from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
+from esmkit.files.reading import UNREADABLE
 from esmkit.inside.hdf5 import TraceFile
 from esmkit.score.reader import ScoreFile, holds_scores
 
@@ -80,5 +81,5 @@ def _task_of(path: Path) -> str | None:
             return None
         with h5py.File(path, "r") as handle:
             return json.loads(str(handle.attrs[PROVENANCE])).get("task")
-    except (OSError, KeyError, ValueError):
+    except UNREADABLE:
         return None

@@ -66,6 +66,10 @@ def working(say: Say, text: str) -> Iterator[None]:
     text : str
         What goes on, such as ``"reading the input"``.
 
+    Yields
+    ------
+    None
+
     Examples
     --------
     >>> with working(print, "adding two numbers"):  # quick, so nothing is said
@@ -92,7 +96,9 @@ MANY_NEIGHBOURS = 10_000
 
 
 def near(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known names that look most like one that is not known; capitals do not matter.
+    """Return the known names that look most like a name that is not known, at most `count` of them.
+
+    Capitals do not matter.
 
     >>> near("evaluat", ["fit", "evaluate"])
     ['evaluate']
@@ -126,6 +132,12 @@ def missing(path: str | Path, kind: str = "file") -> str:
     -------
     str
         One sentence.
+
+    Examples
+    --------
+    >>> Path("demo.fasta").touch()
+    >>> missing("Demo.fa")
+    "there is no file 'Demo.fa'; did you mean 'demo.fasta'?"
     """
     path = Path(path)
     with contextlib.suppress(OSError, ValueError):
@@ -182,7 +194,7 @@ def parse_bytes(text: str) -> int:
 
 
 def readable_bytes(count: int) -> str:
-    """Return a number of bytes for people.
+    """Return a `count` of bytes for people.
 
     >>> readable_bytes(13_400_000)
     '13.4 MB'
@@ -220,11 +232,21 @@ def open_text(path: str | Path, kind: str = "FASTA", example: str = "*.fasta") -
     kind, example : str
         Kind of file that is expected, and how its name looks; both for the messages.
 
+    Yields
+    ------
+    text file
+
     Raises
     ------
     InputError
         If the file is missing, is a folder, is compressed in another way, is damaged or cannot be
         read.
+
+    Examples
+    --------
+    >>> with open_text(esmkit.data.demo_fasta()) as lines:
+    ...     print(next(lines).split()[0])
+    >1UBI_A
     """
     name = "standard input" if str(path) == "-" else str(path)
     with contextlib.ExitStack() as stack:
@@ -294,7 +316,7 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, or 0 without one.
+    """Return a value with its sign and that many `digits` after the point, or 0 without a sign.
 
     >>> signed(1.25, 1), signed(-0.01, 1)
     ('+1.2', '0.0')
@@ -313,6 +335,15 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     ----------
     message : str
     category : type of Warning
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_caller("these weights are not the original", UserWarning)
+    >>> str(caught[0].message)
+    'these weights are not the original'
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -326,7 +357,7 @@ them), lone surrogates, private and unassigned characters, separators of lines."
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Cut a text that would make a message unreadable.
+    """Cut a text that would make a message unreadable, to at most `limit` characters.
 
     >>> shorten("P69905", 4)
     'P69…'
@@ -347,9 +378,14 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Return text of several lines for a terminal: what :func:`visible` does, to each of them.
+    r"""Return `text` of several lines for a terminal: what :func:`visible` does, to each of them.
 
     Names come from files, and a terminal obeys what it is sent: an escape sequence in a name could
     clear the screen, change its title, or write a line that looks like the program's own.
+
+    Examples
+    --------
+    >>> visible_lines("P69905\x1b[2J\nP68871")
+    'P69905[U+001B][2J\nP68871'
     """
     return "\n".join(map(visible, text.split("\n")))

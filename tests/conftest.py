@@ -28,21 +28,29 @@ settings.load_profile("esmkit")
 
 # Tests in several processes (pytest-xdist, ``-n 2``): which process takes what, and when.
 
-APART = {"test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"}
+APART = {
+    *("test_notebooks", "test_killed", "test_cli_examples", "test_readme", "test_disk"),
+    *("test_doctests", "test_heads_calibration"),
+}
 """Modules whose tests share nothing that is costly to make, so that any process takes any of them.
 Those of another stay together: for its fixtures, and for what there is once, such as Ray."""
 
 LONGEST = (
+    "test_cluster_ray.py",
+    "test_explorer_browser.py",
+    "test_to_folder.py",
     "04_head",
+    "06_what",
+    "test_contacts_real.py",
+    "test_live_browser.py",
+    "atlas.make]",
+    "at_random_moments",
+    "esmkit heads",
+    "02_emb",
+    "03_att",
+    "09_what",
     "07_how",
     "08_how",
-    "09_what",
-    "test_to_folder.py",
-    "at_random_moments[heads]",
-    "02_emb",
-    "06_what",
-    "test_cluster_ray.py",
-    "esmkit heads]",
 )
 """What begins first, the longest first: at the end no process waits for one long test."""
 
@@ -91,6 +99,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for unit in order for item in unit]
 
 
+FEW_DOTS = 30  # per inch
+
+
 @pytest.fixture(autouse=True, scope="module")
 def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where work is spread over threads there are two, also in a process that has one processor."""
@@ -99,6 +110,16 @@ def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.set_num_threads(max(2, before))
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dots_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Figures of few dots, in a third of the time, but where figures themselves are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name not in {"plots", "inside"}:
+            for name in ("SAVED_DPI", "SHOWN_DPI"):
+                patch.setattr(f"esmkit.plots.figure.{name}", FEW_DOTS)
+        yield
 
 
 @pytest.fixture(scope="session", params=SHAPES, ids=lambda s: "x".join(map(str, s)))

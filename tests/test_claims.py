@@ -1,11 +1,11 @@
-"""What docs/claims.md says: its verdicts agree, its links lead somewhere, its numbers are kept."""
+"""What docs/explain/claims.md says: its verdicts agree, its links lead somewhere, its numbers are kept."""
 
 import json
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "claims.md"
+PAGE = ROOT / "docs" / "explain" / "claims.md"
 TEXT = PAGE.read_text()
 VERDICTS = ("holds in part", "holds", "not here", "not measured")
 SECTIONS = {

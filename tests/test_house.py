@@ -13,8 +13,8 @@ PACKAGE = Path(esmkit.__file__).parent
 
 # From the ground up. A room may import rooms that stand before it, never one beside or after it.
 ORDER = [
-    {"_version", "_lazy", "errors"},
-    {"text"},
+    {"_version", "errors"},
+    {"_lazy", "text"},
     {"arguments"},
     {"sequences"},
     {"encoder", "structure"},
@@ -227,12 +227,13 @@ def test_public_names_are_there():
     for name in esmkit.__all__:
         assert getattr(esmkit, name) is not None
     with pytest.raises(AttributeError, match="module 'esmkit' has no attribute 'nonsense'"):
-        esmkit.nonsense  # noqa: B018
+        esmkit.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 # The reference is one file on purpose: it is read from top to bottom, and ends with the reading of
 # a checkpoint, because upstream tensor names may stand there and in `checkpoints` only.
-LONGER = {"reference.encoder": 550}
+# The encoder is read as one paper, and a third of it is examples and shapes
+LONGER = {"reference.encoder": 810}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

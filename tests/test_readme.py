@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
 PAGES += [page for page in [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"] if page.exists()]
+TEXTS = [*(ROOT / "docs" / "how-to").glob("*.md"), *(ROOT / "docs" / "explain").glob("*.md")]
+PAGES += [ROOT / "docs" / "start.md", *TEXTS]
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:
@@ -22,7 +24,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 
 
 def test_is_short():
-    assert len(README.splitlines()) < 150
+    assert len(README.splitlines()) < 120
 
 
 @pytest.mark.weights
@@ -48,7 +50,7 @@ def test_python_prints_what_the_readme_shows(run, real: object, tmp_path: Path, 
                 x.rstrip() for x in wanted.splitlines()
             ]
             compared += 1
-    assert compared >= 2
+    assert compared >= 1
 
 
 def commands() -> list[str]:
@@ -84,12 +86,27 @@ def test_links_lead_somewhere(page: Path):
             assert (page.parent / target).exists(), target
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_lead_to_a_heading(page: Path):
+    links = re.findall(r"\]\(([^)#:\s]*\.md)?#([^)]+)\)", page.read_text(encoding="utf-8"))
+    for target, anchor in links:
+        assert anchor in anchors(page.parent / target if target else page), (target, anchor)
+
+
 def test_files_of_the_project_that_a_text_names_are_there():
     pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # it has names of the past
     pages += (ROOT / "notebooks").glob("*.ipynb")
     for room in ("esmkit", "tests", "benchmarks"):
         pages += (ROOT / room).rglob("*.py")
-    named = r"(?<![\w/.])(?:tests|esmkit|benchmarks|notebooks|docs)/[\w/]+\.(?:py|md|ipynb)\b"
+    for planted in ("test_site.py", "packaging/test_built.py"):  # names of files that are not there
+        pages.remove(ROOT / "tests" / planted)
+    named = r"(?<![\w/.])(?:tests|esmkit|benchmarks|notebooks|docs)/[\w/-]+\.(?:py|md|ipynb)\b"
     found = [(page, name) for page in pages for name in re.findall(named, page.read_text("utf-8"))]
     assert len(found) >= 30
     assert [(page, name) for page, name in found if not (ROOT / name).exists()] == []

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esmkit import errors
 from esmkit.cli import ray as ray_options
 from esmkit.errors import OptionError
 from esmkit.sequences.given import one_or_many
@@ -58,3 +59,10 @@ def test_a_warning_points_to_the_caller_of_esmkit():
     with pytest.warns(UserWarning, match="is of one letter") as caught:
         list(one_or_many(list("MKT"))[1])
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
+def test_an_error_is_on_one_line_whatever_a_library_said(name: str):
+    error = getattr(errors, name)("cannot read 'a' (Thrift:\n  invalid data\r\n); make it anew")
+    assert str(error) == "cannot read 'a' (Thrift: invalid data ); make it anew"
+    assert error.reason == "cannot read 'a' (Thrift: invalid data )"

@@ -27,15 +27,16 @@ __all__ = [
     "summarize",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "AttentionFile": "hdf5",
-        "AttentionMaps": "maps",
-        "AttentionOptions": "options",
-        "attention_figures": "to_figures",
-        "attention_file": "to_file",
-        "reduce_maps": "summaries",
-        "summarize": "summaries",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "AttentionFile": "hdf5",
+            "AttentionMaps": "maps",
+            "AttentionOptions": "options",
+            "attention_figures": "to_figures",
+            "attention_file": "to_file",
+            "reduce_maps": "summaries",
+            "summarize": "summaries",
+        },
+    )

@@ -184,7 +184,9 @@ class Assembly:
         residues = pieces[-1][1]
         self._maps = WindowMean((heads, residues, residues), (-2, -1))
         self._bos, self._eos = (WindowMean((heads, residues), (-1,)) for _ in range(2))
-        self.maps, self.bos, self.eos = self._maps.sums, self._bos.sums, self._eos.sums
+        self.maps: NDArray[np.float32] = self._maps.sums
+        self.bos: NDArray[np.float32] = self._bos.sums
+        self.eos: NDArray[np.float32] = self._eos.sums
 
     def add(self, places: Sequence[int], start: int, stop: int, maps: NDArray[np.float32]) -> None:
         """Take maps (h, T, T), specials included, of the piece from start to stop."""

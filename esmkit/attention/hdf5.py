@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from esmkit.attention.maps import AttentionMaps
 from esmkit.encoder.names import HeadChoice, choose_heads
-from esmkit.errors import OutputError
+from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import WindowMean
 from esmkit.text import missing
@@ -268,6 +268,15 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         By ``file[name]``, if no protein is meant, or several are.
     ClosedFileError
         By every access, of the maps too, after :meth:`close`, or after the end of ``with``.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> demo = esmkit.data.ubiquitin_fasta()                          # doctest: +SKIP
+    >>> esmkit.attention_file(model, demo, "ubiquitin.h5")            # doctest: +SKIP
+    >>> with AttentionFile("ubiquitin.h5") as found:                   # doctest: +SKIP
+    ...     len(found.heads), found["1UBI_A"]["L5H4"].shape
+    (120, (76, 76))
     """
 
     def _open(self) -> None:
@@ -275,13 +284,13 @@ class AttentionFile(ProteinFile[AttentionMaps]):
             raise OutputError(missing(self.path))
         try:
             self._file = h5py.File(self._place, "r")
-        except OSError as error:
-            raise OutputError(
-                f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
-                "`esmkit attention`"
-            ) from None
+        except UNREADABLE as error:
+            what = "cannot be read as HDF5"
+            raise damage(self.path, error, "make it anew with `esmkit attention`", what) from error
         try:
-            self.provenance = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._file.attrs.get(PROVENANCE, "{}"))
+            )
             if self.provenance.get("task") != "attention":
                 raise OutputError(
                     f"{str(self.path)!r} holds no attention maps of esmkit's; `esmkit attention` "
@@ -296,12 +305,12 @@ class AttentionFile(ProteinFile[AttentionMaps]):
                     of_heads=shape["heads"],
                 )
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
-        except ValueError as error:
-            self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
-        except OutputError:
+        except EsmkitError:
             self._release()
             raise
+        except UNREADABLE as error:
+            self._release()
+            raise damage(self.path, error, "make it anew") from error
 
     def _release(self) -> None:
         self._file.close()
@@ -311,10 +320,8 @@ class AttentionFile(ProteinFile[AttentionMaps]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit attention`"
-            ) from None
+        except UNREADABLE as error:
+            raise damage(self.path, error, "make it anew with `esmkit attention`") from error
 
     @property
     def heads(self) -> tuple[str, ...]:

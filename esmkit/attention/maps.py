@@ -45,6 +45,22 @@ class AttentionMaps:
         In how many windows the protein was read; 1 for any that fits the model.
     checkpoint : str
         Name of the weights.
+    get : callable
+        Takes a place, 0 to n - 1, and returns that map; a file is read when it is called.
+
+    See Also
+    --------
+    AttentionFile, esmkit.plots.attention_grid
+
+    Examples
+    --------
+    >>> maps = esmkit.load().attention("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP
+    >>> len(maps.heads), maps.heads[0], maps.maps.shape                # doctest: +SKIP
+    (120, 'L0H0', (120, 25, 25))
+    >>> maps.top(2, head="L5H4", min_separation=6)["head"].tolist()    # doctest: +SKIP
+    ['L5H4', 'L5H4']
+    >>> maps.layer_mean(5).shape, float(maps.rollout()[0].sum().round(3))  # doctest: +SKIP
+    ((25, 25), 1.0)
     """
 
     id: str
@@ -234,6 +250,10 @@ class AttentionMaps:
         ------
         OptionError
             If a head is missing, or the protein was read in windows.
+
+        References
+        ----------
+        Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
         """
         if self.windows > 1:
             raise OptionError(
@@ -288,6 +308,10 @@ class AttentionMaps:
             Secondary structure and the authors' residue numbers, beside one head.
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension, 300 dpi.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
 
         Examples
         --------
@@ -346,6 +370,13 @@ class AttentionMaps:
         InputError
             If the structure is that of another protein, or its residues have no names by which a
             viewer could find them.
+
+        Examples
+        --------
+        >>> model, ubiquitin = esmkit.load(), esmkit.data.demo_structure() # doctest: +SKIP
+        >>> maps = model.attention(ubiquitin.protein, heads="L5H4")        # doctest: +SKIP
+        >>> maps.on_structure("L5H4", ubiquitin, "ubiquitin.pml").name     # doctest: +SKIP
+        'ubiquitin.pml'
         """
         from esmkit.attention.on_structure import head_view
         from esmkit.files.views import write_view

@@ -42,6 +42,15 @@ class AttentionOptions:
     batch_tokens : int
         Most tokens in one forward pass; on a CPU at most 1,024; a longer sequence is a
         pass of its own.
+
+    Examples
+    --------
+    >>> AttentionOptions(heads=["L5H4", (4, 11)]).heads
+    ('L5H4', 'L4H11')
+    >>> AttentionOptions(dtype="float64")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.OptionError: dtype is 'float16' or 'float32', not 'float64'
     """
 
     heads: tuple[str, ...] | None = None

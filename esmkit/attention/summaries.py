@@ -55,6 +55,12 @@ def reduce_maps(maps: torch.Tensor, reduce: Sequence[Reduction]) -> torch.Tensor
     -------
     torch.Tensor of float32, shape (h, columns)
         Columns as :func:`esmkit.attention.options.columns_of` names them.
+
+    Examples
+    --------
+    >>> maps = torch.full((1, 6, 6), 1 / 6)  # one head that looks everywhere alike
+    >>> reduce_maps(maps, ["entropy", "special"])  # entropy, and the weight on BOS and on EOS
+    tensor([[1.0000, 0.1667, 0.1667]])
     """
     inner = maps[:, 1:-1, 1:-1]  # (h, R, R)
     total = inner.sum(dim=(1, 2))  # (h,)
@@ -121,7 +127,7 @@ def reduced(
     places = {head: place for place, head in enumerate(choice.heads)}
 
     def reduce(maps: torch.Tensor) -> NDArray[np.float64]:
-        return reduce_maps(maps, options.reduce).double().cpu().numpy()
+        return reduce_maps(maps, options.reduce).cpu().double().numpy()
 
     def take(piece: Piece, layer: int, heads: Sequence[int], values: NDArray[np.float64]) -> None:
         held = sums.setdefault(piece.number, np.zeros((len(choice.heads), columns)))
@@ -172,6 +178,18 @@ def summarize(
     pandas.DataFrame
         A row for each protein and head: ``id``, ``length``, ``layer``, ``head``, ``name``, and
         the columns of the reductions as float32.
+
+    References
+    ----------
+    Vig and Belinkov 2019, Analyzing the Structure of Attention in a Transformer Language Model,
+    arXiv:1906.04284 (mean attention distance).
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> table = summarize(model, "MKTVRQERLKSIVRILERSKEPVSG", reduce=["entropy"])  # doctest: +SKIP
+    >>> table.shape, list(table.columns)[-1]                           # doctest: +SKIP
+    ((120, 6), 'entropy')
     """
     import pandas
 

@@ -65,6 +65,15 @@ def attention_figures(
         If the file is not an attention file, or the folder cannot be used.
     OptionError, UnknownIdError, InputError
         If a head is not in the file, or an annotation does not fit its proteins.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> options = esmkit.AttentionOptions(heads=["L5H4"])              # doctest: +SKIP
+    >>> demo = esmkit.data.ubiquitin_fasta()                           # doctest: +SKIP
+    >>> esmkit.attention_file(model, demo, "ubi.h5", options)          # doctest: +SKIP
+    >>> [path.name for path in attention_figures("ubi.h5", "figures")]  # doctest: +SKIP
+    ['1UBI_A.L5H4.png', '1UBI_A.L5H4.arcs.png']
     """
     options = FigureOptions(heads, kind, **annotated)
     folder = through_links(Path(folder))

@@ -89,6 +89,21 @@ def attention_file(
     InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
+
+    See Also
+    --------
+    AttentionFile : Reading it back.
+    esmkit.attention.attention_figures : Figures of it.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                          # doctest: +SKIP
+    >>> demo = esmkit.data.ubiquitin_fasta()                           # doctest: +SKIP
+    >>> attention_file(model, demo, "ubiquitin.h5")                    # doctest: +SKIP
+    >>> esmkit.read("ubiquitin.h5")["1UBI_A"].heads[:2]                # doctest: +SKIP
+    ('L0H0', 'L0H1')
+    >>> entropy = AttentionOptions(reduce="entropy")                   # doctest: +SKIP
+    >>> attention_file(model, demo, "ubiquitin.csv", entropy)          # doctest: +SKIP
     """
     kind = _format_of(output, file_format, options, run.say)
     if options.reduce:

@@ -3,6 +3,8 @@
 import os
 from types import TracebackType
 
+from esmkit.errors import needed_package
+
 __all__ = ["not_loaded"]
 
 _OURS = {"esmkit", "__main__"}
@@ -12,11 +14,14 @@ def not_loaded(error: Exception) -> str | None:
     """Return what to say of an error raised while a library was loading, or else nothing.
 
     Libraries read the environment while they load, and some end with an error of Python if a
-    variable holds what it cannot: ``TORCH_LOGS``, or any of tqdm's. A library that is missing says
-    so itself.
+    variable holds what it cannot: ``TORCH_LOGS``, or any of tqdm's. Of a library that is missing,
+    how to install it.
     """
+    if isinstance(error, ImportError):
+        said = needed_package(error)
+        return None if said is None else str(said)
     loading = _loading(error.__traceback__)
-    if not loading or isinstance(error, ImportError):
+    if not loading:
         return None
     beginnings = tuple(f"{name.upper()}_" for name in loading)
     given = [name for name in sorted(os.environ) if name.startswith(beginnings)]

@@ -85,7 +85,7 @@ def command(
     its strongest links along the sequence, predicted and true contacts, and every step from query
     to residual stream. Without FASTA the sequence of the structure is used; without either, on a
     terminal, the demo protein with its structure. With --live the page holds the model and runs it
-    on what a reader types, pastes or mutates. Needs Bokeh: pip install 'esmkit[explorer]'.
+    on what a reader types, pastes or mutates. Needs Bokeh: pip install "esmkit[explorer]".
 
     \b
     Examples:

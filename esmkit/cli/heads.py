@@ -30,7 +30,7 @@ SHIPPED = "shipped"
 class _Profile(Command, Group):
     """A command of its own, and a group of those about what it made."""
 
-    command_class = Command
+    command_class: type[click.Command] | None = Command
 
 
 @click.group(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -162,7 +162,7 @@ def names_list(
     return names
 
 
-long_option = click.option(
+long_option: Final = click.option(
     "--long",
     type=click.Choice(["window", "whole", "truncate", "error"]),
     default="window",
@@ -171,7 +171,7 @@ long_option = click.option(
     "differ from one pass, most near their ends.",
 )
 
-on_invalid_option = click.option(
+on_invalid_option: Final = click.option(
     "--on-invalid",
     type=click.Choice(["error", "replace", "skip", "degap"]),
     default="error",
@@ -179,7 +179,7 @@ on_invalid_option = click.option(
     help="Unknown letters: stop, write X, or leave the record out and list it; degap removes gaps.",
 )
 
-id_option = click.option(
+id_option: Final = click.option(
     "--id",
     "ids",
     multiple=True,
@@ -187,18 +187,18 @@ id_option = click.option(
     help="Take this record only, such as P69905 for sp|P69905|HBA_HUMAN; may be given several times.",
 )
 
-lm_head_option = click.option(
+lm_head_option: Final = click.option(
     "--lm-head",
     type=PATH,
     metavar="FILE",
     help="A masked-LM head that was fitted to these weights (esmkit score fit), in place of theirs.",
 )
 
-heads_option = click.option(
+heads_option: Final = click.option(
     "--heads", callback=names_list, help="Only these: L5H4,L4H11, or L5 for a whole layer."
 )
 
-attention_layers_option = click.option(
+attention_layers_option: Final = click.option(
     "--layers",
     default="all",
     show_default=True,

@@ -59,7 +59,7 @@ def ray_options(function: Function) -> Function:
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="This process, or a cluster (extra ray; see docs/cluster.md).",
+            help="This process, or a cluster (extra ray; see docs/how-to/cluster.md).",
         ),
     ):
         function = option(function)

@@ -155,7 +155,7 @@ class GroupWithDefault(Group):
         The command that is meant, given to :func:`click.group`.
     """
 
-    command_class = Command
+    command_class: type[click.Command] | None = Command
 
     def __init__(self, *args: Any, default: str, **settings: Any) -> None:
         super().__init__(*args, **settings)

@@ -17,7 +17,7 @@ from esmkit.errors import EsmkitError
 
 __all__ = ["in_command_words", "in_its_words"]
 
-OTHER_NAMES = {
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "output": ("output",),
     "path": ("output",),
     "folder": ("plot", "output"),

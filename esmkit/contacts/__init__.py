@@ -48,27 +48,28 @@ __all__ = [
     "summarize_scores",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "ContactHead": "head",
-        "ContactMap": "map",
-        "Evaluation": "evaluation",
-        "Reliability": "calibration",
-        "best_heads": "ranking",
-        "bootstrap": "scores",
-        "contacts": "prediction",
-        "contacts_file": "to_file",
-        "corrected_maps": "prediction",
-        "differences": "comparison",
-        "evaluate": "evaluation",
-        "evaluate_best": "choosing",
-        "fit": "fitting",
-        "precision_curves": "scores",
-        "predict": "prediction",
-        "rank_heads": "ranking",
-        "reliability": "calibration",
-        "score_map": "scores",
-        "summarize_scores": "scores",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "ContactHead": "head",
+            "ContactMap": "map",
+            "Evaluation": "evaluation",
+            "Reliability": "calibration",
+            "best_heads": "ranking",
+            "bootstrap": "scores",
+            "contacts": "prediction",
+            "contacts_file": "to_file",
+            "corrected_maps": "prediction",
+            "differences": "comparison",
+            "evaluate": "evaluation",
+            "evaluate_best": "choosing",
+            "fit": "fitting",
+            "precision_curves": "scores",
+            "predict": "prediction",
+            "rank_heads": "ranking",
+            "reliability": "calibration",
+            "score_map": "scores",
+            "summarize_scores": "scores",
+        },
+    )

@@ -23,7 +23,7 @@ BINS = 10
 
 MOST_BINS = 1_000
 
-SEPARATIONS = {"all": (MIN_SEPARATION, None), **RANGES}
+SEPARATIONS: dict[str, tuple[int, int | None]] = {"all": (MIN_SEPARATION, None), **RANGES}
 """All pairs that count, and the ranges by themselves."""
 
 NOT_LOW = 0.1
@@ -46,6 +46,29 @@ class Reliability:
         over pairs of the distance between score and share in their bin, with ``low`` and ``high``;
         ``error from 0.1``, ``low from 0.1`` and ``high from 0.1``, the same over pairs that score
         at least 0.1, for most pairs score near 0; ``pairs`` and ``chains``.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> contacts = ubiquitin.contacts()
+    >>> says = np.where(contacts, 0.95, 0.05)
+    >>> found = esmkit.contacts.reliability([(says, contacts, ubiquitin.resolved)])
+    >>> found.error["pairs"].to_dict()
+    {'all': 2485, 'short': 405, 'medium': 702, 'long': 1378}
+    >>> print(found.to_text())
+    score         pairs  mean score   touch  interval
+    0-0.1       2,344       0.050   0.000
+    0.1-0.2           0
+    0.2-0.3           0
+    0.3-0.4           0
+    0.4-0.5           0
+    0.5-0.6           0
+    0.6-0.7           0
+    0.7-0.8           0
+    0.8-0.9           0
+    0.9-1           141       0.950   1.000
+    expected calibration error 0.0500; of pairs that score 0.1 or more 0.050
+    >>> figure = found.plot()
     """
 
     table: "pandas.DataFrame" = field(repr=False)
@@ -74,7 +97,17 @@ class Reliability:
         return "\n".join([*lines, text.rstrip()])
 
     def plot(self, *, path: Any = None) -> "Figure":
-        """Draw it; see :func:`esmkit.plots.reliability_diagram`."""
+        """Draw it; see :func:`esmkit.plots.reliability_diagram`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.reliability_diagram(self, path=path)

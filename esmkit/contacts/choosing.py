@@ -142,6 +142,17 @@ def evaluate_best(
     OptionError
         If there are fewer heads than ``count``, or the chains to choose on cannot be split, or those
         of one half are too short to have pairs at long range.
+
+    See Also
+    --------
+    esmkit.contacts.rank_heads : All heads, without a choice.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:4]  # doctest: +SKIP
+    >>> found = esmkit.contacts.evaluate_best(esmkit.load(), chains, 1)  # doctest: +SKIP
+    >>> sorted({head.source for head in found.heads.values()})  # doctest: +SKIP
+    ['head L5H4']
     """
     check_choice("length", length, Length)
     if not 1 <= count <= model.layers * model.heads:

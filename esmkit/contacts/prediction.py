@@ -40,11 +40,38 @@ def predict(
 ) -> Iterator[list[tuple[int, NDArray[np.float32]]]]:
     """Predict the contacts of numbered proteins, pass by pass.
 
+    Parameters
+    ----------
+    model : Encoder
+    items : iterable of (int, Protein)
+    head : ContactHead
+    long : {'window', 'whole', 'truncate', 'error'}
+        Rule for long sequences.
+    batch_tokens : int
+        Most tokens of a pass.
+    missing : numpy.ndarray of bool, optional
+        By number, the proteins that are wanted; by default all.
+
     Yields
     ------
     list of (int, numpy.ndarray of float32, shape (R, R))
         Symmetric maps of the proteins that a pass has completed; over windows the mean, and NaN
         for pairs that were never in one window.
+
+    See Also
+    --------
+    esmkit.Esm2.contacts : The same for one protein, or a stream.
+
+    Examples
+    --------
+    >>> model, proteins = esmkit.load(), esmkit.data.demo_proteins()[:3]  # doctest: +SKIP
+    >>> head = esmkit.ContactHead.of_checkpoint(model)  # doctest: +SKIP
+    >>> for batch in esmkit.contacts.predict(
+    ...     model, enumerate(proteins), head, long="window", batch_tokens=128
+    ... ):
+    ...     print([(number, found.shape) for number, found in batch])  # doctest: +SKIP
+    [(0, (76, 76)), (1, (38, 38))]
+    [(2, (50, 50))]
     """
     for done in predict_rankable(
         model, items, head, long=long, batch_tokens=batch_tokens, missing=missing
@@ -184,6 +211,16 @@ def contacts(
     InputError, OptionError, NonFiniteError
         With the record and the remedy.
 
+    See Also
+    --------
+    esmkit.contacts_file : The same from FASTA files to a file, which survives a kill.
+    esmkit.contacts.evaluate : How good they are, on structures.
+
+    References
+    ----------
+    Rao et al. 2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761.
+
     Examples
     --------
     >>> contacts = esmkit.load().contacts("MKTVRQERLKSIVRILERSKEPVSGAQL")   # doctest: +SKIP
@@ -236,6 +273,12 @@ def _results(
 def corrected_maps(model: "Encoder", protein: Protein) -> NDArray[np.float32]:
     """Return the corrected maps of every head of one protein, the features of a contact head.
 
+    Parameters
+    ----------
+    model : Encoder
+    protein : Protein
+        Of R residues, at most 1,022.
+
     Returns
     -------
     numpy.ndarray of float32, shape (N * H, R, R)
@@ -245,6 +288,17 @@ def corrected_maps(model: "Encoder", protein: Protein) -> NDArray[np.float32]:
     ------
     InputError
         If the protein is longer than the model was trained for: its maps would not be of one piece.
+
+    References
+    ----------
+    Dunn, Wahl and Gloor 2008, doi:10.1093/bioinformatics/btm604 (average product correction). Rao et al.
+    2021, doi:10.1101/2020.12.15.422761 (for attention).
+
+    Examples
+    --------
+    >>> maps = esmkit.contacts.corrected_maps(esmkit.load(), esmkit.data.demo_proteins()[0])  # doctest: +SKIP
+    >>> maps.shape, bool((maps == maps.transpose(0, 2, 1)).all())  # doctest: +SKIP
+    ((120, 76, 76), True)
     """
     from esmkit.encoder.names import choose_heads
 

@@ -84,6 +84,18 @@ def rank_heads(
     ------
     InputError
         If there are no structures.
+
+    See Also
+    --------
+    esmkit.contacts.best_heads : The best of the table.
+    esmkit.plots.head_precision_grid : The figure.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> table = esmkit.contacts.rank_heads(esmkit.load(), chains)  # doctest: +SKIP
+    >>> table.query("range == 'long'").nlargest(2, "P@L/2")["name"].tolist()  # doctest: +SKIP
+    ['L5H4', 'L5H10']
     """
     import pandas
 
@@ -176,6 +188,30 @@ def best_heads(
 
     Ties go to the head that stands first in the model. A contact head made of them knows on which
     chains they were chosen, so that it is not scored on the same.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From :func:`rank_heads`.
+    count : int
+        How many.
+    measure : str
+        Column that decides.
+    of_range : {'short', 'medium', 'long'}
+        Range of the pairs that decide.
+
+    Returns
+    -------
+    list of str
+        Its ``chosen_on`` names the chains.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> table = esmkit.contacts.rank_heads(esmkit.load(), chains)  # doctest: +SKIP
+    >>> best = esmkit.contacts.best_heads(table, 2)  # doctest: +SKIP
+    >>> best, best.chosen_on["chains"]  # doctest: +SKIP
+    (['L5H4', 'L5H10'], ['3a4r_A', '2cvi_A'])
     """
     rows = table.query("range == @of_range")
     ranked = rows.sort_values(by=[measure, "layer", "head"], ascending=[False, True, True])

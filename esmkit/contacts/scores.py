@@ -104,6 +104,28 @@ def score_map(
         ``P@L``, ``P@L/2``, ``P@L/5`` the precision, and ``ceiling P@L``, ... the highest value
         possible: contacts available over pairs asked for, at most 1. NaN where there is no pair,
         or for AUC-PR no contact.
+
+    See Also
+    --------
+    esmkit.contacts.summarize_scores : Means over chains.
+    esmkit.contacts.precision_curves : Precision from the first pair on.
+
+    References
+    ----------
+    Rao et al. 2021, doi:10.1101/2020.12.15.422761 (ranges and precision at L, as in CASP).
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> contacts = ubiquitin.contacts()
+    >>> near = -ubiquitin.distances  # nothing can be better
+    >>> table = score_map(near, contacts, ubiquitin.resolved)
+    >>> table[["pairs", "contacts", "P@L", "ceiling P@L"]].round(2)
+            pairs  contacts   P@L  ceiling P@L
+    range
+    short     405        29  0.38         0.38
+    medium    702        30  0.39         0.39
+    long     1378        82  1.00         1.00
     """
     import pandas
     from sklearn.metrics import average_precision_score
@@ -141,6 +163,28 @@ def bootstrap(
     """Return the percentile interval of a mean over chains, chains resampled with replacement.
 
     NaN values are left out; with fewer than two others both ends are NaN.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One for each chain.
+    resamples : int
+        How many means of resampled chains.
+    seed : int
+        Seed of their random numbers.
+    level : float
+        Share of these means that the interval holds.
+
+    Returns
+    -------
+    tuple of float
+        Its lower and upper end.
+
+    Examples
+    --------
+    >>> low, high = bootstrap([0.1, 0.2, 0.4, 0.3])
+    >>> round(low, 3), round(high, 3)
+    (0.15, 0.35)
     """
     kept = np.asarray(values, float)
     kept = kept[~np.isnan(kept)]
@@ -169,6 +213,15 @@ def summarize_scores(
     pandas.DataFrame
         A row for each range and measure: ``mean``, ``low`` and ``high`` (95 % interval of the
         mean), ``ceiling`` (for P@L and its cuts), ``background``, and ``chains``.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_structure()
+    >>> contacts = ubiquitin.contacts()
+    >>> table = score_map(contacts.astype(float), contacts, ubiquitin.resolved)
+    >>> summary = summarize_scores({"one": table, "another": table})
+    >>> summary.loc[("long", "P@L/5"), ["mean", "ceiling", "chains"]].to_dict()
+    {'mean': 1.0, 'ceiling': 1.0, 'chains': 2.0}
     """
     import pandas
 

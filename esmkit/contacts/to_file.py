@@ -106,7 +106,7 @@ def contacts_file(
     watch: Watch = Watch(),  # noqa: B008 - does nothing
     run: Run = Run(),  # noqa: B008 - frozen
 ) -> None:
-    """Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
+    r"""Write the contact maps of the proteins of FASTA files. A stopped run goes on where it was.
 
     Parameters
     ----------
@@ -125,10 +125,12 @@ def contacts_file(
     head : callable, optional
         Given the model, returns the :class:`~esmkit.contacts.ContactHead`; by default the
         checkpoint's own.
-    long, on_invalid, batch_tokens
+    long, on_invalid
         As in :class:`esmkit.attention.options.AttentionOptions`.
     ids : iterable of str, optional
         Take these records only; see :func:`esmkit.read_fasta`.
+    batch_tokens : int
+        Most tokens of a pass.
     min_separation, min_probability
         Pairs closer, or with a lower score, are left out of tsv and rr.
     top : int or str, optional
@@ -152,6 +154,19 @@ def contacts_file(
     InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
+
+    See Also
+    --------
+    esmkit.read : Reads npz and HDF5 back.
+    esmkit.Esm2.contacts : The same in memory.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.ubiquitin_fasta()  # doctest: +SKIP
+    >>> esmkit.contacts_file(esmkit.load, ubiquitin, "ubiquitin.tsv", top="L/2", min_separation=24)  # doctest: +SKIP
+    >>> lines = Path("ubiquitin.tsv").read_text().splitlines()  # doctest: +SKIP
+    >>> len(lines), lines[1].split("\t")[1:5]  # doctest: +SKIP
+    (39, ['44', 'I', '70', 'V'])
     """
     AttentionOptions(long=long, on_invalid=on_invalid, batch_tokens=batch_tokens)  # checks them
     kind = choose_format(output, file_format, CONTACT_FORMATS, streamed=TEXT_FORMATS, say=run.say)

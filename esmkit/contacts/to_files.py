@@ -60,7 +60,8 @@ def sources_or_structures(
     with tempfile.TemporaryDirectory(prefix="esmkit-") as folder:
         name = file_name(structures[0].id if len(structures) == 1 else "structures")
         path = Path(folder) / f"{name}.fasta"
-        path.write_text("".join(f">{s.protein.header}\n{s.protein.sequence}\n" for s in structures))
+        records = (f">{s.protein.header}\n{s.protein.sequence}\n" for s in structures)
+        path.write_text("".join(records), encoding="utf-8", newline="\n")
         yield (str(path),)
 
 

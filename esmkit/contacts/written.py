@@ -156,11 +156,14 @@ class MapWriter:
 
     def __init__(self, file_format: str, target: Path, provenance: dict[str, Any]) -> None:
         self._writer = open_writer(file_format, target, provenance, layers=[0], per="protein")
-        self.close = self._writer.close
 
     def add(self, protein: Protein, found: "ContactMap") -> None:
         """Write a map."""
         self._writer.add(protein, found.probability)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
 
 
 class TsvWriter:
@@ -170,7 +173,6 @@ class TsvWriter:
         self._chosen = chosen
         self._structures = structures
         self._table = open_table("tsv", target, {})
-        self.close = self._table.close
 
     def add(self, protein: Protein, found: "ContactMap") -> None:
         """Write the pairs of a map, with the numbers of a structure's authors if there are any."""
@@ -183,6 +185,10 @@ class TsvWriter:
             place = len(table.columns) - len(AUTHOR_COLUMNS)
             table.insert(place, "structure", "" if structure is None else structure.id)
         self._table.add(table)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._table.close()
 
 
 class RrWriter:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbedOptions", "Embedding", "EmbeddingFile", "EsmEmbedder", "embed_file"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "EmbedOptions": "options",
-        "Embedding": "embed",
-        "EmbeddingFile": "reader",
-        "EsmEmbedder": "sklearn",
-        "embed_file": "to_file",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "EmbedOptions": "options",
+            "Embedding": "embed",
+            "EmbeddingFile": "reader",
+            "EsmEmbedder": "sklearn",
+            "embed_file": "to_file",
+        },
+    )

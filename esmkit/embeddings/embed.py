@@ -302,6 +302,16 @@ def embed(
     InputError, OptionError, NonFiniteError
         The message names the record and the remedy.
 
+    See Also
+    --------
+    esmkit.embed_file : The same from FASTA files to a file, which survives a kill.
+    esmkit.sklearn.EsmEmbedder : The same as a scikit-learn transformer.
+
+    References
+    ----------
+    Lin et al. 2023, Evolutionary-scale prediction of atomic-level protein structure with a language
+    model, Science 379, 1123, doi:10.1126/science.ade2574.
+
     Examples
     --------
     >>> embedding = esmkit.load().embed("MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP

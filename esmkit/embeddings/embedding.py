@@ -28,6 +28,23 @@ class Embedding:
         Mean over residues; BOS and EOS take no part.
     bos : numpy.ndarray of float32, shape (D,) or (L, D)
         The BOS token; over windows, its mean.
+    kept_residues : numpy.ndarray of float32, or None
+        What :attr:`residues` returns; None if they were not kept.
+
+    See Also
+    --------
+    esmkit.Esm2.embed : Makes it.
+    esmkit.EmbeddingFile : Embeddings on disk.
+
+    Examples
+    --------
+    >>> insulin_a = esmkit.load().embed("GIVEQCCTSICSLYQLENYCN")  # doctest: +SKIP
+    >>> insulin_a.mean.shape, insulin_a.residues.shape  # doctest: +SKIP
+    ((320,), (21, 320))
+    >>> insulin_a  # doctest: +SKIP
+    Embedding(sequence_1: 21 residues, layer(s) 6, width 320)
+    >>> np.stack([insulin_a, insulin_a]).shape  # doctest: +SKIP
+    (2, 320)
     """
 
     id: str

@@ -16,7 +16,7 @@ from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
 from esmkit.files.contents import describe, format_of_content, separator_of
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
 from esmkit.text import missing
@@ -57,6 +57,11 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     ClosedFileError
         By every access after :meth:`close`, or after the end of ``with``.
 
+    See Also
+    --------
+    esmkit.read : Opens whatever esmkit wrote.
+    esmkit.embed_file : Writes such files.
+
     Examples
     --------
     >>> import tempfile
@@ -67,8 +72,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     ...     writer.add(esmkit.data.demo_proteins()[0], np.ones(320, np.float32))
     ...     writer.close()
     ...     with EmbeddingFile(path) as found:
-    ...         print(list(found), found["1UBI_A"].shape, found.attributes("1UBI_A")["length"])
-    ['1UBI_A'] (320,) 76
+    ...         print(list(found), found["1UBI_A"].shape, found.attributes("1UBI_A")["length"], found.layers)
+    ['1UBI_A'] (320,) 76 [6]
     """
 
     def _open(self) -> None:
@@ -100,12 +105,10 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"cannot read {str(self.path)!r} ({error.strerror or error}); ask its owner for the "
                 "right to"
             ) from error
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             self._release()
-            raise OutputError(
-                f"{str(self.path)!r} is not a file of embeddings, or is damaged ({error}); make it "
-                "anew with `esmkit embed`"
-            ) from error
+            what = "is not a file of embeddings, or is damaged"
+            raise damage(self.path, error, "make it anew with `esmkit embed`", what) from error
 
     def _missing(self) -> str:
         """Return what to say where there is no file."""
@@ -134,7 +137,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self._attributes = lambda key: dict(handle[key].attrs)
         written = handle.attrs.get(PROVENANCE)
         if written is None:
-            self.provenance = {}
+            self.provenance: dict[str, Any] = {}
             self._keys = hdf5_keys(handle)
         else:
             self.provenance = json.loads(str(written))
@@ -238,7 +241,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             if "residue_number" not in table:
                 stacked = [of_layer[0] for of_layer in stacked]
             arrays[str(name)] = np.stack(stacked) if len(stacked) > 1 else stacked[0]
-        facts = table.drop_duplicates("id").filter(["length", "header"]).to_dict("records")
+        first = table.drop_duplicates("id").filter(["length", "header"])
+        facts = first.to_dict("records") or [{}] * len(first)  # pandas 2: none without a column
         self._keys = {str(name): str(name) for name in table["id"].unique()}
         attributes = dict(zip(self._keys, facts, strict=True))
         self._get = arrays.__getitem__
@@ -248,7 +252,17 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         return self._get(key)
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """Return ``length`` and ``header`` of a protein, where the format keeps them."""
+        """Return ``length`` and ``header`` of a protein, where the format keeps them.
+
+        Parameters
+        ----------
+        name : str
+            ID of the protein, or another name that means no other.
+
+        Returns
+        -------
+        dict
+        """
         return self._attributes(self._key(name))
 
     @property

@@ -3,18 +3,32 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags
 
 from esmkit.arguments import what_is, whole_number
 from esmkit.embeddings.embed import Embedding, embed
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many
+
+if TYPE_CHECKING:
+    # scikit-learn carries no types; these are those of what an embedder has from its classes
+    class BaseEstimator:
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def __sklearn_tags__(self) -> Any: ...
+        def __getstate__(self) -> dict[str, Any]: ...
+
+    class TransformerMixin:
+        def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any: ...
+        def set_output(
+            self, *, transform: Literal["default", "pandas", "polars"] | None = None
+        ) -> Self: ...
+else:
+    from sklearn.base import BaseEstimator, TransformerMixin
 
 __all__ = ["EsmEmbedder"]
 
@@ -73,6 +87,18 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def fit(self, X: OneProtein | ManyProteins, y: Any = None) -> "EsmEmbedder":
         """Load the model; nothing is learned from ``X``.
 
+        Parameters
+        ----------
+        X : proteins
+            As :meth:`transform` takes them; looked at, not embedded.
+        y : object, optional
+            Taken for scikit-learn's sake.
+
+        Returns
+        -------
+        EsmEmbedder
+            Itself.
+
         Raises
         ------
         InputError
@@ -90,7 +116,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __sklearn_tags__(self) -> Tags:
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -101,6 +127,16 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         assert tags.transformer_tags is not None  # TransformerMixin sets them
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes in
         return tags
+
+    def _more_tags(self) -> dict[str, object]:
+        """Return the same tags for scikit-learn before 1.6."""
+        return {
+            "X_types": ["string", "1darray"],
+            "requires_fit": False,
+            "stateless": True,
+            "no_validation": True,
+            "preserves_dtype": [],
+        }
 
     def transform(self, X: OneProtein | ManyProteins) -> NDArray[np.float32]:
         """Embed proteins.
@@ -115,7 +151,7 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         -------
         numpy.ndarray of float32, shape (B, D)
             Row b belongs to sequence b. After ``set_output(transform="pandas")`` a DataFrame with
-            the index of ``X``.
+            the index of ``X``; that of a Series since scikit-learn 1.8.
 
         Raises
         ------
@@ -123,6 +159,12 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
             If ``X`` is nothing that holds proteins, or is empty, or a sequence is not acceptable.
         OptionError
             If a parameter has a value that it cannot have.
+
+        Examples
+        --------
+        >>> peptides = {"oxytocin": "CYIQNCPLG", "vasopressin": "CYFQNCPRG"}  # doctest: +SKIP
+        >>> EsmEmbedder(esmkit.load()).transform(peptides).shape  # doctest: +SKIP
+        (2, 320)
         """
         if not isinstance(self.pool, str) or self.pool not in ("mean", "bos"):
             raise OptionError(f"pool is 'mean' or 'bos', not {what_is(self.pool)}")
@@ -146,7 +188,22 @@ class EsmEmbedder(TransformerMixin, BaseEstimator):
         return np.stack(rows)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Return ``esm2_0`` to ``esm2_<D-1>``."""
+        """Return ``esm2_0`` to ``esm2_<D-1>``.
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Taken for scikit-learn's sake.
+
+        Returns
+        -------
+        numpy.ndarray of str, shape (D,)
+
+        Examples
+        --------
+        >>> EsmEmbedder(esmkit.load()).get_feature_names_out()[[0, -1]].tolist()  # doctest: +SKIP
+        ['esm2_0', 'esm2_319']
+        """
         return np.array([f"esm2_{i}" for i in range(self._loaded().width)], dtype=object)
 
     def _loaded(self) -> Encoder:

@@ -68,6 +68,22 @@ def embed_file(
     InputError, UnknownIdError, OptionError, CheckpointError, OutputError, ResumeError,
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
+
+    See Also
+    --------
+    esmkit.read : Reads the file back.
+    esmkit.Esm2.embed : The same in memory.
+    esmkit.embeddings.cluster.embed_dataset : The same on a Ray cluster.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.ubiquitin_fasta()  # doctest: +SKIP
+    >>> options = esmkit.EmbedOptions(layers=[0, 6])  # doctest: +SKIP
+    >>> esmkit.embed_file(esmkit.load, ubiquitin, "ubiquitin.h5", options)  # doctest: +SKIP
+    >>> found = esmkit.read("ubiquitin.h5")  # doctest: +SKIP
+    >>> found["1UBI_A"].shape, found.layers  # doctest: +SKIP
+    ((2, 320), [0, 6])
+    >>> found.close()  # doctest: +SKIP
     """
     formats = tuple(EMBEDDING_FORMATS)
     file_format = choose_format(output, file_format, formats, streamed=("csv",), say=run.say)

@@ -4,7 +4,7 @@ Every writer takes proteins one at a time, in input order, and never holds more 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,7 +121,7 @@ def vector_table(columns: Mapping[str, Sequence[Any]], vectors: NDArray[np.float
     return arrow.table(table)
 
 
-EMBEDDING_FORMATS = {
+EMBEDDING_FORMATS: dict[str, Callable[..., Writer]] = {
     "h5": H5Writer,
     "parquet": _ParquetWriter,
     "npz": NpzWriter,

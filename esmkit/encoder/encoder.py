@@ -97,7 +97,7 @@ class Encoder:
     ) -> None:
         expect_forks(device)
         self.checkpoint = checkpoint
-        self.device = device
+        self.device: torch.device = device
         self.dtype = dtype
         self.has_contact_head = has_contact_head
         self._tune = tune
@@ -105,7 +105,7 @@ class Encoder:
         self.layers: int = config.num_hidden_layers
         self.heads: int = config.num_attention_heads
         self.width: int = config.hidden_size
-        self.network = _move(network, device, dtype)
+        self.network: EsmModel = _move(network, device, dtype)
         self._lm_head = lm_head.to(device) if isinstance(lm_head, HeadWeights) else lm_head
         name = str(dtype).removeprefix("torch.")
         self.operations: Operations = choose_operations(
@@ -376,8 +376,8 @@ class Encoder:
     def contact_regression(self) -> tuple[NDArray[np.float64], float]:
         """Return weights (N * H,), layer by layer, and bias of the checkpoint's contact head."""
         regression = contact_layer(self.network)
-        weights = regression.weight.detach().double().cpu().numpy().reshape(-1)
-        return weights, float(regression.bias.detach().double().cpu().item())
+        weights = regression.weight.detach().cpu().double().numpy().reshape(-1)
+        return weights, float(regression.bias.detach().cpu().double().item())
 
 
 def _move(network: EsmModel, device: torch.device, dtype: torch.dtype) -> EsmModel:

@@ -100,7 +100,7 @@ def expect_forks(device: torch.device) -> None:
 def _was_forked() -> bool:
     """Say whether this process may be the copy of another: on Linux, whose OpenMP is lost in it."""
     try:
-        fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(") ")[2].split()
+        fields = Path("/proc/self/stat").read_text("ascii", "replace").rpartition(") ")[2].split()
         flags = int(fields[6])
     except (OSError, ValueError, IndexError):
         return False

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Explorer", "LiveExplorer", "explore"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Explorer": "page",
-        "LiveExplorer": "live.page",
-        "explore": "gather",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Explorer": "page",
+            "LiveExplorer": "live.page",
+            "explore": "gather",
+        },
+    )

@@ -6,7 +6,7 @@ to the scripts through CustomJS, and they tell the others.
 
 from typing import Any
 
-from esmkit.errors import MissingDependencyError
+from esmkit.errors import needed
 
 __all__ = ["figures", "need_bokeh"]
 
@@ -26,13 +26,8 @@ def need_bokeh() -> None:
     MissingDependencyError
         If it is not; with the extra that brings it.
     """
-    try:
+    with needed("the explorer", "bokeh", extra="explorer"):
         import bokeh  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "the explorer needs Bokeh, which is not installed; "
-            "pip install 'esmkit[explorer]' installs it"
-        ) from None
 
 
 def figures(residues: int, *, truth: bool) -> dict[str, Any]:

@@ -113,6 +113,11 @@ def explore(
     InputError, OptionError
         With the record and the remedy.
 
+    See Also
+    --------
+    esmkit.atlas : A page about all heads of a model.
+    esmkit.plots.attention_grid : The maps as a figure.
+
     Examples
     --------
     >>> page = esmkit.explore(esmkit.load(), "MKTVRQERLKSIVRILERSKEPVSG")    # doctest: +SKIP

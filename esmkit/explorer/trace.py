@@ -7,7 +7,7 @@ each map when it is opened.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeadTrace", "LayerTrace", "Trace", "quantise", "run_trace"]
 
-LARGEST = {np.dtype(np.int16): 32_767, np.dtype(np.int8): 127}
+LARGEST: dict[np.dtype[Any], int] = {np.dtype(np.int16): 32_767, np.dtype(np.int8): 127}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,9 @@ class Trace:
     layers: dict[int, LayerTrace]
 
 
-def quantise(values: NDArray[np.floating], kind: type = np.int16) -> tuple[NDArray, float]:
+def quantise(
+    values: NDArray[np.floating[Any]], kind: type = np.int16
+) -> tuple[NDArray[np.signedinteger[Any]], float]:
     """Return values as integers and the scale that turns them back.
 
     Rounding is at most half the scale: 1/65,534 of the largest magnitude for int16.

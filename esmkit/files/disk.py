@@ -8,7 +8,7 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from esmkit.errors import OutputError
 from esmkit.files.outputs import is_stream
@@ -222,11 +222,29 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def delete_folder(folder: Path, *, last: Collection[str]) -> None:
-    """Delete a folder with what is in it, as far as it can be: files of the names ``last`` last."""
+def delete_folder(folder: Path, *, last: Collection[str], lock: IO[bytes]) -> None:
+    """Delete a folder with what is in it, as far as it can be: files of the names ``last`` last.
+
+    Parameters
+    ----------
+    folder : Path
+    last : collection of str
+    lock : file
+        A file in it that is open. Windows deletes no such file: there it is closed, and goes, after
+        all others.
+    """
+    left = None
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir(), key=lambda path: path.name in last):
-            delete(path)
+            try:
+                delete(path)
+            except PermissionError:
+                if path.name != Path(lock.name).name:
+                    raise
+                left = path
+        if left is not None:
+            lock.close()
+            left.unlink()
         folder.rmdir()
 
 

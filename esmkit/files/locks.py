@@ -1,7 +1,9 @@
 """One process at a time at an output."""
 
+import errno
+import importlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from esmkit.errors import ResumeError
 
@@ -25,15 +27,28 @@ def take_lock(path: Path, output: Path) -> IO[bytes]:
     """
     handle = path.open("ab")
     try:
-        import fcntl
-    except ImportError:  # Windows refuses to delete files in use, which protects as well
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        _lock(handle)
+    except OSError as error:
+        if error.errno not in _HELD:  # a file system without locks, such as some of clusters
+            return handle
         handle.close()
         raise ResumeError(
             f"another process is writing {str(output)!r} just now; wait for it, or give "
             "the output another name"
         ) from None
     return handle
+
+
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, 36)
+"""What systems say of a file that another process has locked; 36 is EDEADLOCK of Windows."""
+
+
+def _lock(handle: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        msvcrt: Any = importlib.import_module("msvcrt")
+        handle.seek(0)
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

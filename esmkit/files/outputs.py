@@ -29,7 +29,7 @@ __all__ = [
 STDOUT = Path("-")
 """Output that stands for standard output."""
 
-SUFFIXES = {
+SUFFIXES: dict[str, tuple[str, ...]] = {
     "h5": ("h5", "hdf5", "hdf", "he5"),
     "parquet": ("parquet", "pq"),
     "npz": ("npz",),

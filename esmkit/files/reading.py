@@ -1,18 +1,37 @@
 """Files that are read protein by protein: open, closed, in other processes, by any name of an ID."""
 
 import os
+import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from esmkit.errors import ClosedFileError, OutputError
+from esmkit.errors import ClosedFileError, EsmkitError, OutputError
 from esmkit.sequences.ids import by_name, matching, unknown_id
 
-__all__ = ["ProteinFile", "file_state"]
+__all__ = ["UNREADABLE", "ProteinFile", "damage", "file_state"]
 
 Found = TypeVar("Found")
+
+
+UNREADABLE = (
+    *(OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, AttributeError),
+    *(ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
+"""What HDF5, zip, Parquet and JSON raise where a file is damaged: each bit of it another."""
+
+
+def damage(path: Path, error: BaseException, remedy: str, what: str = "is damaged") -> OutputError:
+    """Return the error for a file that could not be read: what is wrong, and the remedy.
+
+    Too little memory is no damage, but a damaged file may ask for any amount of it.
+    """
+    if isinstance(error, MemoryError):
+        what, remedy = "does not fit into memory, or is damaged", f"free memory, or {remedy}"
+    return OutputError(f"{str(path)!r} {what} ({error}); {remedy}")
 
 
 def file_state(path: Path) -> list[int] | None:
@@ -47,7 +66,7 @@ class ProteinFile(Mapping[str, Found]):
     _keys: dict[str, str]
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._place = Path(path).absolute()
         self._closed = False
         self._meant: dict[str, list[str]] | None = None
@@ -111,7 +130,14 @@ class ProteinFile(Mapping[str, Found]):
         return matching(self._meant.get(name, ()), name)
 
     def __getitem__(self, name: str) -> Found:
-        return self._read(self._key(name))
+        key = self._key(name)
+        try:
+            return self._read(key)
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:
+            what = f"is damaged: {name!r} cannot be read"
+            raise damage(self.path, error, "make it anew", what) from error
 
     def _key(self, name: str) -> str:
         """Return the name in the file of the protein that a name means.

@@ -38,6 +38,8 @@ class Run:
     >>> run = Run(force=True, say=print)
     >>> run.say("2 records")
     2 records
+    >>> Run(then=lambda: print("drawn")).then()
+    drawn
 
     It goes to any task that writes files:
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from esmkit.errors import MissingDependencyError, OptionError
+from esmkit.errors import OptionError, needed
 from esmkit.files.disk import disk_errors, write_durably
 from esmkit.files.outputs import is_stream, open_stream
 from esmkit.files.provenance import PROVENANCE
@@ -323,12 +323,7 @@ def write_table(path: Path, table: "pandas.DataFrame", kind: str = "csv") -> Non
 
 def import_pyarrow() -> tuple[Any, Any]:
     """Return pyarrow and pyarrow.parquet, or say how to install them."""
-    try:
+    with needed("Parquet files", "pyarrow", extra="parquet", instead="use another format"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError(
-            "Parquet files need pyarrow; install it with `pip install 'esmkit[parquet]'`, or use "
-            "another format"
-        ) from None
     return pyarrow, pyarrow.parquet

@@ -88,14 +88,15 @@ class WorkFolder:
         restart: bool = False,
         force: bool = False,
     ) -> None:
-        self.output = through_links(output)
-        self._force = force
-        self.folder = work_folder_of(output)
-        self.fingerprint, self.damaged = fingerprint, 0
+        self.output: Path = through_links(output)
+        self._force, self._next = force, 0
+        self.folder: Path = work_folder_of(output)
+        self.fingerprint: dict[str, Any] = fingerprint
+        self.damaged: int = 0
         with disk_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._lock = take_lock(work_folder_of(output) / "lock", output)
-        self.shard_of, self._next = ShardPaths(), 0
+        self.shard_of: ShardPaths = ShardPaths()
         try:
             with disk_errors(self.folder):
                 if restart:
@@ -154,12 +155,10 @@ class WorkFolder:
         for path in sorted(self.folder.glob("*.safetensors")):
             self._next = max(self._next, int(path.stem) + 1)
             try:
-                numbers = numbers_in(path)
+                self.shard_of.add(numbers_in(path), path)
             except OutputError:
                 path.unlink()
                 self.damaged += 1
-                continue
-            self.shard_of.add(numbers, path)
 
     def note_attention(self, *, compiled: bool) -> None:
         """Note how attention is computed for the results that are added from now on."""
@@ -307,7 +306,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
-        delete_folder(self.folder, last=(FINISHING, ADDED))
+        delete_folder(self.folder, last=(FINISHING, ADDED), lock=self._lock)
         self._lock.close()  # last: until now nobody else may use the folder
 
     def close(self) -> None:
@@ -366,9 +365,10 @@ def tidy_up(output: Path, then: Callable[[], None] = lambda: None) -> None:
     ResumeError
         If it has not been killed, and is still at it.
     """
-    with disk_errors(work_folder_of(output)), take_lock(work_folder_of(output) / "lock", output):
+    folder = work_folder_of(output)
+    with disk_errors(folder), take_lock(folder / "lock", output) as lock:
         then()
-        delete_folder(work_folder_of(output), last=(FINISHING, ADDED))
+        delete_folder(folder, last=(FINISHING, ADDED), lock=lock)
 
 
 def was_finishing(output: Path) -> bool:

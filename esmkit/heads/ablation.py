@@ -135,6 +135,10 @@ def ablate(
     --------
     esmkit.heads.refit.refit_without : The contact regression fitted anew without a head's map.
 
+    References
+    ----------
+    Wang et al. 2022, arXiv:2211.00593 (mean ablation).
+
     Examples
     --------
     >>> chains = esmkit.data.ts50()[:2]
@@ -250,7 +254,7 @@ class _Batch:
         tracer = Tracer(self.pack, self._places, [outputs])
         self._left = self._run(self.contacts.watch(self.pack, layer), tracer)
         kept = [values[outputs][:, 1:-1].transpose(0, 1) for values in tracer.kept]  # (R, H, K)
-        self.output = torch.cat(kept).double().sum(0).cpu()
+        self.output = torch.cat(kept).cpu().double().sum(0)
 
     def without(self, head: int, value: torch.Tensor) -> dict[str, NDArray[np.float64]]:
         """Return the measures of each chain if the output of a head is a constant (K,)."""
@@ -282,7 +286,7 @@ class _Batch:
         return encoder_layer(self.layer, self._entering, self._parts.layers[self.layer], row)
 
     def _of_residues(self, states: torch.Tensor) -> list[NDArray[np.float64]]:
-        values = states.double().cpu().numpy()  # (T, D)
+        values = states.cpu().double().numpy()  # (T, D)
         return [values[tokens] for tokens in self.tokens]
 
 

@@ -227,7 +227,7 @@ def _attention(
     blocks: dict[int, tuple[Array, Array]] = {}
 
     def prepare(maps: torch.Tensor) -> tuple[Array, Array]:
-        inner = maps[:, 1:-1, 1:-1].double().cpu().numpy()
+        inner = maps[:, 1:-1, 1:-1].cpu().double().numpy()
         offsets, where = np.unique(key - query, return_inverse=True)
         means = [inner.diagonal(offset, 1, 2).mean(1) for offset in offsets]
         return inner[:, query, key], np.stack(means, axis=1)[:, where]

@@ -96,11 +96,11 @@ class HiddenRow:
         self._first, self._row = enter(self.pack, self._parts, self.model.operations)
 
     def sums(self) -> torch.Tensor:
-        """Return the sums of what the heads say, over residues, float64: (N, H, K)."""
+        """Return the sums of what the heads say, over residues, float64 on the CPU: (N, H, K)."""
         x, found = self._first, []
         for number in range(len(self._parts.layers)):
             heads = self._all_heads(number, x)
-            found.append(heads[0, self.inner].double().sum(0))  # (H, K)
+            found.append(heads[0, self.inner].cpu().double().sum(0))  # (H, K)
             x = behind_attention(heads, x, self._parts.layers[number], self.model.operations)
         return torch.stack(found)
 
@@ -119,7 +119,9 @@ class HiddenRow:
             heads = self._own
             if value is not None:
                 heads = heads.clone()  # (1, T or C, H, K)
-                heads[:, :, slice(None) if head is None else head] = value.to(heads.dtype)
+                heads[:, :, slice(None) if head is None else head] = value.to(heads.dtype).to(
+                    heads.device
+                )
             x = self._leave(self._layer, heads, self._left)
             for number in range(self._layer + 1, len(self._parts.layers)):
                 x = self._leave(number, *self._heads(number, x))

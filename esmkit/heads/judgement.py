@@ -95,6 +95,12 @@ class Rules:
     repeat : float
         Mean weight on the aligned residue of another copy, less that between unrelated halves, from
         which a head copies, by the lower end of the interval.
+
+    Examples
+    --------
+    >>> strict = esmkit.heads.Rules(max_q=0.01, min_ratio=1.5)
+    >>> strict.max_q, strict.min_difference
+    (0.01, 0.005)
     """
 
     sink: float = 0.5

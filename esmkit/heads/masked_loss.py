@@ -197,7 +197,7 @@ class _Hiding:
     @cached_property
     def means(self) -> torch.Tensor:
         """What each head says of a residue on average, (N, H, K)."""
-        sums, residues = torch.zeros((), dtype=torch.float64, device=self._model.device), 0
+        sums, residues = torch.zeros((), dtype=torch.float64), 0
         with torch.inference_mode():
             for row in (row for place in range(len(self._chains)) for row in self._rows(place)):
                 sums, residues = sums + row.sums(), residues + len(row.inner)

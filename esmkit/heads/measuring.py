@@ -128,7 +128,7 @@ def _score(
     blocks: dict[int, tuple[BlockScores, NDArray[Any]]] = {}
 
     def score(maps: torch.Tensor) -> tuple[BlockScores, NDArray[Any]]:
-        numbers = reduce_maps(maps, ("entropy", "distance", "special")).double().cpu().numpy()
+        numbers = reduce_maps(maps, ("entropy", "distance", "special")).cpu().double().numpy()
         return score_block(maps[:, 1:-1, 1:-1].cpu().numpy(), labels), numbers
 
     def take(

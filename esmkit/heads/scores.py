@@ -82,16 +82,16 @@ class ChainLabels:
         properties: Sequence[Property],
         left_out: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.kept = np.flatnonzero(structure.resolved)
-        self.residues = len(structure)
-        self.size = len(self.kept)
-        self.properties = list(properties)
+        self.kept: NDArray[np.int64] = np.flatnonzero(structure.resolved)
+        self.residues: int = len(structure)
+        self.size: int = len(self.kept)
+        self.properties: list[Property] = list(properties)
         apart = self.kept[None, :] - self.kept[:, None]
         self._bins = apart + self.residues - 1  # [i, j] -> place of the offset
         self.allowed: NDArray[np.bool_] | None = None
         if left_out is not None:
             self.allowed = ~left_out[np.ix_(self.kept, self.kept)]
-        self.offset_pairs = self._at_offsets(
+        self.offset_pairs: NDArray[np.float64] = self._at_offsets(
             np.ones(apart.size) if self.allowed is None else self.allowed.astype(np.float64)
         )
         self._labels: list[NDArray[np.bool_]] = []
@@ -103,7 +103,7 @@ class ChainLabels:
                 kept = kept & self.allowed
             self._labels.append(kept)
             counts.append(int(kept.sum()) * (self.size if of.kind == "residue" else 1))
-        self.counts = np.array(counts, dtype=np.int64)
+        self.counts: NDArray[np.int64] = np.array(counts, dtype=np.int64)
 
     def places(self, kind: str) -> list[int]:
         """Return which properties are of a kind."""

@@ -200,13 +200,13 @@ class Accumulator:
         self._groups: list[dict[str, Array]] = []
         self._per_group = 1
         self._waiting: list[dict[str, Array]] = []
-        self.moments = np.zeros((3, heads, properties))
-        self.proteins = np.zeros(properties, np.int64)
-        self.labelled = np.zeros(properties, np.int64)
-        self.arcs = np.zeros((heads, properties), np.int64)
-        self.pooled_arcs = np.zeros(heads, np.int64)
-        self.best_in = np.zeros((heads, properties))
-        self.count = 0
+        self.moments: Array = np.zeros((3, heads, properties))
+        self.proteins: NDArray[np.int64] = np.zeros(properties, np.int64)
+        self.labelled: NDArray[np.int64] = np.zeros(properties, np.int64)
+        self.arcs: NDArray[np.int64] = np.zeros((heads, properties), np.int64)
+        self.pooled_arcs: NDArray[np.int64] = np.zeros(heads, np.int64)
+        self.best_in: Array = np.zeros((heads, properties))
+        self.count: int = 0
 
     def add(self, scores: BlockScores, counts: NDArray[np.int64]) -> None:
         """Take the scores of one protein, all n heads."""

@@ -50,26 +50,27 @@ __all__ = [
     "trace",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Decomposition": "decomposition",
-        "Effects": "effects",
-        "LogitLens": "lens",
-        "Means": "means",
-        "NothingToRestoreWarning": "patching",
-        "Patching": "patched",
-        "Trace": "result",
-        "attribute_contact": "attribution",
-        "attribute_logit": "attribution",
-        "contact_score": "metrics",
-        "decompose": "decomposition",
-        "log_odds": "metrics",
-        "logit_lens": "lens",
-        "mean_of": "means",
-        "mutated": "corruption",
-        "patch": "patching",
-        "scrambled": "corruption",
-        "trace": "tracing",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Decomposition": "decomposition",
+            "Effects": "effects",
+            "LogitLens": "lens",
+            "Means": "means",
+            "NothingToRestoreWarning": "patching",
+            "Patching": "patched",
+            "Trace": "result",
+            "attribute_contact": "attribution",
+            "attribute_logit": "attribution",
+            "contact_score": "metrics",
+            "decompose": "decomposition",
+            "log_odds": "metrics",
+            "logit_lens": "lens",
+            "mean_of": "means",
+            "mutated": "corruption",
+            "patch": "patching",
+            "scrambled": "corruption",
+            "trace": "tracing",
+        },
+    )

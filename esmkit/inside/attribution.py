@@ -185,13 +185,13 @@ def _through_the_head(
     """Return d and b such that weights . logits = d . residual + b, with gate and scales held."""
     parts, own = model.parts(), head.weights
     embedding: Any = parts.embedding.weight if own.decoder is None else own.decoder
-    decoder = embedding.detach().double().cpu().numpy()  # (33, D)
+    decoder = embedding.detach().cpu().double().numpy()  # (33, D)
     dense, offset = head_writes(own.dense, model.width)
     z = dense @ final + offset
     gate = (torch.special.ndtr(torch.from_numpy(z))).numpy()
     norm = HeldNorm.at(own.norm, gate * z)
     up = weights @ decoder
-    bias = float(weights @ own.bias.double().cpu().numpy() + norm.bias @ up)
+    bias = float(weights @ own.bias.cpu().double().numpy() + norm.bias @ up)
     up = gate * norm.back(up)  # of W h + b
     bias += float(offset @ up)
     up = up @ dense  # of h
@@ -271,7 +271,7 @@ def attribute_contact(
     found = np.zeros((model.layers, model.heads))
     for layer, heads in head.choice.by_layer.items():
         maps = torch.from_numpy(np.ascontiguousarray(seen[f"L{layer}.weights"][list(heads)]))
-        of_pair = correct(maps.double())[:, i, j].numpy()
+        of_pair = correct(maps.cpu().double())[:, i, j].numpy()
         places = [head.choice.place(layer, number) for number in heads]
         found[layer, list(heads)] = head.weights[places] * of_pair
     import pandas

@@ -90,7 +90,7 @@ def head_writes(dense: Any, width: int) -> tuple[Array, Array]:
             eye = torch.eye(width, device=like.device, dtype=like.dtype)
             bias = dense(torch.zeros_like(eye[:1]))[0]
             weight = (dense(eye) - bias).T
-    return tuple(x.detach().double().cpu().numpy() for x in (weight, bias))  # type: ignore[return-value]
+    return tuple(x.detach().cpu().double().numpy() for x in (weight, bias))  # type: ignore[return-value]
 
 
 def written(model: Encoder, seen: Trace, one: Component) -> Array:
@@ -137,7 +137,7 @@ class HeldNorm:
         weight, bias = (
             np.full(x.shape[-1], other)
             if p is None
-            else p.detach().double().cpu().numpy()  # norms without these exist
+            else p.detach().cpu().double().numpy()  # norms without these exist
             for p, other in ((norm.weight, 1.0), (norm.bias, 0.0))
         )
         return cls(scale, weight, bias)

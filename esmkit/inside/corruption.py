@@ -98,6 +98,10 @@ def scrambled(protein: OneProtein, stretch: Any, *, seed: int = 0) -> Protein:
         First and last residue, counted from 1, such as ``41-80``.
     seed : int
 
+    Returns
+    -------
+    Protein
+
     Raises
     ------
     OptionError

@@ -46,17 +46,49 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
     held at what it was; these and ``bias``, that of the norm, sum to :attr:`final`. A direct effect
     leaves out what later layers make of what a component has written.
 
+    Parameters
+    ----------
+    model : Encoder
+    seen : Trace
+        A run of it, with all that its components are made of.
+
     Attributes
     ----------
     id, header, sequence : str
     mask : tuple of int
         Residues, from 0, that were replaced by ``<mask>``.
+
+    See Also
+    --------
+    esmkit.Esm2.decompose : Makes it.
+    esmkit.Esm2.attribute_logit : What each component adds to a logit.
+
+    Examples
+    --------
+    >>> parts = esmkit.load().decompose("MKTVRQERLKSIVRIL")  # doctest: +SKIP
+    >>> len(parts), parts["L5H4"].shape  # doctest: +SKIP
+    (133, (16, 320))
+    >>> parts.residual.shape, parts.final.shape  # doctest: +SKIP
+    ((16, 320), (16, 320))
+    >>> whole = sum(parts.direct(name) for name in (*parts, "bias"))  # doctest: +SKIP
+    >>> bool(np.allclose(whole, parts.final, atol=1e-3))  # doctest: +SKIP
+    True
+    >>> shares = parts.to_frame()["direct_share"]  # doctest: +SKIP
+    >>> round(float(shares.sum()), 3)  # doctest: +SKIP
+    1.0
+    >>> parts.effects().top(1)["component"].item()  # doctest: +SKIP
+    'L5.feed_forward'
+    >>> figure = parts.plot()  # doctest: +SKIP
     """
+
+    id: str
+    header: str
+    sequence: str
 
     def __init__(self, model: Encoder, seen: Trace) -> None:
         self.id, self.header, self.sequence = seen.id, seen.header, seen.sequence
-        self.mask = seen.mask
-        self.checkpoint = model.checkpoint.name
+        self.mask: tuple[int, ...] = seen.mask
+        self.checkpoint: str = model.checkpoint.name
         self._model, self._seen = model, seen
         every = components_of(model.layers, model.heads)
         self._by_name = {one.name: one for one in every}
@@ -98,6 +130,10 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
         ----------
         name : str
             A component, or ``bias``: the bias of the final norm.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (R, D)
 
         Raises
         ------
@@ -160,7 +196,17 @@ class Decomposition(Mapping[str, NDArray[np.float32]]):
 
     @checked
     def plot(self, *, path: str | Path | None = None) -> "Figure":
-        """Draw the share of each head in the last hidden state; see :meth:`effects`."""
+        """Draw the share of each head in the last hidden state; see :meth:`effects`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         return self.effects().plot(path=path)
 
     def __repr__(self) -> str:

@@ -43,6 +43,26 @@ class Effects:
         A row for each component: ``component``, ``kind`` (``embedding``, ``head``,
         ``attention_bias``, ``feed_forward`` or ``bias``: all that depends on no component),
         ``layer`` and ``head`` from 0, ``contribution``.
+
+    See Also
+    --------
+    esmkit.Esm2.attribute_logit, esmkit.Esm2.attribute_contact
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.data.demo_proteins()[0]  # doctest: +SKIP
+    >>> found = esmkit.load().attribute_contact(ubiquitin, 4, 12)  # doctest: +SKIP
+    >>> found.title  # doctest: +SKIP
+    '1UBI_A: score of the contact of F4 and T12'
+    >>> found.subtitle[:40]  # doctest: +SKIP
+    '4.338 = heads +9.11, bias -4.77 · esm2-8'
+    >>> found.top(2, kind="head")["component"].tolist()  # doctest: +SKIP
+    ['L5H4', 'L5H10']
+    >>> int(found.by_kind()["components"].sum()) == len(found.to_frame())  # doctest: +SKIP
+    True
+    >>> found.shown.columns.tolist()  # doctest: +SKIP
+    ['layer', 'head', 'step', 'value']
+    >>> figure = found.plot()  # doctest: +SKIP
     """
 
     value: float
@@ -77,6 +97,11 @@ class Effects:
             How many, at least 1.
         kind : str, optional
             Of one kind only, such as ``head``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of :meth:`to_frame`.
 
         Raises
         ------
@@ -126,6 +151,10 @@ class Effects:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.effects import head_effects
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.encoder.activations import Activation, Activations
-from esmkit.errors import OptionError, OutputError
+from esmkit.errors import EsmkitError, OptionError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.sequences.proteins import Protein
 from esmkit.text import missing
 
@@ -78,6 +78,10 @@ class StoredTrace(Mapping[str, NDArray[np.float32]]):
     id, header, sequence : str
         Of the protein; the sequence as far as it was read.
     """
+
+    id: str
+    header: str
+    sequence: str
 
     def __init__(
         self,
@@ -158,13 +162,13 @@ class TraceFile(ProteinFile[StoredTrace]):
             raise OutputError(missing(self.path))
         try:
             self._file = h5py.File(self._place, "r")
-        except OSError as error:
-            raise OutputError(
-                f"{str(self.path)!r} cannot be read as HDF5 ({error}); make it anew with "
-                "`esmkit trace`"
-            ) from None
+        except UNREADABLE as error:
+            what = "cannot be read as HDF5"
+            raise damage(self.path, error, "make it anew with `esmkit trace`", what) from error
         try:
-            self.provenance = json.loads(str(self._file.attrs.get(PROVENANCE, "{}")))
+            self.provenance: dict[str, Any] = json.loads(
+                str(self._file.attrs.get(PROVENANCE, "{}"))
+            )
             if self.provenance.get("task") != "trace":
                 raise OutputError(
                     f"{str(self.path)!r} holds no traces of esmkit's; `esmkit trace` writes them, and "
@@ -176,12 +180,12 @@ class TraceFile(ProteinFile[StoredTrace]):
                 self._known = Activations(layers, heads, width, 4 * width)  # F names nothing
                 self._names_kept = tuple(self.provenance["keep"])
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
-        except ValueError as error:
-            self._release()
-            raise OutputError(f"{str(self.path)!r} is damaged ({error}); make it anew") from None
-        except OutputError:
+        except EsmkitError:
             self._release()
             raise
+        except UNREADABLE as error:
+            self._release()
+            raise damage(self.path, error, "make it anew") from error
 
     def _release(self) -> None:
         self._file.close()
@@ -191,10 +195,8 @@ class TraceFile(ProteinFile[StoredTrace]):
         """Turn what HDF5 makes of a damaged file into one sentence."""
         try:
             yield
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged ({error}); make it anew with `esmkit trace`"
-            ) from None
+        except UNREADABLE as error:
+            raise damage(self.path, error, "make it anew with `esmkit trace`") from error
 
     def _read(self, key: str) -> StoredTrace:
         with self._reading():

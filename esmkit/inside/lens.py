@@ -53,6 +53,25 @@ class LogitLens:
         Residues, from 1, that were hidden when they were asked for.
     checkpoint, head : str
         Name of the weights, and of the masked-LM head if it is not theirs.
+
+    See Also
+    --------
+    esmkit.Esm2.logit_lens : Makes it.
+
+    References
+    ----------
+    nostalgebraist 2020, interpreting GPT: the logit lens.
+
+    Examples
+    --------
+    >>> lens = esmkit.load().logit_lens("MKTVRQERLKSIVRIL", mask=[9])  # doctest: +SKIP
+    >>> lens.hidden, lens.log_probability.shape, lens.log_probabilities.shape  # doctest: +SKIP
+    ((10,), (7, 16), (7, 16, 20))
+    >>> lens.by_layer()["layer"].tolist()  # doctest: +SKIP
+    ['embedding', 'L0', 'L1', 'L2', 'L3', 'L4', 'L5']
+    >>> lens.to_frame().query("hidden and layer == 'L5'")["residue"].tolist()  # doctest: +SKIP
+    ['K']
+    >>> figure = lens.plot()  # doctest: +SKIP
     """
 
     id: str
@@ -156,6 +175,10 @@ class LogitLens:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.lens import logit_lens
 
@@ -208,6 +231,14 @@ def logit_lens(
         If ``mask`` is something else.
     InputError
         If it is not one protein, or one that is read in windows.
+
+    See Also
+    --------
+    esmkit.Esm2.score : What the whole model expects.
+
+    References
+    ----------
+    nostalgebraist 2020, interpreting GPT: the logit lens.
 
     Examples
     --------

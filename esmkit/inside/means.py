@@ -25,12 +25,35 @@ class Means(Mapping[str, NDArray[np.float32]]):
     of an edit, it puts the mean of that activation in its place (mean ablation; Wang et al. 2022,
     arXiv:2211.00593). Made by :func:`mean_of`.
 
+    Parameters
+    ----------
+    known : Activations
+        All that the model has.
+    values : mapping from Activation to numpy.ndarray of float32
+        The means.
+    ids : iterable of str
+        The proteins.
+    residues : int
+        How many residues the means are over.
+
     Attributes
     ----------
     ids : tuple of str
         The proteins.
     residues : int
         How many residues the means are over.
+
+    See Also
+    --------
+    esmkit.Esm2.trace : Takes them as the value of an edit.
+
+    Examples
+    --------
+    >>> usual = mean_of(esmkit.load(), esmkit.data.demo_proteins()[:3], "L4.head_output")  # doctest: +SKIP
+    >>> usual.ids, usual.residues, list(usual)  # doctest: +SKIP
+    (('1UBI_A', 'P60137', 'P84001'), 164, ['L4.head_output'])
+    >>> usual["L4.head_output"].shape  # doctest: +SKIP
+    (20, 16)
     """
 
     def __init__(
@@ -42,7 +65,7 @@ class Means(Mapping[str, NDArray[np.float32]]):
     ) -> None:
         self._known = known
         self._values = dict(values)
-        self.ids = tuple(ids)
+        self.ids: tuple[str, ...] = tuple(ids)
         self.residues = residues
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
@@ -59,6 +82,16 @@ class Means(Mapping[str, NDArray[np.float32]]):
 
     def value_for(self, activation: Activation, place: Any = None) -> NDArray[np.float32]:
         """Return the mean of an activation, of one residue's shape.
+
+        Parameters
+        ----------
+        activation : Activation
+        place : Place, optional
+            Not looked at: a mean is the same everywhere.
+
+        Returns
+        -------
+        numpy.ndarray of float32
 
         Raises
         ------

@@ -34,6 +34,12 @@ class TraceOptions:
         Precision in the file.
     long, on_invalid, batch_tokens
         As in :class:`esmkit.AttentionOptions`.
+
+    Examples
+    --------
+    >>> options = TraceOptions(keep=["L5.residual", "L5H4.output"], edit={"L4H7.output": "zero"})
+    >>> options.keep, options.dtype
+    (('L5.residual', 'L5H4.output'), 'float32')
     """
 
     keep: tuple[str, ...] = ()

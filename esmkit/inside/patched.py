@@ -45,6 +45,27 @@ class Patching:
     checkpoint : str
     table : pandas.DataFrame
         See :meth:`to_frame`.
+
+    See Also
+    --------
+    esmkit.patch : Makes it.
+
+    References
+    ----------
+    Wang et al. 2022, arXiv:2211.00593 (activation patching).
+
+    Examples
+    --------
+    >>> found = esmkit.patch(esmkit.load(), "MKTVRQERLKSIVRIL", "K10E", what="layers")  # doctest: +SKIP
+    >>> found.title, found.unit  # doctest: +SKIP
+    ('sequence_1_K10E, patched from sequence_1', 'restoration')
+    >>> found.subtitle.startswith(found.metric)  # doctest: +SKIP
+    True
+    >>> found.top(1)["activation"].item(), len(found.to_frame())  # doctest: +SKIP
+    ('L4.feed_forward_output', 12)
+    >>> found.shown.columns.tolist()  # doctest: +SKIP
+    ['layer', 'head', 'step', 'value']
+    >>> figure = found.plot()  # doctest: +SKIP
     """
 
     id: str
@@ -137,7 +158,18 @@ class Patching:
 
     @property
     def position_grid(self) -> tuple[list[str], NDArray[np.float64]]:
-        """Names of activations, and their values at BOS, the residues and EOS, (n, R + 2)."""
+        """Names of activations, and their values at BOS, the residues and EOS, (n, R + 2).
+
+        Examples
+        --------
+        >>> found = esmkit.patch(
+        ...     esmkit.load(), "MKTVRQERLK", "K2E", what="L5.residual",
+        ...     by_residue=True, method="attribution",
+        ... )  # doctest: +SKIP
+        >>> names, values = found.position_grid  # doctest: +SKIP
+        >>> names, values.shape  # doctest: +SKIP
+        (['L5.residual'], (1, 12))
+        """
         names = list(dict.fromkeys(self.table["activation"]))
         values = self.table[self._column].to_numpy(float).reshape(len(names), -1)
         if len(names) > MOST_ROWS:
@@ -153,6 +185,10 @@ class Patching:
         ----------
         path : path, optional
             Where to save: PNG, SVG or PDF by its extension.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
         """
         from esmkit.plots.effects import head_effects, position_effects
 

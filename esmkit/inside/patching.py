@@ -42,7 +42,7 @@ __all__ = ["NothingToRestoreWarning", "patch"]
 
 Method = Literal["both", "exact", "attribution"]
 
-WHAT = {
+WHAT: dict[str, tuple[tuple[str, ...], bool]] = {
     "heads": (("L*H*.output",), False),
     "layers": (("L*.attention_output", "L*.feed_forward_output"), False),
     "positions": (("embedding", "L*.residual"), True),
@@ -51,7 +51,20 @@ WHAT = {
 
 
 class NothingToRestoreWarning(UserWarning):
-    """The metric is the same in the clean and in the corrupted run."""
+    """The metric is the same in the clean and in the corrupted run.
+
+    Examples
+    --------
+    >>> import warnings  # doctest: +SKIP
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     found = esmkit.patch(
+    ...         esmkit.load(), "MKTVRQ", "MKTVRA", lambda run: 0 * run.final.sum(),
+    ...         what="L0.residual", by_residue=True, method="exact",
+    ...     )  # doctest: +SKIP
+    >>> any(issubclass(one.category, NothingToRestoreWarning) for one in said)  # doctest: +SKIP
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -136,11 +149,6 @@ def patch(
     Patching
         With the ``restoration`` of each, 0 as corrupted and 1 as clean.
 
-    Warns
-    -----
-    NothingToRestoreWarning
-        If the metric is the same in both runs: changes are given, and no restoration.
-
     Raises
     ------
     InputError
@@ -149,6 +157,20 @@ def patch(
         If there is no such activation, the metric is not one number, or a mutation does not fit.
     CheckpointError
         If the metric needs a masked-LM head or a contact head and there is none.
+
+    Warns
+    -----
+    NothingToRestoreWarning
+        If the metric is the same in both runs: changes are given, and no restoration.
+
+    See Also
+    --------
+    esmkit.inside.mutated, esmkit.inside.scrambled : Other corrupted runs.
+
+    References
+    ----------
+    Wang et al. 2022, arXiv:2211.00593 (activation patching). Syed, Rager and Conmy 2023,
+    arXiv:2310.10348 (attribution patching).
 
     Examples
     --------

@@ -38,6 +38,17 @@ class Trace(Mapping[str, NDArray[np.float32]]):
 
     Made by :meth:`esmkit.Esm2.trace`.
 
+    Parameters
+    ----------
+    model : Encoder
+    known, protein, places, keep, values
+        What the pass has left: names, ID, header and sequence, where its pieces stood in the
+        passes, and of each piece the arrays that were kept.
+    edits : sequence of Edit
+        What took the place of activations.
+    mask : sequence of int
+        Residues, from 0, that were replaced by ``<mask>``.
+
     Attributes
     ----------
     id, header, sequence : str
@@ -47,12 +58,29 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     mask : tuple of int
         Residues, from 0, that were replaced by ``<mask>``.
 
+    See Also
+    --------
+    esmkit.Esm2.trace : Makes it.
+    esmkit.trace_file : The same of FASTA files, on disk.
+
     Examples
     --------
     >>> seen = esmkit.load().trace("MKTVRQERLKSIVRIL", keep=["L5.residual"])   # doctest: +SKIP
     >>> seen["L5.residual"].shape, seen.mean.shape                            # doctest: +SKIP
     ((16, 320), (320,))
+    >>> seen.bos("L5.residual").shape, seen.eos("L5.residual").shape  # doctest: +SKIP
+    ((320,), (320,))
+    >>> seen.tokens("L5.residual").shape  # doctest: +SKIP
+    (18, 320)
+    >>> seen.final.shape, seen.logits.shape  # doctest: +SKIP
+    ((16, 320), (16, 33))
+    >>> seen.to_frame()["name"].tolist()  # doctest: +SKIP
+    ['L5.residual']
     """
+
+    id: str
+    header: str
+    sequence: str
 
     def __init__(
         self,
@@ -67,8 +95,10 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         mask: Sequence[int] = (),
     ) -> None:
         self.id, self.header, self.sequence = protein
-        self.pieces = tuple((place.start, place.stop) for place in places)
-        self.mask = tuple(mask)
+        self.pieces: tuple[tuple[int, int], ...] = tuple(
+            (place.start, place.stop) for place in places
+        )
+        self.mask: tuple[int, ...] = tuple(mask)
         self._model = model
         self._known = known
         self._keep = tuple(keep)
@@ -99,7 +129,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return any(one.name == name for one in self._keep)
 
     def tokens(self, name: str) -> NDArray[np.float32]:
-        """Return an activation of all tokens, BOS first and EOS last; of maps in both directions.
+        """Return the activation ``name`` of all tokens, BOS first and EOS last; of maps in both directions.
 
         Raises
         ------
@@ -116,11 +146,11 @@ class Trace(Mapping[str, NDArray[np.float32]]):
         return self._piece(self._known.find(name), 0)
 
     def bos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at BOS, of maps the row of BOS; the mean over windows."""
+        """Return the activation ``name`` at BOS, of maps the row of BOS; the mean over windows."""
         return self._special(name, 0)
 
     def eos(self, name: str) -> NDArray[np.float32]:
-        """Return an activation at EOS, of maps the row of EOS; the mean over windows."""
+        """Return the activation ``name`` at EOS, of maps the row of EOS; the mean over windows."""
         return self._special(name, -1)
 
     # ------------------------------------------------------------------------ what follows
@@ -231,7 +261,7 @@ class Trace(Mapping[str, NDArray[np.float32]]):
     # ------------------------------------------------------------------------ for edits
 
     def value_for(self, activation: Activation, place: "Place | None" = None) -> Any:
-        """Return what an activation had in a piece, for a run that is to have it too.
+        """Return what an ``activation`` had in the piece at a ``place``, for a run that is to have it.
 
         Raises
         ------

@@ -34,7 +34,8 @@ class TraceOptions:
     """Rules for sequences, and size of a pass."""
 
     def __init__(self, long: Long, on_invalid: OnInvalid, batch_tokens: int) -> None:
-        self.long, self.on_invalid, self.batch_tokens = long, on_invalid, batch_tokens
+        self.long, self.on_invalid = long, on_invalid
+        self.batch_tokens: int = batch_tokens
         check_choices(self, {"long": Long, "on_invalid": OnInvalid})
 
 

@@ -96,6 +96,25 @@ def ablation_scatter(
     ------
     OptionError
         If the table lacks a column or has nothing to draw, or the extension is another.
+
+    See Also
+    --------
+    masked_loss : What the masked-LM loss says of the same heads.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> names = {"name": ["L0H0", "L0H1"], "layer": 0, "head": [0, 1], "property": "disulfide"}
+    >>> numbers = {"share": [0.02, 0.001], "background": 0.001, "difference": [0.019, 0.0]}
+    >>> effects = pandas.DataFrame(names | numbers | {"q": [1e-4, 0.9], "proteins": 20})
+    >>> effects = effects.assign(kind="pair", family="pairs")
+    >>> heads = effects[["name"]].assign(label=["disulfide", "none"])
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, heads, where_from)
+    >>> table = pandas.DataFrame({"name": ["L0H0", "L0H1"], "mode": "mean"})
+    >>> table = table.assign(precision_change=[-0.05, 0.0], drift_cosine=[0.002, 0.001])
+    >>> len(esmkit.plots.ablation_scatter(profile, table).axes)
+    3
     """
     missing = [name for name in ("name", "mode", *MEASURES) if name not in ablation.columns]
     if missing:

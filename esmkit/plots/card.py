@@ -36,6 +36,14 @@ def head_card(card: Card, *, path: str | Path | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> model, ubiquitin = esmkit.load(), esmkit.data.demo_structure()            # doctest: +SKIP
+    >>> asked = {"resamples": 100, "control": False}                               # doctest: +SKIP
+    >>> profile = esmkit.heads.profile(model, [ubiquitin], **asked)               # doctest: +SKIP
+    >>> len(esmkit.plots.head_card(profile.head("L5H4")).axes)                    # doctest: +SKIP
+    2
     """
     with house_style():
         figure = new(

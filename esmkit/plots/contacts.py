@@ -121,6 +121,11 @@ def contact_map(
     OptionError, UnknownIdError
         If the extension is another, or an annotation does not fit the protein.
 
+    See Also
+    --------
+    precision_by_rank : How many of the first pairs are right.
+    reliability_diagram : Whether probabilities mean what they say.
+
     Examples
     --------
     >>> ubiquitin = esmkit.data.demo_structure()

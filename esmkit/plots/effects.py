@@ -53,6 +53,13 @@ def head_effects(effects: Effects, *, path: str | Path | None = None) -> Figure:
     ------
     OptionError
         If the extension is another.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                                     # doctest: +SKIP
+    >>> found = model.attribute_logit("MKTVRQERLKSIVRIL", "K10", against="E")     # doctest: +SKIP
+    >>> esmkit.plots.head_effects(found).get_suptitle()                           # doctest: +SKIP
+    'sequence_1: logit of K against E at K10, hidden'
     """
     table: Any = effects.shown
     of_heads = table[table["head"].notna()]
@@ -174,6 +181,13 @@ def position_effects(effects: PositionEffects, *, path: str | Path | None = None
     ------
     OptionError
         If the extension is another.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                                     # doctest: +SKIP
+    >>> found = model.patch("MKTVRQERLKSIVRIL", "K10E", what="positions")         # doctest: +SKIP
+    >>> esmkit.plots.position_effects(found).get_suptitle()                       # doctest: +SKIP
+    'sequence_1_K10E, patched from sequence_1'
     """
     names, values = effects.position_grid  # (n, R + 2)
     residues = len(effects.sequence)

@@ -47,7 +47,7 @@ TITLE_HEIGHT = 0.45
 MARGIN, LINE = 0.1, 0.19
 """Inches around everything, and from title to subtitle."""
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 7,
     "axes.linewidth": 0.5,
     "axes.labelsize": 7,
@@ -175,6 +175,13 @@ def save(figure: Figure, path: str | Path) -> None:
         If the name ends otherwise.
     OutputError
         If the folder does not exist, or the file cannot be written.
+
+    Examples
+    --------
+    >>> figure = new(2.0, 1.0, "Ubiquitin", "an empty figure")
+    >>> save(figure, "ubiquitin.pdf")
+    >>> Path("ubiquitin.pdf").read_bytes()[:4]
+    b'%PDF'
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -217,6 +224,11 @@ def inline_html(figure: Figure) -> str:
     """Return an ``<img>`` that holds a figure, for Jupyter and self-contained pages.
 
     Its alternative text is the figure's title.
+
+    Examples
+    --------
+    >>> inline_html(new(2.0, 1.0, "Ubiquitin", "an empty figure"))[:20]
+    '<img alt="Ubiquitin"'
     """
     alt = html.escape(figure.get_suptitle() or "figure", quote=True)
     data = base64.b64encode(render(figure)).decode()

@@ -87,6 +87,11 @@ def attention_head(
     OptionError, UnknownIdError, InputError
         If the head is not here, an annotation does not fit the protein, or the extension is another.
 
+    See Also
+    --------
+    attention_grid : All heads, small.
+    attention_arcs : Its strongest links along the sequence.
+
     Examples
     --------
     >>> one = esmkit.encoder.names.choose_heads(["L0H0"], "all", of_layers=1, of_heads=1)

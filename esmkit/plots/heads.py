@@ -90,6 +90,10 @@ def property_grid(
     OptionError
         If the profile does not have the property, or the extension is another.
 
+    See Also
+    --------
+    property_map : All properties at once.
+
     Examples
     --------
     >>> import pandas
@@ -227,6 +231,17 @@ def offset_profiles(
     ------
     OptionError
         If there is no such head, or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> shares = {f"offset_{offset}": [0.5 * (offset == 1), 0.1] for offset in range(-32, 33)}
+    >>> heads = pandas.DataFrame({"name": ["L0H0", "L0H1"], "layer": 0, "head": [0, 1]} | shares)
+    >>> effects = heads[["name", "layer", "head"]].assign(property="offset +1")
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, heads, where_from)
+    >>> esmkit.plots.offset_profiles(profile).get_suptitle()
+    'Where all 2 heads look along the sequence'
     """
     table: Any = profile.heads if heads is None else chosen(profile, heads)
     offsets, columns = offset_columns(table)

@@ -47,7 +47,7 @@ def name_points(
         Of all points.
     fontsize : float
     """
-    figure: Any = axes.get_figure(root=True)
+    figure: Any = axes.figure.canvas.figure  # the root; get_figure(root=True) is new in 3.10
     renderer = FigureCanvasAgg(figure).get_renderer()
     axes.autoscale_view()
     scale = figure.dpi / 72

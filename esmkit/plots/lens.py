@@ -47,6 +47,12 @@ def logit_lens(lens: Lens, *, path: str | Path | None = None) -> Figure:
     ------
     OptionError
         If the extension is another.
+
+    Examples
+    --------
+    >>> lens = esmkit.load().logit_lens("MKTVRQERLKSIVRIL")                       # doctest: +SKIP
+    >>> esmkit.plots.logit_lens(lens).get_suptitle()                              # doctest: +SKIP
+    'sequence_1: what each layer would expect'
     """
     names, residues = list(lens.layers), len(lens.sequence)
     height, width = ROW * len(names), PAGE_WIDTH - LEFT - SIDE - 2 * GAP - BAR_ROOM

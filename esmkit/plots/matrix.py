@@ -50,6 +50,11 @@ def colours() -> Colormap:
     Magma reversed, with its pale yellow end faded into white, and its steps then spaced so that
     lightness (L* of CIELAB) falls evenly: the picture keeps its meaning in greys and for every
     kind of colour vision.
+
+    Examples
+    --------
+    >>> [float(part) for part in colours()(0.0)]  # no attention is white
+    [1.0, 1.0, 1.0, 1.0]
     """
     along = np.linspace(0, 1, 1024)[:, None]
     faded = 1 - np.minimum(along / FADED, 1) * (1 - matplotlib.colormaps["magma_r"](along[:, 0]))
@@ -228,6 +233,14 @@ def residue_axis(
         The residues that are shown; by default all.
     most : int, optional
         About how many numbers stand on the axis; by default as many as have room.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure(figsize=(3, 1)).add_subplot(xlim=(0.5, 76.5))
+    >>> residue_axis(axes, "x", esmkit.data.demo_proteins()[0].sequence)
+    >>> [label.get_text() for label in axes.get_xticklabels()][:2]
+    ['M1', 'G10']
     """
     last = len(sequence) if last is None else last
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -254,7 +267,7 @@ def residue_axis(
 
 def room(axes: Axes, which: Literal["x", "y"], residues: int) -> float:
     """Return the points that each residue has on an axis."""
-    figure = axes.get_figure(root=True)
+    figure = axes.figure.canvas.figure  # the root; get_figure(root=True) is new in 3.10
     assert figure is not None
     size = axes.get_position().size * figure.get_size_inches() * 72
     return float(size["xy".index(which)] / residues)

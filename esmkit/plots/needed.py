@@ -71,6 +71,24 @@ def masked_loss(
     ------
     OptionError
         If the table has no masked-LM loss, or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> names = {"name": ["L0H0", "L0H1"], "layer": 0, "head": [0, 1], "property": "disulfide"}
+    >>> numbers = {"share": [0.02, 0.001], "background": 0.001, "difference": [0.019, 0.0]}
+    >>> effects = pandas.DataFrame(names | numbers | {"q": [1e-4, 0.9], "proteins": 20})
+    >>> effects = effects.assign(kind="pair", family="pairs")
+    >>> heads = effects[["name"]].assign(label=["disulfide", "none"])
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(effects, heads, where_from)
+    >>> table = pandas.DataFrame({"name": ["L0H0", "L0H1"], "mode": "mean"})
+    >>> table = table.assign(
+    ...     masked_lm_loss_change=[0.02, 0.001], masked_lm_loss_low=0.0, masked_lm_loss_high=0.03,
+    ...     masked_lm_loss_q=[1e-4, 0.8], masked_lm_residues=100,
+    ... )
+    >>> esmkit.plots.masked_loss(profile, table).get_suptitle()
+    'What the model was trained to do, without each head'
     """
     table: Any = ablation[ablation["name"].isin(list(profile.heads["name"]))]
     if CHANGE not in table or table[CHANGE].isna().all():

@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from typing import Any
+from typing import Any, Final
 
 import matplotlib
 import numpy as np
@@ -39,8 +39,8 @@ LINE_LENGTH = 100
 _said: set[str] = set()
 _others = [warnings.formatwarning]  # how other warnings are shown
 
-map_colours = matrix.colours
-residue_axis = matrix.residue_axis
+map_colours: Final = matrix.colours
+residue_axis: Final = matrix.residue_axis
 
 
 def notebook_style() -> None:

@@ -71,6 +71,14 @@ def property_map(profile: Profile, *, most: int = 80, path: str | Path | None = 
     ------
     OptionError
         If the profile has nothing but offsets, ``most`` is below 1, or the extension is another.
+
+    Examples
+    --------
+    >>> model, ubiquitin = esmkit.load(), esmkit.data.demo_structure()            # doctest: +SKIP
+    >>> asked = {"resamples": 100, "control": False}                               # doctest: +SKIP
+    >>> profile = esmkit.heads.profile(model, [ubiquitin], **asked)               # doctest: +SKIP
+    >>> esmkit.plots.property_map(profile, most=20).get_suptitle()                # doctest: +SKIP
+    'Heads and the properties they look for, beyond what offsets explain'
     """
     from scipy.cluster import hierarchy
 

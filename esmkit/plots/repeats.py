@@ -48,6 +48,19 @@ def repeat_scores(profile: Profile, *, path: str | Path | None = None) -> Figure
     ------
     OptionError
         If the profile has no repeat scores, or the extension is another.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> names = ["L4H9", "L5H4"]
+    >>> heads = pandas.DataFrame({"name": names, "label": ["repeat", "contact"]})
+    >>> repeats = pandas.DataFrame({"name": names, "sequences": 20, "repeat_score": [0.4, 0.02]})
+    >>> ends = {"repeat_low": [0.39, 0.01], "repeat_high": [0.41, 0.03], "repeat_control": 0.01}
+    >>> repeats = repeats.assign(**ends)
+    >>> where_from = {"checkpoint": {"name": "made up"}, "chains": ["chain"] * 20}
+    >>> profile = esmkit.heads.HeadProfile(heads, heads, where_from, repeats=repeats)
+    >>> esmkit.plots.repeat_scores(profile).get_suptitle()
+    'Heads that copy: at a repeat they look at the aligned residue of the other copy'
     """
     table: Any = profile.repeats
     if table is None or not len(table):

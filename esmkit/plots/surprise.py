@@ -74,6 +74,10 @@ def surprise(
     OptionError, UnknownIdError, InputError
         If an annotation does not fit the protein, or the extension is another.
 
+    See Also
+    --------
+    logo : The letters that are expected.
+
     Examples
     --------
     >>> flat = np.full((60, 20), -np.log(20), np.float32)
@@ -172,7 +176,7 @@ def _name(
 ) -> None:
     """Write the names of the most surprising residues above their bars, apart from each other."""
     here = [int(number) for number in named if row.first <= number <= row.last]
-    width = axes.get_position().width * axes.get_figure(root=True).get_size_inches()[0]  # type: ignore[union-attr]
+    width = axes.get_position().width * axes.figure.canvas.figure.get_size_inches()[0]
     least = 1.2 * POINTS / 72 * (row.last - row.first + 1) / width
     where = apart([float(n) for n in here], least, row.first - 0.5, row.last + 0.5)
     for number, at in zip(here, where, strict=True):

@@ -12,7 +12,7 @@ from esmkit.files.disk import disk_errors, write_durably
 __all__ = ["TIMES", "Canvas", "Diagram"]
 
 # Colours of Okabe and Ito, told apart by everyone; `page` and `ink` on their own give 15:1.
-LIGHT = {
+LIGHT: dict[str, str | tuple[str, str]] = {
     "page": "#ffffff",
     "edge": "#c9ced6",
     "ink": "#1f2430",
@@ -23,7 +23,7 @@ LIGHT = {
     "green": ("#e0f4ee", "#009e73"),
     "purple": ("#f8eaf2", "#b5548c"),
 }
-DARK = {
+DARK: dict[str, str | tuple[str, str]] = {
     "page": "#14181f",
     "edge": "#3a4352",
     "ink": "#eef1f5",
@@ -91,8 +91,9 @@ class Canvas:
     """SVG text that grows, in units of about a pixel; y grows downwards."""
 
     def __init__(self, width: int, height: int, title: str, description: str) -> None:
-        self.width, self.height = width, height
-        self.parts = [
+        self.width: int = width
+        self.height: int = height
+        self.parts: list[str] = [
             f"<title>{html.escape(title)}</title>",
             f"<desc>{html.escape(description)}</desc>",
             _style(),

@@ -315,6 +315,10 @@ def attention_flow(
     OptionError
         If a head is missing, or the protein was read in windows.
 
+    References
+    ----------
+    Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers, arXiv:2005.00928.
+
     Examples
     --------
     >>> two = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=1)

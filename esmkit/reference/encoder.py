@@ -37,7 +37,11 @@ ROTARY_BASE = 10_000.0  # [3], section 3.2.2, after the sinusoids of [1]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """Weight and bias of a linear map, (out, in) and (out,), or of a LayerNorm, (D,) and (D,)."""
+    """Weight and bias of a linear map, (out, in) and (out,), or of a LayerNorm, (D,) and (D,).
+
+    >>> linear(np.ones((1, 2)), Affine(weight=np.ones((3, 2)), bias=np.zeros(3)))
+    array([[2., 2., 2.]])
+    """
 
     weight: Array
     bias: Array
@@ -45,7 +49,14 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """W^Q, W^K, W^V, W^O of [1], section 3.2.2: each (D, D), the heads one after the other."""
+    """W^Q, W^K, W^V, W^O of [1], section 3.2.2: each (D, D), the heads one after the other.
+
+    They are called `query`, `key`, `value` and `output`.
+
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> random_masked_lm(0).encoder.layers[0].attention.output.weight.shape
+    (64, 64)
+    """
 
     query: Affine
     key: Affine
@@ -55,7 +66,15 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Attention, then a feed-forward network: `expand` is (F, D), `contract` (D, F)."""
+    """Attention, then a feed-forward network: `expand` is (F, D), `contract` (D, F).
+
+    Each half reads the residual stream through a LayerNorm of its own, `attention_norm` before
+    `attention` and `feed_forward_norm` before `expand`.
+
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> random_masked_lm(0).encoder.layers[0].expand.weight.shape
+    (256, 64)
+    """
 
     attention_norm: Affine
     attention: Attention
@@ -66,23 +85,54 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
-    """All weights of one ESM-2 of any size; `read_parameters` makes it."""
+    """All weights of one ESM-2 of any size; `read_parameters` makes it.
 
-    embedding: Array  # (V, D)
-    layers: tuple[Layer, ...]  # N of them
+    Attributes
+    ----------
+    embedding : (V, D)
+    layers : tuple of N Layer
+    final_norm : Affine, of the norm after the last layer
+    inverse_frequencies : (K/2,), of the rotary positions, in radians per position
+    heads : int, H
+    contact : Affine (1, N*H), layer by layer; None if the checkpoint has no contact head
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> parameters = random_masked_lm(0, layers=2).encoder
+    >>> parameters.embedding.shape, len(parameters.layers), parameters.heads
+    ((33, 64), 2, 4)
+    """
+
+    embedding: Array
+    layers: tuple[Layer, ...]
     final_norm: Affine
-    inverse_frequencies: Array  # (K/2,), radians per position
-    heads: int  # H
-    contact: Affine | None  # (1, N*H), layer-major; None if the checkpoint has no contact head
+    inverse_frequencies: Array
+    heads: int
+    contact: Affine | None
 
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """What `encode` returns; hidden state 0 is the token embedding, N follows the final norm."""
+    """What `encode` returns; hidden state 0 is the token embedding, N follows the final norm.
 
-    hidden_states: tuple[Array, ...]  # N+1 of (B, T, D)
-    attentions: tuple[Array, ...] | None  # N of (B, H, T, T), [query, key], rows sum to 1
-    trace: tuple[Steps, ...] | None  # N dicts: every step of `encoder_layer`, by name
+    Attributes
+    ----------
+    hidden_states : N+1 of (B, T, D)
+    attentions : N of (B, H, T, T), [query, key], rows sum to 1; None unless asked for
+    trace : N dicts, every step of `encoder_layer` by name; None unless asked for
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> encoding = encode(random_masked_lm(0).encoder, [[0, 20, 15, 2]], attentions=True)
+    >>> len(encoding.hidden_states), encoding.attentions[0].shape
+    (5, (1, 4, 4, 4))
+    """
+
+    hidden_states: tuple[Array, ...]
+    attentions: tuple[Array, ...] | None
+    trace: tuple[Steps, ...] | None
 
 
 class LayerSteps(Steps):
@@ -96,7 +146,11 @@ class LayerSteps(Steps):
 
 
 def linear(x: Array, p: Affine) -> Array:
-    """Map x (..., in) to x W^T + b (..., out)."""
+    """Map x (..., in) to x W^T + b (..., out), where p holds W and b.
+
+    >>> linear(np.array([[1.0, 2.0]]), Affine(np.array([[1.0, 1.0], [1.0, -1.0]]), np.zeros(2)))
+    array([[ 3., -1.]])
+    """
     if x.shape[-1] != p.weight.shape[1]:
         raise InputError(
             f"input of shape {x.shape}: the last axis must be {p.weight.shape[1]} wide"
@@ -105,26 +159,54 @@ def linear(x: Array, p: Affine) -> Array:
 
 
 def layer_norm(x: Array, p: Affine) -> Array:
-    """Give each token of x (..., D) mean 0 and variance 1, then the learned gain and bias ([4])."""
+    """Give each token of x (..., D) mean 0 and variance 1, then the learned gain and bias p ([4]).
+
+    References
+    ----------
+    [4] Ba, Kiros and Hinton 2016, Layer Normalization, arXiv:1607.06450.
+
+    Examples
+    --------
+    >>> layer_norm(np.array([1.0, 3.0]), Affine(np.ones(2), np.zeros(2))).round(3)
+    array([-1.,  1.])
+    """
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     return centred / np.sqrt(variance + LAYER_NORM_EPS) * p.weight + p.bias
 
 
 def gelu(x: Array) -> Array:
-    """Multiply x by the normal distribution function of x: the exact GELU ([5]), not its tanh fit."""
+    """Multiply x by the normal distribution function of x: the exact GELU ([5]), not its tanh fit.
+
+    References
+    ----------
+    [5] Hendrycks and Gimpel 2016, Gaussian Error Linear Units (GELUs), arXiv:1606.08415.
+
+    Examples
+    --------
+    >>> gelu(np.array([-2.0, 0.0, 2.0])).round(3)
+    array([-0.046,  0.   ,  1.954])
+    """
     return x * 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
 
 
 def softmax(scores: Array) -> Array:
-    """Turn scores (..., S) into weights that sum to 1; a score of -inf becomes exactly 0."""
+    """Turn scores (..., S) into weights that sum to 1; a score of -inf becomes exactly 0.
+
+    >>> softmax(np.array([0.0, 0.0, -np.inf]))
+    array([0.5, 0.5, 0. ])
+    """
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))  # less the maximum: no overflow
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """Cut the width into heads: (B, T, D) -> (B, H, T, K)."""
+    """Cut the width of x into heads: (B, T, D) -> (B, H, T, K).
+
+    >>> split_heads(np.zeros((1, 5, 320)), 20).shape
+    (1, 20, 5, 16)
+    """
     batch, tokens, width = x.shape
     if width % heads:
         raise InputError(f"width {width} does not split into {heads} heads")
@@ -133,7 +215,11 @@ def split_heads(x: Array, heads: int) -> Array:
 
 
 def concatenate_heads(x: Array) -> Array:
-    """Lay the heads side by side again: (B, H, T, K) -> (B, T, D)."""
+    """Lay the heads of x side by side again: (B, H, T, K) -> (B, T, D).
+
+    >>> concatenate_heads(np.zeros((1, 20, 5, 16))).shape
+    (1, 5, 320)
+    """
     batch, heads, tokens, head_width = x.shape
     x = x.swapaxes(1, 2)  # (B, H, T, K) -> (B, T, H, K)
     return x.reshape(batch, tokens, heads * head_width)  # (B, T, H, K) -> (B, T, D)
@@ -145,6 +231,10 @@ def embed_tokens(ids: Array, present: Array, embedding: Array) -> Array:
     ``<mask>`` becomes zero. The rest is scaled by the share of tokens kept in training over the
     share kept in this sequence: 0.88 where nothing is masked. Padding, where `present` (B, T) is
     False, does not count and becomes zero. Returns (B, T, D).
+
+    >>> ids = np.array([[CLS, 5, MASK, EOS]])
+    >>> embed_tokens(ids, ids != PAD, np.ones((33, 1)))[0, :, 0].round(3)  # 0.88 / (1 - 1/4)
+    array([1.173, 1.173, 0.   , 1.173])
     """
     masked = (ids == MASK) & present
     masked_share = masked.sum(axis=1) / present.sum(axis=1)  # (B,)
@@ -159,14 +249,27 @@ def embed_tokens(ids: Array, present: Array, embedding: Array) -> Array:
 def inverse_frequencies(head_width: int) -> Array:
     """Compute base^(-2k/K) for k < K/2, in radians per position ([3], section 3.2.2): (K/2,).
 
+    K is `head_width`.
+
     In float32 whatever follows, as [2] and transformers do: at position 1,000 the rounding shows.
+
+    >>> inverse_frequencies(4)
+    array([1.  , 0.01], dtype=float32)
     """
     exponents = np.arange(0, head_width, 2, dtype=np.float32) / np.float32(head_width)
     return 1.0 / np.float32(ROTARY_BASE) ** exponents
 
 
 def rotary_tables(frequencies: Array, tokens: int) -> tuple[Array, Array]:
-    """Tabulate cos and sin of position times frequency (K/2,) ([3], eq. 15): two arrays (T, K)."""
+    """Tabulate cos and sin of position times `frequencies` (K/2,), for T `tokens` ([3], eq. 15).
+
+    Returns two arrays (T, K).
+
+    >>> cos, sin = rotary_tables(np.array([1.0, 0.01]), 2)
+    >>> sin.round(2)
+    array([[0.  , 0.  , 0.  , 0.  ],
+           [0.84, 0.01, 0.84, 0.01]])
+    """
     positions = np.arange(tokens, dtype=frequencies.dtype)
     angles = positions[:, None] * frequencies  # (T, 1) * (K/2,) -> (T, K/2)
     angles = np.concatenate([angles, angles], axis=-1)  # (T, K/2) -> (T, K): once for each half
@@ -187,23 +290,56 @@ def rotate_half(x: Array) -> Array:
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Turn queries or keys (B, H, T, K) by their positions ([3], eq. 34); cos and sin are (T, K)."""
+    """Turn queries or keys x (B, H, T, K) by their positions ([3], eq. 34); cos, sin are (T, K).
+
+    See Also
+    --------
+    rotary_tables : The tables of cos and sin.
+    rotate_half : The turn by 90 degrees.
+
+    References
+    ----------
+    [3] Su et al. 2021, RoFormer, arXiv:2104.09864.
+
+    Examples
+    --------
+    >>> quarter = (np.array([[0.0, 0.0]]), np.array([[1.0, 1.0]]))  # cos and sin of 90 degrees
+    >>> rotate(np.array([[1.0, 0.0]]), *quarter)
+    array([[0., 1.]])
+    """
     return x * cos + rotate_half(x) * sin
 
 
 def scale_query(query: Array) -> Array:
-    """Divide by sqrt(K), as [1] does the scores (eq. 1); [2] does it here, before the rotation."""
+    """Divide query by sqrt(K), as [1] does the scores (eq. 1); [2] does it here, before rotating.
+
+    >>> float(scale_query(np.ones((1, 1, 1, 16)))[0, 0, 0, 0])
+    0.25
+    """
     return query * query.shape[-1] ** -0.5
 
 
 def project_heads(x: Array, source: Array, p: Attention, heads: int) -> tuple[Array, Array, Array]:
-    """Project x (B, T, D) to queries (B, H, T, K), source (B, S, D) to keys, values (B, H, S, K)."""
+    """Project x (B, T, D) to queries (B, H, T, K), source (B, S, D) to keys, values (B, H, S, K).
+
+    The matrices and biases are those of `p`, and `heads` is H.
+
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> p = random_masked_lm(0, width=8, heads=2).encoder.layers[0].attention
+    >>> [part.shape for part in project_heads(np.ones((1, 3, 8)), np.ones((1, 5, 8)), p, 2)]
+    [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)]
+    """
     query, key, value = linear(x, p.query), linear(source, p.key), linear(source, p.value)
     return split_heads(query, heads), split_heads(key, heads), split_heads(value, heads)
 
 
 def apply_mask(scores: Array, allowed: Array | None) -> Array:
-    """Set scores (B, H, T, S) to -inf where `allowed` (bool, broadcast to them) is False."""
+    """Set scores (B, H, T, S) to -inf where `allowed` (bool, broadcast to them) is False.
+
+    >>> apply_mask(np.zeros((1, 1, 2, 2)), np.tri(2, dtype=bool))[0, 0]
+    array([[  0., -inf],
+           [  0.,   0.]])
+    """
     if allowed is None:
         return scores
     try:
@@ -250,6 +386,19 @@ def multi_head_attention(
     ------
     InputError
         If x, source, heads and mask do not fit, or a token is left with nothing to attend to.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> p = random_masked_lm(0, width=8, heads=2).encoder.layers[0].attention
+    >>> x = np.random.default_rng(0).normal(size=(1, 3, 8))
+    >>> steps = multi_head_attention(x, x, p, 2)
+    >>> steps["weights"].shape, bool(np.allclose(steps["weights"].sum(axis=-1), 1))
+    ((1, 2, 3, 3), True)
     """
     if len(x) != len(source):
         raise InputError(f"{len(x)} sequences cannot attend to {len(source)}: give one for each")
@@ -276,7 +425,14 @@ def feed_forward(
 ) -> Steps:
     """Compute W_2 activation(W_1 x + b_1) + b_2 for x (B, T, D) ([1], eq. 2).
 
-    Returns ``feed_forward_hidden`` (B, T, F), the activation, and ``feed_forward_output`` (B, T, D).
+    W_1 and b_1 are `expand`, W_2 and b_2 `contract`. Returns ``feed_forward_hidden`` (B, T, F), the
+    activation, and ``feed_forward_output`` (B, T, D).
+
+    >>> expand = Affine(np.ones((4, 2)), np.zeros(4))
+    >>> contract = Affine(np.ones((2, 4)), np.zeros(2))
+    >>> steps = feed_forward(np.ones((1, 3, 2)), expand, contract, gelu)
+    >>> steps["feed_forward_hidden"].shape, steps["feed_forward_output"].shape
+    ((1, 3, 4), (1, 3, 2))
     """
     hidden = activation(linear(x, expand))  # (B, T, D) -> (B, T, F)
     return {"feed_forward_hidden": hidden, "feed_forward_output": linear(hidden, contract)}
@@ -287,11 +443,28 @@ def encoder_layer(
 ) -> Steps:
     """Run one pre-LN layer on x (B, T, D): x + attention(LN(x)), then x + feed_forward(LN(x)) ([2]).
 
+    Parameters
+    ----------
+    x : (B, T, D), the residual stream before the layer
+    p : Layer
+    heads : int, H
+    rotary : cos and sin from `rotary_tables`
+    allowed : bool, broadcast to (B, H, T, T), or None where every token sees every other
+
     Returns
     -------
     dict of every step: those of `multi_head_attention` and `feed_forward`; the results of the two
     norms, ``attention_input`` and ``feed_forward_input``; and the residual stream after each half,
     ``attention_residual`` and ``residual``, the layer's result; all (B, T, D)
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> parameters = random_masked_lm(0, layers=1).encoder
+    >>> rotary = rotary_tables(parameters.inverse_frequencies, 3)
+    >>> steps = encoder_layer(np.ones((1, 3, 64)), parameters.layers[0], 4, rotary, None)
+    >>> steps["weights"].shape, steps["residual"].shape
+    ((1, 4, 3, 3), (1, 3, 64))
     """
     normed = layer_norm(x, p.attention_norm)
     steps = {"attention_input": normed}
@@ -325,11 +498,26 @@ def encode(
     attentions : keep the attention maps: N*B*H*T*T numbers
     trace : keep every step of every layer: more than twice as much
 
+    Returns
+    -------
+    Encoding
+
     Raises
     ------
     InputError
         If the ids are not (B, T) integers of the vocabulary, a sequence is empty or all ``<mask>``,
         or the mask has another shape; names sequence and position, both counted from 0.
+
+    See Also
+    --------
+    parameters_of : The weights of a loaded model.
+    contact_probabilities : Contacts from the maps.
+    masked_lm_logits : Logits from the last hidden states.
+    verify : Comparison with Hugging Face and with the fast path.
+
+    References
+    ----------
+    [2] Lin et al. 2023, Science 379:1123, doi:10.1126/science.ade2574 (ESM-2).
 
     Examples
     --------
@@ -390,25 +578,60 @@ def _check_tokens(
 
 
 def residue_maps(maps: Array, ids: Array, present: Array) -> Array:
-    """Cut one layer's maps (B, H, T, T) to residues (B, H, R, R), without renormalising ([6])."""
+    """Cut one layer's maps (B, H, T, T) to residues (B, H, R, R), without renormalising ([6]).
+
+    Which tokens are residues follows from `ids` and `present`, (B, T) both.
+
+    >>> ids = np.array([[CLS, 5, 6, EOS]])
+    >>> residue_maps(np.full((1, 1, 4, 4), 0.25), ids, ids != PAD)[0, 0]
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
     kept = present & (ids != EOS)  # (B, T): a shorter sequence has <eos> and padding inside the row
     maps = maps * (kept[:, None, :, None] & kept[:, None, None, :])
     return maps[..., 1:-1, 1:-1]  # (B, H, T, T) -> (B, H, R, R)
 
 
 def symmetrise(maps: Array) -> Array:
-    """Add the transpose, for a contact has no direction: (B, H, R, R)."""
+    """Add to `maps` (B, H, R, R) their transpose, for a contact has no direction.
+
+    >>> symmetrise(np.array([[0.0, 0.5], [0.1, 0.0]]))
+    array([[0. , 0.6],
+           [0.6, 0. ]])
+    """
     return maps + maps.swapaxes(-1, -2)
 
 
 def average_product_correction(maps: Array) -> Array:
-    """Subtract from S_ij what its row and column explain, S_i. S_.j / S_.. ([7]): (B, H, R, R)."""
+    """Subtract from each weight what its row and its column explain ([7]).
+
+    Of ``S_ij`` in `maps` that is ``S_i. S_.j / S_..``; the result is (B, H, R, R) too.
+
+    References
+    ----------
+    [7] Dunn, Wahl and Gloor 2008, Bioinformatics 24:333, doi:10.1093/bioinformatics/btm604.
+
+    Examples
+    --------
+    >>> average_product_correction(np.array([[1.0, 1.0], [1.0, 1.0]]))  # nothing but background
+    array([[0., 0.],
+           [0., 0.]])
+    """
     rows, columns = maps.sum(axis=-1, keepdims=True), maps.sum(axis=-2, keepdims=True)
     return maps - rows * columns / maps.sum(axis=(-1, -2), keepdims=True)
 
 
 def contact_features(maps: Array, ids: Array, present: Array) -> Array:
-    """Turn one layer's maps (B, H, T, T) into the regression's inputs (B, H, R, R) ([6])."""
+    """Turn one layer's maps (B, H, T, T) into the regression's inputs (B, H, R, R) ([6]).
+
+    `ids` and `present` are (B, T), as for `residue_maps`.
+
+    >>> ids = np.array([[CLS, 5, 6, 7, EOS]])
+    >>> maps = softmax(np.random.default_rng(0).normal(size=(1, 1, 5, 5)))
+    >>> features = contact_features(maps, ids, ids != PAD)
+    >>> features.shape, float(abs(features.sum(axis=-1)).max().round(9))  # each row sums to 0
+    ((1, 1, 3, 3), 0.0)
+    """
     return average_product_correction(symmetrise(residue_maps(maps, ids, present)))
 
 
@@ -437,6 +660,24 @@ def contact_probabilities(
         If the checkpoint has no contact head.
     InputError
         If a row is not ``<cls>`` residues ``<eos>``, or the maps do not fit ids and parameters.
+
+    See Also
+    --------
+    contact_features : What the regression is given.
+
+    References
+    ----------
+    [6] Rao et al. 2021, Transformer protein language models are unsupervised structure learners,
+    doi:10.1101/2020.12.15.422761.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                              # doctest: +SKIP
+    >>> parameters = esmkit.reference.parameters_of(model)                 # doctest: +SKIP
+    >>> ids = [esmkit.sequences.encode("MKTVRQERLKSIV")]                    # doctest: +SKIP
+    >>> maps = encode(parameters, ids, attentions=True).attentions         # doctest: +SKIP
+    >>> contact_probabilities(parameters, maps, ids).shape                 # doctest: +SKIP
+    (1, 13, 13)
     """
     if parameters.contact is None:
         raise CheckpointError("these weights have no contact head: look at the attention maps")
@@ -489,12 +730,27 @@ def read_parameters(
     heads : int, the number H of attention heads, which the tensors alone do not tell
     dtype : float64 (default) or float32, the type of every later computation
 
+    Returns
+    -------
+    esmkit.reference.Parameters
+
     Raises
     ------
     CheckpointError
         Names the tensors that are missing, or the first whose shape or type is wrong.
     OptionError
         If `dtype` is neither float32 nor float64.
+
+    Examples
+    --------
+    >>> read_parameters({}, heads=20)
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.CheckpointError: missing tensors: encoder.layer.0.attention... and 14 more
+    >>> model = esmkit.load()                                              # doctest: +SKIP
+    >>> tensors = {n: t.numpy() for n, t in model.network.state_dict().items()}  # doctest: +SKIP
+    >>> len(read_parameters(tensors, heads=20).layers)                     # doctest: +SKIP
+    6
     """
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise OptionError(f"dtype {np.dtype(dtype)}: the reference runs in float32 or float64")

@@ -2,19 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from esmkit.encoder import packing
-from esmkit.encoder.checkpoints.network import load_masked_lm, load_network
+from esmkit.encoder.checkpoints.network import (
+    load_masked_lm,
+    load_network,
+    use_eager_attention,
+)
 from esmkit.encoder.encoder import Encoder
 from esmkit.reference import encoder as reference
 from esmkit.reference import masked_lm
 from esmkit.reference.fair_esm import fair_esm_network
 from esmkit.sequences.tokens import PAD
+
+if TYPE_CHECKING:
+    from transformers import EsmForMaskedLM, EsmModel
+
+    from esmkit.encoder.lm_head import LmHead
 
 __all__ = ["Array", "Implementations", "Outputs"]
 
@@ -53,17 +62,18 @@ class Implementations:
 
     def __init__(self, model: Encoder) -> None:
         self.model = model
-        self.lm_head = model.lm_head if model.has_lm_head else None
+        self.lm_head: LmHead | None = model.lm_head if model.has_lm_head else None
         network, _ = load_network(model.checkpoint)
-        network.set_attn_implementation("eager")
-        self.network = network.eval()
+        use_eager_attention(network)
+        self.network: EsmModel = network.eval()
         tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         if not model.has_contact_head:
             tensors = {n: t for n, t in tensors.items() if not n.startswith("contact_head")}
-        self.parameters = reference.read_parameters(tensors, model.heads)
-        self.masked_lm = self._fair_esm = None
+        self.parameters: reference.Parameters = reference.read_parameters(tensors, model.heads)
+        self.masked_lm: EsmForMaskedLM | None = None
+        self.has_fair_esm: bool = False
+        self._fair_esm = None
         if self.lm_head is None:
-            self.has_fair_esm = False
             return
         fitted = self.lm_head.facts["source"] == "fitted"
         own = self.lm_head.weights.tensors() if fitted else None

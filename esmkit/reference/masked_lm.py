@@ -32,7 +32,20 @@ __all__ = ["MaskedLmHead", "masked_lm_logits", "masked_lm_steps", "read_masked_l
 
 @dataclass(frozen=True, eq=False)
 class MaskedLmHead:
-    """All weights of a masked-LM head; `read_masked_lm_head` makes it."""
+    """All weights of a masked-LM head; `read_masked_lm_head` makes it.
+
+    Attributes
+    ----------
+    dense : Affine (D, D)
+    norm : Affine (D,)
+    decoder : Affine (V, D), the token embedding, and a bias (V,) of its own
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> random_masked_lm(0).head.decoder.weight.shape
+    (33, 64)
+    """
 
     dense: Affine  # (D, D)
     norm: Affine  # (D,)
@@ -40,7 +53,7 @@ class MaskedLmHead:
 
 
 def masked_lm_steps(final: Array, head: MaskedLmHead) -> Steps:
-    """Map last hidden states to logits: E LN(GELU(W x + b)) + c, with E the token embedding ([2], [3]).
+    """Map last hidden states to logits: E LN(GELU(W x + b)) + c, E the embedding ([2], [3]).
 
     Parameters
     ----------
@@ -56,6 +69,17 @@ def masked_lm_steps(final: Array, head: MaskedLmHead) -> Steps:
     ------
     InputError
         If the last axis is not D wide.
+
+    References
+    ----------
+    [2] Lin et al. 2023, doi:10.1126/science.ade2574. [3] Press and Wolf 2017, arXiv:1608.05859.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> steps = masked_lm_steps(np.ones((1, 3, 64)), random_masked_lm(0).head)
+    >>> steps["logits"].shape
+    (1, 3, 33)
     """
     hidden = gelu(linear(final, head.dense))  # (..., D) -> (..., D)
     normed = layer_norm(hidden, head.norm)
@@ -64,7 +88,9 @@ def masked_lm_steps(final: Array, head: MaskedLmHead) -> Steps:
 
 
 def masked_lm_logits(encoding: Encoding, head: MaskedLmHead) -> Array:
-    """Return the logits (B, T, V) of what `encode` returned; those of padding mean nothing.
+    """Return the logits (B, T, V) that `head` makes of what `encode` returned.
+
+    Those of padding mean nothing.
 
     Examples
     --------
@@ -111,10 +137,21 @@ def read_masked_lm_head(
         The tensors of a fitted file, taken instead of those of the checkpoint.
     dtype : float64 (default) or float32
 
+    Returns
+    -------
+    MaskedLmHead
+
     Raises
     ------
     CheckpointError
         Names the tensors that are missing, or the first whose shape or type is wrong.
+
+    Examples
+    --------
+    >>> read_masked_lm_head({})
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.CheckpointError: there is no token embedding ... of shape (tokens, width)
     """
     embedding = tensors.get(EMBEDDING, tensors.get("esm." + EMBEDDING))
     if embedding is None or np.ndim(embedding) != 2:

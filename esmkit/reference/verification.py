@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked
 from esmkit.encoder.encoder import Encoder
-from esmkit.errors import InputError, OptionError, VerificationError
+from esmkit.errors import InputError, OptionError, VerificationError, install_command
 from esmkit.reference.comparison import Check, Comparison, tolerance_of
 from esmkit.reference.implementations import Array, Implementations, Outputs
 from esmkit.sequences.proteins import Protein
@@ -37,7 +37,30 @@ EXTRA_PADDING = 3
 
 @dataclass(frozen=True)
 class Verification:
-    """The table of :func:`verify`, what it was made from, and notes on what was not compared."""
+    """The table of :func:`verify`, what it was made from, and notes on what was not compared.
+
+    Attributes
+    ----------
+    checkpoint : dict
+        The weights.
+    proteins, truncated : list of str
+        IDs of what was compared, and of those of which the first 1,022 residues were.
+    checks : list of Check
+    lm_head : dict or None
+        Where the masked-LM head comes from.
+    notes : list of str
+
+    Examples
+    --------
+    >>> of = {"where": "P, L0", "bounded": "absolute", "tolerance": 1e-5, "reason": "rounding"}
+    >>> check = Check("packed / Hugging Face", "hidden states", 3e-7, 1e-7, **of, values=640)
+    >>> found = Verification({"name": "mine"}, ["P"], [], [check])
+    >>> found.passed, found.to_dict()["checks"][0]["absolute"], len(found.to_frame())
+    (True, 3e-07, 1)
+    >>> found.raise_if_failed()
+    >>> print(found.to_text().splitlines()[1])
+    ok  packed / Hugging Face  hidden states  3.0e-07   1.0e-07   1e-05 abs.  P, L0
+    """
 
     checkpoint: dict[str, object]
     proteins: list[str]
@@ -143,6 +166,20 @@ def verify(
         If the checkpoint has a masked-LM head that cannot be used.
     OptionError
         If the model is not in float32.
+
+    See Also
+    --------
+    encode : The reference that is compared with.
+
+    Examples
+    --------
+    >>> model = esmkit.load()                                           # doctest: +SKIP
+    >>> found = verify(model, [esmkit.Protein("P", "MKTVRQERLKSIV")])    # doctest: +SKIP
+    >>> found.passed, len(found.to_frame()) == len(found.checks)         # doctest: +SKIP
+    (True, True)
+    >>> found.raise_if_failed()                                         # doctest: +SKIP
+    >>> found.checks[0].compared                                        # doctest: +SKIP
+    'reference / Hugging Face'
     """
     if model.dtype != torch.float32:
         raise OptionError("verification is about float32: load the model with dtype float32")
@@ -219,8 +256,8 @@ class _Checks:
             ]
         if not self.computed.has_fair_esm:
             return [
-                "logits were not compared with fair-esm: it is not installed, or has no network of this "
-                "shape"
+                f"logits were not compared with fair-esm: it is not installed ({install_command('fair-esm')}), or has no "
+                "network of this shape"
             ]
         return []
 

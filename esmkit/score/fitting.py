@@ -1,15 +1,14 @@
 """A masked-LM head fitted to an encoder that has none, from proteins."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esmkit.arguments import checked, what_is, whole_number
 from esmkit.errors import InputError, OptionError
+from esmkit.score.fitted import FittedHead
 from esmkit.score.held_out import HeldOut, letter_frequencies, measure
 from esmkit.score.hidden_states import CHOSEN, HiddenStates, hidden_states
 from esmkit.sequences.given import ManyProteins, one_or_many
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from esmkit.score.fitting_steps import Recipe
     from esmkit.sequences.proteins import Protein
 
-__all__ = ["FittedHead", "fit_lm_head"]
+__all__ = ["fit_lm_head"]
 
 FEWEST_PROTEINS = 20
 """A fit to fewer would say more of these proteins than of proteins."""
@@ -34,63 +33,9 @@ VALIDATION_SEED = 7_919
 """Added to the seed for what is hidden in validation proteins."""
 
 BATCH, RATE, DECAY, DROPOUT = 512, 1e-3, 0.01, 0.3
-"""Settings that did best on the validation families of the shipped head; see docs/lm-head.md."""
+"""Settings that did best on the validation families of the shipped head; see docs/explain/lm-head.md."""
 
 _AT_ONCE = 8_192
-
-
-@dataclass(frozen=True)
-class FittedHead:
-    """A masked-LM head that was fitted, how good it is, and what it was fitted to.
-
-    Attributes
-    ----------
-    tensors : dict from str to torch.Tensor
-        float32: ``dense.weight`` (D, D), ``dense.bias``, ``layer_norm.weight``, ``layer_norm.bias``
-        (D,) and ``bias`` (33,). The decoder is the encoder's token embedding.
-    facts : dict
-        What its file says of it.
-    validation : HeldOut
-        How good it is on the residues that decided when to stop.
-    perplexities : list of float
-        Of these residues after each epoch, over all 33 tokens.
-    """
-
-    tensors: dict[str, Any]
-    facts: dict[str, Any]
-    validation: HeldOut
-    perplexities: list[float]
-
-    @property
-    def best_epoch(self) -> int:
-        """Number, from 1, of the epoch whose weights these are."""
-        return int(np.argmin(self.perplexities)) + 1
-
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write it to a file that ``esmkit.load(lm_head=path)`` reads.
-
-        Parameters
-        ----------
-        path : str or Path
-        force : bool
-            Overwrite a file that exists.
-
-        Raises
-        ------
-        OutputError
-            If it exists and ``force`` is not set, or it cannot be written.
-        """
-        from safetensors.torch import save
-
-        from esmkit.files.disk import check_output, disk_errors, write_durably
-
-        path = Path(path)
-        check_output(path, force=force, named="path", forced="force=True")
-        text = json.dumps(self.facts, ensure_ascii=False, sort_keys=True)
-        tensors = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
-        with disk_errors(path):
-            write_durably(path, save(tensors, metadata={"facts": text}))
-        return path
 
 
 @checked

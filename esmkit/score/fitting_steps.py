@@ -95,9 +95,9 @@ class Learner(nn.Module):
         start = torch.randn(width, width, generator=random) / math.sqrt(width)
         start = SHARE_OF_IDENTITY * torch.eye(width) + (1 - SHARE_OF_IDENTITY) * start
         self.register_buffer("embedding", embedding.detach().float().clone())
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.bias = nn.Parameter(torch.zeros(len(embedding)))
+        self.dense: nn.Linear = nn.Linear(width, width)
+        self.norm: nn.LayerNorm = nn.LayerNorm(width, eps=eps)
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(len(embedding)))
         with torch.no_grad():
             self.dense.weight.copy_(start)
             self.dense.bias.zero_()

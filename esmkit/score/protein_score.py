@@ -45,6 +45,40 @@ class ProteinScore:
         In how many different windows the protein was read.
     checkpoint, head : str
         Name of the weights, and of the masked-LM head if it is not theirs.
+
+    See Also
+    --------
+    esmkit.Esm2.score : Makes it.
+    esmkit.score_file : The same from FASTA files to a file.
+
+    References
+    ----------
+    Salazar et al. 2020, Masked language model scoring, arXiv:1910.14659.
+
+    Examples
+    --------
+    >>> ubiquitin = esmkit.load().score(esmkit.data.demo_proteins()[0])  # doctest: +SKIP
+    >>> ubiquitin  # doctest: +SKIP
+    ProteinScore(1UBI_A: 76 residues, pseudo-perplexity 11.75)
+    >>> round(ubiquitin.pseudo_perplexity, 1) == round(ubiquitin.perplexity, 1)  # doctest: +SKIP
+    True
+    >>> ubiquitin.log_probabilities.shape, ubiquitin.counted, ubiquitin.left_out  # doctest: +SKIP
+    ((76, 20), 76, 0)
+    >>> ubiquitin.log_probability.shape, ubiquitin.entropy.shape  # doctest: +SKIP
+    ((76,), (76,))
+    >>> ubiquitin.sequence[:20]  # doctest: +SKIP
+    'MQIFVKTLTGKTITLEVEPS'
+    >>> ubiquitin.expected[:20]  # doctest: +SKIP
+    'MKVTVNVPNGEEVTITLKKG'
+    >>> round(ubiquitin.mean_surprise, 1), round(ubiquitin.mean_entropy, 1)  # doctest: +SKIP
+    (3.6, 3.3)
+    >>> round(ubiquitin.accuracy, 2)  # doctest: +SKIP
+    0.24
+    >>> int(ubiquitin.surprise.argmax()) + 1, ubiquitin.summary()["length"]  # doctest: +SKIP
+    (72, 76)
+    >>> ubiquitin.letters().shape  # doctest: +SKIP
+    (76, 20)
+    >>> figures = ubiquitin.plot(), ubiquitin.logo()  # doctest: +SKIP
     """
 
     id: str
@@ -159,6 +193,12 @@ class ProteinScore:
         ------
         OptionError
             If each residue was hidden.
+
+        Examples
+        --------
+        >>> seen = esmkit.load().score("CYIQNCPLG", masked=False)  # doctest: +SKIP
+        >>> seen.masked, round(seen.one_pass_perplexity, 1)  # doctest: +SKIP
+        (False, 6.8)
         """
         if self.masked:
             raise OptionError(
@@ -251,13 +291,37 @@ class ProteinScore:
         return pandas.DataFrame(self.log_probabilities, index=index, columns=list(AMINO_ACIDS))
 
     def plot(self, *, path: Any = None, **annotated: Any) -> "Figure":
-        """Draw the surprise along the sequence; see :func:`esmkit.plots.surprise`."""
+        """Draw the surprise along the sequence; see :func:`esmkit.plots.surprise`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **annotated
+            As :func:`esmkit.plots.surprise` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.surprise(self, path=path, **annotated)
 
     def logo(self, *, path: Any = None, **annotated: Any) -> "Figure":
-        """Draw what is expected at each residue as a logo; see :func:`esmkit.plots.logo`."""
+        """Draw what is expected at each residue as a logo; see :func:`esmkit.plots.logo`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save: PNG, SVG or PDF by its extension.
+        **annotated
+            As :func:`esmkit.plots.logo` takes them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from esmkit import plots
 
         return plots.logo(self, path=path, **annotated)

@@ -13,7 +13,7 @@ from esmkit.files.arrays import protein_id
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
-from esmkit.files.reading import ProteinFile
+from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.score.options import ScoreOptions
 from esmkit.score.protein_score import PERPLEXITY, ProteinScore
@@ -35,7 +35,7 @@ def holds_scores(path: str | Path) -> bool:
     """Tell whether a file is one of ``esmkit score``; what cannot be read is none."""
     try:
         return _kind_of(Path(path)) is not None
-    except (OSError, ValueError, KeyError, EsmkitError):
+    except (EsmkitError, *UNREADABLE):
         return False
 
 
@@ -128,12 +128,10 @@ class ScoreFile(ProteinFile[Any]):
         except EsmkitError:
             self._release()
             raise
-        except (OSError, EOFError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             self._release()
-            raise OutputError(
-                f"{str(self.path)!r} is not a file of scores, or is damaged ({error}); make it anew "
-                "with `esmkit score`"
-            ) from error
+            what = "is not a file of scores, or is damaged"
+            raise damage(self.path, error, "make it anew with `esmkit score`", what) from error
 
     def _missing(self) -> str:
         name = repr(str(self.path))
@@ -150,7 +148,7 @@ class ScoreFile(ProteinFile[Any]):
     def _open_h5(self) -> None:
         self._handle = h5py.File(self._place, "r")
         self._close = self._handle.close
-        self.provenance = json.loads(str(self._handle.attrs[PROVENANCE]))
+        self.provenance: dict[str, Any] = json.loads(str(self._handle.attrs[PROVENANCE]))
         self.per = "residue"
         self._keys = {protein_id(str(key)): str(key) for key in self._handle}
 
@@ -223,13 +221,21 @@ class ScoreFile(ProteinFile[Any]):
         )
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return one pandas table of all proteins.
+        r"""Return one pandas table of all proteins.
 
         Returns
         -------
         pandas.DataFrame
             Of a table per protein its columns, with the index ``id``. Of residues a row for each,
             index (``id``, ``residue_number``); from HDF5 with the log-probabilities of all letters.
+
+        Examples
+        --------
+        >>> rows = "id\tlength\tpseudo_perplexity\nP69905\t142\t12.5\nP68871\t147\t11.0\n"
+        >>> path = Path("globins.score.tsv")
+        >>> _ = path.write_text(rows)
+        >>> ScoreFile(path).to_frame()["pseudo_perplexity"].to_dict()
+        {'P69905': 12.5, 'P68871': 11.0}
         """
         import pandas
 

@@ -110,10 +110,17 @@ def score_file(
     NonFiniteError
         One sentence with the remedy. What was computed before is kept.
 
+    See Also
+    --------
+    esmkit.read : Reads the file back.
+    esmkit.Esm2.score : The same in memory.
+
     Examples
     --------
     >>> ubiquitin = esmkit.data.ubiquitin_fasta()
     >>> esmkit.score_file(esmkit.load, ubiquitin, "ubiquitin.score.tsv")    # doctest: +SKIP
+    >>> int(esmkit.read("ubiquitin.score.tsv").to_frame()["counted"]["1UBI_A"])  # doctest: +SKIP
+    76
     """
     formats = tuple(SCORE_FORMATS)
     file_format = choose_format(output, file_format, formats, streamed=("tsv", "csv"), say=run.say)

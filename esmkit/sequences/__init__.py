@@ -43,26 +43,27 @@ __all__ = [
     "residue_pairs",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "AMINO_ACIDS": "letters",
-        "BOS": "tokens",
-        "EOS": "tokens",
-        "InputReport": "report",
-        "MASK": "tokens",
-        "MAX_RESIDUES": "windows",
-        "OddSequenceWarning": "remarks",
-        "PAD": "tokens",
-        "Protein": "proteins",
-        "TOKENS": "tokens",
-        "UNKNOWN": "tokens",
-        "clean_proteins": "proteins",
-        "clean_sequence": "letters",
-        "decode": "tokens",
-        "encode": "tokens",
-        "internal_repeats": "repeated",
-        "read_fasta": "proteins",
-        "residue_pairs": "repeated",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "AMINO_ACIDS": "letters",
+            "BOS": "tokens",
+            "EOS": "tokens",
+            "InputReport": "report",
+            "MASK": "tokens",
+            "MAX_RESIDUES": "windows",
+            "OddSequenceWarning": "remarks",
+            "PAD": "tokens",
+            "Protein": "proteins",
+            "TOKENS": "tokens",
+            "UNKNOWN": "tokens",
+            "clean_proteins": "proteins",
+            "clean_sequence": "letters",
+            "decode": "tokens",
+            "encode": "tokens",
+            "internal_repeats": "repeated",
+            "read_fasta": "proteins",
+            "residue_pairs": "repeated",
+        },
+    )

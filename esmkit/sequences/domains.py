@@ -19,7 +19,7 @@ GivenDomains: TypeAlias = (
 )
 """What may be given for domains: text, the path of a table, a dict, a table, or a list."""
 
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, ...]] = {
     "name": ("name", "domain", "feature", "region", "description"),
     "start": ("start", "begin", "from", "first"),
     "end": ("end", "stop", "to", "last"),

@@ -58,6 +58,12 @@ class Protein:
         Upper-case one-letter residues; only the 20 amino acids and X, B, U, Z, O.
     header : str
         The whole header line without ``>``.
+
+    Examples
+    --------
+    >>> protein = Protein("P0CG48", "MQIFVKTLTGK", "P0CG48 polyubiquitin-C, its beginning")
+    >>> protein.id, len(protein)
+    ('P0CG48', 11)
     """
 
     id: str
@@ -108,6 +114,10 @@ def read_fasta(
     UnknownIdError
         If no record has one of ``ids``, or several have it.
 
+    See Also
+    --------
+    clean_proteins : The same rules for sequences that are in no file.
+
     Examples
     --------
     >>> [p.id for p in read_fasta(esmkit.data.demo_fasta())][:2]
@@ -153,9 +163,20 @@ def clean_proteins(
 ) -> Iterator[Protein]:
     """Apply the input rules to proteins (or bare sequences) that do not come from a file.
 
-    Bare sequences are named ``sequence_1``, ``sequence_2``, ... Otherwise like
-    :func:`read_fasta`, with the same errors. Without a report, what is odd about a sequence is a
-    warning.
+    Bare sequences are named ``sequence_1``, ``sequence_2``, ... The rules of `on_invalid` are those
+    of :func:`read_fasta`, and so are the errors. Without a `report`, what is odd about a sequence
+    is a warning.
+
+    See Also
+    --------
+    read_fasta : Proteins of files.
+
+    Examples
+    --------
+    >>> [protein.sequence for protein in clean_proteins(["mktv", "MKTV*"])]
+    ['MKTV', 'MKTV']
+    >>> [protein.sequence for protein in clean_proteins(["MK-TV"], on_invalid="degap")]
+    ['MKTV']
     """
 
     def records() -> Iterator[Record]:

@@ -12,7 +12,18 @@ __all__ = ["REMARKS", "SWISS_PROT_PERCENT", "OddSequenceWarning", "remarks_on", 
 
 
 class OddSequenceWarning(UserWarning):
-    """A sequence that can be read, and most likely is none: text, ``nan``, or DNA."""
+    """A sequence that can be read, and most likely is none: text, ``nan``, or DNA.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from esmkit.sequences import clean_proteins
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     proteins = list(clean_proteins(["ACGT" * 10]))
+    >>> print(caught[0].message)
+    sequence 'sequence_1' is of A, C, G, T, U and N alone, like DNA or RNA; ESM-2 reads ...
+    """
 
 
 NUCLEOTIDES = "ACGTUN"

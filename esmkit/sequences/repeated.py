@@ -154,6 +154,12 @@ def _found(sequence: str, max_p: float, seed: int) -> tuple[Repeat, ...]:
 def residue_pairs(repeats: list[Repeat]) -> NDArray[np.int64]:
     """Return the aligned pairs of all repeats, each once and the first residue first: (n, 2).
 
+    See Also
+    --------
+    internal_repeats : Where stretches are repeated.
+
+    Examples
+    --------
     >>> residue_pairs([])
     array([], shape=(0, 2), dtype=int64)
     """

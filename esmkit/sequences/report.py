@@ -20,6 +20,51 @@ class InputReport:
 
     Counts are exact. Of the records concerned at most :data:`LISTED_EXAMPLES` are listed by name,
     so that the report of a million records stays small.
+
+    Each is empty or 0 where nothing of the kind happened; a name that ends in ``_in`` lists the
+    records that a count is of.
+
+    Attributes
+    ----------
+    records, proteins, residues, longest : int
+        Records read, proteins kept, their residues, and residues of the longest.
+    case_folded, stops_removed, headers_cut, headers_not_utf8 : int
+        Sequences with small letters, stops (``*``) at an end, headers that were too long, headers
+        with bytes that are not UTF-8.
+    gaps_removed, records_with_gaps, gaps_removed_in, aligned
+        Gaps taken out, in how many records, and how many have one length with their gaps.
+    blanks_inside, blanks_inside_in
+        Sequences with blanks inside their lines.
+    missing_values, missing_values_in, like_text, like_text_in
+        Sequences that are most likely none: a word for a missing value, or English text.
+    three_letter_codes, three_letter_codes_in
+        Sequences of codes such as MetLysThr.
+    rare_letters, rare_letters_in, like_nucleic_acid, nucleic_acid_in
+        Sequences with many rare letters, and those that look like DNA or RNA.
+    letters_replaced, gaps_replaced, records_with_replacements, replaced_in
+        Letters that became X, gaps among them, and in which records.
+    skipped, skipped_records, skipped_but_for
+        Records left out, why, and which rules would have kept them.
+    duplicate_ids, renamed, duplicate_sequences
+        IDs that came again and what they are called, and sequences that came again.
+    truncated, windowed, not_asked_for : int
+        Sequences cut, sequences read in windows, and records that were not asked for.
+
+    Examples
+    --------
+    >>> from esmkit.sequences import clean_proteins
+    >>> report = InputReport()
+    >>> proteins = list(clean_proteins(["MKTV", "mkj*"], on_invalid="replace", report=report))
+    >>> for line in report.lines():
+    ...     print(line)
+    2 record(s) read, 2 protein(s) kept, 7 residues, longest 4
+    1 record(s) in which 1 letter(s) were replaced by X: sequence_2 residue 3 (j)
+    1 trailing '*' removed
+    1 sequence(s) with lower-case letters, folded to upper case
+    >>> report.to_dict()["letters_replaced"]
+    1
+    >>> report.nothing_left()  # for the error of an input of which no record could be used
+    'no protein is left of 2 record(s), all were skipped; mend the records, or name other ones'
     """
 
     records: int = 0

@@ -62,6 +62,10 @@ def encode(sequence: str, *, mask: Iterable[int] = ()) -> NDArray[np.int64]:
         If the sequence is empty, a letter has no token or a masked index is out of range or a
         boolean.
 
+    See Also
+    --------
+    decode : The way back.
+
     Examples
     --------
     >>> encode("MK")

@@ -3,7 +3,7 @@
 A window is read as if it were a protein by itself, with BOS and EOS at its ends, and residues near an
 end miss what lies beyond it. Each value is the mean over all windows that hold the residue, or both
 residues of the pair, all with the same weight. So windows are not the whole protein read at once; by how
-much they differ stands in ``docs/numbers.md``.
+much they differ stands in ``docs/explain/numbers.md``.
 """
 
 from collections.abc import Sequence

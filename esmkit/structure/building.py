@@ -36,6 +36,8 @@ class Builder(StructureBuilder):
 
     def __init__(self, where: Callable[[int], tuple[str, str]]) -> None:
         super().__init__()
+        # Biopython sets them itself since some version after 1.83
+        self.model = self.chain = self.residue = self.segid = None
         self.where = where
         self.left_out: set[tuple[int, str, int, str]] = set()
         self._is_again = False

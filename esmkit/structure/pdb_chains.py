@@ -42,11 +42,11 @@ class Group:
     __slots__ = ("atoms", "first", "kind")
 
     def __init__(self, atoms: list[AtomLine]) -> None:
-        self.atoms = atoms
+        self.atoms: list[AtomLine] = atoms
         self.first: dict[str, tuple[float, float, float]] = {}
         for atom in atoms:
             self.first.setdefault(atom.name, atom.xyz)
-        self.kind = self._kind()
+        self.kind: str = self._kind()
 
     def _kind(self) -> str:
         residue = self.atoms[0].residue

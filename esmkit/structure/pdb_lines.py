@@ -105,7 +105,7 @@ class LineReader:
         self._names: set[str] = set()  # atoms so far of a residue whose number is stars
         self._is_hex = False
         self._wrapped = 0
-        self.counted = 0
+        self.counted: int = 0
 
     def end_chain(self, every: bool = False) -> None:
         """Take note of a TER line, or of the end of everything so far."""

@@ -114,11 +114,16 @@ def _alignments(observed: str, full: str) -> Iterator[np.ndarray]:
     from Bio.Align import PairwiseAligner
 
     aligner = PairwiseAligner(mode="global", match_score=2, mismatch_score=-1)
-    aligner.insertion_score = -1000  # every observed residue has a place
+    # Before 1.86 Biopython called an insertion a gap in the target, a deletion one in the query
+    old = not hasattr(aligner, "insertion_score")
+    insertion = "target_gap_score" if old else "insertion_score"
+    setattr(aligner, insertion, -1000)  # every observed residue has a place
     # A gap of any length costs what a letter gains by it: where the residues are bonded it is
     # not opened for one letter, and what stands alone finds its letter.
-    aligner.open_internal_deletion_score = -3
-    aligner.extend_internal_deletion_score = aligner.end_deletion_score = 0
+    name = "query_internal_{}_gap_score" if old else "{}_internal_deletion_score"
+    setattr(aligner, name.format("open"), -3)
+    setattr(aligner, name.format("extend"), 0)
+    setattr(aligner, "query_end_gap_score" if old else "end_deletion_score", 0)
     for alignment in islice(aligner.align(full, observed), MAX_TIES):
         in_full, in_observed = alignment.indices
         yield in_full[in_observed >= 0].astype(np.int64)

@@ -28,7 +28,9 @@ LISTED_CHAINS = 12
 
 
 def split_chain(text: str) -> tuple[Path, str | None]:
-    r"""Split ``FILE:CHAIN`` into its parts; without a chain, or if such a file exists, no chain.
+    r"""Split a text ``FILE:CHAIN`` into its parts.
+
+    Without a chain, or if such a file exists, there is no chain.
 
     Raises
     ------
@@ -63,6 +65,16 @@ def _exists(text: str) -> bool:
 @checked
 def chains_of(path: str | Path, *, model: int | None = None) -> list[Chain]:
     """List the chains of a structure file and what each of them is.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    model : int, optional
+        Number of the model in the file; default is the first.
+
+    Returns
+    -------
+    list of Chain
 
     Raises
     ------
@@ -114,6 +126,11 @@ def read_structure(
     InputError
         If the file cannot be read, the chain is not there or is no protein, there are several
         protein chains and none was named, or the chain has no Cβ atoms.
+
+    See Also
+    --------
+    read_structures : All chains of the files of a folder.
+    chains_of : What is in a file.
 
     Examples
     --------
@@ -173,6 +190,16 @@ def read_structures(
     InputError
         If the folder is not there or has no structure files; without ``report`` also if one of
         them cannot be used.
+
+    See Also
+    --------
+    read_structure : One chain of one file.
+
+    Examples
+    --------
+    >>> structures = read_structures(esmkit.data.ts50_folder())
+    >>> next(structures)  # each is read when its turn comes
+    Structure(1ahs_A: 126 residues, 126 resolved)
     """
     folder = Path(folder)
     if not folder.is_dir():

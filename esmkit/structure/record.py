@@ -35,7 +35,8 @@ class Structure:
     """One protein chain: its whole sequence, and coordinates for the residues that have some.
 
     Arrays have a row for each of the R residues of the sequence, are in Å, hold NaN where there
-    is no coordinate, and are read-only; Biopython rounds coordinates to float32. What is computed from them is computed when first used.
+    is no coordinate, and are read-only; Biopython rounds coordinates to float32. What is computed
+    from them is computed when first used.
 
     Attributes
     ----------
@@ -70,6 +71,15 @@ class Structure:
     around_letters : str
         Their M letters.
 
+    See Also
+    --------
+    read_structure : One chain of a file.
+    read_structures : All chains of a folder.
+
+    References
+    ----------
+    Kabsch and Sander 1983, Biopolymers 22:2577 (DSSP: secondary structure and hydrogen bonds).
+
     Examples
     --------
     >>> from esmkit.data import demo_structure
@@ -80,6 +90,16 @@ class Structure:
     '-EEEEEETTS-EEEEE--TT'
     >>> int(ubiquitin.contacts().sum()) // 2
     337
+    >>> ubiquitin.protein.sequence[:10], ubiquitin.secondary_structure_3[:10]
+    ('MQIFVKTLTG', 'CEEEEEECCC')
+    >>> ubiquitin.ca.shape, int(ubiquitin.resolved.sum()), ubiquitin.distances.shape
+    ((76, 3), 76, (76, 76))
+    >>> ubiquitin.strand_partners[0].tolist(), len(ubiquitin.hydrogen_bonds)
+    ([1, 15], 57)
+    >>> len(ubiquitin.disulfides)
+    0
+    >>> ubiquitin.to_frame().loc[0, ["author_number", "letter", "secondary_structure"]].tolist()
+    ['1', 'M', '-']
     """
 
     id: str
@@ -154,6 +174,17 @@ class Structure:
         ------
         OptionError
             If the cutoff is not a positive number.
+
+        See Also
+        --------
+        distances : What they are read from.
+
+        Examples
+        --------
+        >>> from esmkit.data import demo_structure
+        >>> contacts = demo_structure().contacts()
+        >>> contacts.shape, bool((contacts == contacts.T).all()), bool(contacts[3, 64])
+        ((76, 76), True, True)
         """
         if not (isinstance(cutoff, int | float | np.number) and 0 < cutoff < np.inf):
             raise OptionError(
@@ -175,12 +206,23 @@ class Structure:
         min_plddt : float
             Least pLDDT, 0 to 100; 70 and more is confident in the AlphaFold database.
 
+        Returns
+        -------
+        Structure
+
         Raises
         ------
         OptionError
             If it is no number from 0 to 100.
         InputError
             If the structure is not known to be predicted, or no residue is left.
+
+        Examples
+        --------
+        >>> path = esmkit.data.demo_structure().path
+        >>> as_if = esmkit.read_structure(path, predicted=True)  # its B-factors are no pLDDT
+        >>> as_if.confident(10).notes[-1]
+        '44 of 76 residues have a pLDDT below 10 and count as not resolved'
         """
         if not 0 <= min_plddt <= 100:
             raise OptionError(f"`min_plddt` is a number from 0 to 100, not {what_is(min_plddt)}")

@@ -61,6 +61,11 @@ class Chain:
         What most of its residues are; of a protein its waters and ligands do not count.
     residues : int
         How many residues have coordinates: of the polymer if it is one, else all.
+
+    Examples
+    --------
+    >>> print(Chain("B", "nucleic acid", 24))
+    B (nucleic acid, 24 residues)
     """
 
     chain: str

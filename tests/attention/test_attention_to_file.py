@@ -18,6 +18,7 @@ from esmkit.attention.hdf5 import AttentionFile, CompressedMaps, compress, decod
 from esmkit.attention.options import AttentionOptions
 from esmkit.attention.summaries import summarize
 from esmkit.attention.to_file import MapsTask, attention_file
+from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
@@ -336,7 +337,7 @@ def test_a_damaged_shard_is_found_and_computed_again(
 
 def test_compute_hands_out_only_what_is_missing(tiny: Esm2):
     proteins = [esmkit.Protein(id=f"p{n}", sequence=random_sequence(n, n)) for n in (5, 7, 9)]
-    choice = esmkit.encoder.names.choose_heads(None, "all", of_layers=2, of_heads=4)
+    choice = choose_heads(None, "all", of_layers=2, of_heads=4)
     seen = []
     done = attention.compute(
         tiny,
@@ -376,7 +377,7 @@ def test_a_table_killed_while_it_is_moved_into_place(
     assert not (tmp_path / "o.csv.work").exists()
 
 
-@pytest.mark.parametrize("damage", ["chunk", "mass", "shape", "json"])
+@pytest.mark.parametrize("damage", ["chunk", "mass", "shape", "heads", "json"])
 def test_a_damaged_attention_file_is_one_sentence(tiny: Esm2, fasta, tmp_path, damage: str):
     path = tmp_path / "o.h5"
     attention_file(tiny, fasta, path)
@@ -389,6 +390,10 @@ def test_a_damaged_attention_file_is_one_sentence(tiny: Esm2, fasta, tmp_path, d
         if damage == "shape":
             record = json.loads(str(handle.attrs["provenance"]))
             del record["model_shape"]
+            handle.attrs["provenance"] = json.dumps(record)
+        if damage == "heads":
+            record = json.loads(str(handle.attrs["provenance"]))
+            record["heads"] = ["L9H4"]
             handle.attrs["provenance"] = json.dumps(record)
         if damage == "json":
             handle.attrs["provenance"] = "{"

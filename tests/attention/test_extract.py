@@ -13,6 +13,7 @@ from esmkit.attention.extract import attention
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import columns_of
 from esmkit.attention.summaries import reduce_maps, summarize
+from esmkit.encoder.checkpoints.network import use_eager_attention
 from esmkit.errors import InputError, NonFiniteError, OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences import windows as cutting
@@ -213,7 +214,7 @@ def test_another_attention_implementation_changes_nothing(tiny_folder):
     """The network's own attention, which would let packed proteins see each other, has no part."""
     model = load(tiny_folder, "cpu")
     before = list(model.attention(SEQUENCES[:2])), list(model.embed(SEQUENCES[:2]))
-    model.network.set_attn_implementation("eager")
+    use_eager_attention(model.network)
     after = list(model.attention(SEQUENCES[:2])), list(model.embed(SEQUENCES[:2]))
     for a, b in zip(before[0], after[0], strict=True):
         np.testing.assert_array_equal(a.maps, b.maps)

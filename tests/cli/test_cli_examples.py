@@ -33,7 +33,7 @@ from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarni
 from esmkit.esm2 import Esm2
 from esmkit.structure import Structure
 from oracles.commands import Done, fails
-from oracles.head_profiles import made_profile
+from oracles.head_profiles import made_profile, small_profile
 
 FEW_CHAINS = 22
 """Of TS50, the shortest: what `contacts fit --chains 20` takes and two to score it on."""
@@ -205,11 +205,14 @@ def test_examples_of_help_run(
     examples = examples_of(COMMANDS[name])
     if name not in ("esmkit explore", "esmkit heads atlas"):  # which read what others write
         shutil.rmtree(workplace / "heads")
+    if name == "esmkit contacts evaluate":
+        monkeypatch.setattr(data, "ts50", lambda: few[:8])
     if name == "esmkit heads":  # a minute for each profile of all of them
-        monkeypatch.setattr(data, "ts50", lambda: few[:4])
-        monkeypatch.setattr("esmkit.heads.to_folder.ABLATION_CHAINS", 1)
-        for dots in ("SAVED_DPI", "SHOWN_DPI"):
-            monkeypatch.setattr(f"esmkit.plots.figure.{dots}", 30)
+        monkeypatch.setattr(data, "ts50", lambda: sorted(few, key=len)[:4])
+        second = sorted(data.replication(), key=len)[:12]
+        monkeypatch.setattr(data, "replication", lambda: second)
+        small_profile(monkeypatch, figures=True)
+        monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 1)
     for made in re.findall(r" -o (\w\S*)", "\n".join(examples.shell)):
         (workplace / made).unlink(missing_ok=True)  # head.json: here it is made, there it is used
     for line in examples.shell:

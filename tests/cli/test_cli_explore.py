@@ -115,7 +115,7 @@ def test_without_bokeh(run, tiny_folder: Path, tmp_path: Path, monkeypatch: pyte
     write_fasta(tmp_path / "one.fasta", {"p": "MKV"})
     monkeypatch.setitem(sys.modules, "bokeh", None)
     done = run("explore", "one.fasta", "--model", tiny_folder, cwd=tmp_path)
-    assert "pip install 'esmkit[explorer]' installs it" in fails(done)
+    assert 'install it with `pip install "esmkit[explorer]"`' in fails(done)
 
 
 @pytest.mark.weights

@@ -9,6 +9,7 @@ import pytest
 
 from esmkit.data import ts50
 from oracles.commands import fails
+from oracles.head_profiles import small_profile
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def chains(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_path):
+def test_a_folder_of_tables_figures_and_a_summary(run, tiny_folder, chains, tmp_path, monkeypatch):
+    small_profile(monkeypatch, figures=True)
     (tmp_path / "sites.tsv").write_text(
         "id\tstart\tend\tfeature\n" + "".join(f"{s.id}\t5\t9\tactive site\n" for s in ts50()[:11])
     )

@@ -15,6 +15,7 @@ import click
 import pytest
 
 import esmkit
+from esmkit.attention import attention_figures
 from esmkit.cli import _COMMANDS, cli
 from esmkit.cli.words import FUNCTIONS, OPPOSITES, OTHER_NAMES, in_command_words
 from esmkit.embeddings.cluster.plan import Failures
@@ -445,7 +446,7 @@ def test_a_command_names_no_option_that_is_not_for_it(run, tiny: Esm2, fasta, tm
     message = fails(run("attention", maps, "--plot", folder, cwd=tmp_path))
     assert message.endswith("it all the same, or --plot names another")
     with pytest.raises(OutputError, match=r"; `force=True` writes into it .*, or `folder` names a"):
-        list(esmkit.attention.attention_figures(maps, folder))
+        list(attention_figures(maps, folder))
 
 
 def test_a_page_is_about_one_sequence_and_has_no_rule_for_its_letters(tiny: Esm2):

@@ -178,8 +178,10 @@ def test_ubiquitin_contacts_are_those_of_its_structure(real: Esm2, demo: list[Pr
 
 
 def test_the_calibration_that_the_docs_tell(scored: Evaluation):
-    """The table of docs/numbers.md; pairs at the edge of a bin may fall to the other side."""
-    text = (Path(__file__).parents[2] / "docs" / "numbers.md").read_text(encoding="utf-8")
+    """The table of docs/explain/numbers.md; pairs at the edge of a bin may fall to the other side."""
+    text = (Path(__file__).parents[2] / "docs" / "explain" / "numbers.md").read_text(
+        encoding="utf-8"
+    )
     section = text.split("<!-- calibration of TS50 -->")[1].split("\n\n")[0]
     rows = [
         [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", line)]
@@ -200,7 +202,7 @@ def test_the_calibration_that_the_docs_tell(scored: Evaluation):
 
 
 def test_heads_that_are_chosen_are_worth_less_on_other_chains(real: Esm2, scored: Evaluation):
-    """Cross-fitted, and compared with the contact head chain by chain, as docs/numbers.md has it."""
+    """Cross-fitted, and compared with the contact head chain by chain, as docs/explain/numbers.md has it."""
     best = evaluate_best(real, ts50(), 3)
     assert best.left_out == {}
     assert len(best.heads) == 50

@@ -541,10 +541,10 @@ def test_merge_refuses_what_is_not_whole(engine: InProcess, fasta: Path, tmp_pat
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch, run: Any, fasta: Path, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'esmkit\[ray\]'"):
+    with pytest.raises(MissingDependencyError, match=r'pip install "esmkit\[ray\]"'):
         cluster_module.import_ray()
     message = fails(run("embed", fasta, "--engine", "ray", "-o", "out", cwd=tmp_path))
-    assert "pip install 'esmkit[ray]'" in message
+    assert 'pip install "esmkit[ray]"' in message
     assert not (tmp_path / "out").exists()
 
 

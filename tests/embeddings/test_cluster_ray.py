@@ -158,7 +158,7 @@ def test_a_damaged_shard_is_named_and_the_rest_finishes(
     bad = tmp_path / "bad.fasta.gz"
     whole = gzip.compress(fasta.read_bytes().replace(b">P", b">B"))
     bad.write_bytes(whole[:-200])
-    words = ("embed", fasta, bad, "--engine", "ray", "--num-workers", 2, "--model", tiny_folder)
+    words = ("embed", fasta, bad, "--engine", "ray", "--num-workers", 1, "--model", tiny_folder)
     words += ("-o", "out", "--range-size", "4K")
     message = fails(run(*words, cwd=tmp_path))
     assert "bad.fasta.gz: 'bad.fasta.gz' is a damaged gzip file" in message
@@ -189,7 +189,7 @@ def test_object_store(fasta: Path, tiny_folder: Path, tiny: Esm2, tmp_path: Path
     files.pipe_file(f"{BUCKET}/more.fasta.gz", packed)
     sources = [f"{s3}/seqs.fasta", f"{s3}/more.fasta.gz"]
     out = f"{s3}/folder/out"
-    settings: dict[str, Any] = {"model": tiny_folder, "workers": Workers(number=2)}
+    settings: dict[str, Any] = {"model": tiny_folder, "workers": Workers(number=1)}
     embed_dataset(sources, out, range_bytes=4_000, **settings)
     check_dataset(out)
     folder = Folder(out)

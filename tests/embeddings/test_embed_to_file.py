@@ -413,7 +413,7 @@ def test_killed_for_real_at_several_moments(tiny_folder: Path, tmp_path: Path):
     assert whole.returncode == 0, errors.decode()
     work = tmp_path / "cut.h5.work"
     killed = 0
-    for wanted in (1, 2, 3):
+    for wanted in (1, 3):
         process = start("cut.h5")
         while process.poll() is None and len(list(work.glob("*.safetensors"))) < wanted:
             time.sleep(0.005)
@@ -422,7 +422,7 @@ def test_killed_for_real_at_several_moments(tiny_folder: Path, tmp_path: Path):
             killed += 1
         process.communicate()
     assert killed >= 1, "every run had finished before it could be killed"
-    assert not (tmp_path / "cut.h5").exists() or killed < 3
+    assert not (tmp_path / "cut.h5").exists() or killed < 2
     if not (tmp_path / "cut.h5").exists():
         last = start("cut.h5")
         _, errors = last.communicate()

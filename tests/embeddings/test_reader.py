@@ -487,3 +487,56 @@ def test_a_table_without_the_column_of_layers(tmp_path: Path):
     with EmbeddingFile(path) as found:
         np.testing.assert_array_equal(found["P2"], [3, 4])
         assert found.to_frame(facts=False).shape == (2, 2)
+
+
+def test_too_little_memory_is_not_called_damage_alone(tmp_path: Path, monkeypatch: Any):
+    path = tmp_path / "a.npz"
+    np.savez(path, P1=np.zeros(4, np.float32))
+
+    def too_large(self: EmbeddingFile, key: str) -> Any:
+        raise MemoryError("Unable to allocate 4.00 GiB")
+
+    monkeypatch.setattr(EmbeddingFile, "_read", too_large)
+    with EmbeddingFile(path) as found, pytest.raises(OutputError) as caught:
+        found["P1"]
+    assert str(caught.value) == (
+        f"{str(path)!r} does not fit into memory, or is damaged (Unable to allocate 4.00 GiB); "
+        "free memory, or make it anew"
+    )
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz", "parquet", "csv"])
+def test_any_damage_is_one_sentence_on_one_line(kind: str, tmp_path: Path):
+    """Bytes changed or cut off anywhere: HDF5, zip and Parquet have errors of their own for each."""
+    path = tmp_path / f"a.{kind}"
+    vectors = {"a": np.ones(3, np.float32), "b": np.zeros(3, np.float32)}
+    table = pandas.DataFrame({"id": list(vectors), "e0": [0.5, 1], "e1": [1.5, 2]})
+    if kind == "h5":
+        with h5py.File(path, "w") as handle:
+            for name, vector in vectors.items():
+                handle[name] = vector
+    elif kind == "npz":
+        np.savez(path, **vectors)  # type: ignore[arg-type]
+    elif kind == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = []
+    for _ in range(200):
+        data = bytearray(whole)
+        at = int(random.integers(len(data)))
+        if random.random() < 0.2:
+            del data[at:]
+        else:
+            data[at : at + 4] = random.bytes(4)
+        path.write_bytes(data)
+        try:
+            with EmbeddingFile(path) as found:
+                for name in found:
+                    found[name]
+        except EsmkitError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("\n" not in text for text in refused)

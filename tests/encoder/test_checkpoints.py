@@ -289,6 +289,8 @@ def hub_cache(root: Path, tiny: Path, revision: str, monkeypatch: pytest.MonkeyP
     snapshot = root / f"models--{REPO.replace('/', '--')}" / "snapshots" / revision
     shutil.copytree(tiny, snapshot)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
+    if hasattr(huggingface_hub.file_download, "HF_HUB_CACHE"):  # before 0.25 a copy was read
+        monkeypatch.setattr(huggingface_hub.file_download, "HF_HUB_CACHE", str(root))
     return snapshot
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AttentionInterface, EsmModel
-from transformers.masking_utils import AttentionMaskInterface
+from transformers import EsmModel
 
 import esmkit
 from esmkit.data import demo_structure
 from esmkit.encoder import forward as module
+from esmkit.encoder.checkpoints.network import use_eager_attention
 from esmkit.encoder.forward import embed_tokens, encoder_layer, enter, forward, remaining_layers
 from esmkit.encoder.packing import pack
 from esmkit.esm2 import Esm2, load
@@ -61,12 +61,13 @@ def everything(network: EsmModel) -> list[torch.Tensor]:
     """What transformers gives for a padded batch: states, maps, the gradients of a sum."""
     ids = torch.tensor([[0, 20, 15, 11, 7, 2], [0, 5, 32, 2, 1, 1]])
     mask = (ids != 1).long()
-    network.set_attn_implementation("eager")
+    use_eager_attention(network)
     output: Any = network(
         ids, attention_mask=mask, output_attentions=True, output_hidden_states=True
     )
     contacts = network.predict_contacts(ids[:1], mask[:1])
-    network.set_attn_implementation("sdpa")
+    if hasattr(network, "set_attn_implementation"):  # transformers before 4.54 has eager only
+        network.set_attn_implementation("sdpa")
     fast: Any = network(ids, attention_mask=mask)
     network.zero_grad()
     fast.last_hidden_state[0].square().sum().backward()
@@ -99,6 +100,8 @@ def test_the_network_gives_what_plain_transformers_gives_after_any_use(tiny_fold
     model.network.save_pretrained(tmp_path / "saved")
     again = EsmModel.from_pretrained(tmp_path / "saved", add_pooling_layer=False)
     for name, tensor in plain(tiny_folder).state_dict().items():
+        if name == "embeddings.position_embeddings.weight":
+            continue  # of transformers before 5, which nothing reads: it is not in the file
         assert torch.equal(again.state_dict()[name], tensor), name
 
 
@@ -142,8 +145,13 @@ def test_a_trained_network_is_read_as_it_is(tiny_folder):
 
 
 def test_nothing_is_registered_with_transformers(tiny: Esm2):
+    masks = pytest.importorskip(
+        "transformers.masking_utils", reason="transformers before 4.53 has no such registries"
+    )
+    from transformers import AttentionInterface
+
     tiny.embed("MKTVRQ")
-    for registry in (AttentionInterface(), AttentionMaskInterface()):
+    for registry in (AttentionInterface(), masks.AttentionMaskInterface()):
         assert not [name for name in registry if "esmkit" in str(name)]
 
 

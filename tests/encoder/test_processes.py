@@ -17,6 +17,7 @@ import torch
 import esmkit.encoder.encoder as encoder_module
 from esmkit import errors
 from esmkit.encoder import forks
+from esmkit.encoder.checkpoints.network import use_eager_attention
 from esmkit.encoder.operations import Operations
 from esmkit.errors import OptionError
 from esmkit.esm2 import Esm2, load
@@ -212,7 +213,7 @@ def test_a_model_pickles_in_every_state(tiny_folder: Path, compiled: bool | None
     model.attention(CHAINS[0])
     used = copies(model)
     ids = torch.tensor([[0, 5, 6, 7, 2]])
-    model.network.set_attn_implementation("eager")
+    use_eager_attention(model.network)
     states = model.network(input_ids=ids, output_hidden_states=True).hidden_states
     hooks = sum(len(module._forward_hooks) for module in model.network.modules())
     hooked = copies(model)

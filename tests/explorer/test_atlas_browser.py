@@ -12,6 +12,7 @@ import pytest
 import esmkit
 from esmkit.esm2 import Esm2
 from esmkit.explorer.atlas.folder import add_atlas
+from esmkit.heads.circuits import circuits
 from oracles.atlas_pages import HOSTILE, ablation_of, chains, profile_of, write_folder
 from oracles.explorer_pages import Opened, chromium
 
@@ -211,7 +212,7 @@ def test_links_and_matrices_are_those_of_the_page(page: Opened, tiny: Esm2):
         assert f"{counted} of the structure" in said
         drawn = page.do("document.querySelectorAll('#cards .plot path.contact').length")
         assert drawn == count
-    found = esmkit.heads.circuits.circuits(tiny, permutations=1, controls=1)
+    found: Any = circuits(tiny, permutations=1, controls=1)
     shown = page.do("Array.from(esmkitExplorer.matrixOf(esmkitExplorer.models[0], 'L1H2'))")
     exact = found.ov[1, 2]
     bound = np.abs(exact).max() / 254 * 1.01

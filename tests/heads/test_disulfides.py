@@ -19,6 +19,7 @@ from esmkit.heads.matched_pairs import APART, BONDED, TOUCHING, CysteinePairs, c
 from esmkit.heads.report.disulfides import within_chains_answer
 from esmkit.heads.to_folder import profile_to_folder
 from oracles.head_chains import made
+from oracles.head_profiles import small_profile
 
 
 def drawn(random: np.random.Generator, heads: int = 3, cysteines: int = 8) -> CysteinePairs:
@@ -246,7 +247,8 @@ def test_no_chain_with_a_bond_is_refused(tiny_folder: Path):
         within_chains(model, ts50(), untrained=11)
 
 
-def test_heads_writes_them(tiny_folder: Path, tmp_path: Path):
+def test_heads_writes_them(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    small_profile(monkeypatch)
     chains = [c for c in replication() if len(c.disulfides) and len(c) < 60][:10]
     out = tmp_path / "heads"
 
@@ -261,7 +263,10 @@ def test_heads_writes_them(tiny_folder: Path, tmp_path: Path):
     assert within_chains_answer(expected).sentences[1] in text
 
 
-def test_chains_without_bonds_give_no_table(tiny_folder: Path, tmp_path: Path):
+def test_chains_without_bonds_give_no_table(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    small_profile(monkeypatch)
     model = load(tiny_folder, "cpu")
     chains = [chain for chain in ts50() if not len(chain.disulfides)][:2]
     options: dict[str, Any] = {"control": False, "ablation": False, "resamples": 100}

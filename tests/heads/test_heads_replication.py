@@ -16,7 +16,7 @@ from esmkit.heads.judgement import judge
 from esmkit.heads.replication import replicate
 from esmkit.heads.report.page import to_markdown
 from esmkit.heads.report.summary import summary, write_report
-from oracles.head_profiles import made_profile
+from oracles.head_profiles import made_profile, small_profile
 
 OTHERS = [f"other{n}" for n in range(20)]
 
@@ -128,10 +128,9 @@ def test_the_command_repeats_findings_on_a_second_set(
 
     from esmkit.cli.heads import command
     from esmkit.data import ts50_folder
-    from esmkit.heads import untrained
     from esmkit.heads.reading import read_profile
 
-    monkeypatch.setattr(untrained, "MAX_CONTROLS", 1)
+    small_profile(monkeypatch)
     names = sorted(path.name for path in ts50_folder().glob("*.gz"))[:24]
     for n in (0, 1):
         (tmp_path / f"set{n}").mkdir()

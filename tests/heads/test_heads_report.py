@@ -24,7 +24,7 @@ from esmkit.heads.report.answers import answer
 from esmkit.heads.report.summary import summary, write_report
 from esmkit.heads.statistics import Accumulator
 from esmkit.sequences.proteins import Protein
-from oracles.head_profiles import PAIRS, made_ablation, made_profile
+from oracles.head_profiles import PAIRS, dots, made_ablation, made_profile
 
 HOSTILE = '<script>alert(1)</script>|**x** [a](http://b) ![c](d) `e`\n# f "&amp;"'
 
@@ -65,6 +65,12 @@ def change(profile: Any, name: str, property_name: str, **values: Any) -> None:
 # Files
 
 
+@pytest.fixture
+def few_dots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time of a report; here no test looks at them."""
+    monkeypatch.setattr("esmkit.heads.report.files._drawn", dots)
+
+
 def test_report_writes_tables_figures_and_summary(tmp_path: Path):
     profile = made_profile()
     written = write_report(profile, tmp_path / "heads", ablation=made_ablation())
@@ -87,6 +93,7 @@ def test_report_writes_tables_figures_and_summary(tmp_path: Path):
     assert facts["left_out"] == []
 
 
+@pytest.mark.usefixtures("few_dots")
 def test_a_property_without_a_hit_has_no_figure_and_the_summary_says_why(tmp_path: Path):
     profile = made_profile()
     change(profile, "L1H2", "disulfide", q=0.06)
@@ -104,6 +111,7 @@ def test_a_property_without_a_hit_has_no_figure_and_the_summary_says_why(tmp_pat
     assert [path.stem for path in (tmp_path / "none/figures").iterdir()] == ["offsets"]
 
 
+@pytest.mark.usefixtures("few_dots")
 def test_a_folder_reads_back_also_one_of_an_earlier_version(tmp_path: Path):
     profile = made_profile(labels={"L0H0": "NA", "L0H1": "=1+1", "L0H2": "7"})
     profile.left_out.append(("1ABC", "too long"))
@@ -127,6 +135,7 @@ def test_a_folder_reads_back_also_one_of_an_earlier_version(tmp_path: Path):
         read_profile(tmp_path / "nowhere")
 
 
+@pytest.mark.usefixtures("few_dots")
 def test_parquet_holds_the_effects(tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is optional")
     profile = made_profile()
@@ -135,6 +144,7 @@ def test_parquet_holds_the_effects(tmp_path: Path):
     pandas.testing.assert_frame_equal(back.to_pandas(), profile.effects)
 
 
+@pytest.mark.usefixtures("few_dots")
 def test_without_pyarrow_the_summary_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def missing() -> Any:
         raise MissingDependencyError("no pyarrow")
@@ -148,6 +158,7 @@ def test_without_pyarrow_the_summary_says_so(tmp_path: Path, monkeypatch: pytest
     assert "effects.parquet was not written" in (tmp_path / "summary.md").read_text()
 
 
+@pytest.mark.usefixtures("few_dots")
 def test_a_folder_with_something_in_it_needs_force(tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="is not empty; `force=True` writes into it all the same"):

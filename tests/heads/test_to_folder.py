@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas
 import pytest
 
@@ -27,8 +26,8 @@ from esmkit.heads.report.summary import write_report
 from esmkit.heads.resume import ablation_keys, profile_keys
 from esmkit.heads.tables import OF_REPEATS
 from esmkit.heads.to_folder import profile_to_folder
-from esmkit.plots.figure import HouseFigure
 from esmkit.sequences.proteins import Protein
+from oracles.head_profiles import dots
 
 MEASURED = {"chains": 12, "ablation": 2 * 8}
 """Arrays of a chain; measurements without a head: two modes, eight heads."""
@@ -49,31 +48,20 @@ class Stop(BaseException):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
-    monkeypatch.setattr("esmkit.heads.to_folder.ABLATION_CHAINS", 2)
+    monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 2)
     monkeypatch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
     monkeypatch.setattr("esmkit.data.repeat_proteins", _few_proteins)
     table = pandas.DataFrame({"name": ["L0H0"], "copying": [0.5]})
     monkeypatch.setattr(
         "esmkit.heads.circuits.circuits", lambda _, **__: SimpleNamespace(to_frame=lambda: table)
     )
-    # Figures are slow, and have their own tests: here a few dots that depend on what they show
-    monkeypatch.setattr("esmkit.heads.report.files._drawn", _dots)
-    for name in ("SAVED_DPI", "SHOWN_DPI"):
-        monkeypatch.setattr(f"esmkit.plots.figure.{name}", 20)
+    # Figures are slow, and have their own tests
+    monkeypatch.setattr("esmkit.heads.report.files._drawn", dots)
 
 
 @cache
 def _few_proteins() -> list[Protein]:
     return sorted(repeat_proteins(), key=len)[:REAL]
-
-
-def _dots(profile: Any, name: str, ablation: Any) -> HouseFigure:
-    figure = HouseFigure(figsize=(0.5, 0.5))
-    figure.suptitle(name)
-    numbers = profile.effects["difference"] if name != "ablation" else ablation["drift_cosine"]
-    colour = 0.5 + 0.4 * float(np.sin(1e6 * numbers.sum()))
-    figure.set_facecolor((colour, colour, colour))
-    return figure
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ import torch
 from esm.model.esm2 import ESM2
 from transformers import EsmConfig, EsmModel
 
+from esmkit.encoder.checkpoints.network import use_eager_attention
 from esmkit.reference import encoder as reference
 
 # Differences are divided by the largest magnitude of the array: hidden states grow to 45 inside a
@@ -85,7 +86,7 @@ def random_model(shape: Shape) -> EsmModel:
         emb_layer_norm_before=False,
     )
     model = EsmModel(config, add_pooling_layer=False).eval()
-    model.set_attn_implementation("eager")
+    use_eager_attention(model)
     generator = torch.Generator().manual_seed(shape.seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

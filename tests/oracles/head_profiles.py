@@ -1,13 +1,18 @@
-"""Invented profiles of heads with planted effects, for the tests of figures and reports."""
+"""Invented profiles of heads with planted effects, and real ones of which little is measured."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pandas
+import pytest
 
+from esmkit.data import repeat_proteins
 from esmkit.heads.result import HeadProfile
+from esmkit.plots.figure import HouseFigure
 
 PAIRS = (
     # name, kind, share and background of the planted head, proteins, labelled pairs
@@ -194,3 +199,34 @@ def with_repeats(profile: HeadProfile, copying: Sequence[str] = ("L1H1",)) -> He
     heads.loc[high, "label"] = "repeat"
     columns = ("repeat_score", "repeat_low", "repeat_high", "repeat_control", "repeat_control_high")
     return replace(profile, heads=heads.assign(**{c: table[c] for c in columns}), repeats=table)
+
+
+REPEATED, REAL_REPEATS = 4, 2
+"""Pairs of sequences that are made, and real proteins with repeats, in :func:`small_profile`."""
+
+
+def small_profile(patch: pytest.MonkeyPatch, *, figures: bool = False) -> None:
+    """Let ``esmkit heads`` measure little of each kind: for tests of what becomes of a run.
+
+    Its figures, which take half of the time, are a few dots that depend on what they show, unless
+    ``figures`` are asked for.
+    """
+    if not figures:
+        patch.setattr("esmkit.heads.report.files._drawn", dots)
+    proteins = sorted(repeat_proteins(), key=len)[:REAL_REPEATS]
+    whole = import_module("esmkit.heads.circuits").circuits
+    patch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
+    patch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 2)
+    patch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)
+    patch.setattr("esmkit.data.repeat_proteins", lambda: proteins)
+    patch.setattr("esmkit.heads.circuits.circuits", partial(whole, permutations=20, controls=10))
+
+
+def dots(profile: Any, name: str, ablation: Any) -> HouseFigure:
+    """Return what stands for a figure of a profile: its colour depends on the numbers."""
+    figure = HouseFigure(figsize=(0.5, 0.5))
+    figure.suptitle(name)
+    numbers = profile.effects["difference"] if name != "ablation" else ablation["drift_cosine"]
+    colour = 0.5 + 0.4 * float(np.sin(1e6 * numbers.sum()))
+    figure.set_facecolor((colour, colour, colour))
+    return figure

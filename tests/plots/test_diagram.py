@@ -95,7 +95,7 @@ def test_the_file_that_is_shown_is_the_one_that_is_made(tmp_path: Path):
     encoder_diagram().save(tmp_path / "encoder.svg")
     assert (tmp_path / "encoder.svg").read_bytes() == SHOWN.read_bytes()
     assert SHOWN.stat().st_size < 40_000
-    assert "images/encoder.svg" in (ROOT / "docs" / "transformer.md").read_text()
+    assert "images/encoder.svg" in (ROOT / "docs" / "explain" / "transformer.md").read_text()
 
 
 def test_notebook_01_shows_the_same_picture():
@@ -192,10 +192,10 @@ def test_where_it_cannot_be_saved(tmp_path: Path):
 
 def test_the_page_names_what_there_is():
     """Every function that the page on the transformer names is public, and every file is there."""
-    page = (ROOT / "docs" / "transformer.md").read_text()
+    page = (ROOT / "docs" / "explain" / "transformer.md").read_text()
     named = set(re.findall(r"`reference\.(\w+)`", page))
     assert len(named) >= 18
     assert named <= set(reference.__all__)
     links = re.findall(r"\]\(([^)#:]+)\)", page)
     assert len(links) >= 4
-    assert all((ROOT / "docs" / link).exists() for link in links), links
+    assert all((ROOT / "docs" / "explain" / link).exists() for link in links), links

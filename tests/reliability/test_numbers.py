@@ -18,7 +18,7 @@ from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import make_checkpoint
 from oracles.commands import fails, write_fasta
 
-PROTEINS = int(os.environ.get("ESMKIT_NUMBERS", "12"))
+PROTEINS = int(os.environ.get("ESMKIT_NUMBERS", "6"))
 """Real proteins that are compared; the long form has more."""
 
 # Largest absolute differences: hidden states of residues (up to 5 after the final norm), their

@@ -21,7 +21,8 @@ from esmkit.encoder.checkpoints.known import FITTED_HEADS, OFFLINE
 from esmkit.encoder.lm_head import FittedHeadWarning
 from esmkit.errors import EsmkitError, InputError, OptionError, OutputError
 from esmkit.esm2 import Esm2, load
-from esmkit.score.fitting import FittedHead, chosen_proteins, fit_lm_head
+from esmkit.score.fitted import FittedHead
+from esmkit.score.fitting import chosen_proteins, fit_lm_head
 from esmkit.score.held_out import calibration_of, letter_frequencies, measure
 from esmkit.score.hidden_states import KEPT, MASKED, RANDOM, hidden_states, hide
 from esmkit.score.probabilities import AMINO_ACID_TOKENS

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers", "check_dataset", "embed_dataset", "merge_dataset"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Workers": "cluster",
-        "check_dataset": "check",
-        "embed_dataset": "pipeline",
-        "merge_dataset": "merge",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Workers": "cluster",
+            "check_dataset": "check",
+            "embed_dataset": "pipeline",
+            "merge_dataset": "merge",
+        },
+    )

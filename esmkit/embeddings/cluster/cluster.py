@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from esmkit.embeddings.cluster.starting import check_folders, not_started
-from esmkit.errors import MissingDependencyError, OptionError
+from esmkit.errors import OptionError, needed
 
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
 
@@ -52,6 +52,12 @@ class Workers:
     gpus : float, optional
         GPUs of each worker; a part such as 0.5 lets two share one. By default one with
         the device ``cuda``, or if the cluster has any.
+
+    Examples
+    --------
+    >>> from esmkit.embeddings.cluster import Workers
+    >>> Workers(number=4, cpus=2)
+    Workers(address=None, number=4, cpus=2, gpus=None)
     """
 
     address: str | None = None
@@ -89,16 +95,13 @@ def import_ray() -> Any:
     # Read by Ray when it is imported: no reports of usage, no lines of its C++ part on the terminal
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import ray
-            import ray.data
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"a cluster needs Ray Data ({error}); install it with `pip install 'esmkit[ray]'`, or "
-            "embed without a cluster"
-        ) from None
+    with (
+        needed("a cluster", "ray", extra="ray", instead="embed without a cluster"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        import ray
+        import ray.data
     return ray
 
 

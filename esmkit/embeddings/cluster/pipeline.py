@@ -25,10 +25,9 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder.checkpoints import Checkpoint, read_config, resolve, warn_if_not_original
 from esmkit.encoder.devices import can_be_compiled, refuse_to_compile
 from esmkit.encoder.names import resolve_layers
-from esmkit.errors import CheckpointError, InputError, OptionError
+from esmkit.errors import CheckpointError, InputError, OptionError, needed
 from esmkit.files.provenance import run_identity, run_provenance
 from esmkit.files.run_options import Run
-from esmkit.files.tables import import_pyarrow
 from esmkit.sequences.report import InputReport
 from esmkit.text import Say
 
@@ -83,7 +82,8 @@ def embed_dataset(
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     urls = _check_sources(sources)
     sizes = [size_of(url) for url in urls]
-    import_pyarrow()
+    with needed("a cluster", "pyarrow", extra="ray", instead="embed without a cluster"):
+        import pyarrow  # noqa: F401
     folder = Folder(output)
     folder.names()  # a wrong address is told before Ray is started
     with connect(workers) as ray:

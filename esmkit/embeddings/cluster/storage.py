@@ -10,13 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from esmkit.errors import EsmkitError, InputError, MissingDependencyError, OptionError, OutputError
+from esmkit.errors import (
+    EsmkitError,
+    InputError,
+    MissingDependencyError,
+    OptionError,
+    OutputError,
+    needed,
+)
 from esmkit.files.disk import through_links
 
 __all__ = ["Folder", "absolute", "open_input", "size_of"]
 
 _PUT_IS_ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "memory")
 """Stores in which an object appears when its upload is complete."""
+
+_CLIENTS = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("abfs", "az"), "adlfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+}
+"""Projects of the package index by the beginning of the addresses that they are for."""
 
 
 def absolute(source: str | Path) -> str:
@@ -28,11 +43,18 @@ def absolute(source: str | Path) -> str:
 def _file_system(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
+    kind = url.partition("://")[0]
+    project = _CLIENTS.get(kind)
     try:
-        return url_to_fs(url)
-    except ImportError as error:
+        if project is None:
+            return url_to_fs(url)
+        with needed(f"{kind}://", project, extra="s3" if project == "s3fs" else None):
+            return url_to_fs(url)
+    except MissingDependencyError:
+        raise
+    except ImportError as error:  # fsspec names the package
         raise MissingDependencyError(
-            f"{url!r} needs another package ({error}); for S3 `pip install s3fs`"
+            f"{url!r} needs a package that is not installed; install it with pip: {error}"
         ) from None
     except ValueError as error:
         raise OptionError(f"{url!r} is on no file system that fsspec knows ({error})") from None
@@ -110,9 +132,9 @@ class Folder:
     """
 
     def __init__(self, url: str | Path) -> None:
-        self.url = absolute(url).rstrip("/")
+        self.url: str = absolute(url).rstrip("/")
         self._files, self._path = _file_system(self.url)
-        self.is_local = _is_local(self._files)
+        self.is_local: bool = _is_local(self._files)
 
     def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
         return Folder, (self.url,)

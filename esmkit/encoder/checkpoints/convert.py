@@ -25,7 +25,9 @@ MAX_POSITIONS = 1026
 """Length of the position buffers in ESM-2's config: 1,024 tokens and two offsets."""
 
 
-def esm2_config(layers: int, heads: int, width: int, *, token_dropout: bool = True) -> dict:
+def esm2_config(
+    layers: int, heads: int, width: int, *, token_dropout: bool = True
+) -> dict[str, Any]:
     """Return the ``config.json`` of an ESM-2 of the given shape."""
     return {
         "architectures": ["EsmModel"],
@@ -90,7 +92,7 @@ _FAIR_ESM_HEAD = {
 }
 
 
-def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict]:
+def fair_esm_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
     """Read fair-esm's own ``esm2_*.pt`` and the contact regression beside it.
 
     Returns
@@ -158,7 +160,7 @@ def _renamed(state: Mapping[str, "Tensor"], name: str) -> dict[str, "Tensor"]:
     return tensors
 
 
-def _load_state(source: Any, name: str) -> dict:
+def _load_state(source: Any, name: str) -> dict[str, Any]:
     import torch
 
     if isinstance(source, Path):
@@ -189,7 +191,7 @@ def _load_state(source: Any, name: str) -> dict:
     return state
 
 
-def write_folder(folder: Path, tensors: Mapping[str, "Tensor"], config: dict) -> None:
+def write_folder(folder: Path, tensors: Mapping[str, "Tensor"], config: dict[str, Any]) -> None:
     """Write weights, config and tokenizer files in Hugging Face's format into ``folder``."""
     from safetensors.torch import save_file
 

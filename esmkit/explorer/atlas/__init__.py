@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Atlas", "FolderAtlas", "add_atlas"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__, {"Atlas": "page", "FolderAtlas": "folder", "add_atlas": "folder"}
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__, {"Atlas": "page", "FolderAtlas": "folder", "add_atlas": "folder"}
+    )

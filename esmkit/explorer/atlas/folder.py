@@ -98,6 +98,10 @@ def add_atlas(
         If a folder is none of ``esmkit heads``, or model or structures are not those of it.
     OutputError
         If the page cannot be written, or one that somebody changed is in its place.
+
+    See Also
+    --------
+    esmkit.atlas : A page without a folder.
     """
     folder = through_links(Path(folder))  # PyTorch is loaded when the folders are known to be good
     tables = read_tables(folder)

@@ -86,8 +86,9 @@ def atlas(
 
     Examples
     --------
-    >>> model, chains = esmkit.load(), esmkit.data.ts50()              # doctest: +SKIP
-    >>> profile = esmkit.heads.profile(model, chains, untrained=1)     # doctest: +SKIP
+    >>> model, chains = esmkit.load(), esmkit.data.ts50()[:10]         # doctest: +SKIP
+    >>> few = {"resamples": 100, "control": False}                     # doctest: +SKIP
+    >>> profile = esmkit.heads.profile(model, chains, **few)           # doctest: +SKIP
     >>> page = esmkit.atlas(profile, model=model, structures=chains)   # doctest: +SKIP
     >>> page.save("atlas.html").name                                   # doctest: +SKIP
     'atlas.html'

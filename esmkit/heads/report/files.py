@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esmkit import plots
-from esmkit.errors import MissingDependencyError
+from esmkit.errors import MissingDependencyError, install_command
 from esmkit.files.disk import place_of, write_durably
 from esmkit.files.names import file_name
 from esmkit.files.tables import open_table, write_table
@@ -46,8 +46,8 @@ SHOWN = (*QUESTIONS, "ablation", LOSS, "repeats", "offsets", "properties")
 """Figures that the summary shows."""
 
 NO_PARQUET = (
-    "effects.parquet was not written, for pyarrow is not installed (pip install "
-    "'esmkit[parquet]'); effects.csv holds the same."
+    "effects.parquet was not written, for pyarrow is not installed "
+    f"({install_command('esmkit[parquet]')}); effects.csv holds the same."
 )
 
 Shown = dict[str, tuple[str, str, str]]

@@ -120,6 +120,11 @@ def write_report(
         If the kind is another.
     OutputError
         If the folder is a file or not empty, or cannot be written.
+
+    See Also
+    --------
+    esmkit.heads.HeadProfile.save : Calls it.
+    esmkit.heads.read_profile : Reads the folder back.
     """
     if kind not in FIGURE_FORMATS:
         raise OptionError(f"figures are {', '.join(FIGURE_FORMATS)}, not {kind!r}")

@@ -52,27 +52,28 @@ __all__ = [
     "train_recall",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "ASK": "letters",
-        "LETTERS": "letters",
-        "RecurrentNetwork": "networks",
-        "START": "letters",
-        "TransformerNetwork": "networks",
-        "bigram_losses": "letters",
-        "growth": "timing",
-        "held_out_losses": "learning",
-        "influence": "influence",
-        "letter_losses": "letters",
-        "letter_numbers": "letters",
-        "letter_spread": "influence",
-        "parameter_count": "networks",
-        "recall_accuracy": "recall",
-        "recall_batch": "recall",
-        "step_by_step_share": "timing",
-        "time_by_length": "timing",
-        "train": "learning",
-        "train_recall": "recall",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "ASK": "letters",
+            "LETTERS": "letters",
+            "RecurrentNetwork": "networks",
+            "START": "letters",
+            "TransformerNetwork": "networks",
+            "bigram_losses": "letters",
+            "growth": "timing",
+            "held_out_losses": "learning",
+            "influence": "influence",
+            "letter_losses": "letters",
+            "letter_numbers": "letters",
+            "letter_spread": "influence",
+            "parameter_count": "networks",
+            "recall_accuracy": "recall",
+            "recall_batch": "recall",
+            "step_by_step_share": "timing",
+            "time_by_length": "timing",
+            "train": "learning",
+            "train_recall": "recall",
+        },
+    )

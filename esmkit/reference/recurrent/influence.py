@@ -79,6 +79,12 @@ def letter_spread(network: RecurrentNetwork | TransformerNetwork) -> float:
     Returns
     -------
     float, over pairs of different letters
+
+    Examples
+    --------
+    >>> from esmkit.reference.recurrent import RecurrentNetwork
+    >>> round(letter_spread(RecurrentNetwork(width=8, layers=1)), 1)  # about sqrt(2 D)
+    4.0
     """
     table = network.embedding.weight.detach().double()[: len(LETTERS)]
     centred = table - table.mean(dim=0)

@@ -1,6 +1,6 @@
 """Training of a network that says which residue comes next, and its loss on proteins it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -58,6 +58,14 @@ def train(
         If steps, batch or residues is under 1, or the rate is not above 0.
     InputError
         If there is no sequence, one is empty, or a letter is no residue.
+
+    Examples
+    --------
+    >>> from esmkit.reference.recurrent import RecurrentNetwork
+    >>> proteins = esmkit.data.demo_proteins()
+    >>> network = RecurrentNetwork(width=8, layers=1)
+    >>> train(network, proteins, steps=3, batch=2, residues=32).shape
+    (3,)
     """
     at_least(1, steps=steps, batch=batch, residues=residues)
     at_least(0, seed=seed)
@@ -76,7 +84,9 @@ def train(
     return fit(network, batches, steps=steps, rate=rate)
 
 
-def fit(network: nn.Module, batches, *, steps: int, rate: float) -> NDArray[np.float64]:
+def fit(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, steps: int, rate: float
+) -> NDArray[np.float64]:
     """Take an Adam step for each of (numbers (B, T), targets (B, T)); targets of -100 do not count."""
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))

@@ -96,7 +96,7 @@ def bigram_losses(
 ) -> NDArray[np.float64]:
     """Return the loss of guessing by the residue before: how often each letter follows each.
 
-    Parameters and result are those of `letter_losses`.
+    `train`, `held_out` and the result are those of `letter_losses`.
 
     Examples
     --------

@@ -34,9 +34,9 @@ class _Network(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
-        self.embedding = nn.Embedding(VOCABULARY, width)
-        self.output = nn.Linear(width, len(LETTERS))
+        self.width: int = width
+        self.embedding: nn.Embedding = nn.Embedding(VOCABULARY, width)
+        self.output: nn.Linear = nn.Linear(width, len(LETTERS))
         nn.init.normal_(self.embedding.weight, std=1.0)
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -80,11 +80,22 @@ class RecurrentNetwork(_Network):
     OptionError
         If the kind is another, or width or layers is under 1.
 
+    See Also
+    --------
+    TransformerNetwork : One of about the same size that looks at all places at once.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, Neural Computation 9:1735 (LSTM).
+    Cho et al. 2014, arXiv:1406.1078 (gated recurrent unit).
+
     Examples
     --------
     >>> network = RecurrentNetwork(width=8, layers=1)
     >>> network(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 20])
+    >>> network.layers_of(torch.zeros(2, 5, 8)).shape
+    torch.Size([2, 5, 8])
     """
 
     def __init__(
@@ -103,10 +114,10 @@ class RecurrentNetwork(_Network):
             torch.manual_seed(seed)
             super().__init__(width)
             make = nn.GRU if kind == "gru" else nn.LSTM
-            self.recurrent = make(width, width, layers, batch_first=True)
+            self.recurrent: nn.GRU | nn.LSTM = make(width, width, layers, batch_first=True)
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the state of the last layer at each place, (B, T, D)."""
+        """Return the state of the last layer at each place, (B, T, D), given embedded (B, T, D)."""
         return self.recurrent(embedded)[0]
 
 
@@ -126,11 +137,21 @@ class TransformerNetwork(_Network):
     OptionError
         If heads of an even width do not divide the width, or a number is under 1.
 
+    See Also
+    --------
+    RecurrentNetwork : One of about the same size that reads place by place.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762.
+
     Examples
     --------
     >>> network = TransformerNetwork(width=8, layers=1, heads=2)
     >>> network(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 20])
+    >>> network.layers_of(torch.zeros(2, 5, 8)).shape
+    torch.Size([2, 5, 8])
     """
 
     def __init__(self, *, width: int = 96, layers: int = 2, heads: int = 6, seed: int = 0) -> None:
@@ -144,12 +165,15 @@ class TransformerNetwork(_Network):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             super().__init__(width)
-            self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
-            self.norm = nn.LayerNorm(width)
-        self.heads = heads
+            self.blocks: nn.ModuleList = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+            self.norm: nn.LayerNorm = nn.LayerNorm(width)
+        self.heads: int = heads
 
     def layers_of(self, embedded: Tensor) -> Tensor:
-        """Return the vectors after the last layer and the final norm, (B, T, D)."""
+        """Return the vectors after the last layer and the final norm, (B, T, D).
+
+        They are made of the embedded numbers, (B, T, D) too.
+        """
         turns = _rotary(embedded.shape[1], self.width // self.heads).to(embedded)
         x = embedded
         for block in self.blocks:

@@ -132,6 +132,12 @@ def linear_backward(gradient: Array, x: Array, p: Affine) -> tuple[Array, Affine
         By x.
     Affine
         By weight and bias.
+
+    Examples
+    --------
+    >>> p = Affine(np.array([[1.0, 2.0]]), np.zeros(1))
+    >>> linear_backward(np.array([[1.0]]), np.array([[5.0, 7.0]]), p)[1].weight
+    array([[5., 7.]])
     """
     gradient, x = np.asarray(gradient), np.asarray(x)
     outputs, inputs = p.weight.shape
@@ -162,6 +168,12 @@ def layer_norm_backward(gradient: Array, x: Array, p: Affine) -> tuple[Array, Af
         By x.
     Affine
         By gain and bias.
+
+    Examples
+    --------
+    >>> p, x = Affine(np.ones(3), np.zeros(3)), np.array([[1.0, 2.0, 4.0]])
+    >>> layer_norm_backward(np.array([[1.0, 0.0, 0.0]]), x, p)[0].round(3)  # the sum is 0
+    array([[ 0.229, -0.344,  0.115]])
     """
     gradient, x = np.asarray(gradient), np.asarray(x)
     same_shape("layer_norm_backward", gradient=(gradient, x.shape))
@@ -186,6 +198,15 @@ def gelu_backward(gradient: Array, x: Array, result: Array | None = None) -> Arr
     gradient, x : any shape, the same
     result : the same shape, optional
         What the GELU of x was. P is then read off it, as result / x: computing P is most of the work.
+
+    Returns
+    -------
+    array of that shape, by x
+
+    Examples
+    --------
+    >>> gelu_backward(np.ones(3), np.array([-5.0, 0.0, 5.0])).round(3)
+    array([-0. ,  0.5,  1. ])
     """
     gradient, x = np.asarray(gradient), np.asarray(x)
     same_shape("gelu_backward", gradient=(gradient, x.shape))
@@ -198,7 +219,7 @@ def gelu_backward(gradient: Array, x: Array, result: Array | None = None) -> Arr
 
 
 def relu_backward(gradient: Array, x: Array, result: Array | None = None) -> Array:
-    """Undo ``max(x, 0)``: let G pass where x is positive, and nothing elsewhere; any shape.
+    """Undo ``max(x, 0)``: let G, the gradient, pass where x is positive, and nothing elsewhere.
 
     The result of the forward pass is taken, as by `gelu_backward`, and not needed.
 
@@ -220,6 +241,10 @@ def softmax_backward(gradient: Array, weights: Array) -> Array:
     ----------
     gradient : (..., S)
     weights : (..., S), what the softmax returned
+
+    Returns
+    -------
+    array (..., S), by the scores
 
     Examples
     --------
@@ -244,6 +269,13 @@ def embedding_backward(gradient: Array, ids: ArrayLike, vocabulary: int) -> Arra
     Returns
     -------
     array (V, D)
+
+    Examples
+    --------
+    >>> embedding_backward(np.ones((3, 2)), [1, 0, 1], vocabulary=3)
+    array([[1., 1.],
+           [2., 2.],
+           [0., 0.]])
     """
     ids = np.asarray(ids)
     same_shape("embedding_backward", gradient=(gradient, (*ids.shape, gradient.shape[-1])))
@@ -296,6 +328,16 @@ def multi_head_attention_backward(
         By memory; in self-attention the sum of both is the gradient by x.
     Attention
         By the four weights and biases.
+
+    Examples
+    --------
+    >>> from esmkit.reference import multi_head_attention
+    >>> p = Attention(*(Affine(np.eye(4), np.zeros(4)) for _ in range(4)))
+    >>> x = np.random.default_rng(0).normal(size=(1, 3, 4))
+    >>> steps = multi_head_attention(x, x, p, 2)
+    >>> asked, answered, by_p = multi_head_attention_backward(np.ones_like(x), x, x, steps, p, 2)
+    >>> (asked + answered).shape, by_p.output.weight.shape
+    ((1, 3, 4), (4, 4))
     """
     joined = concatenate_heads(steps["head_output"])  # (B, H, T, K) -> (B, T, D)
     by_joined, output = linear_backward(gradient, joined, p.output)
@@ -342,6 +384,14 @@ def feed_forward_backward(
         By x.
     Affine, Affine
         By expand and contract.
+
+    Examples
+    --------
+    >>> from esmkit.reference import feed_forward, gelu
+    >>> x, p = np.ones((1, 3, 2)), Affine(np.ones((2, 2)), np.zeros(2))
+    >>> steps = feed_forward(x, p, p, gelu)
+    >>> feed_forward_backward(x, x, steps, p, p, gelu_backward)[0].shape
+    (1, 3, 2)
     """
     hidden = steps["feed_forward_hidden"]
     by_hidden, by_contract = linear_backward(gradient, hidden, contract)

@@ -26,7 +26,20 @@ LETTER_TOKENS = encode(AMINO_ACIDS)[1:-1]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a model is shown, what is right, and which places count."""
+    """What a model is shown, what is right, and which places count.
+
+    Attributes
+    ----------
+    ids : (B, T) int, what the model is shown
+    targets : (B, T) int, what is right
+    chosen : (B, T) bool, which places count
+
+    Examples
+    --------
+    >>> targets = np.array([[0, 20, 15, 11, 2]])
+    >>> Batch(np.where(targets == 15, MASK, targets), targets, targets == 15).ids
+    array([[ 0, 20, 32, 11,  2]])
+    """
 
     ids: Array  # (B, T) int
     targets: Array  # (B, T) int
@@ -53,6 +66,12 @@ def crops_of(proteins: Sequence[Protein], tokens: int) -> Array:
         If a crop holds no residue.
     InputError
         If there is no crop.
+
+    Examples
+    --------
+    >>> crops_of([Protein("P", "MKTAYIAK")], tokens=6)
+    array([[ 0, 20, 15, 11,  5,  2],
+           [ 0, 19, 12,  5, 15,  2]])
     """
     given_proteins(proteins, "cut")
     size = _residues(tokens)
@@ -81,12 +100,32 @@ def hide(
         Of the chosen, show 80 % as ``<mask>``, 10 % as a random amino acid and 10 % as they are, as
         in training; otherwise all as ``<mask>``.
 
+    Returns
+    -------
+    Batch
+
     Raises
     ------
     OptionError
         If the share is out of range.
     InputError
         If a sequence has none of the 20 amino acids.
+
+    See Also
+    --------
+    crops_of : What residues are hidden in.
+    random_batch : Crops and hidden residues at once.
+
+    References
+    ----------
+    [1] Devlin et al. 2019, arXiv:1810.04805, section 3.1.
+
+    Examples
+    --------
+    >>> crops = crops_of([Protein("P", "MKTAYIAKQRQISFVK")], tokens=18)
+    >>> batch = hide(crops, np.random.default_rng(0), corrupt=False)
+    >>> int(batch.chosen.sum()), int((batch.ids == MASK).sum())
+    (4, 4)
     """
     if not 0 < share < 1:
         raise OptionError(f"share {share}: above 0 and below 1")
@@ -124,12 +163,22 @@ def random_batch(
     repeated : bool
         Write a stretch of each protein over and over, see `repeat_rows`.
 
+    Returns
+    -------
+    Batch
+
     Raises
     ------
     OptionError
         If there is no crop, or a crop holds no residue.
     InputError
         If there is no protein, or all are empty.
+
+    Examples
+    --------
+    >>> proteins = esmkit.data.demo_proteins()
+    >>> random_batch(proteins, np.random.default_rng(0), size=4, tokens=32).ids.shape
+    (4, 32)
     """
     at_least(1, size=size)
     given_proteins(proteins, "draw from")
@@ -162,6 +211,13 @@ def repeat_rows(targets: Array, generator: np.random.Generator) -> Array:
     Returns
     -------
     array (B, T) of int
+
+    Examples
+    --------
+    >>> from esmkit.sequences import decode
+    >>> crops = crops_of([Protein("P", "MKTAYIAKQR")], tokens=12)
+    >>> decode(repeat_rows(crops, np.random.default_rng(0))[0])
+    '<cls>MKTAYMKTAY<eos>'
     """
     targets = targets.copy()
     for row in targets:

@@ -116,6 +116,14 @@ def offset_shares(model: MaskedLm, ids: Array, offsets: Sequence[int] = range(-8
         If no row is without padding.
     OptionError
         If a distance is not shorter than the crops.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import crops_of, random_masked_lm
+    >>> model = random_masked_lm(0, layers=2, width=16, heads=2, hidden=32)
+    >>> crops = crops_of([Protein("P", "ACDEFGHIKLMNPQRSTVWY")], tokens=22)
+    >>> offset_shares(model, crops, offsets=[-1, 0, 1]).shape
+    (2, 2, 3)
     """
     ids = np.asarray(ids)
     whole = ids[np.isin(ids[:, 1:-1], LETTER_TOKENS).all(axis=1)]
@@ -161,6 +169,15 @@ def copy_shares(model: MaskedLm, batch: Batch) -> tuple[Array, float]:
     ------
     InputError
         If no residue is asked for.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import held_out_batch, random_masked_lm
+    >>> model = random_masked_lm(0, layers=2, width=16, heads=2, hidden=32)
+    >>> batch = held_out_batch(esmkit.data.demo_proteins(), tokens=32, crops=4, repeated=True)
+    >>> shares, chance = copy_shares(model, batch)
+    >>> shares.shape, round(chance, 2)
+    ((2, 2), 0.11)
     """
     if not batch.chosen.any():
         raise InputError("no residue of the batch is asked for; the mean over none is no number")
@@ -190,6 +207,13 @@ def letter_similarity(model: MaskedLm) -> Array:
     -------
     array (20, 20)
         From -1 to 1, in the order of ``AMINO_ACIDS``, that of their letters in the alphabet.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> cosines = letter_similarity(random_masked_lm(0))
+    >>> cosines.shape, bool(np.allclose(cosines.diagonal(), 1))
+    ((20, 20), True)
     """
     vectors = model.encoder.embedding[LETTER_TOKENS].astype(np.float64)
     vectors = vectors - vectors.mean(axis=0)

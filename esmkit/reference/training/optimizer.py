@@ -45,6 +45,11 @@ class Adam:
     OptionError
         If a number is outside these bounds.
 
+    References
+    ----------
+    [1] Kingma and Ba 2015, Adam: A Method for Stochastic Optimization, arXiv:1412.6980.
+    [2] Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, arXiv:1711.05101.
+
     Examples
     --------
     >>> adam, x = Adam(0.1), {"x": np.array([1.0, -2.0])}
@@ -68,8 +73,12 @@ class Adam:
                 f"Adam with rate {rate}, first {first}, second {second}, eps {eps}, decay {decay}: "
                 "rate and eps are above 0, first and second from 0 up to 1, decay is not negative"
             )
-        self.rate, self.first, self.second, self.eps, self.decay = rate, first, second, eps, decay
-        self.steps = 0
+        self.rate: float = rate
+        self.first: float = first
+        self.second: float = second
+        self.eps: float = eps
+        self.decay: float = decay
+        self.steps: int = 0
         self._moments: list[tuple[Array, Array]] = []
 
     def step(self, parameters: Tree, gradients: Tree, rate: float | None = None) -> Tree:
@@ -81,6 +90,11 @@ class Adam:
             Dataclasses, dicts, tuples or lists of arrays, nested in any way.
         rate : float, optional
             The rate of this step, for a schedule; by default that of the optimizer.
+
+        Returns
+        -------
+        tree
+            Of the form of the parameters.
 
         Raises
         ------
@@ -134,6 +148,10 @@ def clip_gradients(gradients: Tree, largest: float) -> tuple[Tree, float]:
     OptionError
         If the greatest length is not above 0.
 
+    References
+    ----------
+    [3] Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063.
+
     Examples
     --------
     >>> clip_gradients({"a": np.array([3.0, 4.0])}, 1.0)
@@ -160,10 +178,18 @@ def learning_rate(step: int, steps: int, peak: float, *, warm_up: int = 0) -> fl
     warm_up : int
         Steps of the line.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     OptionError
         If a number is negative, or the step is after the last.
+
+    References
+    ----------
+    [4] Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983.
 
     Examples
     --------

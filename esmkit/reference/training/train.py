@@ -75,12 +75,22 @@ def held_out_batch(
     seed : int
         Of the crops and of what is hidden.
 
+    Returns
+    -------
+    Batch
+
     Raises
     ------
     OptionError
         If a number is out of range.
     InputError
         If there is no protein, or none is long enough.
+
+    Examples
+    --------
+    >>> proteins = esmkit.data.demo_proteins()
+    >>> held_out_batch(proteins, tokens=32, crops=4).ids.shape
+    (4, 32)
     """
     at_least(0, seed=seed)
     if crops is not None:
@@ -101,10 +111,22 @@ def loss_of(model: MaskedLm, batch: Batch) -> float:
     batch : Batch
         Such as `held_out_batch` makes.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     InputError
         If no place of it is chosen.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> model = random_masked_lm(0, layers=1, width=16, hidden=32)
+    >>> batch = held_out_batch(esmkit.data.demo_proteins(), tokens=32, crops=4)
+    >>> round(loss_of(model, batch), 1)
+    3.3
     """
     _check_held_out(batch)
     total = 0.0
@@ -159,12 +181,32 @@ def train(
     say : callable, optional
         Is given each row of the history as soon as there is one, such as `print`.
 
+    Returns
+    -------
+    Training
+
     Raises
     ------
     OptionError
         If a number is out of range: no step, no crop, a rate of 0, a look after the last step.
     InputError
         If there is no protein, or nothing is held out.
+
+    See Also
+    --------
+    held_out_batch : What the model is judged on.
+    random_masked_lm : Where training starts.
+    save_checkpoint : Keeping what was trained, for `esmkit.load`.
+
+    Examples
+    --------
+    >>> from esmkit.reference.training import random_masked_lm
+    >>> proteins = esmkit.data.demo_proteins()
+    >>> held_out = held_out_batch(proteins[:4], tokens=32, crops=4)
+    >>> model = random_masked_lm(0, layers=1, width=16, hidden=32)
+    >>> training = train(model, proteins[4:], held_out, steps=3, batch=2, tokens=32)
+    >>> [row["step"] for row in training.history], sorted(training.snapshots)
+    ([0, 3], [0, 3])
     """
     at_least(1, steps=steps, batch=batch)
     at_least(0, warm_up=warm_up, seed=seed)

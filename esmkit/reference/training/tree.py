@@ -25,7 +25,7 @@ def tree_map(function: Callable[..., Array], tree: Tree, *others: Any) -> Tree:
     ----------
     function : callable, takes one array of each tree and returns the new one
     tree : dataclass, dict, tuple or list of arrays, nested in any way
-    others : trees of the same form
+    *others : trees of the same form
 
     Returns
     -------
@@ -86,6 +86,11 @@ def tree_replace(tree: Tree, name: str, array: Array) -> Tree:
         As `tree_arrays` names it.
     array : array
         Of the shape of the one it replaces.
+
+    Returns
+    -------
+    tree
+        Of the form of the one given.
 
     Raises
     ------

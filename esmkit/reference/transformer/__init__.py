@@ -7,16 +7,17 @@ brackets.
 
 ``layers`` holds one layer of each kind, ``positions`` the three ways to say where a token stands,
 ``stacks`` encoder, decoder, both together and the decoder alone, ``untrained`` draws them.
-``generation`` writes letter by letter; ``gradients`` is the backward pass, ``training`` the loop,
-``tasks`` what to train on: from residues to secondary structure, and copying.
+``generation`` writes letter by letter, and ``cost`` counts what that takes; ``gradients`` is the
+backward pass, ``training`` the loop, ``tasks`` what to train on: from residues to secondary
+structure, and copying.
 """
 
+from esmkit.reference.transformer.cost import multiplications
 from esmkit.reference.transformer.generation import (
     Cache,
     Writing,
     choose,
     generate,
-    multiplications,
     start_cache,
     step,
 )

@@ -14,7 +14,6 @@ from esmkit.reference.bounds import at_least
 from esmkit.reference.encoder import (
     Array,
     Attention,
-    Layer,
     layer_norm,
     linear,
     rotate,
@@ -47,6 +46,14 @@ class Cache:
     written : list of N pairs (B, H, T, K), keys and values of what is written; grows
     source : list of N pairs (B, H, S, K), those of the source; empty without an encoder
     source_allowed : (B, 1, 1, S) bool, or None
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_only
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=16, heads=2)
+    >>> cache = generate(model, [[0, 3, 1]], 4).cache
+    >>> cache.tokens, cache.nbytes  # 2 layers x keys and values x 6 tokens x 16 x 8 bytes
+    (6, 3072)
     """
 
     written: list[KeysAndValues]
@@ -94,10 +101,23 @@ def start_cache(
     source : (B, S) int, for a Transformer
     source_present : (B, S) bool, False at padding
 
+    Returns
+    -------
+    Cache
+
     Raises
     ------
     InputError
         If a Transformer has no source, or a DecoderOnly has one.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_transformer
+    >>> sizes = {"source_tokens": 21, "tokens": 4, "width": 8, "heads": 2}
+    >>> model = random_transformer(np.random.default_rng(0), **sizes)
+    >>> cache = start_cache(model, source=[[4, 7, 9]])
+    >>> cache.tokens, cache.source[0][0].shape  # nothing is written yet; three residues were read
+    (0, (1, 2, 3, 4))
     """
     if isinstance(model, DecoderOnly):
         if source is not None:
@@ -139,6 +159,14 @@ def step(
     ------
     InputError
         If the ids do not fit the model or the cache.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_only
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=16, heads=2)
+    >>> cache = start_cache(model)
+    >>> step(model, [[0, 3]], cache).shape, cache.tokens
+    ((1, 2, 5), 2)
     """
     ids = np.asarray(ids)
     _check_cache(model, ids, cache)
@@ -208,6 +236,11 @@ def generate(
         If ids, source, choices and model do not fit.
     OptionError
         If the temperature is negative or no finite number, or letters below 1.
+
+    See Also
+    --------
+    step : One letter beside a cache.
+    choose : The choice of a letter.
 
     Examples
     --------
@@ -293,48 +326,6 @@ def choose(
     return choices[(sums <= drawn).sum(axis=-1)]
 
 
-def multiplications(
-    model: Transformer | DecoderOnly,
-    letters: int,
-    *,
-    prompt: int = 1,
-    source: int = 0,
-    cached: bool = True,
-) -> int:
-    """Count the multiplications of all matrix products that writing one sequence takes.
-
-    Parameters
-    ----------
-    model : Transformer or DecoderOnly
-    letters : int, how many are written
-    prompt : int, tokens that stand before them
-    source : int, S, tokens that the encoder reads
-    cached : with a cache of keys and values, or reading everything again for each letter
-
-    Returns
-    -------
-    int; norms, softmax and additions are left out
-
-    Raises
-    ------
-    OptionError
-        If no letter is written, or a number of tokens is out of range.
-    """
-    at_least(1, letters=letters, prompt=prompt)
-    at_least(0, source=source)
-    new = [prompt, *[1] * (letters - 1)] if cached else range(prompt, prompt + letters)
-    total, seen, read = 0, 0, 0
-    for tokens in new:
-        seen = seen + tokens if cached else tokens
-        read = source if not cached or not total else 0  # tokens that the encoder reads now
-        if isinstance(model, Transformer):
-            total += sum(_products(layer, read, read) for layer in model.encoder.layers)
-            total += sum(_cross(layer, tokens, source, read) for layer in model.decoder.layers)
-        total += sum(_products(layer, tokens, seen) for layer in model.decoder.layers)
-        total += tokens * model.output.weight.size
-    return total
-
-
 def _check_temperature(temperature: float) -> None:
     real = isinstance(temperature, int | float | np.integer | np.floating)
     if not real or not 0 <= temperature < np.inf:
@@ -350,24 +341,6 @@ def _check_cache(model: Transformer | DecoderOnly, ids: Array, cache: Cache) -> 
     for key, _ in (cache.source + cache.written)[:1]:
         if len(key) != len(ids):
             raise InputError(f"{len(ids)} sequences beside a cache of {len(key)}; give as many")
-
-
-def _products(layer: Layer | DecoderLayer, tokens: int, seen: int) -> int:
-    """Self-attention and feed-forward of new tokens that look at all seen."""
-    maps = 2 * tokens * seen * layer.attention.output.weight.shape[0]  # scores, weighted values
-    sizes = [layer.expand, layer.contract, *vars(layer.attention).values()]
-    return maps + tokens * sum(p.weight.size for p in sizes)
-
-
-def _cross(layer: DecoderLayer, tokens: int, source: int, read: int) -> int:
-    """Cross-attention; keys and values of the source are made for `read` of its tokens."""
-    p = layer.cross_attention
-    maps = 2 * tokens * source * p.output.weight.shape[0]
-    return (
-        maps
-        + tokens * (p.query.weight.size + p.output.weight.size)
-        + read * (p.key.weight.size + p.value.weight.size)
-    )
 
 
 def _keys_and_values(x: Array, p: Attention, heads: int, rotary: Rotary | None) -> KeysAndValues:

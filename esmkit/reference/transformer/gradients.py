@@ -46,6 +46,11 @@ class Batch:
     source : (B, S) int, what the encoder reads; for a Transformer only
     present, source_present : (B, T) and (B, S) bool, False at padding
     places : (T,) int, where the tokens of ids stand
+
+    Examples
+    --------
+    >>> Batch(ids=np.array([[3, 0, 1]]), targets=np.array([[0, 1, 1]])).source is None
+    True
     """
 
     ids: Array
@@ -76,6 +81,15 @@ def loss_and_gradients(model: Model, batch: Batch) -> tuple[float, Model]:
     ------
     InputError
         If the batch does not fit the model, or no target counts.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_only
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=8, heads=2)
+    >>> batch = Batch(ids=np.array([[3, 0, 1]]), targets=np.array([[0, 1, 1]]))
+    >>> loss, gradients = loss_and_gradients(model, batch)
+    >>> round(loss, 2), gradients.output.weight.shape
+    (1.87, (5, 8))
     """
     run = forward(
         model,
@@ -116,6 +130,15 @@ def encoder_layer_backward(
         By x.
     Layer
         By its parameters.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import encoder_layer, random_layer
+    >>> p = random_layer(np.random.default_rng(0), width=8, hidden=16)
+    >>> x = np.random.default_rng(1).normal(size=(1, 3, 8))
+    >>> by_x, by_p = encoder_layer_backward(np.ones((1, 3, 8)), x, encoder_layer(x, p, 2), p, 2)
+    >>> by_x.shape, by_p.expand.weight.shape
+    ((1, 3, 8), (16, 8))
     """
     gradient, halves = _feed_forward_half(gradient, steps, p)
     gradient, norm = layer_norm_backward(gradient, steps["attention_residual"], p.attention_norm)
@@ -156,6 +179,16 @@ def decoder_layer_backward(
         By memory.
     DecoderLayer
         By its parameters.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import decoder_layer, random_decoder_layer
+    >>> p = random_decoder_layer(np.random.default_rng(0), width=8, hidden=16)
+    >>> x, memory = np.random.default_rng(1).normal(size=(2, 1, 3, 8))
+    >>> steps = decoder_layer(x, memory, p, 2)
+    >>> by_x, by_memory, _ = decoder_layer_backward(np.ones_like(x), x, memory, steps, p, 2)
+    >>> by_x.shape, by_memory.shape
+    ((1, 3, 8), (1, 3, 8))
     """
     gradient, (feed_norm, expand, contract) = _feed_forward_half(gradient, steps, p)
     residual = steps["cross_attention_residual"]

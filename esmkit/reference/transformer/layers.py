@@ -33,7 +33,21 @@ Rotary = tuple[Array, Array]  # cos and sin of each token's angles, (T, K) each
 
 @dataclass(frozen=True, eq=False)
 class DecoderLayer:
-    """One decoder layer; an encoder layer has the parts of ESM-2's, `reference.Layer`."""
+    """One decoder layer; an encoder layer has the parts of ESM-2's, `reference.Layer`.
+
+    Attributes
+    ----------
+    attention, cross_attention : Attention, to what is written and to the memory
+    attention_norm, cross_attention_norm, feed_forward_norm : Affine (D,), after each of three sums
+    expand, contract : Affine, (F, D) and (D, F)
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_layer
+    >>> layer = random_decoder_layer(np.random.default_rng(0), width=8, hidden=16)
+    >>> layer.cross_attention.key.weight.shape, layer.expand.weight.shape
+    ((8, 8), (16, 8))
+    """
 
     attention: Attention
     attention_norm: Affine
@@ -45,12 +59,16 @@ class DecoderLayer:
 
 
 def relu(x: Array) -> Array:
-    """Set what is negative to 0 ([1], eq. 2); any shape."""
+    """Set what is negative in x to 0 ([1], eq. 2); any shape.
+
+    >>> relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
     return np.maximum(x, 0.0)
 
 
 def causal_mask(tokens: int) -> Array:
-    """Let each token see itself and what came before ([1], section 3.2.3): (T, T) bool.
+    """Let each of T `tokens` see itself and what came before ([1], section 3.2.3): (T, T) bool.
 
     >>> causal_mask(3).astype(int)
     array([[1, 0, 0],
@@ -75,6 +93,14 @@ def attend(query: Array, key: Array, value: Array, output: Affine, allowed: Arra
     -------
     dict of ``scores`` and ``weights`` (B, H, T, S), ``head_output`` (B, H, T, K) and
     ``attention_output`` (B, T, D)
+
+    Examples
+    --------
+    >>> query = np.array([[[[10.0, 0.0]]]])  # one token asks
+    >>> key = np.array([[[[10.0, 0.0], [0.0, 10.0]]]])  # two answer, the first as it is asked
+    >>> value = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> attend(query, key, value, Affine(np.eye(2), np.zeros(2)), None)["attention_output"]
+    array([[[1., 2.]]])
     """
     steps = {"scores": apply_mask(query @ key.swapaxes(-1, -2), allowed)}
     steps["weights"] = softmax(steps["scores"])
@@ -112,6 +138,13 @@ def cross_attention(
     ------
     InputError
         If x and memory are of different numbers of sequences.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_layer
+    >>> p = random_layer(np.random.default_rng(0), width=8, hidden=16).attention
+    >>> cross_attention(np.ones((1, 3, 8)), np.ones((1, 5, 8)), p, 2)["weights"].shape
+    (1, 2, 3, 5)
     """
     if len(x) != len(memory):
         raise InputError(f"{len(x)} sequences cannot attend to {len(memory)}: give one for each")
@@ -147,6 +180,24 @@ def encoder_layer(
     dict of every step: those of `reference.multi_head_attention` and `reference.feed_forward`, the
     two sums ``attention_residual`` and ``feed_forward_residual``, and the two norms' results
     ``feed_forward_input`` and ``output``, which is the layer's; all (B, T, D)
+
+    See Also
+    --------
+    esmkit.reference.encoder_layer : That of ESM-2, with the norm first.
+    decoder_layer : The layer beside it.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762, section 3.1.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_layer
+    >>> p = random_layer(np.random.default_rng(0), width=8, hidden=16)
+    >>> x = np.random.default_rng(1).normal(size=(1, 3, 8))
+    >>> output = encoder_layer(x, p, 2)["output"]
+    >>> output.shape, float(abs(output.mean(axis=-1)).max().round(6))  # the norm comes last
+    ((1, 3, 8), 0.0)
     """
     steps = multi_head_attention(x, x, p.attention, heads, allowed=allowed, rotary=rotary)
     steps["attention_residual"] = x + steps["attention_output"]
@@ -182,6 +233,14 @@ def decoder_layer(
     -------
     dict of every step, as for `encoder_layer`; those of the cross-attention have the prefix
     ``cross_``, and ``cross_attention_input`` is the result of the first norm
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_layer
+    >>> p = random_decoder_layer(np.random.default_rng(0), width=8, hidden=16)
+    >>> steps = decoder_layer(np.ones((1, 3, 8)), np.ones((1, 5, 8)), p, 2)
+    >>> steps["weights"].shape, steps["cross_weights"].shape
+    ((1, 2, 3, 3), (1, 2, 3, 5))
     """
     causal = causal_mask(x.shape[1])
     mask = causal if allowed is None else causal & allowed

@@ -35,6 +35,15 @@ def sinusoidal_positions(tokens: int, width: int, *, dtype: DTypeLike = np.float
     OptionError
         If tokens or width is below 1.
 
+    See Also
+    --------
+    learned_positions : A table that is learned.
+    rotary_angles : Queries and keys that are turned.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762.
+
     Examples
     --------
     >>> sinusoidal_positions(2, 4).round(3)
@@ -53,10 +62,18 @@ def sinusoidal_positions(tokens: int, width: int, *, dtype: DTypeLike = np.float
 def learned_positions(table: Array, tokens: int) -> Array:
     """Take the first T rows of a learned table (positions, D) ([1], section 3.5, table 3 row E).
 
+    T is `tokens`.
+
     Raises
     ------
     InputError
         If the sequence is longer than the table: nothing was learned for what lies beyond.
+
+    Examples
+    --------
+    >>> learned_positions(np.arange(6.0).reshape(3, 2), 2)
+    array([[0., 1.],
+           [2., 3.]])
     """
     at_least(1, tokens=tokens)
     if tokens > len(table):
@@ -81,6 +98,12 @@ def embed(ids: ArrayLike, embedding: Array, positions: Array) -> Array:
     ------
     InputError
         If an id is outside the vocabulary, or the shapes do not fit.
+
+    Examples
+    --------
+    >>> embed([[1, 0]], np.eye(4), sinusoidal_positions(2, 4)).round(2)  # sqrt(4) = 2
+    array([[[0.  , 3.  , 0.  , 1.  ],
+            [2.84, 0.54, 0.01, 1.  ]]])
     """
     ids = np.asarray(ids)
     vocabulary, width = embedding.shape

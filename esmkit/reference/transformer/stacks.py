@@ -37,6 +37,14 @@ class EncoderStack:
     heads : int, H
     positions : str, one of `POSITIONS`
     table : (P, D), the learned positions; None for the other two
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_encoder_stack
+    >>> options = {"tokens": 21, "width": 8, "heads": 2, "positions": "learned", "longest": 50}
+    >>> stack = random_encoder_stack(np.random.default_rng(0), **options)
+    >>> stack.embedding.shape, stack.table.shape
+    ((21, 8), (50, 8))
     """
 
     embedding: Array
@@ -48,7 +56,21 @@ class EncoderStack:
 
 @dataclass(frozen=True, eq=False)
 class DecoderStack:
-    """Embedding, positions and N decoder layers; attributes as in `EncoderStack`."""
+    """Embedding, positions and N decoder layers.
+
+    Attributes
+    ----------
+    embedding, heads, positions, table
+        As in `EncoderStack`.
+    layers : tuple of N DecoderLayer
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_stack
+    >>> stack = random_decoder_stack(np.random.default_rng(0), tokens=4, width=8, heads=2)
+    >>> type(stack.layers[0]).__name__
+    'DecoderLayer'
+    """
 
     embedding: Array
     layers: tuple[DecoderLayer, ...]
@@ -59,7 +81,16 @@ class DecoderStack:
 
 @dataclass(frozen=True, eq=False)
 class Transformer:
-    """Encoder and decoder ([1], figure 1); `output` (V, D) turns vectors into logits."""
+    """An `encoder` and a `decoder` ([1], figure 1); `output` (V, D) turns vectors into logits.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_transformer
+    >>> sizes = {"source_tokens": 21, "tokens": 4, "width": 8, "heads": 2}
+    >>> model = random_transformer(np.random.default_rng(0), **sizes)
+    >>> model.encoder.embedding.shape, model.output.weight.shape
+    ((21, 8), (4, 8))
+    """
 
     encoder: EncoderStack
     decoder: DecoderStack
@@ -68,7 +99,15 @@ class Transformer:
 
 @dataclass(frozen=True, eq=False)
 class DecoderOnly:
-    """A decoder without a source: encoder layers under a causal mask, then `output` (V, D)."""
+    """A decoder without a source: encoder layers under a causal mask, then `output` (V, D).
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_only
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=8, heads=2)
+    >>> forward(model, [[3, 0]]).logits.shape
+    (1, 2, 5)
+    """
 
     decoder: EncoderStack
     output: Affine
@@ -83,6 +122,14 @@ class Pass:
     embedded : (B, T, D), what the first layer reads
     layers : tuple of N dicts, the steps of `encoder_layer` or `decoder_layer` by name
     rotary : cos and sin (T, K), or None
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_encoder_stack
+    >>> stack = random_encoder_stack(np.random.default_rng(0), tokens=21, width=8, heads=2)
+    >>> read = run_encoder(stack, [[4, 7, 9]])
+    >>> read.embedded.shape, len(read.layers), read.output.shape
+    ((1, 3, 8), 2, (1, 3, 8))
     """
 
     embedded: Array
@@ -104,6 +151,14 @@ class Forward:
     encoder : Pass of the source; None where there is only a decoder
     decoder : Pass of what is written
     logits : (B, T, V): row t scores the token that follows t
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_decoder_only
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=8, heads=2)
+    >>> run = forward(model, [[3, 0]])
+    >>> run.encoder is None, run.decoder.layers[0]["weights"].shape  # no token sees a later one
+    (True, (1, 2, 2, 2))
     """
 
     encoder: Pass | None
@@ -173,10 +228,21 @@ def run_encoder(
     causal : let a token see itself and what came before, and no more
     places : (T,) int, by default 0, 1, 2, ...
 
+    Returns
+    -------
+    Pass
+
     Raises
     ------
     InputError
         If ids, places or padding do not fit.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_encoder_stack
+    >>> stack = random_encoder_stack(np.random.default_rng(0), tokens=21, width=8, heads=2)
+    >>> run_encoder(stack, [[4, 7, 9]]).output.shape
+    (1, 3, 8)
     """
     embedded, rotary = embed_places(stack, ids, places)
     allowed = hide_padding(present, embedded)
@@ -209,10 +275,23 @@ def run_decoder(
     present, source_present : (B, T) and (B, S) bool, False at padding
     places : (T,) int, by default 0, 1, 2, ...
 
+    Returns
+    -------
+    Pass
+
     Raises
     ------
     InputError
         If ids, places, padding or the numbers of sequences do not fit.
+
+    Examples
+    --------
+    >>> from esmkit.reference.transformer import random_transformer
+    >>> sizes = {"source_tokens": 21, "tokens": 4, "width": 8, "heads": 2}
+    >>> model = random_transformer(np.random.default_rng(0), **sizes)
+    >>> read = run_encoder(model.encoder, [[4, 7, 9]])
+    >>> run_decoder(model.decoder, [[3, 0]], read).output.shape
+    (1, 2, 8)
     """
     x, rotary = embed_places(stack, ids, places)
     embedded, trace = x, []
@@ -251,10 +330,23 @@ def forward(
     present, source_present : (B, T) and (B, S) bool, False at padding; by default nothing is padded
     places : (T,) int, where the tokens of ids stand; by default 0, 1, 2, ...
 
+    Returns
+    -------
+    Forward
+
     Raises
     ------
     InputError
         If a Transformer has no source or a DecoderOnly has one, or shapes or ids do not fit.
+
+    See Also
+    --------
+    generate : Writing letter by letter.
+    loss_and_gradients : How it is trained.
+
+    References
+    ----------
+    [1] Vaswani et al. 2017, Attention Is All You Need, arXiv:1706.03762, figure 1.
 
     Examples
     --------

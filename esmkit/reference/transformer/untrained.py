@@ -24,6 +24,15 @@ def random_layer(generator: np.random.Generator, width: int, hidden: int) -> Lay
     ----------
     generator : numpy.random.Generator; the same seed draws the same layer
     width, hidden : int, D and F; [1] has 512 and 2,048
+
+    Returns
+    -------
+    Layer
+
+    Examples
+    --------
+    >>> random_layer(np.random.default_rng(0), width=8, hidden=32).expand.weight.shape
+    (32, 8)
     """
     return Layer(
         attention_norm=_plain_norm(width),
@@ -35,7 +44,15 @@ def random_layer(generator: np.random.Generator, width: int, hidden: int) -> Lay
 
 
 def random_decoder_layer(generator: np.random.Generator, width: int, hidden: int) -> DecoderLayer:
-    """Draw an untrained decoder layer; the parameters are those of `random_layer`."""
+    """Draw an untrained decoder layer.
+
+    The `generator`, `width` and `hidden` are those of `random_layer`.
+
+    Examples
+    --------
+    >>> random_decoder_layer(np.random.default_rng(0), width=8, hidden=32).contract.weight.shape
+    (8, 32)
+    """
     return DecoderLayer(
         attention=_random_attention(generator, width),
         attention_norm=_plain_norm(width),
@@ -82,12 +99,22 @@ def random_encoder_stack(
     positions : str, one of `POSITIONS`
     longest : int, rows of the table of learned positions; needed for those alone
 
+    Returns
+    -------
+    EncoderStack
+
     Raises
     ------
     OptionError
         If a number is below 1, the positions are unknown, or learned without `longest`.
     InputError
         If the width does not split into the heads, or is odd where positions need pairs.
+
+    Examples
+    --------
+    >>> stack = random_encoder_stack(np.random.default_rng(0), tokens=21, width=16, heads=2)
+    >>> stack.embedding.shape, len(stack.layers), stack.positions
+    ((21, 16), 2, 'sinusoidal')
     """
     hidden = 4 * width if hidden is None else hidden
     at_least(1, tokens=tokens, width=width, heads=heads, layers=layers, hidden=hidden)
@@ -112,7 +139,23 @@ def random_decoder_stack(
     positions: str = "sinusoidal",
     longest: int | None = None,
 ) -> DecoderStack:
-    """Draw an untrained decoder stack; parameters and errors as in `random_encoder_stack`."""
+    """Draw an untrained decoder stack in float64.
+
+    Parameters
+    ----------
+    generator, tokens, width, heads, layers, hidden, positions, longest
+        As in `random_encoder_stack`, with the same errors.
+
+    Returns
+    -------
+    DecoderStack
+
+    Examples
+    --------
+    >>> stack = random_decoder_stack(np.random.default_rng(0), tokens=4, width=16, heads=2)
+    >>> len(stack.layers)
+    2
+    """
     hidden = 4 * width if hidden is None else hidden
     at_least(1, tokens=tokens, width=width, heads=heads, layers=layers, hidden=hidden)
     _check(width, heads, positions, longest)
@@ -145,6 +188,10 @@ def random_transformer(
     source_tokens, tokens : int, sizes of the two vocabularies, of what is read and what is written
     width, heads, layers, hidden, positions, longest
         Of both stacks, as in `random_encoder_stack`.
+
+    Returns
+    -------
+    Transformer
 
     Raises
     ------
@@ -180,7 +227,23 @@ def random_decoder_only(
     positions: str = "sinusoidal",
     longest: int | None = None,
 ) -> DecoderOnly:
-    """Draw an untrained decoder of N layers; parameters and errors as in `random_encoder_stack`."""
+    """Draw an untrained decoder of N layers that has no encoder beside it.
+
+    Parameters
+    ----------
+    generator, tokens, width, heads, layers, hidden, positions, longest
+        As in `random_encoder_stack`, with the same errors.
+
+    Returns
+    -------
+    DecoderOnly
+
+    Examples
+    --------
+    >>> model = random_decoder_only(np.random.default_rng(0), tokens=5, width=16, heads=2)
+    >>> model.output.weight.shape
+    (5, 16)
+    """
     sizes = {"width": width, "heads": heads, "layers": layers, "hidden": hidden}
     sizes |= {"positions": positions, "longest": longest}
     return DecoderOnly(

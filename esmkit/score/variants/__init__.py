@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOutWarning", "Variant", "compare", "parse_variant", "score_variants"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "LeftOutWarning": "scoring",
-        "Variant": "mutations",
-        "compare": "measured",
-        "parse_variant": "mutations",
-        "score_variants": "scoring",
-    },
-)
+if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "LeftOutWarning": "scoring",
+            "Variant": "mutations",
+            "compare": "measured",
+            "parse_variant": "mutations",
+            "score_variants": "scoring",
+        },
+    )

@@ -104,11 +104,17 @@ class Edit:
 class Variant:
     """One variant of a protein: one edit or several, in the order of the sequence.
 
+    Attributes
+    ----------
+    edits : tuple of Edit
+
     Examples
     --------
     >>> variant = parse_variant("p.Leu9Pro:A4G")
     >>> str(variant), variant.applied("MKTAYIAKL")
     ('A4G:L9P', 'MKTGYIAKP')
+    >>> variant.substitutions_only, str(variant.moved(23))
+    (True, 'A27G:L32P')
     """
 
     edits: tuple[Edit, ...]
@@ -122,7 +128,17 @@ class Variant:
         return all(edit.kind == "substitution" for edit in self.edits)
 
     def moved(self, by: int) -> "Variant":
-        """Return the same variant with other numbers."""
+        """Return the same variant with other numbers.
+
+        Parameters
+        ----------
+        by : int
+            What is added to each.
+
+        Returns
+        -------
+        Variant
+        """
         return Variant(tuple(edit.moved(by) for edit in self.edits)) if by else self
 
     def applied(self, sequence: str) -> str:

@@ -132,8 +132,9 @@ class Plan:
         with_entropy: bool = False,
         size: int = MAX_RESIDUES,
     ) -> None:
-        self.sequence, self.strategy, self._size = sequence, strategy, size
-        self.variants = list(variants)
+        self.sequence: str = sequence
+        self.strategy, self._size = strategy, size
+        self.variants: list[Variant] = list(variants)
         self.units: list[Unit] = []
         self._hidden_at: dict[int, tuple[int, int]] = {}  # site: (unit, row)
         self._plain_at: dict[int, tuple[int, int]] = {}

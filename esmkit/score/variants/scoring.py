@@ -22,7 +22,17 @@ __all__ = ["LeftOutWarning", "score_variants"]
 
 
 class LeftOutWarning(UserWarning):
-    """Rows of a table of mutations that ``on_invalid="skip"`` has left out."""
+    """Rows of a table of mutations that ``on_invalid="skip"`` has left out.
+
+    Examples
+    --------
+    >>> import warnings  # doctest: +SKIP
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     table = esmkit.load().score_variants("CYIQNCPLG", ["Y2F", "Y3F"], on_invalid="skip")  # doctest: +SKIP
+    >>> table["mutant"].tolist(), any(issubclass(one.category, LeftOutWarning) for one in said)  # doctest: +SKIP
+    (['Y2F'], True)
+    """
 
 
 @checked
@@ -87,6 +97,16 @@ def score_variants(
         If the model has no masked-LM head.
     InputError, OptionError, UnknownIdError
         If a mutation does not fit its protein, with its row and the remedy.
+
+    See Also
+    --------
+    esmkit.score.variants.compare : The scores beside what was measured.
+    esmkit.plots.variant_map : The figure of a whole scan.
+
+    References
+    ----------
+    Meier et al. 2021, Language models enable zero-shot prediction of the effects of mutations on
+    protein function, doi:10.1101/2021.07.09.450648.
 
     Examples
     --------

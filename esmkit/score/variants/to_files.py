@@ -59,7 +59,7 @@ def sources_or_table(
     with tempfile.TemporaryDirectory(prefix="esmkit-") as folder:
         name = stem_of_table(mutations) or "wild_type"
         path = Path(folder) / "wild_type.fasta"
-        path.write_text(f">{name.split()[0]}\n{wild}\n")
+        path.write_text(f">{name.split()[0]}\n{wild}\n", encoding="utf-8", newline="\n")
         yield (str(path),)
 
 

@@ -66,12 +66,25 @@ def render(view: View, path: str | Path) -> bytes:
     path : path
         Where the file will be; scripts name the structure by its way from there, too.
 
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     OptionError
         If the name ends in nothing that a viewer reads.
     InputError
         If the structure's file is gone, or a viewer could not find the residues in it.
+
+    Examples
+    --------
+    >>> from esmkit.data import demo_structure
+    >>> from esmkit.structure.views import Link
+    >>> links = (Link(3, 64, 0.97),)
+    >>> view = View(demo_structure(), "contacts", "probability", (), (), links)
+    >>> render(view, "contacts.pml").decode().splitlines()[-1]
+    'python end'
     """
     writers = {"pymol": pymol.script, "chimerax": chimerax.script, "molstar": molstar.archive}
     write = writers[viewer_of(path)]

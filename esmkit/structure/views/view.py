@@ -21,7 +21,13 @@ THINNEST, THICKEST = 0.05, 0.3
 
 
 class Link(NamedTuple):
-    """A pair of residues, rows of a structure from 0, and how strong the link is."""
+    """Two residues, rows `one` and `other` of a structure from 0, and the `weight` of their link.
+
+    Examples
+    --------
+    >>> Link(3, 64, 0.97).weight
+    0.97
+    """
 
     one: int
     other: int
@@ -45,6 +51,16 @@ class View:
         Sentences on what could not be shown.
     links : tuple of Link
         Strongest first.
+
+    Examples
+    --------
+    >>> from esmkit.data import demo_structure
+    >>> links = (Link(3, 64, 0.97), Link(0, 40, 0.4))
+    >>> view = View(demo_structure(), "contacts", "probability", ("An example.",), (), links)
+    >>> view.touching
+    [True, False]
+    >>> view.sentences()[-1]
+    'The thicker a link, the larger its probability.'
     """
 
     structure: Structure
@@ -151,13 +167,28 @@ def strongest(values: NDArray[np.floating], far: NDArray[np.bool_], count: int) 
 
 
 def made_by(source: str, checkpoint: str) -> str:
-    """Return a sentence on what made links, with which weights and program."""
+    """Return a sentence on what made links: a source, the weights (`checkpoint`), the program.
+
+    Examples
+    --------
+    >>> made_by("head L5H4", "facebook/esm2_t6_8M_UR50D").partition(" with ")[0]
+    'Made by head L5H4, facebook/esm2_t6_8M_UR50D'
+    """
     of = f"{source}, {checkpoint}" if checkpoint and checkpoint not in source else source
     return f"Made by {of or 'hand'} with esmkit {__version__}."
 
 
 def lacking(name: str, sequence: str, structure: Structure) -> tuple[str, ...]:
-    """Return a sentence on how many residues of a sequence cannot be shown, if there are any."""
+    """Return a sentence on how many residues of a sequence cannot be shown, if there are any.
+
+    The protein is called `name`; `structure` is what it is drawn on.
+
+    Examples
+    --------
+    >>> from esmkit.data import demo_structure
+    >>> lacking("mine", "MK" + demo_structure().sequence, demo_structure())
+    ('2 of the 78 residues of mine are not in the structure or not resolved in it, ...)
+    """
     matched = match(name, sequence, structure)
     left = len(sequence) - int(structure.resolved[matched.of_structure].sum())
     if not left:

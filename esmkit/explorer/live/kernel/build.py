@@ -61,6 +61,5 @@ def compile_kernel() -> bytes:
 
 
 if __name__ == "__main__":
-    data = compile_kernel()
-    KERNEL.write_bytes(data)
-    print(f"{KERNEL.name}: {len(data):,} bytes")
+    KERNEL.write_bytes(compile_kernel())
+    print(f"{KERNEL.name}: {KERNEL.stat().st_size:,} bytes")
