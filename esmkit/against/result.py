@@ -34,6 +34,15 @@ class Cause:
         of it.
     evidence : list of str
     remedy : str
+
+    Examples
+    --------
+    >>> from esmkit.against import Cause
+    >>> cause = Cause("cut after 50 residues", ["P1"], of=4, before=0.2, after=1e-7)
+    >>> cause.share, cause.lines()[0]
+    (0.25, '1 of 4 records: cut after 50 residues')
+    >>> cause.to_dict()["relative_before"]
+    0.2
     """
 
     what: str
@@ -102,6 +111,15 @@ class PartDiagnosis:
         What was tried to explain it.
     rows : list of dict
         A row for each record: see :meth:`Diagnosis.to_frame`.
+
+    Examples
+    --------
+    >>> from esmkit.against import PartDiagnosis
+    >>> part = PartDiagnosis("layer 5", "same", "these are this model's mean embeddings")
+    >>> part.lines()
+    ["SAME  layer 5: these are this model's mean embeddings"]
+    >>> part.to_dict()["verdict"]
+    'same'
     """
 
     name: str
@@ -150,6 +168,24 @@ class Diagnosis:
     parts : list of PartDiagnosis
         One for each layer and kind of vector in the file.
     notes : list of str
+
+    Examples
+    --------
+    >>> from esmkit.against import Diagnosis, PartDiagnosis
+    >>> part = PartDiagnosis("", "differs", "cut after 50 residues", rows=[{"id": "P1"}])
+    >>> found = Diagnosis("theirs.h5", "HDF5, a dataset for each protein", {}, [part])
+    >>> found
+    Diagnosis(differs: cut after 50 residues)
+    >>> found.verdict, found.passed, found.to_dict()["records"]
+    ('differs', False, [{'id': 'P1'}])
+    >>> print(found.to_text())
+    theirs.h5: HDF5, a dataset for each protein
+    DIFFERS  cut after 50 residues
+    >>> found.to_frame()["id"].tolist()
+    ['P1']
+    >>> found.raise_if_failed()
+    Traceback (most recent call last):
+    esmkit.errors.VerificationError: theirs.h5: cut after 50 residues
     """
 
     path: str

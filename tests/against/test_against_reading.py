@@ -230,8 +230,17 @@ def test_right_files_of_every_layout_pass(name: str, own: Own, tiny: Esm2, tmp_p
     assert all(len(part.rows) == 3 for part in found.parts)
 
 
-@pytest.mark.parametrize("kind", ["h5", "npz", "csv", "parquet"])
-@pytest.mark.parametrize("options", [{}, {"per": "residue"}, {"layers": "all"}, {"pool": "bos"}])
+OPTIONS = [{"pool": "bos"}, {"layers": "all"}, {"per": "residue"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (k, o)
+        for n, k in enumerate(("h5", "npz", "csv", "parquet"))
+        for o in OPTIONS[min(n, 2) :][:2]
+    ],
+)
 def test_own_files_pass(kind: str, options: dict[str, Any], tiny: Esm2, tmp_path: Path):
     fasta = write_fasta(tmp_path / "x.fasta", {p.header: p.sequence for p in PROTEINS})
     path = tmp_path / f"x.{kind}"
@@ -294,7 +303,7 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         "PDF": ("x.pt", lambda p: p.write_bytes(b"%PDF-1.4"), "is not a file of PyTorch"),
         "nothing in it": ("n.h5", h5(), "without anything in it"),
         "NaN": ("n.h5", h5(**{text: nan}), "every record of"),
-        "zeros": ("z.h5", h5(**{text: nan * 0 + 0 if False else np.zeros(32)}), "all zeros"),
+        "zeros": ("z.h5", h5(**{text: np.zeros(32)}), "all zeros"),
         "widths": (
             "w.h5",
             h5(**{text: np.ones(32), "P69905": np.ones(31)}),
@@ -304,7 +313,7 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         "text": ("t.h5", h5(**{text: [b"a", b"b"]}), "is no embedding"),
         "pickle": ("p.pkl", lambda p: p.write_bytes(pickle.dumps([1])), "a Python pickle"),
         "code in pt": ("c.pt", lambda p: torch.save({"a": Evil()}, p), "would run"),
-        "code in npy": ("c.npy", objects, "in its object array" if False else "object array holds"),
+        "code in npy": ("c.npy", objects, "object array holds"),
         "zip": ("z.npz", zip_of_text, "without arrays of NumPy"),
         "no rows": ("r.npy", lambda p: np.save(p, np.zeros((0, 32))), "without rows"),
         "other count": ("r.npy", lambda p: np.save(p, np.ones((7, 32))), "whose is whose"),

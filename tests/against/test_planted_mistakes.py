@@ -44,6 +44,8 @@ def write(path: Path, vectors: Vectors) -> Path:
 SLOW = {
     *("no attention mask", "computed in float16", "random", "other weights"),
     *("a layer early in bfloat16", "the same for all", "read in reverse", "small letters"),
+    *("rotary frequencies anew", "no special tokens", "first methionine cut"),
+    *("sum, no token dropout", "mean of two layers", "BOS token, normalised"),
 }
 """Of mistakes that take the whole search there are quick ones of the same kind among the others."""
 
