@@ -206,6 +206,8 @@ class Search:
             top = best(scored)
             if top is not None:
                 found.append((int(top.explained.sum()) * -1, top))
+                if top.cost <= 1 and top.explained.all() and len(chosen) == min(EACH, len(order)):
+                    break  # no other source can be plainer
             self._note_near(scored, numbers)
         if not found:
             return None

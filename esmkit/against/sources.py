@@ -275,8 +275,13 @@ _PASSES = (
 
 
 def sources_of(proteins: Sequence[Protein]) -> list[Source]:
-    """Return the sources that differ from the plain one for some of these proteins."""
-    return [*_PASSES, *_SEQUENCES, *cuts_of(max(map(len, proteins), default=0))]
+    """Return the sources that differ from the plain one for some of these proteins.
+
+    Cuts come first if all are too long for the model, and else last: a search may end at one.
+    """
+    lengths = [len(protein) for protein in proteins]
+    cuts, others = cuts_of(max(lengths, default=0)), [*_PASSES, *_SEQUENCES]
+    return [*cuts, *others] if min(lengths, default=0) > MAX_RESIDUES else [*others, *cuts]
 
 
 BATCHES = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
