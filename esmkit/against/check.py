@@ -86,9 +86,10 @@ def verify_against(
     Examples
     --------
     >>> model = esmkit.load()                                               # doctest: +SKIP
-    >>> demo = esmkit.data.demo_fasta()                                     # doctest: +SKIP
-    >>> esmkit.embed_file(model, demo, "demo.h5", esmkit.EmbedOptions(layers=5))  # doctest: +SKIP
-    >>> esmkit.verify_against(model, "demo.h5", demo, layer=6)              # doctest: +SKIP
+    >>> fasta = esmkit.data.ubiquitin_fasta()                               # doctest: +SKIP
+    >>> options = esmkit.EmbedOptions(layers=[5])                           # doctest: +SKIP
+    >>> esmkit.embed_file(model, fasta, "layer5.h5", options)               # doctest: +SKIP
+    >>> esmkit.verify_against(model, "layer5.h5", fasta, layer=6)           # doctest: +SKIP
     Diagnosis(differs: hidden state 5 and not 6, one layer too early)
     """
     if isinstance(proteins, str | Path):
