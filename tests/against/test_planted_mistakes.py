@@ -154,3 +154,15 @@ def test_arrays_of_residues(rows: str, maker: Maker, tiny: Esm2, tmp_path: Path)
     found = verify_against(tiny, write(tmp_path / "rows.h5", made), proteins)
     assert words in found.to_text(), found.to_text()
     assert found.passed == (rows in ("residues", "tokens", "padded")), found.to_text()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Token indices sequence length")
+def test_proteins_too_long_for_the_model_that_were_cut(maker: Maker, tiny: Esm2, tmp_path: Path):
+    proteins = proteins_of((60, 1_040, 1_101))
+    right = maker.means({p.id: p.sequence for p in proteins})
+    assert verify_against(tiny, write(tmp_path / "whole.h5", right), proteins).passed
+    short = maker.means({p.id: p.sequence[:1_022] for p in proteins})
+    found = verify_against(tiny, write(tmp_path / "cut.h5", short), proteins)
+    (cause,) = found.parts[0].causes
+    assert (cause.what, cause.records) == ("cut after 1,022 residues", ["P1", "P2"])
