@@ -47,6 +47,9 @@ Files
     ``ScoreOptions``      what to score, and how
     ``TraceOptions``      which activations to keep, and how
     ``Run``               overwrite or go on, progress, messages
+Checking
+    ``verify_against``    are embeddings that somebody made this model's, or what happened?
+    ``Diagnosis``         what it found
 Further
     ``EsmEmbedder``       a scikit-learn transformer
     ``heads``             what each head looks at: ``heads.profile(model, structures)``
@@ -72,6 +75,7 @@ from esmkit._version import __version__
 
 if TYPE_CHECKING:
     from esmkit import (
+        against,
         contacts,
         data,
         errors,
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
         sklearn,
         structure,
     )
+    from esmkit.against.check import verify_against
+    from esmkit.against.result import Diagnosis
     from esmkit.attention.hdf5 import AttentionFile
     from esmkit.attention.maps import AttentionMaps
     from esmkit.attention.options import AttentionOptions
@@ -126,6 +132,7 @@ __all__ = [
     "AttentionOptions",
     "ContactHead",
     "ContactMap",
+    "Diagnosis",
     "EmbedOptions",
     "Embedding",
     "EmbeddingFile",
@@ -143,6 +150,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "__version__",
+    "against",
     "atlas",
     "attention_file",
     "contacts",
@@ -169,6 +177,7 @@ __all__ = [
     "sklearn",
     "structure",
     "trace_file",
+    "verify_against",
 ]
 
 if not TYPE_CHECKING:  # so that a type checker knows every name, and that there are no others
@@ -181,6 +190,7 @@ if not TYPE_CHECKING:  # so that a type checker knows every name, and that there
             "AttentionOptions": "attention.options",
             "ContactHead": "contacts.head",
             "ContactMap": "contacts.map",
+            "Diagnosis": "against.result",
             "EmbedOptions": "embeddings.options",
             "Embedding": "embeddings.embed",
             "EmbeddingFile": "embeddings.reader",
@@ -211,8 +221,10 @@ if not TYPE_CHECKING:  # so that a type checker knows every name, and that there
             "reproduce": "published.reproducing",
             "trace_file": "inside.to_file",
             "score_file": "score.to_file",
+            "verify_against": "against.check",
         },
         {
+            "against": "against",
             "contacts": "contacts",
             "data": "data",
             "errors": "errors",

@@ -21,7 +21,7 @@ ORDER = [
     {"reference", "files", "data"},
     {"plots"},
     {"attention", "embeddings"},
-    {"score"},
+    {"against", "score"},
     {"contacts"},
     {"inside"},
     {"heads"},

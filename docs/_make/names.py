@@ -13,6 +13,7 @@ ROOMS = (
     "esmkit",
     "esmkit.embeddings",
     "esmkit.embeddings.cluster",
+    "esmkit.against",
     "esmkit.attention",
     "esmkit.contacts",
     "esmkit.score",

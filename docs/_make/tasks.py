@@ -89,6 +89,8 @@ TASKS: dict[str, str] = {
     """,
     "Check the numbers": """
         esmkit.reference: verify Verification
+        esmkit: verify_against Diagnosis
+        esmkit.against: PartDiagnosis Cause
     """,
     "Reproduce what is published": """
         esmkit: reproduce Reproduction

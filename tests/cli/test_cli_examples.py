@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import h5py
+import pandas
 import pytest
 
 import esmkit
@@ -126,6 +128,13 @@ def workplace(
     )
     (tmp_path / "others.fasta").write_text(fasta("P69905", "P99998"))
     shutil.copy(data.ubiquitin_fasta(), tmp_path / "ubiquitin.fasta")
+    theirs = {name: real.embed(proteins[name], layers=[5, 6]).mean for name in ("P69905", "P84001")}
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        for name, (_, last) in theirs.items():
+            file[name] = last
+    pandas.DataFrame({name: fifth for name, (fifth, _) in theirs.items()}).T.to_csv(
+        tmp_path / "theirs.csv"
+    )
     wild = proteins["1UBI_A"].sequence
     lines = [f"{m},{wild[: int(m[1:-1]) - 1]}{m[-1]}{wild[int(m[1:-1]) :]}" for m in SCANNED]
     scores = [f"{line},{-n / 2}" for n, line in enumerate(lines)]

@@ -320,7 +320,7 @@ def words(text: str, command: click.Command) -> str:
         # What a command does not have, or not with that value, it does not name
         ("embed", '`format="xml"`', '`format="xml"`'),
         ("explore", "`folder`", "-o"),
-        ("verify", "`run=Run(force=True)`", "`run=Run(force=True)`"),
+        ("weights check", "`run=Run(force=True)`", "`run=Run(force=True)`"),
         ("verify", "too much; try `batch_tokens`, or try `model`", "too much; try --model"),
         ("verify", "`batch_tokens`, or `model`; go on", "`batch_tokens`, or --model; go on"),
         # Other code, and quotes that are none, stay

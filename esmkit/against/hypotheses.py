@@ -1,0 +1,170 @@
+"""Hypotheses: how a vector may have come about, in parts that combine."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.against.pooling import POOLINGS, ROWS
+from esmkit.against.sources import PLAIN, WINDOWS, Source
+
+__all__ = ["NONE", "Hypothesis", "Post", "layer_choices", "layer_words"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Post:
+    """What was done to finished vectors.
+
+    Attributes
+    ----------
+    kind : {'none', 'scale', 'normed', 'affine', 'columns'}
+        Nothing; each multiplied by a number of its own; each centred and scaled by itself; each
+        column scaled and shifted by ``slope`` and ``shift``; columns in the order ``order``.
+    words : str
+    cost : int
+    slope, shift, order : numpy.ndarray, shape (D,), optional
+    """
+
+    kind: str = "none"
+    words: str = ""
+    cost: int = 0
+    slope: Array | None = None
+    shift: Array | None = None
+    order: NDArray[np.int64] | None = None
+
+    def apply(self, own: Array, given: Array) -> Array:
+        """Return own vectors (..., D) as they would look in the file, next to what it gives."""
+        if self.kind == "affine":
+            return own * self.slope + self.shift
+        if self.kind == "columns":
+            return own[..., self.order]
+        if self.kind == "scale":
+            return own * _ratio(given, own)
+        if self.kind == "normed":
+            centred = own - own.mean(axis=-1, keepdims=True)
+            rest = given - given.mean(axis=-1, keepdims=True)
+            return centred * _ratio(rest, centred) + given.mean(axis=-1, keepdims=True)
+        return own
+
+
+def _ratio(given: Array, own: Array) -> Array:
+    """Return the factor that takes own nearest to given, for each vector."""
+    squares = (own * own).sum(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(squares > 0, (own * given).sum(axis=-1, keepdims=True) / squares, 0.0)
+
+
+NONE = Post()
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """One way in which records of a file may have come about.
+
+    Attributes
+    ----------
+    source : Source
+        What was fed to the model.
+    layers : tuple of int
+        Hidden states whose mean it is; N + 1 is the last before the final norm.
+    pooling : str
+        A name of :data:`POOLINGS` or :data:`ROWS`, or ``padded``.
+    post : Post
+    reordered : bool
+        Whether records stand under each other's names.
+    half : str
+        ``float16`` or ``bfloat16`` if that is what it was computed in.
+    padded_to : dict from str to int
+        Tokens that a record was padded to, for sources with padding that is attended to.
+    slack : float
+        Relative difference that it explains beyond rounding.
+    """
+
+    source: Source = PLAIN
+    layers: tuple[int, ...] = (-1,)
+    pooling: str = "mean"
+    post: Post = NONE
+    reordered: bool = False
+    half: str = ""
+    padded_to: dict[str, int] = field(default_factory=dict)
+    slack: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        """How odd it is."""
+        pooling = POOLINGS.get(self.pooling) or ROWS.get(self.pooling)
+        pooling_cost = 1 if pooling is None else pooling.cost
+        return (
+            self.source.cost
+            + pooling_cost
+            + self.post.cost
+            + 2 * self.reordered
+            + (len(self.layers) > 1)
+            + bool(self.half)
+        )
+
+    def words(self, last: int, expected: tuple[int, str]) -> list[str]:
+        """Return what it says that differs from what is expected, each thing by itself.
+
+        Parameters
+        ----------
+        last : int
+            N, the number of the last hidden state.
+        expected : (int, str)
+            Layer and pooling that the file should have.
+        """
+        found = []
+        if self.layers != (expected[0],):
+            found.append(layer_words(self.layers, last, expected[0]))
+        if self.pooling not in (expected[1], "residues", "tokens"):
+            found.append(pooling_words(self.pooling))
+        if self.source not in (PLAIN, WINDOWS):
+            found.append(self.source.words)
+        if self.post.kind != "none":
+            found.append(self.post.words)
+        if self.half:
+            found.append(f"computed in half precision ({self.half})")
+        return found
+
+
+def pooling_words(name: str) -> str:
+    """Return what a pooling is."""
+    if name == "padded":
+        return "the mean over all tokens, padding too"
+    return (POOLINGS.get(name) or ROWS[name]).words
+
+
+def layer_words(layers: tuple[int, ...], last: int, expected: int) -> str:
+    """Return which hidden state it is.
+
+    >>> layer_words((5,), 6, 6)
+    'hidden state 5 and not 6, one layer too early'
+    """
+    if len(layers) > 1:
+        listed = ", ".join(map(str, layers))
+        return f"the mean of hidden states {listed}"
+    (layer,) = layers
+    if layer == last + 1:
+        return f"hidden state {last} before the final norm"
+    away = layer - expected
+    words = f"hidden state {layer} and not {expected}"
+    if abs(away) == 1:
+        words += f", one layer too {'early' if away < 0 else 'late'}"
+    if layer == 0:
+        words += ", the token embedding"
+    return words
+
+
+def layer_choices(last: int) -> list[tuple[tuple[int, ...], int]]:
+    """Return hidden states and means of several, each with its cost."""
+    found: list[tuple[tuple[int, ...], int]] = [((n,), 0) for n in range(last + 2)]
+    several = {
+        *(tuple(range(last - n + 1, last + 1)) for n in (2, 3, 4) if n <= last),
+        tuple(range(last + 1)),
+        tuple(range(1, last + 1)),
+        (0, last),
+        (1, last),
+    }
+    return found + [(choice, 1) for choice in sorted(several) if len(set(choice)) > 1]

@@ -1,0 +1,136 @@
+"""Which protein each name in a file means: by ID, header, part of it, hash, sequence or place."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from esmkit.errors import InputError
+from esmkit.sequences.ids import by_name, names_in
+from esmkit.sequences.proteins import Protein
+from esmkit.text import shorten, visible
+
+__all__ = ["Pairing", "pair"]
+
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Names of a file and the proteins that they mean.
+
+    Attributes
+    ----------
+    proteins : dict from str to int
+        Place of the protein in the FASTA, by name in the file, in the order of the file.
+    by_place : bool
+        Whether names said nothing, and the first record was taken for the first protein.
+    absent : list of int
+        Proteins that the file does not have.
+    unknown : list of str
+        Names in the file that mean no protein.
+    """
+
+    proteins: dict[str, int]
+    by_place: bool = False
+    absent: list[int] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def _plain(name: str) -> str:
+    """Return a name as programs write it that allow few signs."""
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").casefold()
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _only(forms: dict[str, list[int]]) -> dict[str, int]:
+    return {form: places[0] for form, places in forms.items() if len(set(places)) == 1}
+
+
+def _lookups(proteins: Sequence[Protein]) -> list[Callable[[str], int | None]]:
+    """Return the ways to find a protein by a name, the surest first."""
+    ids = {protein.id: n for n, protein in enumerate(proteins)}
+    headers: dict[str, list[int]] = {}
+    sequences: dict[str, list[int]] = {}
+    plain: dict[str, list[int]] = {}
+    for n, protein in enumerate(proteins):
+        headers.setdefault(protein.header, []).append(n)
+        sequences.setdefault(protein.sequence, []).append(n)
+        for form in {_plain(protein.id), _plain(protein.header)}:
+            plain.setdefault(form, []).append(n)
+    hashes = {_md5(sequence): places for sequence, places in sequences.items()}
+    places_of_forms = {form: [ids[one] for one in meant] for form, meant in by_name(ids).items()}
+    exact = [ids, _only(headers), _only(places_of_forms), _only(plain)]
+    exact += [_only(hashes), _only(sequences)]
+
+    def by_part(name: str) -> int | None:
+        found = {ids[form] for form in names_in(name) if form in ids}
+        found |= {_only(places_of_forms)[f] for f in names_in(name) if f in _only(places_of_forms)}
+        return found.pop() if len(found) == 1 else None
+
+    def plain_one(name: str) -> int | None:
+        return exact[3].get(_plain(name))
+
+    return [
+        exact[0].get,
+        exact[1].get,
+        exact[2].get,
+        by_part,
+        plain_one,
+        exact[4].get,
+        exact[5].get,
+    ]
+
+
+def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairing:
+    """Find the protein that each name of a file means.
+
+    Parameters
+    ----------
+    names : sequence of str
+        In the order of the file; numbers from 0, or nothing but places, mean the order.
+    proteins : sequence of Protein
+    path : str
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        If no name means any protein.
+
+    Examples
+    --------
+    >>> proteins = [Protein("sp|P69905|HBA_HUMAN", "MV"), Protein("1UBI_A", "MQ")]
+    >>> pair(["1ubi_a", "P69905"], proteins, "x.h5").proteins
+    {'1ubi_a': 1, 'P69905': 0}
+    """
+    found: dict[str, int] = {}
+    lookups = _lookups(proteins)
+    taken: set[int] = set()
+    for name in names:
+        for lookup in lookups:
+            place = lookup(name)
+            if place is not None and place not in taken:
+                found[name] = place
+                taken.add(place)
+                break
+    if found:
+        absent = [n for n in range(len(proteins)) if n not in taken]
+        return Pairing(found, False, absent, [name for name in names if name not in found])
+    numbers = all(re.fullmatch(r"\W*[a-z]*[ _]?\d+", name, re.IGNORECASE) for name in names)
+    if numbers and len(names) == len(proteins):
+        return Pairing({name: n for n, name in enumerate(names)}, True)
+    theirs = ", ".join(repr(shorten(visible(name))) for name in names[:_LISTED])
+    ours = ", ".join(repr(shorten(visible(p.id))) for p in proteins[:_LISTED])
+    if numbers:
+        raise InputError(
+            f"{path!r} has {len(names):,} records without IDs and there are {len(proteins):,} "
+            "proteins, so whose is whose cannot be told; give the FASTA that it was made of"
+        )
+    raise InputError(
+        f"no record of {path!r} ({theirs}) has the ID of a protein ({ours}); give the FASTA that it "
+        "was made of"
+    )

@@ -1,0 +1,158 @@
+"""Embeddings in files of PyTorch, read without running anything in them, and in safetensors."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esmkit.against.arrays import given_of_objects, part_of
+from esmkit.against.given import Given, Part
+from esmkit.encoder.checkpoints.trust import refuse_packed
+from esmkit.errors import CheckpointError, InputError
+from esmkit.text import shorten
+
+__all__ = ["read_folder", "read_pytorch", "read_safetensors"]
+
+_KINDS = {
+    "mean_representations": "mean",
+    "representations": None,
+    "bos_representations": "bos",
+}
+"""What ``extract.py`` of fair-esm writes for each layer, and the pooling of it."""
+
+
+def _load(path: Path) -> Any:
+    """Return what a file of PyTorch holds: tensors, text, numbers, lists and dicts only."""
+    import torch
+
+    try:
+        refuse_packed(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        raise InputError(f"{error.reason}; save the embeddings again with torch.save") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of a file that is no pickle PyTorch raises whatever comes up
+        named = re.search(r"(?:GLOBAL |[Ff]unction |class )([\w.]+)", str(error))
+        if named:
+            raise InputError(
+                f"{str(path)!r} holds a Python object that is not a tensor ({named[1]}), which "
+                "reading would run; save tensors only, or write npz"
+            ) from None
+        raise InputError(
+            f"{str(path)!r} is not a file of PyTorch, or it is damaged; copy or make it again"
+        ) from None
+
+
+def _numpy(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.is_sparse or value.is_quantized:
+            raise InputError("a tensor of the file is sparse or quantised; save plain tensors")
+        kept = value.detach()
+        return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()
+    return value
+
+
+def read_pytorch(path: str) -> Given:
+    """Read a ``.pt``: of ``extract.py``, a dict from ID to tensor, or one tensor."""
+    import torch
+
+    found = _load(Path(path))
+    if isinstance(found, torch.Tensor):
+        return given_of_objects(path, "a tensor of PyTorch", {"embeddings": _numpy(found)})
+    if isinstance(found, list | tuple) and found and all(map(torch.is_tensor, found)):
+        rows = {f"row {n}": _numpy(tensor) for n, tensor in enumerate(found)}
+        return Given(path, "a list of tensors without IDs", [part_of(rows, "")])
+    if not isinstance(found, dict) or not found:
+        raise InputError(
+            f"{path!r} holds {'nothing' if not found else f'a {type(found).__name__}'}, where a "
+            "tensor or a dict of tensors should be; give a file of embeddings"
+        )
+    if set(_KINDS) & set(found):
+        return Given(path, "a file of fair-esm's extract.py", _extracted([(Path(path), found)]))
+    if any(str(key).startswith(("encoder.", "esm.", "model")) for key in found):
+        raise InputError(
+            f"{path!r} holds weights of a model and no embeddings; give it with `model`, and a file "
+            "of embeddings here"
+        )
+    bad = next(
+        (k for k, v in found.items() if not isinstance(v, torch.Tensor | list | tuple)), None
+    )
+    if bad is not None:
+        raise InputError(
+            f"{shorten(repr(bad))} in {path!r} is a {type(found[bad]).__name__}, where a tensor "
+            "should be; give a dict from ID to tensor"
+        )
+    arrays = {str(key): _numpy(value) for key, value in found.items()}
+    return given_of_objects(path, "a dict of tensors", arrays)
+
+
+def _extracted(files: list[tuple[Path, Mapping[str, Any]]]) -> list[Part]:
+    """Return the parts of what extract.py wrote: each kind, of each layer."""
+    parts: dict[tuple[str, int], dict[str, Any]] = {}
+    for path, found in files:
+        label = str(found.get("label", path.stem))
+        for kind in _KINDS:
+            for layer, tensor in dict(found.get(kind, {})).items():
+                parts.setdefault((kind, int(layer)), {})[label] = _numpy(tensor)
+    several = len(parts) > 1
+    return [
+        Part(arrays, f"{kind}, layer {layer}" if several else "", layer, _KINDS[kind])
+        for (kind, layer), arrays in parts.items()
+    ]
+
+
+def read_folder(path: str) -> Given:
+    """Read a folder of ``.pt`` files of ``extract.py``, or of one array for each protein.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they are of several kinds.
+    """
+    folder = Path(path)
+    files = sorted(folder.rglob("*.pt"))
+    if files:
+        read = [(file, _load(file)) for file in files]
+        if all(isinstance(f, dict) and set(_KINDS) & set(f) for _, f in read):
+            return Given(path, "a folder of fair-esm's extract.py", _extracted(read))
+        arrays = {}
+        for file, found in read:
+            if not hasattr(found, "numpy"):
+                raise InputError(
+                    f"{str(file)!r} is not what extract.py of fair-esm writes, nor a tensor; name "
+                    "one file"
+                )
+            arrays[file.relative_to(folder).with_suffix("").as_posix()] = _numpy(found)
+        return Given(path, "a folder of tensors", [part_of(arrays, "")])
+    files = sorted(folder.glob("*.npy"))
+    if not files:
+        raise InputError(
+            f"{path!r} is a folder without .pt or .npy files; name a file of embeddings"
+        )
+    loaded = {file.stem: np.load(file, allow_pickle=False) for file in files}
+    if len(files) == 1 or any(a.ndim > 2 for a in loaded.values()):
+        raise InputError(
+            f"{path!r} is a folder of arrays; name one of them, such as {files[0].name}"
+        )
+    return Given(path, "a folder of arrays, one for each protein", [part_of(loaded, "")])
+
+
+def read_safetensors(path: str) -> Given:
+    """Read safetensors: a tensor for each protein."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        found = load_file(path)
+    except (SafetensorError, KeyError) as error:
+        raise InputError(
+            f"{path!r} is no whole file of safetensors ({error}); make it anew"
+        ) from None
+    if not found:
+        raise InputError(f"{path!r} is safetensors without anything in it; make the file anew")
+    return given_of_objects(path, "safetensors", found)

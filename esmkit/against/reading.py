@@ -1,0 +1,148 @@
+"""Any file of embeddings as :class:`Given`: whatever wrote it, told by what it holds."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esmkit.against.arrays import read_hdf5, read_npy, read_npz
+from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.pytorch import read_folder, read_pytorch, read_safetensors
+from esmkit.against.tables import read_parquet, read_text_table
+from esmkit.embeddings.reader import EmbeddingFile
+from esmkit.errors import EsmkitError, InputError, MissingDependencyError
+from esmkit.files.contents import describe, format_of_content
+from esmkit.files.outputs import is_stream
+from esmkit.text import missing, shorten
+
+__all__ = ["read_given"]
+
+_OTHER_TASKS = ("attention", "score", "trace", "contacts")
+
+
+def read_given(path: str | Path) -> Given:
+    """Open a file, or a folder of ``.pt`` files, of embeddings that anybody made.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Given
+
+    Raises
+    ------
+    InputError
+        If there is none, it is cut off, or it holds something else; the sentence says what.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(missing(path))
+    if is_stream(place):
+        raise InputError(
+            f"{str(path)!r} is a stream, which cannot be read twice; save it to a file"
+        )
+    try:
+        own = _own(place)
+        return own if own is not None else _foreign(place)
+    except MissingDependencyError:
+        raise
+    except EsmkitError as error:
+        raise InputError(str(error)) from None
+    except MemoryError:
+        raise InputError(
+            f"{str(path)!r} does not fit into memory; write fewer records a file"
+        ) from None
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(
+            f"{str(path)!r} is not a file of embeddings, or is damaged ({_short(why)}); copy or make "
+            "it again"
+        ) from None
+    except Exception as error:  # pandas, pyarrow and PyTorch raise what comes up
+        raise InputError(
+            f"{str(path)!r} cannot be read ({type(error).__name__}: {_short(str(error))}); copy or "
+            "make it again"
+        ) from None
+
+
+def _short(text: str) -> str:
+    return shorten(" ".join(text.split()).replace("; ", ", "), 120)
+
+
+def _own(place: Path) -> Given | None:
+    """Return what ``esmkit embed`` wrote; None if esmkit did not write it."""
+    try:
+        file = EmbeddingFile(place)
+    except EsmkitError as error:
+        told = ("attention maps", "log-probabilities")
+        if any(words in str(error) for words in told):
+            raise
+        return None
+    facts = file.provenance
+    if not facts:
+        file.close()
+        return None
+    if facts.get("task") in _OTHER_TASKS:
+        file.close()
+        raise InputError(
+            f"{str(place)!r} is a file of `esmkit {facts['task']}`; give one of embeddings"
+        )
+    layers, options = facts.get("layers") or [None], facts.get("options", facts)
+    per = facts.get("per", options.get("per", "protein"))
+    pool = None if per == "residue" else facts.get("pool", options.get("pool"))
+    long = facts.get("long", options.get("long"))
+    parts = []
+    for number, layer in enumerate(layers):
+        several = len(layers) > 1
+
+        def get(name: str, number: int = number, several: bool = several) -> Any:
+            return file[name][number] if several else file[name]
+
+        names = {name: name for name in file}
+        title = f"layer {layer}" if several else ""
+        parts.append(Part(Lazy(names, get), title, layer, pool, long))
+    kind = f"embeddings that esmkit wrote, per {per}"
+    return Given(str(place), kind, parts, {}, facts.get("checkpoint") or {}, file.close)
+
+
+def _foreign(place: Path) -> Given:
+    path = str(place)
+    if place.is_dir():
+        return read_folder(path)
+    head = _head(place)
+    if not head:
+        raise InputError(f"{path!r} is empty; copy or make it again")
+    if head.startswith(b"\x93NUMPY"):
+        return read_npy(path)
+    kind = format_of_content(place)
+    if kind == "h5":
+        return read_hdf5(path)
+    if kind == "parquet":
+        return read_parquet(path, {})
+    if kind == "npz":
+        with zipfile.ZipFile(place) as archive:
+            pickled = any(name.endswith("data.pkl") for name in archive.namelist())
+        return read_pytorch(path) if pickled else read_npz(path)
+    if _is_safetensors(head):
+        return read_safetensors(path)
+    if place.suffix.lower() in (".pt", ".pth"):
+        return read_pytorch(path)
+    text = not (b"\0" in head or head.startswith((b"\x80", b"%PDF", b"\x89PNG")))
+    what = describe(place)
+    if head.startswith(b"\x1f\x8b") or (kind == "csv") or (text and what.startswith("text that")):
+        return read_text_table(path, {})
+    raise InputError(f"{path!r} holds no embeddings: it is {what}")
+
+
+def _head(place: Path) -> bytes:
+    with place.open("rb") as stream:
+        return stream.read(512)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Tell the format by its length of a header and the JSON that follows."""
+    length = int(np.frombuffer(head[:8].ljust(8, b"\0"), "<u8")[0])
+    return head[8:10] in (b'{"', b"{}") and 2 <= length < 2**32

@@ -1,0 +1,109 @@
+"""Rows of arrays of residues, and the order of records, in words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.against.pooling import ROWS
+from esmkit.against.records import Records
+from esmkit.sequences.tokens import SPECIALS
+from esmkit.text import shorten, visible
+
+__all__ = ["order_words", "row_words"]
+
+
+def row_words(records: Records, pooling: str, number: int) -> list[str]:
+    """Return what is wrong with the rows of one record's array; nothing if they are right."""
+    given, residues = len(records.arrays[number]), len(records.proteins[number])
+    tokens = residues + SPECIALS
+    rest = records.arrays[number]
+    if pooling == "residues":
+        if given == residues:
+            return []
+        if given == residues + 1:
+            return ["one row too many: EOS is the last"]
+        if given < residues:
+            return [f"the array is cut off, at {_cut_words(given)} rows"]
+        zeros = not rest[residues:].any()
+        if zeros and _is_block(records):
+            return []
+        return [f"rows after the last residue, {'zeros' if zeros else 'of EOS or padding'}"]
+    if pooling == "tokens":
+        if given in (tokens, tokens - 1):
+            return []
+        if given == residues:
+            return ["rows counted from BOS: each is one residue late, and the last is lost"]
+        if given < residues:
+            return [f"rows counted from BOS, and cut off at {_cut_words(given)} rows"]
+        zeros = not rest[tokens:].any()
+        if _is_block(records):
+            return []
+        return [f"rows after EOS, {'zeros' if zeros else 'of padding'}"]
+    return [ROWS[pooling].words]
+
+
+def _is_block(records: Records) -> bool:
+    """Tell whether all arrays have the rows of the longest, as those of one padded block have."""
+    rows = {len(array) for array in records.arrays}
+    return len(rows) == 1 and rows.pop() in (max(records.tokens), max(records.tokens) - SPECIALS)
+
+
+def _cut_words(given: int) -> str:
+    return f"{given:,}"
+
+
+def order_words(records: Records, moved: Mapping[int, int]) -> tuple[str, list[str]]:
+    """Say how records under wrong names are ordered.
+
+    Parameters
+    ----------
+    records : Records
+    moved : mapping from int to int
+        Record, and the record whose protein it is of.
+
+    Returns
+    -------
+    str
+        In a few words.
+    list of str
+        Examples.
+    """
+    count = len(records)
+    owners = np.array([moved.get(n, n) for n in range(count)])
+    # HDF5 lists names by the alphabet, whatever the order in which they were written
+    by_protein = np.argsort(records.places, kind="stable")
+    ranks = np.argsort(by_protein, kind="stable")
+    words = (
+        _order(ranks[owners][by_protein], np.array(records.tokens)[by_protein])
+        or _order(owners, np.array(records.tokens))
+        or "vectors under each other's names (shuffled)"
+    )
+    examples = [
+        f"{_shown(records.names[n])} holds {_shown(records.proteins[moved[n]].id)}"
+        for n in list(moved)[:3]
+    ]
+    return words, ["; ".join(examples)]
+
+
+def _order(owners: NDArray[np.int64], tokens: NDArray[np.int64]) -> str:
+    """Say which order it is, of records in one order and their owners in it; empty if none."""
+    count, numbers = len(owners), np.arange(len(owners))
+    away = owners != numbers
+    steps = np.unique((owners - numbers)[away] % count)
+    if len(steps) == 1 and away.sum() > 2:
+        step = min(int(steps[0]), count - int(steps[0]))
+        return f"names and vectors shifted by {step} {'place' if step == 1 else 'places'}"
+    if count > 3 and (owners == count - 1 - numbers).all():
+        return "vectors in reverse order"
+    for sign, words in ((1, "shortest first"), (-1, "longest first")):
+        if count > 3 and away.sum() > 2 and (np.diff(sign * tokens[owners]) >= 0).all():
+            return f"vectors in the order of length, {words}, and names in another"
+    if away.sum() < count and (owners[owners] == numbers).all():
+        pairs = int(away.sum()) // 2
+        return f"vectors of {pairs} {'pair' if pairs == 1 else 'pairs'} swapped"
+    return ""
+
+
+def _shown(name: str) -> str:
+    return shorten(visible(name), 40)

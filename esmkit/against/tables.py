@@ -1,0 +1,183 @@
+"""Tables of embeddings that anybody wrote: CSV, TSV, Parquet."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from esmkit.against.given import Given, Part
+from esmkit.errors import InputError
+from esmkit.files.tables import from_spreadsheet, import_pyarrow
+from esmkit.text import open_text, shorten
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["read_parquet", "read_text_table"]
+
+_IDS = (
+    *("id", "identifier", "protein_id", "proteinid", "protein", "seq_id", "sequence_id", "name"),
+    *("accession", "entry", "uniprot", "uniprot_id", "header", "label", "labels", "key"),
+)
+_SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
+_LISTS = ("embedding", "embeddings", "vector", "representation", "mean", "emb", "features")
+_RESIDUES = ("residue_number", "residue_idx", "residue_index", "position", "pos", "residue")
+_LAYERS = ("layer", "repr_layer")
+_NUMBERED = re.compile(r"(.*?)[_. -]?(\d+)")
+
+
+def _named(columns: Sequence[str], known: Sequence[str]) -> str | None:
+    """Return the column that has one of some names, the first of them first."""
+    folded = {str(column).strip().casefold(): column for column in columns}
+    return next((folded[name] for name in known if name in folded), None)
+
+
+def _values(columns: Sequence[str], numeric: Sequence[str]) -> list[str]:
+    """Return the columns of a vector: those numbered from 0 or 1 under one name, else all numbers."""
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        numbered = _NUMBERED.fullmatch(str(column))
+        if numbered and column in numeric:
+            groups.setdefault(numbered[1], []).append(column)
+    best = max(groups.values(), key=len, default=[])
+    return best if len(best) > 1 else list(numeric)
+
+
+def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str, Any]) -> Given:
+    """Find IDs, layers, residues and vectors in a table."""
+    import pandas
+
+    columns = [str(column) for column in table.columns]
+    table = table.set_axis(columns, axis="columns")
+    text = [c for c in columns if not pandas.api.types.is_numeric_dtype(table[c])]
+    sequence, layer = _named(text, _SEQUENCES), _named(columns, _LAYERS)
+    residue = _named(columns, _RESIDUES)
+    lists = _named(text, _LISTS)
+    lists = lists or next((c for c in text if _is_list(table[c])), None)
+    names = _named([c for c in columns if c != lists], _IDS)
+    if names is None:
+        rest = [c for c in text if c not in (sequence, lists, residue)]
+        names = rest[0] if rest else sequence
+    special = {names, sequence, layer, residue, lists, "length", "Unnamed: 0"}
+    if lists is not None:
+        vectors: list[Any] = [_as_vector(value, path) for value in table[lists]]
+    else:
+        numeric = [c for c in columns if c not in special and c not in text]
+        chosen = _values(columns, numeric)
+        if not chosen:
+            raise InputError(
+                f"{path!r} is a table without columns of numbers or a column of lists (it has "
+                f"{shorten(', '.join(columns))}); give a table of embeddings"
+            )
+        vectors = list(table[chosen].to_numpy(np.float32))
+    ids = [f"row {n}" for n in range(len(table))] if names is None else _ids(table[names])
+    rows = table[layer].tolist() if layer else [None] * len(table)
+    parts: dict[Any, dict[str, list[Any]]] = {}
+    for name, of_layer, vector in zip(ids, rows, vectors, strict=True):
+        parts.setdefault(of_layer, {}).setdefault(name, []).append(vector)
+    sequences = {}
+    if sequence is not None:
+        sequences = dict(zip(ids, table[sequence].astype(str), strict=True))
+    made = []
+    for of_layer, arrays in parts.items():
+        several = residue is not None
+        single = {n: np.stack(v) if several else v[0] for n, v in arrays.items()}
+        number = int(of_layer) if str(of_layer).lstrip("-").isdigit() else None
+        name = "" if len(parts) == 1 else f"layer {of_layer}"
+        stated = number if number is not None else facts.get("layer")
+        made.append(Part(single, name, stated, facts.get("pool"), facts.get("long")))
+    return Given(path, kind, made, sequences, facts.get("checkpoint", {}))
+
+
+def _ids(column: Any) -> list[str]:
+    return [from_spreadsheet(str(value)) for value in column]
+
+
+def _is_list(column: Any) -> bool:
+    value = column.iloc[0] if len(column) else None
+    if isinstance(value, str):
+        return value.lstrip().startswith(("[", "(")) or value.count(" ") + value.count(",") > 20
+    return isinstance(value, np.ndarray | list)
+
+
+def _as_vector(value: Any, path: str) -> Any:
+    """Return one cell of a column of lists as an array."""
+    if not isinstance(value, str):
+        return np.array(list(value) if value is not None else [], np.float32)
+    numbers = re.sub(r"[\[\](),;]|array|tensor|dtype=\S+", " ", value).split()
+    try:
+        return np.array(numbers, np.float32)
+    except ValueError:
+        raise InputError(
+            f"a cell of {path!r} begins with {shorten(value, 30)!r}, which is no list of numbers; "
+            "write every vector in full"
+        ) from None
+
+
+def read_parquet(path: str, facts: dict[str, Any]) -> Given:
+    """Read a table of Parquet: a column of lists, or one column a number."""
+    _, parquet = import_pyarrow()
+    with Path(path).open("rb") as stream:
+        table = parquet.read_table(stream).to_pandas()
+    if table.index.name is not None or table.index.dtype == object or table.index.nlevels > 1:
+        table = table.reset_index()
+    return _from_frame(path, table, "a table of Parquet", facts)
+
+
+def read_text_table(path: str, facts: dict[str, Any]) -> Given:
+    """Read a CSV or TSV, gzip too: with a header or without."""
+    import pandas
+
+    with open_text(path, "CSV", "*.csv") as stream:
+        first = stream.readline()
+        separator = max(",\t;", key=first.count) if any(s in first for s in ",\t;") else r"\s+"
+        cells = first.rstrip("\r\n").split(separator if separator != r"\s+" else None)
+        bare = sum(_is_number(cell) for cell in cells) > len(cells) / 2
+        named = sum(bool(re.fullmatch(r"\d+", cell.strip('"'))) for cell in cells) == len(cells) - 1
+        bare = bare and not named  # columns named 0, 1, 2, ... are a header
+        stream.seek(0)
+        options: Any = {"dtype": None if bare else _text_of(cells)}
+        table = pandas.read_csv(
+            stream,
+            **options,
+            sep=separator,
+            header=None if bare else 0,
+            keep_default_na=False,
+            na_values=["nan", "NaN", "inf", "-inf"] if bare else [],
+        )
+    table = _with_numbers(table, None if bare else set(_text_of(cells)))
+    return _from_frame(path, table, "a table of text", facts)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _text_of(cells: Sequence[str]) -> dict[str, type]:
+    """Return the columns of names, which "NA" and "1e5" may be."""
+    plain = [cell.strip().strip('"') for cell in cells]
+    return {c: str for c in plain if c.casefold() in (*_IDS, *_SEQUENCES)}
+
+
+def _with_numbers(table: "pandas.DataFrame", keep: set[str] | None) -> "pandas.DataFrame":
+    """Return a table whose columns of numbers are numbers, though a cell be ``nan`` or empty."""
+    import pandas
+
+    changed = {}
+    for place, name in enumerate(table.columns):
+        column = table[name]
+        if pandas.api.types.is_numeric_dtype(column) or str(name) in (keep or ()):
+            continue
+        numbers: Any = pandas.to_numeric(column, errors="coerce")
+        odd = {str(value).strip().casefold() for value in column[numbers.isna()]}
+        if odd <= {"", "nan", "na", "none", "inf", "-inf"} and place:
+            changed[name] = numbers
+    return (
+        table.assign(**changed) if changed and all(isinstance(n, str) for n in changed) else table
+    )

@@ -1,0 +1,204 @@
+"""A hypothesis held against every record that nothing explains yet."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.records import MOST_MATCHED, Records
+from esmkit.against.sources import PLAIN, WINDOWS, Source, with_padding
+from esmkit.against.states import Request, Stats, padded, read
+from esmkit.encoder.encoder import Encoder
+
+__all__ = ["Fit", "fits"]
+
+AT_ONCE = 64
+"""Records whose states are held at a time."""
+
+OF_FITTED = 0.02
+"""Largest relative difference after columns were fitted: numbers fitted to a sample are not exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a hypothesis fits one record.
+
+    Attributes
+    ----------
+    explained : bool
+    relative, absolute : float
+        Norm of the difference relative to the own vector's, and the largest difference of a number.
+    belongs_to : int
+        Number of the record whose protein it is of.
+    pads : int
+        Padding tokens that were fitted.
+    """
+
+    explained: bool
+    relative: float
+    absolute: float
+    belongs_to: int
+    pads: int = 0
+
+
+def fits(
+    model: Encoder,
+    records: Records,
+    hypothesis: Hypothesis,
+    numbers: Sequence[int],
+    sources: Sequence[Source] = (),
+) -> dict[int, Fit]:
+    """Hold a hypothesis against records.
+
+    Parameters
+    ----------
+    model : Encoder
+    records : Records
+    hypothesis : Hypothesis
+    numbers : sequence of int
+    sources : sequence of Source
+        To be tried in turn in place of the hypothesis's own.
+
+    Returns
+    -------
+    dict from int to Fit
+        Of every record to which it applies.
+    """
+    if hypothesis.pooling == "padded":
+        return {n: _padded(model, records, hypothesis, n) for n in numbers}
+    found: dict[int, Fit] = {}
+    own: dict[int, NDArray[np.float64]] = {}
+    for source in sources or _sources(hypothesis):
+        left = [n for n in numbers if n not in found or not found[n].explained]
+        for chunk, stats in _read(model, records, hypothesis, source, left):
+            for number, one in zip(chunk, stats, strict=True):
+                fit = _fit(records, hypothesis, one, number)
+                if fit is None:
+                    continue
+                if number not in found or fit.relative < found[number].relative:
+                    found[number] = fit
+                digest = records.digest(one, hypothesis.pooling)
+                if hypothesis.reordered and digest is not None:
+                    own[number] = digest.mean(axis=0)
+    if hypothesis.reordered:
+        _reorder(records, hypothesis, found, own)
+    return found
+
+
+def _sources(hypothesis: Hypothesis) -> list[Source]:
+    return [PLAIN, WINDOWS] if hypothesis.source is PLAIN else [hypothesis.source]
+
+
+def _read(
+    model: Encoder,
+    records: Records,
+    hypothesis: Hypothesis,
+    source: Source,
+    numbers: Sequence[int],
+) -> Iterator[tuple[list[int], list[Stats]]]:
+    """Read records a few at a time; those to which the source does not apply are left out."""
+    parts = source.change(model.parts()) if source.change else None
+    waiting: list[tuple[int, Request]] = []
+    for place, number in enumerate(numbers):
+        protein, text = records.proteins[number], records.texts[number]
+        to = hypothesis.padded_to.get(records.names[number])
+        request = source.request(protein, text) if to is None else with_padding(protein, to)
+        if request is not None:
+            waiting.append((number, request))
+        if waiting and (len(waiting) == AT_ONCE or place == len(numbers) - 1):
+            requests = [request for _, request in waiting]
+            layers = list(hypothesis.layers)
+            stats = read(model, requests, layers, rows=bool(records.rows), parts=parts)
+            yield [n for n, _ in waiting], stats
+            waiting = []
+    if waiting:
+        requests = [request for _, request in waiting]
+        layers = list(hypothesis.layers)
+        yield (
+            [n for n, _ in waiting],
+            read(model, requests, layers, rows=bool(records.rows), parts=parts),
+        )
+
+
+def _fit(records: Records, hypothesis: Hypothesis, stats: Stats, number: int) -> Fit | None:
+    pair = records.own(stats, hypothesis.pooling, number)
+    if pair is None:
+        return None
+    own, given = pair
+    return _measured(records, hypothesis, hypothesis.post.apply(own, given), given, number)
+
+
+def _measured(
+    records: Records,
+    hypothesis: Hypothesis,
+    own: NDArray[np.float64],
+    given: NDArray[np.float64],
+    number: int,
+) -> Fit:
+    norm = float(np.linalg.norm(own)) or float("nan")
+    relative = float(np.linalg.norm(given - own)) / norm
+    allowed = records.storage.allowed + hypothesis.slack
+    if hypothesis.post.kind in ("scale", "normed"):
+        allowed *= 3
+    if hypothesis.post.kind == "affine":
+        allowed += OF_FITTED
+    explained = records.storage.misfit(given, own) <= allowed
+    return Fit(explained, relative, float(np.abs(given - own).max()), number)
+
+
+def _padded(model: Encoder, records: Records, hypothesis: Hypothesis, number: int) -> Fit:
+    """Fit the number of padding tokens in the mean of one record."""
+    request = PLAIN.request(records.proteins[number], records.texts[number])
+    assert request is not None
+    ids, given = request.pieces[0].ids, records.digests[number]
+    most = max(max(records.tokens), 1_024) - len(ids)
+    total, states = padded(model, ids, max(1, most), hypothesis.layers)
+    sums = np.concatenate([total[0][None], states[0]]).astype(np.float64).cumsum(axis=0)
+    means = sums / (len(ids) + np.arange(len(sums)))[:, None]
+    off = np.linalg.norm(means - given, axis=-1) / np.linalg.norm(means, axis=-1)
+    pads = int(off.argmin())
+    fit = _measured(records, hypothesis, means[pads], given, number)
+    return Fit(fit.explained, fit.relative, fit.absolute, number, pads)
+
+
+def _reorder(
+    records: Records,
+    hypothesis: Hypothesis,
+    found: dict[int, Fit],
+    own: dict[int, NDArray[np.float64]],
+) -> None:
+    """Find, for each record under a wrong name, the protein whose vector it is."""
+    free = {n for n, fit in found.items() if not fit.explained}
+    waiting = sorted(free)
+    proteins = [n for n in sorted(own) if n in free][:MOST_MATCHED]
+    if not proteins:
+        return
+    block = np.stack([own[n] for n in proteins])
+    kept = hypothesis.post.kind
+    for number in waiting:
+        given = records.digests[number]
+        if kept in ("scale", "normed"):
+            near = _cosines(given, block, centred=kept == "normed").argsort()[::-1]
+        else:
+            near = ((block - given) ** 2).sum(axis=-1).argsort()
+        for place in near[: len(proteins) if len(proteins) < 8 else 8]:
+            owner = proteins[int(place)]
+            if owner not in free:
+                continue
+            made = hypothesis.post.apply(own[owner], given)
+            fit = _measured(records, hypothesis, made, given, number)
+            if fit.explained:
+                free.discard(owner)
+                found[number] = Fit(True, fit.relative, fit.absolute, owner)
+                break
+
+
+def _cosines(
+    given: NDArray[np.float64], block: NDArray[np.float64], *, centred: bool
+) -> NDArray[np.float64]:
+    if centred:
+        given, block = given - given.mean(), block - block.mean(axis=-1, keepdims=True)
+    norms = np.linalg.norm(block, axis=-1) * np.linalg.norm(given)
+    return block @ given / np.where(norms > 0, norms, 1)

@@ -1,0 +1,242 @@
+"""What was found of one part, as a verdict with causes, notes and a row for each record."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esmkit.against.expected import Expected, State
+from esmkit.against.geometry import likeness
+from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.records import Records
+from esmkit.against.result import Cause, PartDiagnosis
+from esmkit.against.rows import order_words, row_words
+from esmkit.against.search import Search
+from esmkit.against.sources import PLAIN, WINDOWS
+from esmkit.against.trial import Fit
+from esmkit.encoder.encoder import Encoder
+from esmkit.sequences.windows import MAX_RESIDUES
+
+__all__ = ["row_of", "told"]
+
+
+def row_of(
+    name: str,
+    records: Records,
+    number: int,
+    verdict: str,
+    cause: str,
+    before: Fit | None = None,
+    after: Fit | None = None,
+) -> dict[str, object]:
+    """Return one row of the table."""
+    belongs = number if after is None else after.belongs_to
+    return {
+        "part": name,
+        "record": records.names[number],
+        "id": records.proteins[number].id,
+        "verdict": verdict,
+        "cause": cause,
+        "relative_before": None if before is None else before.relative,
+        "relative_after": None if after is None else after.relative,
+        "absolute_after": None if after is None else after.absolute,
+        "belongs_to": records.proteins[belongs].id,
+    }
+
+
+def told(
+    model: Encoder,
+    records: Records,
+    search: Search,
+    expected: Expected,
+    state: State,
+    hypotheses: Sequence[Hypothesis],
+    causes: list[Cause],
+    alike: bool,
+    name: str,
+    of: int,
+) -> PartDiagnosis:
+    """Turn what was found into a verdict."""
+    causes, notes, right, rows = list(causes), [], [], []
+    for hypothesis in hypotheses:
+        numbers = [n for n, by in state.by.items() if by is hypothesis]
+        groups: dict[str, list[int]] = {}
+        for number in numbers:
+            words = hypothesis.words(model.layers, (expected.layer, expected.pool))
+            if expected.any_layer and len(hypothesis.layers) == 1:
+                words = [w for w in words if not w.startswith("hidden state")] + (
+                    [words[0]] if hypothesis.layers[0] > model.layers else []
+                )
+            if records.rows:
+                words += row_words(records, hypothesis.pooling, number)
+            if state.fits[number].belongs_to != number:
+                words.append("under the name of another")
+            groups.setdefault("; ".join(words), []).append(number)
+        for what, members in groups.items():
+            verdict = "differs" if what else "same"
+            rows += [
+                (n, row_of(name, records, n, verdict, what, state.before.get(n), state.fits[n]))
+                for n in members
+            ]
+            if not what:
+                right += members
+                continue
+            causes.append(_cause(records, hypothesis, what, members, state, of))
+    left = [n for n in range(len(records)) if n not in state.fits]
+    tried = list(search.tried)
+    verdict = "differs" if causes else "same"
+    if left:
+        verdict, cause = _unexplained(records, search, left, alike, state, of)
+        causes.append(cause)
+        rows += [
+            (n, row_of(name, records, n, verdict, cause.what, state.before.get(n))) for n in left
+        ]
+    notes += _notes(model, records, expected, state, hypotheses)
+    summary = _summary(model, records, expected, state, hypotheses, causes, right, of)
+    table = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+    return PartDiagnosis(name, verdict, summary, causes, notes, tried, table)
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.median(known)) if known else None
+
+
+def _cause(
+    records: Records,
+    hypothesis: Hypothesis,
+    what: str,
+    members: Sequence[int],
+    state: State,
+    of: int,
+) -> Cause:
+    found = {n: state.fits[n] for n in members}
+    evidence, remedy = [], ""
+    moved = {n: fit.belongs_to for n, fit in found.items() if fit.belongs_to != n}
+    if moved:
+        words, more = order_words(records, moved)
+        what = what.replace("under the name of another", words)
+        evidence += more
+        remedy = "pair vectors and IDs anew, in one order"
+    if hypothesis.pooling == "padded":
+        counts = Counter(found[n].pads + records.tokens[n] for n in members)
+        (to, times), *_ = counts.most_common(1)
+        evidence.append(f"{times:,} of them padded to {to:,} tokens")
+        remedy = "leave padding out of the mean, by the attention mask"
+    if hypothesis.source not in (PLAIN, WINDOWS):
+        remedy = hypothesis.source.remedy
+    if hypothesis.post.kind == "scale":
+        evidence.append(_scale_words(records, hypothesis, members))
+    if hypothesis.half:
+        evidence.append("esmkit's own pass in that precision is about as far off")
+        remedy = "embed in float32, or take differences of this size for what they are"
+    before = _median([state.before[n].relative for n in members if n in state.before])
+    after = _median([fit.relative for fit in found.values()])
+    names = [records.names[n] for n in members]
+    return Cause(what, names, of, before, after, evidence, remedy)
+
+
+def _scale_words(records: Records, hypothesis: Hypothesis, members: Sequence[int]) -> str:
+    """Say which number vectors were multiplied by, as far as it shows."""
+    norms = np.linalg.norm(records.digests[list(members)], axis=-1)
+    if np.allclose(norms, norms[0], rtol=1e-3):
+        return f"all are of length {norms[0]:.4g}: normalised (L2)"
+    return f"their lengths are {norms.min():.3g} to {norms.max():.3g}"
+
+
+def _unexplained(
+    records: Records,
+    search: Search,
+    left: Sequence[int],
+    alike: bool,
+    state: State,
+    of: int,
+) -> tuple[str, Cause]:
+    """Say what records are that no hypothesis explains."""
+    names = [records.names[n] for n in left]
+    before = _median([state.before[n].relative for n in left if n in state.before])
+    if alike:
+        what = "every record holds the same vector"
+        return "differs", Cause(what, names, of, before, remedy="embed each protein by itself")
+    numbers = [n for n in search.sample if n in set(left)]
+    given = records.digests[numbers]
+    own = [replace(one, own=_chosen(one.own, search.sample, numbers)) for one in search.first]
+    found = likeness(given, own, same_width=True)
+    known = found.kind in ("other weights", "other model", "random")
+    remedies = {
+        "other weights": "compare with the checkpoint that they were made with (`model`)",
+        "other model": "find out which model made them, and how",
+        "random": "embed the proteins again",
+    }
+    remedy = remedies.get(found.kind, "")
+    return (
+        "differs" if known and found.kind != "other model" else "unknown",
+        Cause(found.words, names, of, before, evidence=found.evidence, remedy=remedy),
+    )
+
+
+def _chosen(
+    own: NDArray[np.float64], sample: Sequence[int], numbers: Sequence[int]
+) -> NDArray[np.float64]:
+    return own[[list(sample).index(n) for n in numbers]]
+
+
+def _notes(
+    model: Encoder,
+    records: Records,
+    expected: Expected,
+    state: State,
+    hypotheses: Sequence[Hypothesis],
+) -> list[str]:
+    """Say what is worth knowing and no mistake."""
+    notes = []
+    if records.storage.words and state.fits:
+        notes.append(f"the numbers are stored with {records.storage.words}, which is no mistake")
+    if any(h.pooling == "tokens" for h in hypotheses):
+        notes.append(
+            "the first row of each array is BOS and the last EOS; rows 1 to R are residues"
+        )
+    if expected.any_layer and hypotheses:
+        notes.append(f"it is hidden state {hypotheses[0].layers[0]}; the file does not say which")
+    long = [n for n in state.fits if len(records.proteins[n]) > MAX_RESIDUES]
+    if long and all(state.by[n].source is PLAIN for n in long):
+        notes.append(
+            f"{len(long):,} longer than {MAX_RESIDUES:,} residues: read whole or in esmkit's windows, "
+            "either of which is right"
+        )
+    return notes
+
+
+def _summary(
+    model: Encoder,
+    records: Records,
+    expected: Expected,
+    state: State,
+    hypotheses: Sequence[Hypothesis],
+    causes: Sequence[Cause],
+    right: Sequence[int],
+    of: int,
+) -> str:
+    """Return one sentence on the part."""
+    kind = "vectors of residues" if records.rows else f"{expected.pool} embeddings"
+    kind = kind.replace("bos embeddings", "embeddings (BOS token)")
+    layer = expected.layer
+    if expected.any_layer and hypotheses:
+        layer = hypotheses[0].layers[0]
+    named = "the last layer" if layer == model.layers else f"hidden state {layer}"
+    if not causes:
+        largest = max((state.fits[n].absolute for n in right), default=0.0)
+        stored = f" and storage with {records.storage.words}" if records.storage.words else ""
+        return (
+            f"these are this model's {kind} of {named}, to rounding{stored} "
+            f"(largest difference {largest:.1e})"
+        )
+    main = max(causes, key=lambda cause: len(cause.records))
+    if not right:
+        if len(causes) == 1:
+            return main.what
+        return f"{main.what} ({len(main.records):,} of {of:,}), and {len(causes) - 1} more causes"
+    other = "; ".join(f"{len(c.records):,} {c.what}" for c in causes[:3])
+    return f"{len(right):,} of {of:,} are this model's {kind} of {named}; not so: {other}"
