@@ -94,6 +94,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def answer(self) -> None:
+        for changed in ("reply", "write"):  # by a fault of the last request on this connection
+            self.__dict__.pop(changed, None)
         token = self.headers.get("Authorization")
         self.asked = Asked(self.command, self.path, self.headers.get("Range"), token)
         self.hub.asked.append(self.asked)

@@ -212,7 +212,8 @@ def _gives_up(file: RemoteFile, part: Path, error: _Again) -> str:
     here = _size(part)
     of = f" of {readable_bytes(file.size)}" if file.size else ""
     rest = f"; {readable_bytes(here)}{of} are kept, and the next try asks for the rest" * (here > 0)
-    later = f" in {error.wait:.0f} s" * ((error.wait or 0) > LONGEST_WAIT)
+    wait = error.wait or 0
+    later = f" in {wait:.0f} s" * (wait > LONGEST_WAIT)
     return (
         f"could not download {file.name} ({error}){rest}; try again{later}, or download it "
         "elsewhere and give its folder with `model`"
