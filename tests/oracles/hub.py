@@ -13,7 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants, file_download
+
+from esmkit.encoder.checkpoints import download
+from esmkit.encoder.checkpoints import hub as asking
 
 LARGE = (".safetensors", ".bin")
 
@@ -108,7 +116,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.as_usual()
 
     def as_usual(self) -> None:
-        path = self.path.partition("?")[0]
+        path = re.sub(r"^http://[^/]+", "", self.path.partition("?")[0])  # if it is a proxy
         if path.startswith("/storage/"):
             self.from_storage(path)
             return
@@ -298,6 +306,7 @@ def hub(prefix: str = "") -> Iterator[Hub]:
         server.daemon_threads = True
         server.block_on_close = False
         server.hub, server.stopped = there, stopped
+        server.handle_error = lambda *_: None  # whoever asked has gone
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         servers.append(server)
     there.address, there.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in servers)
@@ -310,3 +319,61 @@ def hub(prefix: str = "") -> Iterator[Hub]:
             server.shutdown()
             server.server_close()
         time.sleep(0)
+
+
+# -------------------------------------------------------------------- a process that asks this Hub
+
+
+def close_session() -> None:
+    """Forget connections, and the proxies that they were opened with."""
+    places = (huggingface_hub, huggingface_hub.utils, huggingface_hub.utils._http)
+    for name in ("close_session", "reset_sessions"):  # since huggingface_hub 1.0, before
+        found = [getattr(place, name) for place in places if hasattr(place, name)]
+        if found:
+            found[0]()
+            return
+
+
+def set_constant(patch: pytest.MonkeyPatch, name: str, value: Any) -> None:
+    """Set what huggingface_hub reads from the environment when it is imported."""
+    for module in (constants, file_download):  # before 0.25 copies were read
+        if hasattr(module, name):
+            patch.setattr(module, name, value)
+
+
+def set_endpoint(patch: pytest.MonkeyPatch, address: str) -> None:
+    set_constant(patch, "ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    set_constant(patch, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@contextlib.contextmanager
+def nothing_here(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """Empty caches, no token, no proxy, little patience."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        patch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        patch.delenv(name, raising=False)
+        patch.delenv(name.upper(), raising=False)
+    patch.setenv("no_proxy", "127.0.0.1")
+    patch.setenv("ESMKIT_CACHE", str(folder / "esmkit"))
+    set_constant(patch, "HF_HUB_CACHE", str(folder / "hf" / "hub"))
+    set_constant(patch, "HF_HUB_OFFLINE", False)
+    set_constant(patch, "HF_TOKEN_PATH", str(folder / "token"))
+    for module in (download, asking):
+        patch.setattr(module, "STALL_SECONDS", 0.6)
+        patch.setattr(module, "FIRST_WAIT", 0.01)
+    patch.setattr(download, "WINDOW_SECONDS", 0.4)
+    close_session()
+    try:
+        yield
+    finally:
+        close_session()
+
+
+@contextlib.contextmanager
+def at_a_hub(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """Run a Hub that this process asks, with nothing in its caches."""
+    with nothing_here(patch, folder), hub() as there:
+        set_endpoint(patch, there.address)
+        yield there

@@ -38,6 +38,8 @@ LONGEST_WAIT = 10.0
 
 PIECE = 2**16
 
+AGAIN = "; try again, or download it elsewhere and give its folder with `model`"
+
 SHOWN_FROM = 2**20
 """Files from a megabyte on show how far they are."""
 
@@ -102,6 +104,9 @@ def bring(file: RemoteFile, place: Path, sha256: str | None, say: Say) -> None:
             _have_room(file, part)
             for last in (False, True):
                 _collect(file, part, say)
+                if not _size(part):
+                    part.unlink(missing_ok=True)
+                    raise CheckpointError(f"{file.name} on the Hub is empty; give another model")
                 wrong = _difference(file, part, sha256)
                 if not wrong:
                     part.replace(place)
@@ -253,6 +258,10 @@ def _connect(file: RemoteFile, part: Path, start: int, bar: Any) -> None:
             errno.EFBIG,
         ):
             raise
+        if type(error).__name__ == "TooManyRedirects":
+            raise CheckpointError(
+                f"could not download {file.name} ({named(error)}){AGAIN}"
+            ) from None
         raise _Again(named(error)) from None
 
 
@@ -286,10 +295,7 @@ def _look_at(
     elif status in (408, 429) or status >= 500:
         raise _Again(f"HTTP {status}", seconds_to_wait(headers))
     elif status != 200:
-        raise CheckpointError(
-            f"could not download {file.name} (HTTP {status}); try again, or download it elsewhere "
-            "and give its folder with `model`"
-        )
+        raise CheckpointError(f"could not download {file.name} (HTTP {status}){AGAIN}")
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
