@@ -165,6 +165,7 @@ def test_config_and_weights_are_asked_for_and_no_more(there: Hub, tiny_lm_folder
     got = [a.path.rpartition("/")[2] for a in there.asked if a.method == "GET" and a.sent]
     assert sorted(got) == ["config.json", WEIGHTS]
     assert there.bytes_of(WEIGHTS) == size_of(there)
+    assert {a.path.split("/")[1] for a in there.asked} == {"someone", "storage"}  # nothing else
     count = len(there.asked)
     assert resolve(REPO).source == "local Hugging Face cache"
     assert len(there.asked) == count  # nobody is asked twice
@@ -262,7 +263,11 @@ REFUSALS: dict[str, tuple[str, Any, str]] = {
     "502": (CONFIG, status(502), "(HTTP 502)"),
     "503": (CONFIG, status(503, Retry_After="120"), "(HTTP 503); try again in 120 s"),
     "log-in page": (".", html, "is something else, such as the log-in page of a network"),
-    "redirected in circles": (CONFIG, redirect("PATH"), "TooManyRedirects"),
+    "redirected in circles": (
+        CONFIG,
+        redirect("PATH"),
+        f"redirects config.json of '{REPO}' in circles; check HF_ENDPOINT, or give the folder",
+    ),
     "weights: 404": (WEIGHTS, status(404, X_Error_Code="EntryNotFound"), "holds no weights of"),
     "weights: 503": (f"HEAD .*{WEIGHTS}", status(503), "(HTTP 503); try again later"),
     "storage: 403": (STORED, status(403), f"could not download {WEIGHTS} (HTTP 403){AGAIN}"),
@@ -313,7 +318,9 @@ def test_what_goes_wrong_is_one_sentence_in_time(there: Hub, case: str):
 def test_a_model_that_is_empty_or_none(there: Hub):
     files = there.repos[REPO].files
     there.put(REPO, {**files, WEIGHTS: b""})
-    assert error_of() == f"{WEIGHTS} on the Hub is empty; give another model"
+    assert f"{WEIGHTS} of '{REPO}' on the Hub at '{there.address}' (HF_ENDPOINT) is empty;" in (
+        error_of()
+    )
     there.put(REPO, {**files, "config.json": b""})
     assert "config.json of 'someone/tiny-esm2' on the Hub at " in error_of()
     only = {"config.json": files["config.json"], "esm2_t6_8M_UR50D.pt": files[WEIGHTS]}

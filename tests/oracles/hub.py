@@ -196,8 +196,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def write(self, data: bytes) -> None:
+        self.asked.sent += len(data)  # before: whoever asked may be done sooner than this thread
         self.wfile.write(data)
-        self.asked.sent += len(data)
 
 
 # ------------------------------------------------------------------------------- what goes wrong
@@ -268,9 +268,9 @@ def drip(size: int, pause: float) -> Fault:
     def fault(handler: _Handler) -> bool:
         def write(data: bytes) -> None:
             for start in range(0, len(data), size):
+                handler.asked.sent += min(size, len(data) - start)
                 handler.wfile.write(data[start : start + size])
                 handler.wfile.flush()
-                handler.asked.sent += min(size, len(data) - start)
                 if handler.server.stopped.wait(pause):
                     handler.close_connection = True
                     return

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esmkit.encoder.checkpoints.web import named, open_at, seconds_to_wait
 from esmkit.errors import CheckpointError
 from esmkit.text import Say, readable_bytes, shorten
 
-__all__ = ["RemoteFile", "bring", "named", "seconds_to_wait"]
+__all__ = ["AGAIN", "LONGEST_WAIT", "STALL_SECONDS", "RemoteFile", "bring"]
 
 STALL_SECONDS = 10.0
 """Without a byte for so long, a connection counts as cut."""
@@ -37,6 +38,7 @@ LONGEST_WAIT = 10.0
 """Seconds that a server may ask to wait (``Retry-After``); beyond that, people are told."""
 
 PIECE = 2**16
+"""Bytes that count as getting on."""
 
 AGAIN = "; try again, or download it elsewhere and give its folder with `model`"
 
@@ -237,7 +239,7 @@ def _bar(file: RemoteFile, before: int) -> Any:
 def _connect(file: RemoteFile, part: Path, start: int, bar: Any) -> None:
     """Ask for what is missing, and add it."""
     try:
-        with _get(file.url, start) as (status, headers, pieces):
+        with open_at(file.url, start, STALL_SECONDS) as (status, headers, pieces):
             _look_at(status, headers, file, start, part)
             if status == 200:  # whole, whatever was asked for
                 start = 0
@@ -298,36 +300,11 @@ def _look_at(
         raise CheckpointError(f"could not download {file.name} (HTTP {status}){AGAIN}")
 
 
-def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Return what the server asks to wait, in seconds; None if it does not say."""
-    text = headers.get("Retry-After", "")
-    return float(text) if re.fullmatch(r"\d{1,9}", text) else None
-
-
 def _announced(headers: Mapping[str, str], start: int) -> int | None:
     if headers.get("Content-Encoding", "identity") != "identity":
         return None
     text = headers.get("Content-Length", "")
     return start + int(text) if re.fullmatch(r"\d{1,18}", text) else None
-
-
-@contextlib.contextmanager
-def _get(url: str, start: int) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
-    """Open a file at a byte. The user's token goes to the Hub only: redirects elsewhere lose it."""
-    from huggingface_hub.utils import build_hf_headers, get_session
-
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    session: Any = get_session()
-    if hasattr(session, "stream"):  # httpx, since huggingface_hub 1.0
-        with session.stream(
-            "GET", url, headers=headers, timeout=STALL_SECONDS, follow_redirects=True
-        ) as answer:
-            yield answer.status_code, answer.headers, answer.iter_bytes()
-    else:  # requests
-        with session.get(url, headers=headers, timeout=STALL_SECONDS, stream=True) as answer:
-            yield answer.status_code, answer.headers, answer.iter_content(PIECE)
 
 
 def _difference(file: RemoteFile, part: Path, sha256: str | None) -> str:
@@ -343,9 +320,3 @@ def _difference(file: RemoteFile, part: Path, sha256: str | None) -> str:
         if named != file.etag:
             return f"Git's hash {named[:12]}…, not {file.etag[:12]}…"
     return ""
-
-
-def named(error: BaseException) -> str:
-    """Return kind and first line of an error of another library."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {shorten(lines[0], 160)}" if lines else type(error).__name__

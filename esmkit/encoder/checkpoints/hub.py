@@ -11,17 +11,16 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 from esmkit.encoder.checkpoints.download import (
+    AGAIN,
     LONGEST_WAIT,
     STALL_SECONDS,
     RemoteFile,
     bring,
-    named,
-    seconds_to_wait,
 )
 from esmkit.encoder.checkpoints.trust import MAX_INDEX_BYTES, read_config, read_json, weight_files
+from esmkit.encoder.checkpoints.web import Answer, has_token, head, named, seconds_to_wait
 from esmkit.errors import CheckpointError
 from esmkit.text import Say, shorten, silent
 
@@ -79,7 +78,7 @@ def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS)
     """
     if not hub_is_asked():
         return False
-    outcome: list[RemoteFile | Exception] = []
+    outcome: list[RemoteFile | Exception | None] = []
 
     def ask() -> None:
         try:
@@ -166,72 +165,85 @@ def _weights(repo: str, commit: str, folder: Path, say: Say) -> list[RemoteFile]
 
 def _found(repo: str, name: str, revision: str | None) -> RemoteFile | None:
     """Return what the Hub says of a file; None if the model has none of that name."""
-    from huggingface_hub.utils import EntryNotFoundError
-
     try:
         return _look(repo, name, revision, STALL_SECONDS)
-    except EntryNotFoundError:
-        return None
     except CheckpointError:
         raise
-    except Exception as error:
+    except Exception as error:  # the libraries beneath have many kinds, and change them
         raise CheckpointError(
-            f"could not download {repo!r} from {_hub()} ({named(error)}); try again, or download "
-            "it elsewhere and give its folder with `model`"
+            f"could not download {repo!r} from {_hub()} ({named(error)}){AGAIN}"
         ) from None
 
 
-def _look(repo: str, name: str, revision: str | None, timeout: float) -> RemoteFile:
-    """Ask for a file's size and hash; a fault of the server's is given another chance."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import EntryNotFoundError
+def _look(repo: str, name: str, revision: str | None, timeout: float) -> RemoteFile | None:
+    """Ask for a file's size and hash, or None; a fault of the server's is given another chance.
+
+    Raises
+    ------
+    CheckpointError
+        If the answer is no, or is none of a Hub.
+    Exception
+        Of any kind, if nobody answers.
+    """
+    from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repo, name, revision=revision)
     end = time.monotonic() + timeout
     for again in range(TRIES):
+        wait, last = FIRST_WAIT * 2**again, again == TRIES - 1
         try:
-            found = get_hf_file_metadata(url, timeout=max(0.1, end - time.monotonic()))
-            break
+            answer = head(url, max(0.1, end - time.monotonic()))
         except Exception as error:
-            answer: Any = getattr(error, "response", None)
-            status = getattr(answer, "status_code", None)
             dropped = type(error).__name__ in ("RemoteProtocolError", "ReadError")
-            if status is None and not dropped and not _is_certain(error):
-                raise  # out of reach
-            if isinstance(error, EntryNotFoundError) and name != "config.json":
+            if _is_certain(error):
+                raise CheckpointError(_cannot_ask(error)) from None
+            if not dropped or last or time.monotonic() + wait > end:
                 raise
-            asked = seconds_to_wait(answer.headers) if status in (429, 503) else None
-            wait = asked if asked is not None else FIRST_WAIT * 2**again
-            faulty = dropped or (status is not None and (status in (408, 429) or status >= 500))
-            late = time.monotonic() + wait > end or wait > LONGEST_WAIT
-            if dropped and (again == TRIES - 1 or late):
-                raise
-            if not faulty or again == TRIES - 1 or late:
-                raise CheckpointError(_refusal(repo, revision, error, asked)) from None
-            time.sleep(wait)
-    if not found.commit_hash or not re.fullmatch(r"[\w-][\w.-]{0,127}", found.etag or ""):
+        else:
+            if answer.status < 400:
+                return _file(repo, name, url, answer)
+            if answer.status == 404 and name != "config.json":
+                return None
+            asked = seconds_to_wait(answer.headers)
+            wait = wait if asked is None else asked
+            passing = answer.status in (408, 429) or answer.status >= 500
+            if not passing or last or wait > LONGEST_WAIT or time.monotonic() + wait > end:
+                raise CheckpointError(_refusal(repo, revision, answer, asked))
+        time.sleep(wait)
+    raise AssertionError  # the last try returns or raises
+
+
+def _file(repo: str, name: str, url: str, answer: Answer) -> RemoteFile:
+    """Read what a Hub says of a file, which something else in its place does not."""
+    headers = answer.headers
+    commit = headers.get("X-Repo-Commit", "")
+    etag = (headers.get("X-Linked-Etag") or headers.get("ETag", "")).removeprefix("W/").strip('"')
+    if answer.status >= 300 and "X-Linked-Etag" not in headers:
+        raise CheckpointError(
+            f"{_hub()} redirects {name} of {repo!r} in circles; check HF_ENDPOINT, or give the "
+            "folder of a model with `model`"
+        )
+    if not re.fullmatch(r"[\w-]{1,128}", commit) or not re.fullmatch(r"[\w-][\w.-]{0,127}", etag):
         raise CheckpointError(
             f"what answers in place of {_hub()} is something else, such as the log-in page of a "
             "network or a proxy; log in there, check HF_ENDPOINT, or give the folder of a model "
             "with `model`"
         )
-    if not re.fullmatch(r"[\w-]{1,128}", found.commit_hash):
-        raise CheckpointError(f"{_hub()} gave a commit that is none; check HF_ENDPOINT")
-    # Before huggingface_hub 1.0 the size of a redirect that has none of its own was taken
-    size = None if found.size == 0 and found.location != url else found.size
+    own = headers.get("Content-Length", "") if answer.status < 300 else ""
+    text = headers.get("X-Linked-Size", own)
+    size = int(text) if re.fullmatch(r"\d{1,18}", text) else None
     if size == 0:
         raise CheckpointError(f"{name} of {repo!r} on {_hub()} is empty; give another model")
-    return RemoteFile(name, url, str(found.etag), size, found.commit_hash)
+    return RemoteFile(name, url, etag, size, commit)
 
 
 def _is_certain(error: Exception) -> bool:
-    """Say whether an error without an answer of the Hub is one that waiting does not mend."""
-    kind = type(error).__name__
+    """Say whether nobody answers for a reason that waiting, or a cable, does not mend."""
     return (
         isinstance(error, ImportError)  # a proxy (socks) for which a package is needed
-        or kind in ("TooManyRedirects", "InvalidURL", "UnsupportedProtocol", "InvalidProxyURL")
+        or type(error).__name__ in ("InvalidURL", "UnsupportedProtocol", "InvalidProxyURL")
         or "CERTIFICATE_VERIFY_FAILED" in str(error)
-        or (isinstance(error, ValueError) and "proxy" in str(error).lower())
+        or isinstance(error, ValueError)
     )
 
 
@@ -247,22 +259,17 @@ def _no_config(repo: str) -> str:
     return f"{repo!r} on {_hub()} has no config.json, so it is no ESM-2; give another model"
 
 
-def _refusal(repo: str, revision: str | None, error: Exception, wait: float | None) -> str:
-    """Say in one sentence what the Hub, or a library that asks it, has refused."""
-    from huggingface_hub import get_token
-    from huggingface_hub.utils import EntryNotFoundError
+def _cannot_ask(error: Exception) -> str:
+    advice = "check HF_ENDPOINT and the proxy variables"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        advice = "set SSL_CERT_FILE to the certificates of your network"
+    return f"cannot ask {_hub()} ({named(error)}); {advice}, or give the folder of a model with `model`"
 
-    answer: Any = getattr(error, "response", None)
-    if answer is None:
-        certificate = "CERTIFICATE_VERIFY_FAILED" in str(error)
-        advice = "SSL_CERT_FILE to the certificates of your network" if certificate else ""
-        return (
-            f"cannot ask {_hub()} ({named(error)}); "
-            f"{f'set {advice}' if advice else 'check HF_ENDPOINT and the proxy variables'}, or give "
-            "the folder of a model with `model`"
-        )
-    status, code = answer.status_code, answer.headers.get("X-Error-Code", "")
-    if isinstance(error, EntryNotFoundError):
+
+def _refusal(repo: str, revision: str | None, answer: Answer, wait: float | None) -> str:
+    """Say in one sentence what the Hub has refused."""
+    status, code = answer.status, answer.headers.get("X-Error-Code", "")
+    if code == "EntryNotFound":
         return _no_config(repo)
     if code == "RevisionNotFound":
         return f"{_hub()} has {repo!r}, but not its revision {revision!r}; use another mirror"
@@ -271,7 +278,7 @@ def _refusal(repo: str, revision: str | None, error: Exception, wait: float | No
             f"{_hub()} does not give out {repo!r} to just anybody (HTTP {status}); ask for access on "
             "its page there, and set HF_TOKEN to a token of your account"
         )
-    if status == 401 and get_token():
+    if status == 401 and has_token():
         return (
             f"{_hub()} does not let the token in HF_TOKEN have {repo!r} (HTTP 401); check the name "
             "and the token"
