@@ -153,6 +153,9 @@ def test_each_layout_gives_the_numbers_of_transformers(there: Hub, tiny_lm_folde
     assert (found.official, found.revision) == (False, "c" * 40)
     tokens = encode("MKTVRQERLKSIVRILERSKEPVSGAQ")
     states = esmkit.load(REPO, "cpu", compiled=False).hidden_states([tokens], "all")[0]
+    # Nobody is asked but for files, nor told what runs here
+    assert {a.path.split("/")[1] for a in there.asked} == {"someone", "storage"}
+    assert {a.agent for a in there.asked} == {"esmkit"}
     upstream = EsmModel.from_pretrained(tiny_lm_folder, add_pooling_layer=False).eval()
     with torch.no_grad():
         expected = upstream(torch.as_tensor(tokens)[None], output_hidden_states=True)
@@ -165,7 +168,6 @@ def test_config_and_weights_are_asked_for_and_no_more(there: Hub, tiny_lm_folder
     got = [a.path.rpartition("/")[2] for a in there.asked if a.method == "GET" and a.sent]
     assert sorted(got) == ["config.json", WEIGHTS]
     assert there.bytes_of(WEIGHTS) == size_of(there)
-    assert {a.path.split("/")[1] for a in there.asked} == {"someone", "storage"}  # nothing else
     count = len(there.asked)
     assert resolve(REPO).source == "local Hugging Face cache"
     assert len(there.asked) == count  # nobody is asked twice
@@ -629,6 +631,39 @@ def test_a_proxy_that_is_not_there(there: Hub, monkeypatch, proxy: str):
     monkeypatch.setenv("no_proxy", "")
     assert "the Hub does not answer" in error_of()
     assert there.asked == []
+
+
+def test_what_the_libraries_beneath_cannot_do_is_not_called_silence(there: Hub, monkeypatch):
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    text = error_of()
+    if "does not answer" not in text:  # httpx without the package for it
+        assert "cannot ask the Hub at " in text
+        assert "socks" in text.lower()
+        assert "check HF_ENDPOINT and the proxy variables, or give the folder of a model" in text
+
+    def broken(*_: object) -> None:
+        raise TypeError("unexpected keyword argument")
+
+    monkeypatch.setattr(asking, "head", broken)
+    assert "(TypeError: unexpected keyword argument); check HF_ENDPOINT" in error_of()
+
+
+@pytest.mark.parametrize("url", ["hub.example", "ftp://hub.example"])
+def test_an_address_that_is_none(point, url: str):
+    point(url)
+    assert f"cannot ask the Hub at '{url}' (HF_ENDPOINT) (" in error_of()
+
+
+def test_a_certificate_that_nobody_vouches_for(there: Hub, monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in chain")
+
+    monkeypatch.setattr(asking, "head", refused)
+    assert error_of().endswith(
+        "); set SSL_CERT_FILE to the certificates of your network, or give the folder of a model "
+        "with `model`"
+    )
 
 
 def test_a_proxy_is_used(there: Hub, point, monkeypatch):

@@ -10,7 +10,6 @@ import http.server
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ class Asked:
     path: str
     range: str | None
     token: str | None
+    agent: str | None
     status: int = 0
     sent: int = 0
 
@@ -105,7 +105,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for changed in ("reply", "write"):  # by a fault of the last request on this connection
             self.__dict__.pop(changed, None)
         token = self.headers.get("Authorization")
-        self.asked = Asked(self.command, self.path, self.headers.get("Range"), token)
+        told = (self.headers.get("Range"), token, self.headers.get("User-Agent"))
+        self.asked = Asked(self.command, self.path, *told)
         self.hub.asked.append(self.asked)
         with contextlib.suppress(ConnectionError):
             for pattern, fault, left in self.hub.faults:
@@ -318,7 +319,6 @@ def hub(prefix: str = "") -> Iterator[Hub]:
         for server in servers:
             server.shutdown()
             server.server_close()
-        time.sleep(0)
 
 
 # -------------------------------------------------------------------- a process that asks this Hub

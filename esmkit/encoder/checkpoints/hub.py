@@ -238,12 +238,15 @@ def _file(repo: str, name: str, url: str, answer: Answer) -> RemoteFile:
 
 
 def _is_certain(error: Exception) -> bool:
-    """Say whether nobody answers for a reason that waiting, or a cable, does not mend."""
+    """Say whether nobody answers for a reason that waiting, or a cable, does not mend.
+
+    Such as a proxy (socks) for which a package is missing, or an address that is none.
+    """
+    of_network = isinstance(error, OSError) or type(error).__module__.startswith("http")
     return (
-        isinstance(error, ImportError)  # a proxy (socks) for which a package is needed
+        not of_network
         or type(error).__name__ in ("InvalidURL", "UnsupportedProtocol", "InvalidProxyURL")
         or "CERTIFICATE_VERIFY_FAILED" in str(error)
-        or isinstance(error, ValueError)
     )
 
 

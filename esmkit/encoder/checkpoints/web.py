@@ -59,13 +59,13 @@ def open_at(
     headers = _headers(url)
     if start:
         headers["Range"] = f"bytes={start}-"
-    session, _ = _session()
-    if hasattr(session, "stream"):  # httpx, since huggingface_hub 1.0
+    session, options = _session()
+    if "follow_redirects" in options:
         with session.stream(
             "GET", url, headers=headers, timeout=timeout, follow_redirects=True
         ) as answer:
             yield answer.status_code, answer.headers, answer.iter_bytes()
-    else:  # requests
+    else:
         with session.get(url, headers=headers, timeout=timeout, stream=True) as answer:
             yield answer.status_code, answer.headers, answer.iter_content(PIECE)
 
@@ -75,7 +75,10 @@ def _session() -> tuple[Any, dict[str, bool]]:
     from huggingface_hub.utils import get_session
 
     session: Any = get_session()
-    return session, {"follow_redirects" if hasattr(session, "stream") else "allow_redirects": False}
+    of_httpx = callable(
+        getattr(session, "stream", None)
+    )  # since huggingface_hub 1.0, else requests
+    return session, {"follow_redirects" if of_httpx else "allow_redirects": False}
 
 
 def _headers(url: str) -> dict[str, str]:
