@@ -376,6 +376,30 @@ def moved(handler: Any, there: Hub, to: str) -> bool:
     return redirect(path)(handler)
 
 
+def test_small_files_from_a_cache_of_the_hub(there: Hub):
+    """As the Hub does since 2025: by a redirection within it, which says what it is as well."""
+    etag = there.repos[REPO].etag("config.json")
+    more = {"X_Repo_Commit": "c" * 40, "X_Linked_Etag": f'"{etag}"'}
+    there.when(rf"(HEAD|GET) /{REPO}/.*/config\.json$", redirect("PATH?cached", **more))
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert there.count(r"config\.json\?cached") > 1
+
+
+def test_a_mirror_with_its_storage_under_its_own_name(there: Hub):
+    there.storage = there.address
+    assert resolve(REPO).source == "Hugging Face Hub"
+
+
+def test_a_mirror_that_names_small_files_by_their_plain_hash(there: Hub, monkeypatch):
+    plain = hashlib.sha1(there.repos[REPO].files["config.json"]).hexdigest()
+    large = there.repos[REPO].etag(WEIGHTS)
+    monkeypatch.setattr(
+        there.repos[REPO], "etag", lambda name: plain if name == "config.json" else large
+    )
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert (cache() / "blobs" / plain).exists()
+
+
 # ------------------------------------------------------------------------------------- resuming
 
 

@@ -221,9 +221,12 @@ def html(handler: _Handler) -> bool:
     return True
 
 
-def redirect(to: str) -> Fault:
+def redirect(to: str, **headers: str) -> Fault:
+    """Send whoever asks to another address, in which PATH stands for that of the question."""
+
     def fault(handler: _Handler) -> bool:
-        handler.reply(302, b"", {"Location": to.replace("PATH", handler.path)})
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        handler.reply(302, b"", {"Location": to.replace("PATH", handler.path), **more})
         return True
 
     return fault

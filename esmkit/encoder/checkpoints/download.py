@@ -144,7 +144,7 @@ def _alone(path: Path, part: Path, file: RemoteFile, say: Say) -> Iterator[None]
     """Wait while another process brings the same file, as long as it gets on."""
     import filelock
 
-    lock = filelock.FileLock(path)
+    lock = filelock.FileLock(path, mode=0o664)  # a cache may be a group's
     patience = 2 * WINDOW_SECONDS
     seen, since, told = -1, time.monotonic(), False
     while True:
@@ -314,9 +314,13 @@ def _difference(file: RemoteFile, part: Path, sha256: str | None) -> str:
     for wanted in (sha256, file.etag if re.fullmatch(r"[0-9a-f]{64}", file.etag) else None):
         if wanted and found != wanted:
             return f"SHA-256 {found[:12]}…, not {wanted[:12]}…"
-    if re.fullmatch(r"[0-9a-f]{40}", file.etag):  # how Git names a file
+    if re.fullmatch(r"[0-9a-f]{40}", file.etag):
         data = part.read_bytes()
-        named = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        if named != file.etag:
-            return f"Git's hash {named[:12]}…, not {file.etag[:12]}…"
+        # As Git names a file, or as some mirrors do
+        hashes = [
+            hashlib.sha1(before + data, usedforsecurity=False).hexdigest()
+            for before in (b"blob %d\0" % len(data), b"")
+        ]
+        if file.etag not in hashes:
+            return f"Git's hash {hashes[0][:12]}…, not {file.etag[:12]}…"
     return ""

@@ -32,23 +32,31 @@ class Answer:
 def head(url: str, timeout: float) -> Answer:
     """Ask for a file's headers, on the Hub or wherever it sends one for them.
 
-    A file's hash stands in the answer that redirects to its storage, which is not followed.
+    What the Hub says of a file stands in the answer that redirects to its storage on another
+    server, which is not followed; redirects within the Hub are, as the file may have been renamed.
 
     Raises
     ------
     Exception
         Of any kind, if nobody answers.
     """
+    told: Answer | None = None
     answer = Answer(url, 0, {})
     for _ in range(MOST_REDIRECTS):
         session, options = _session()
         found = session.request("HEAD", url, headers=_headers(url), timeout=timeout, **options)
         answer = Answer(url, found.status_code, found.headers)
         to = answer.headers.get("Location")
-        if not 300 <= answer.status < 400 or not to or "X-Linked-Etag" in answer.headers:
-            return answer
-        url = urljoin(url, to)
-    return answer  # a redirection still, which whoever asked does not know what to do with
+        if not 300 <= answer.status < 400 or not to:
+            break
+        to = urljoin(url, to)
+        if "X-Linked-Etag" in answer.headers and "X-Repo-Commit" in answer.headers:
+            told = answer
+            if _origin(to) != _origin(url):
+                break
+        url = to
+    # A mirror may have its storage under its own name
+    return told if told and "X-Repo-Commit" not in answer.headers else answer
 
 
 @contextlib.contextmanager
