@@ -352,7 +352,7 @@ def set_endpoint(patch: pytest.MonkeyPatch, address: str) -> None:
 
 @contextlib.contextmanager
 def nothing_here(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """Empty caches, no token, no proxy, little patience."""
+    """Empty caches, no token, no proxy, short waits, and patience with a busy machine."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         patch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -364,9 +364,9 @@ def nothing_here(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     set_constant(patch, "HF_HUB_OFFLINE", False)
     set_constant(patch, "HF_TOKEN_PATH", str(folder / "token"))
     for module in (download, asking):
-        patch.setattr(module, "STALL_SECONDS", 0.6)
+        patch.setattr(module, "STALL_SECONDS", 20.0)
         patch.setattr(module, "FIRST_WAIT", 0.01)
-    patch.setattr(download, "WINDOW_SECONDS", 0.4)
+    patch.setattr(asking, "PROBE_SECONDS", 20.0)
     close_session()
     try:
         yield

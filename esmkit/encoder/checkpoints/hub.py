@@ -62,8 +62,8 @@ def hub_cached(repo: str, revision: str | None) -> Path | None:
     return None
 
 
-def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS) -> bool:
-    """Ask the Hub for a model's config, at most ``timeout`` seconds long.
+def hub_answers(repo: str, revision: str | None, timeout: float | None = None) -> bool:
+    """Ask the Hub for a model's config, at most ``timeout`` seconds long (PROBE_SECONDS).
 
     Returns
     -------
@@ -78,18 +78,19 @@ def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS)
     """
     if not hub_is_asked():
         return False
+    patience = PROBE_SECONDS if timeout is None else timeout
     outcome: list[RemoteFile | Exception | None] = []
 
     def ask() -> None:
         try:
-            outcome.append(_look(repo, "config.json", revision, timeout))
+            outcome.append(_look(repo, "config.json", revision, patience))
         except Exception as error:  # told apart by whoever waits, below
             outcome.append(error)
 
     # Name resolution knows no timeout of its own: the thread is left behind if it hangs.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(timeout)
+    thread.join(patience)
     if outcome and isinstance(outcome[0], CheckpointError):
         raise outcome[0]
     return bool(outcome) and isinstance(outcome[0], RemoteFile)
