@@ -4,19 +4,15 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import http.server
 import json
 import os
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +39,7 @@ from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, Officia
 from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
+from esmkit.text import Say
 from oracles.checkpoints import OFFLINE_NAME, SHAPES, random_sequence, random_tensors
 
 REPO, REVISION = DEFAULT.repo, DEFAULT.revision
@@ -170,9 +167,9 @@ class World:
                 raise hub
             return hub
 
-        def hub_download(repo: str, revision: str | None) -> Path:
+        def hub_download(repo: str, revision: str | None, digest: str | None, say: Say) -> Path:
             self.asked.append("download")
-            assert (repo, revision) == (REPO, REVISION)
+            assert (repo, revision, digest) == (REPO, REVISION, known.sha256)
             return folder
 
         def fetch_offline() -> Path:
@@ -181,9 +178,10 @@ class World:
                 raise CheckpointError("no index")
             return folder
 
+        known = dataclasses.replace(DEFAULT, sha256=sha256(folder / "model.safetensors"))
         for function in (hub_cached, hub_answers, hub_download, fetch_offline):
             monkeypatch.setattr(fetch, function.__name__, function)
-        known = dataclasses.replace(DEFAULT, sha256=sha256(folder / "model.safetensors"))
+        monkeypatch.setattr(fetch, "hub_is_asked", lambda: True)
         monkeypatch.setattr(checkpoints, "DEFAULT", known)
         monkeypatch.setitem(OFFICIAL, REPO, known)
 
@@ -272,8 +270,8 @@ def test_a_named_model_never_becomes_another_one(folder, monkeypatch):
     with pytest.raises(
         CheckpointError,
         match=rf"^there is no folder '{REPO}' here, the local Hugging Face cache does not hold "
-        r"it, and the Hub does not answer; connect to the network once, or copy the model here "
-        r"and give its folder with `model`$",
+        r"it whole, and the Hub does not answer; connect to the network once, or copy the model "
+        r"here and give its folder with `model`$",
     ):
         world.resolve(REPO)
     assert world.asked == ["cache", "probe"]
@@ -333,129 +331,6 @@ def test_known_checkpoints_are_listed(tmp_path, cache, tiny_folder, monkeypatch)
     assert found[REPO].sha256 == DEFAULT.sha256
     assert found["facebook/esm2_t33_650M_UR50D"].folder is None
     assert found[OFFLINE_NAME].folder == cache / OFFLINE_NAME
-
-
-# ---------------------------------------------------------------------------- asking the Hub
-
-
-@pytest.fixture
-def hub_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Point the probe at another address."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("no_proxy", "*")
-
-    def point(address: str) -> None:
-        monkeypatch.setattr(
-            huggingface_hub,
-            "hf_hub_url",
-            lambda repo, name, revision=None: f"{address}/{repo}/resolve/{revision}/{name}",
-        )
-
-    return point
-
-
-@contextlib.contextmanager
-def server(status: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """A web server on this machine that gives one answer to everything."""
-    requests: list[tuple[str, str]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            requests.append((self.command, self.path))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=[0.01])
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_address[1]}", requests
-        finally:
-            running.shutdown()
-            thread.join()
-
-
-def test_a_hub_that_answers(hub_at):
-    with server(200) as (address, requests):
-        hub_at(address)
-        assert fetch.hub_answers(REPO, REVISION) is True
-    assert requests == [("HEAD", f"/{REPO}/resolve/{REVISION}/config.json")]
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_model_the_hub_does_not_have(hub_at, status: int):
-    with server(status) as (address, _):
-        hub_at(address)
-        with pytest.raises(
-            CheckpointError,
-            match=r"^the Hugging Face Hub has no open model 'owner/nothing'; check the name "
-            r"\(`esmkit weights list` shows those esmkit knows\)$",
-        ):
-            resolve("owner/nothing")
-
-
-@pytest.mark.parametrize("status", [500, 503])
-def test_a_hub_out_of_order(hub_at, status: int):
-    with server(status) as (address, _):
-        hub_at(address)
-        assert fetch.hub_answers(REPO, REVISION) is False
-
-
-def test_a_hub_that_hangs_is_given_up_in_time(hub_at):
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
-        hub_at(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        start = time.monotonic()
-        assert fetch.hub_answers(REPO, REVISION, timeout=0.3) is False
-        assert 0.2 < time.monotonic() - start < 2
-    assert fetch.PROBE_SECONDS <= 3
-
-
-def test_a_name_server_that_hangs_is_given_up_in_time(hub_at, monkeypatch):
-    released = threading.Event()
-
-    def never(*_: Any, **__: Any) -> None:
-        released.wait(30)
-        raise OSError("no answer")
-
-    monkeypatch.setattr(socket, "getaddrinfo", never)
-    hub_at("http://hub.invalid")
-    start = time.monotonic()
-    assert fetch.hub_answers(REPO, REVISION, timeout=0.2) is False
-    assert time.monotonic() - start < 2
-    released.set()
-
-
-def test_a_refused_connection_is_known_at_once(hub_at):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    hub_at(f"http://127.0.0.1:{port}")
-    start = time.monotonic()
-    assert fetch.hub_answers(REPO, REVISION) is False
-    assert time.monotonic() - start < 1
-
-
-def test_offline_mode_asks_nobody(hub_at, monkeypatch):
-    with server(200) as (address, requests):
-        hub_at(address)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        assert fetch.hub_answers(REPO, REVISION) is False
-    assert requests == []
-
-
-def test_a_download_that_fails_says_what_to_do(monkeypatch):
-    def fail(*_: Any, **__: Any) -> str:
-        raise ConnectionError("reset by peer\nand more")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(CheckpointError) as caught:
-        fetch.hub_download(REPO, REVISION)
-    assert str(caught.value) == (
-        f"could not download '{REPO}' from the Hugging Face Hub (ConnectionError: reset by peer); "
-        "try again, or download it elsewhere and give its folder with `model`"
-    )
 
 
 # ---------------------------------------------------------------------------- folders refused

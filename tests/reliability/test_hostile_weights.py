@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -32,6 +31,7 @@ from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 from oracles.commands import fails
+from oracles.hub import at_a_hub
 
 SECONDS = 5.0  # of processor time; a refusal takes milliseconds
 MEGABYTES = 200
@@ -432,21 +432,14 @@ def test_a_model_of_the_hub_with_code_is_refused(
     run, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Only config and weights are ever asked for, and a config that names code is refused."""
-    asked: list[list[str]] = []
     (folder / "modeling_evil.py").write_text("raise SystemExit('ran')")
     edit(folder, auto_map={"AutoModel": "modeling_evil.Evil"})
-
-    def download(repo: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append(allow_patterns)
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(fetch, "hub_cached", lambda *_: None)
-    monkeypatch.setattr(fetch, "hub_answers", lambda *_, **__: True)
     (tmp_path / "x.fasta").write_text(">a\nMKT\n")
-    message = fails(run("embed", "x.fasta", "--model", "someone/evil-esm", cwd=tmp_path))
+    with at_a_hub(monkeypatch, tmp_path) as there:
+        there.put("someone/evil-esm", {p.name: p.read_bytes() for p in folder.iterdir()})
+        message = fails(run("embed", "x.fasta", "--model", "someone/evil-esm", cwd=tmp_path))
     assert "asks to run code of its own (auto_map), which esmkit never does" in message
-    assert asked == [["config.json", "model*.safetensors", "model*.safetensors.index.json"]]
+    assert {asked.path.rpartition("/")[2] for asked in there.asked} == {"config.json"}
     assert not (tmp_path / "x.h5").exists()
 
 

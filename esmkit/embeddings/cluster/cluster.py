@@ -21,7 +21,10 @@ __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "wo
 ANSWER_SECONDS = 5.0
 """Time in which a cluster must answer at its address."""
 
-PASSED_ON = ("ESMKIT_CACHE", "ESMKIT_TUNE_PROCESS", "HF_HOME", "HF_HUB_OFFLINE")
+PASSED_ON = (
+    *("ESMKIT_CACHE", "ESMKIT_TUNE_PROCESS"),
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT"),
+)
 """Environment variables that workers on other machines get too, where they are set."""
 
 HEALTH_SECONDS = 20.0

@@ -158,8 +158,8 @@ def _resolve_auto(say: Say) -> Checkpoint:
     if reachable:
         say(f"downloading {DEFAULT.repo} from the Hugging Face Hub (31 MB)")
         try:
-            folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision)
-        except CheckpointError as error:  # it answered, but its file servers are out of reach
+            folder = fetch.hub_download(DEFAULT.repo, DEFAULT.revision, DEFAULT.sha256, say)
+        except CheckpointError as error:  # its file servers are out of reach, or give other bytes
             say(str(error))
         else:
             return _from_folder(folder, DEFAULT.repo, "Hugging Face Hub", DEFAULT)
@@ -191,12 +191,15 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
         return _from_folder(cached, repo, "local Hugging Face cache", known)
     if fetch.hub_answers(repo, revision):
         say(f"downloading {repo} from the Hugging Face Hub")
-        return _from_folder(fetch.hub_download(repo, revision), repo, "Hugging Face Hub", known)
+        folder = fetch.hub_download(repo, revision, known.sha256 if known else None, say)
+        return _from_folder(folder, repo, "Hugging Face Hub", known)
     meant = did_you_mean(repo, OFFICIAL) if known is None else ""
+    why = "the Hub does not answer; connect to the network once"
+    if not fetch.hub_is_asked():
+        why = "HF_HUB_OFFLINE forbids to ask the Hub; unset it"
     raise CheckpointError(
-        f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it, and the "
-        "Hub does not answer; connect to the network once, or copy the model here and give its "
-        f"folder with `model`{meant}"
+        f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it whole, "
+        f"and {why}, or copy the model here and give its folder with `model`{meant}"
     )
 
 

