@@ -155,9 +155,9 @@ class OnChains:
 
     def _share(self, claim: Claim) -> Row:
         found = self._half()
-        ties = np.equal(found, found.max(axis=1, keepdims=True))  # NaN equals nothing
+        ties = (found == found.max(axis=1, keepdims=True)).astype(np.float64)
         place = BEST[0] * self.model.heads + BEST[1]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # NaN equals nothing, so it is no tie
             shares = np.where(np.isnan(found).any(1), np.nan, ties[:, place] / ties.sum(1))
         return self._judged(claim, shares)
 
@@ -168,7 +168,7 @@ class OnChains:
         chains = [self.chains[place] for place in taken]
         sequences = [chain.sequence for chain in chains]
         values = self._heads[taken]
-        usable = ~np.isnan(values).any((1, 2))
+        usable = np.asarray(~np.isnan(values).any((1, 2)))
         try:
             side = halves(sequences, seed=self.seed)
         except OptionError as error:  # all of one family

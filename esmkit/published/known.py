@@ -47,7 +47,7 @@ FAIR_ESM = (
 )
 FUSION = "plm-contact-fusion, 2026, arXiv:2606.21876"
 PROTEINGYM = "ProteinGym (Notin et al. 2023, doi:10.1101/2023.12.07.570727)"
-TRANSFORMERS = "integration test of transformers, tests/models/esm/test_modeling_esm.py"
+TRANSFORMERS = "EsmModelIntegrationTest, in the tests of Hugging Face's transformers"
 
 _HEAD_PROTOCOL = (
     "contact head of the checkpoint (logistic regression, fitted on 20 chains), P@L, pairs 24 or more "

@@ -16,6 +16,7 @@ from esmkit.published.chains import OnChains
 from esmkit.published.keeping import Keep
 from esmkit.sequences import encode
 from esmkit.structure import Structure
+from oracles.published import interval_of, own_of
 
 NAMES = ("contacts-large-valid", "head-L5H4", "three-heads", "L5H4-is-best")
 PLACE = 5 * 20 + 4
@@ -72,19 +73,21 @@ def test_means_are_those_of_transformers(
     found = {r.name: r for r in esmkit.reproduce(eight, structures=few, only=NAMES).rows}
     # near-ties that float32 and float64 rank differently may move one pair of some 40
     close = {"rtol": 0, "atol": 0.02}
-    np.testing.assert_allclose(found["contacts-large-valid"].own, np.mean(theirs.contact), **close)
-    np.testing.assert_allclose(found["head-L5H4"].own, theirs.heads[:, PLACE].mean(), **close)
+    np.testing.assert_allclose(
+        own_of(found["contacts-large-valid"]), np.mean(theirs.contact), **close
+    )
+    np.testing.assert_allclose(own_of(found["head-L5H4"]), theirs.heads[:, PLACE].mean(), **close)
     best = theirs.heads == theirs.heads.max(1, keepdims=True)
     shares = best[:, PLACE] / best.sum(1)
-    np.testing.assert_allclose(found["L5H4-is-best"].own, shares.mean(), **close)
+    np.testing.assert_allclose(own_of(found["L5H4-is-best"]), shares.mean(), **close)
     for row in found.values():
         assert row.verdict == "not comparable"
         assert row.on == "4 chains"
         assert row.because.startswith(
             "weights (eight) that are not known as the official ones by their SHA-256; 4 chains that"
         )
-        assert row.low is not None
-        assert row.low <= row.own <= row.high
+        low, high = interval_of(row)
+        assert low <= own_of(row) <= high
     best_here = f"L{np.divmod(theirs.heads.mean(0).argmax(), 20)[0]}"
     assert f"the best head here is {best_here}H" in found["head-L5H4"].because
 
@@ -114,7 +117,7 @@ def test_three_heads_are_chosen_on_one_half_and_scored_on_the_other(
                     scores.append(counted(mean, few[k], 2))
             possible.append(np.mean(scores))
     assert len(possible) == 1
-    np.testing.assert_allclose(row.own, possible[0], rtol=0, atol=0.02)
+    np.testing.assert_allclose(own_of(row), possible[0], rtol=0, atol=0.02)
 
 
 def test_the_published_chains_with_the_published_weights_have_a_verdict(
@@ -188,7 +191,7 @@ def test_a_head_that_ties_for_the_best_has_its_share_of_the_chain(
 
     claim = known.choose_claims(["L5H4-is-best"])[0]
     row = OnChains(eight, "8M", few, keep=Planted()).row(claim)
-    np.testing.assert_allclose(row.own, (1 + 1 / 2 + 0 + 1 / 120) / 4, rtol=1e-12)
+    np.testing.assert_allclose(own_of(row), (1 + 1 / 2 + 0 + 1 / 120) / 4, rtol=1e-12)
 
 
 def test_words_that_are_no_set_are_refused(eight: Esm2, few: list[Structure]):
@@ -204,8 +207,8 @@ def test_the_offline_checkpoint_on_ts50_has_the_known_means(real: Esm2):
     contacts, head = esmkit.reproduce(real, structures=chains, only=names).rows
     own = esmkit.contacts.evaluate(real, chains).summary.loc[("long", "P@L")]
     np.testing.assert_allclose(
-        [contacts.own, contacts.low, contacts.high], own[["mean", "low", "high"]], rtol=1e-9
+        [own_of(contacts), *interval_of(contacts)], own[["mean", "low", "high"]], rtol=1e-9
     )
     table = esmkit.contacts.rank_heads(real, chains).query("range == 'long' and name == 'L5H4'")
-    np.testing.assert_allclose(head.own, table["P@L/2"].item(), rtol=1e-9)
+    np.testing.assert_allclose(own_of(head), table["P@L/2"].item(), rtol=1e-9)
     assert "the best head here is L5H4" in head.because

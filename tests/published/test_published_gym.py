@@ -13,6 +13,7 @@ from esmkit.esm2 import Esm2
 from esmkit.published import gym
 from esmkit.published.gym_files import read_gym
 from oracles.proteingym import ASSAYS, average, correlations, plant, publish
+from oracles.published import interval_of, own_of, published_of
 
 NAMES = ("proteingym", "proteingym-TEM-1")
 
@@ -32,18 +33,20 @@ def test_the_mean_is_that_of_transformers_scipy_and_pandas(
 ):
     every, one = esmkit.reproduce(official, proteingym=folder, only=NAMES).rows
     # exact: ranks of scores that differ by more than float32 rounds
-    np.testing.assert_allclose(every.own, average(theirs), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(one.own, theirs["spearman"][0], rtol=0, atol=1e-9)
-    assert abs(average(theirs) - theirs["spearman"].mean()) > 0.01  # another mean would show
+    np.testing.assert_allclose(own_of(every), average(theirs), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(own_of(one), theirs["spearman"][0], rtol=0, atol=1e-9)
+    assert (
+        abs(average(theirs) - theirs["spearman"].to_numpy().mean()) > 0.01
+    )  # another mean would show
     assert every.verdict == "not comparable"
     assert every.because == "5 of the 217 assays"
     assert every.on == "5 assays of 4 proteins"
     assert every.published == 0.226
-    assert every.low is not None
-    assert every.low < every.own < every.high
+    low, high = interval_of(every)
+    assert low < own_of(every) < high
     assert one.verdict == "differs"
     assert one.published == 0.399
-    np.testing.assert_allclose([one.own - one.low, one.high - one.own], 0.005, rtol=1e-9)
+    assert interval_of(one) == (own_of(one) - 0.005, own_of(one) + 0.005)
 
 
 def test_all_assays_have_a_verdict(
@@ -72,13 +75,13 @@ def test_a_part_is_compared_with_what_is_published_of_the_same_assays(
     (folder / "DMS_ProteinGym_substitutions" / f"{ASSAYS[3][0]}.csv").unlink()
     row, one = esmkit.reproduce(official, proteingym=folder, only=NAMES).rows
     part = theirs.drop(index=3).assign(published=(theirs["spearman"] + off).round(3))
-    np.testing.assert_allclose(row.published, average(part, "published"), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(row.own, average(part), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(published_of(row), average(part, "published"), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(own_of(row), average(part), rtol=0, atol=1e-9)
     assert (row.verdict, one.verdict) == (verdict, verdict)
     assert row.because.endswith(
         "the published value is that of these 4 assays in ProteinGym's table"
     )
-    assert one.published == round(theirs["spearman"][0] + off, 3)
+    assert published_of(one) == round(float(theirs["spearman"].to_numpy()[0]) + off, 3)
 
 
 def test_other_weights_and_heads_are_said(
@@ -95,8 +98,8 @@ def test_other_weights_and_heads_are_said(
         row.because
         == "weights (eight) that are not known as the official ones by their SHA-256; a fitted head"
     )
-    assert row.low is not None  # the interval over variants, which is wide
-    assert row.high - row.low > 0.2
+    low, high = interval_of(row)  # over variants, which is wide
+    assert high - low > 0.2
 
 
 def test_what_is_missing_is_said(
