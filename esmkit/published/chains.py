@@ -124,7 +124,8 @@ class OnChains:
             self.progress(f"{chain.id}: {'contact head' if names is None else ' '.join(names)}")
             head = None if names is None else ContactHead.mean_of(self.model, names)
             found = contacts(self.model, chain.protein, head=head).onto(chain, ranking=True)
-            return score_map(*found).loc["long", list(CUTS)].to_numpy(np.float64)
+            length = None if names is None else len(chain)  # as each is published
+            return score_map(*found, length=length).loc["long", list(CUTS)].to_numpy(np.float64)
 
         of = "contact head" if names is None else " ".join(names)
         return self.keep.measured(f"{of} {chain_digest(chain)}", measure)
@@ -136,7 +137,7 @@ class OnChains:
         def of(chain: "Structure") -> NDArray[np.float64]:
             def measure() -> NDArray[np.float64]:
                 self.progress(f"{chain.id}: every head")
-                return precisions_of_heads(self.model, [chain])[0]["long"][0]
+                return precisions_of_heads(self.model, [chain], length="full")[0]["long"][0]
 
             return self.keep.measured(f"every head {chain_digest(chain)}", measure)
 

@@ -78,7 +78,7 @@ class OnGym:
         return self._one(claim) if claim.name == "proteingym-TEM-1" else self._all(claim, self.size)
 
     def _correlations(self, assay: Assay) -> NDArray[np.float64]:
-        """Return Spearman and its 95 % interval over variants: (3,)."""
+        """Return Spearman, its 95 % interval over variants where a row shows it, and how many: (4,)."""
 
         def measure() -> NDArray[np.float64]:
             self.progress(assay.id)
@@ -90,10 +90,13 @@ class OnGym:
             score, truth = (table[name].to_numpy(np.float64) for name in ("score", "measured"))
             known = np.isfinite(truth)
             score, truth = score[known], truth[known]
-            samples = spearman_resampled([score], truth, resamples=RESAMPLES, seed=self.seed)[0]
-            samples = samples[np.isfinite(samples)]
-            low, high = np.percentile(samples, [2.5, 97.5]) if len(samples) else (np.nan, np.nan)
-            return np.array([spearman(score, truth), low, high])
+            low, high = np.nan, np.nan
+            if assay.id == ONE_ASSAY:  # of half a million variants it would take minutes
+                samples = spearman_resampled([score], truth, resamples=RESAMPLES, seed=self.seed)[0]
+                samples = samples[np.isfinite(samples)]
+                if len(samples):
+                    low, high = np.percentile(samples, [2.5, 97.5])
+            return np.array([spearman(score, truth), low, high, len(truth)])
 
         head = self.model.lm_head.facts.get("sha256", "of the checkpoint")
         return self.keep.measured(f"assay {assay.digest()} {self.seed} {head}", measure)
@@ -104,8 +107,10 @@ class OnGym:
         assay = next((a for a in self.gym.assays if a.id == ONE_ASSAY), None)
         if assay is None:
             return not_run(claim, self.size, f"the table of {ONE_ASSAY}")
-        own, low, high = map(float, self._correlations(assay))
-        other = [*self.other, *_other_head(self.model)]
+        own, low, high, count = map(float, self._correlations(assay))
+        if np.isnan(own):
+            return not_run(claim, self.size, "measured values that differ")
+        other = [*self.other, *_other_head(self.model), *_other_variants([assay], [count])]
         if not other:  # the same variants: a sample of them has nothing to say
             low, high = own - ALLOWED, own + ALLOWED
         on = f"{assay.path.name}"
@@ -125,7 +130,8 @@ class OnGym:
     def _all(self, claim: Claim, size: str) -> Row:
         assert self.gym is not None  # `row` has looked
         assays = self.gym.assays
-        found = np.array([self._correlations(assay)[0] for assay in assays])
+        measured = np.array([self._correlations(assay) for assay in assays])
+        found, counts = measured[:, 0], measured[:, 3]
         there = ~np.isnan(found)
         if not there.any():
             return not_run(claim, size, "an assay whose measured values differ")
@@ -135,7 +141,7 @@ class OnGym:
         own = mean_over_functions(found[there], proteins, functions)
         low, high = resampled_means(found[there], proteins, functions, seed=self.seed)
         published, note = None, ""
-        other = [*self.other, *_other_head(self.model)]
+        other = [*self.other, *_other_head(self.model), *_other_variants(kept, counts[there])]
         whole = len(kept) == ALL_ASSAYS
         if all(size in assay.published for assay in kept):
             published = mean_over_functions(
@@ -158,6 +164,17 @@ def _other_head(model: "Encoder") -> list[str]:
     if model.lm_head.facts["source"] != "fitted":
         return []
     return ["a fitted masked-LM head instead of the official one"]
+
+
+def _other_variants(assays: Sequence[Assay], counts: Sequence[float]) -> list[str]:
+    """Say which assays have not as many measured variants as the reference file says."""
+    pairs = zip(assays, counts, strict=True)
+    off = [(a, int(n)) for a, n in pairs if a.variants is not None and a.variants != int(n)]
+    if not off:
+        return []
+    assay, count = off[0]
+    more = f", and {len(off) - 1} more assays are not whole" if len(off) > 1 else ""
+    return [f"{count:,} variants of {assay.id}, which has {assay.variants:,}{more}"]
 
 
 def _of_functions(

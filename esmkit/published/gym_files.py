@@ -1,4 +1,9 @@
-"""ProteinGym's files as its authors give them: the reference file, the assays, published values."""
+"""ProteinGym's files as its authors give them: the reference file, the assays, published values.
+
+Names are those of ProteinGym's own folders. Other files there have the same names: tables of cross
+validation hold single substitutions alone, the supervised benchmark has a table of the same name with
+other models. So a table is taken for its content where there are several.
+"""
 
 import csv
 from dataclasses import dataclass
@@ -19,6 +24,9 @@ PUBLISHED_TABLE = "DMS_substitutions_Spearman_DMS_level.csv"
 COLUMNS = ("DMS_id", "DMS_filename", "UniProt_ID", "target_seq", "coarse_selection_type")
 """Columns of the reference file that are read."""
 
+COUNT = "DMS_total_number_mutants"
+"""Column of the reference file with the number of variants; not needed."""
+
 ALL_ASSAYS = 217
 """Assays of substitutions in ProteinGym 1.x."""
 
@@ -37,6 +45,8 @@ class Assay:
         Its table.
     published : dict from str to float
         Published Spearman by size of the model; empty if ProteinGym's table is not in the folder.
+    variants : int or None
+        How many variants the reference file says there are.
     """
 
     id: str
@@ -45,6 +55,7 @@ class Assay:
     sequence: str
     path: Path
     published: dict[str, float]
+    variants: int | None = None
 
     def digest(self) -> str:
         """Return what identifies its numbers: the wild type and the bytes of the table."""
@@ -85,25 +96,21 @@ def read_gym(folder: str | Path) -> Gym:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(missing(root, "folder"))
-    there: dict[str, Path] = {}
+    there: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*.csv"), key=lambda path: (len(path.parts), str(path))):
-        there.setdefault(path.name, path)
+        there.setdefault(path.name, []).append(path)
+    packed = sorted(path.name for path in root.glob("*.zip"))
+    unpack = f"; unpack {visible(shorten(packed[0], 60))!r} first" if packed else ""
     if REFERENCE not in there:
         raise InputError(
             f"there is no {REFERENCE} in {str(root)!r}; put ProteinGym's reference file of "
-            "substitutions there, beside the tables of its assays"
+            f"substitutions there, beside the tables of its assays{unpack}"
         )
-    listed = _rows(there[REFERENCE], COLUMNS)
-    published = _published(there[PUBLISHED_TABLE]) if PUBLISHED_TABLE in there else {}
+    reference = there[REFERENCE][0]
+    listed = _rows(reference, COLUMNS, (COUNT,))
+    published = _published(there.get(PUBLISHED_TABLE, []))
     assays = [
-        Assay(
-            row["DMS_id"],
-            row["UniProt_ID"],
-            row["coarse_selection_type"],
-            row["target_seq"].strip(),
-            there[row["DMS_filename"]],
-            published.get(row["DMS_id"], {}),
-        )
+        _assay(reference, row, there[row["DMS_filename"]], published.get(row["DMS_id"], {}))
         for row in listed
         if row["DMS_filename"] in there
     ]
@@ -111,17 +118,54 @@ def read_gym(folder: str | Path) -> Gym:
         raise InputError(
             f"none of the {len(listed)} assays of {REFERENCE} has its table in {str(root)!r}, such as "
             f"{visible(shorten(listed[0]['DMS_filename'], 60))!r}; put ProteinGym's tables of "
-            "substitutions there"
+            f"substitutions there{unpack}"
         )
     return Gym(assays, len(listed))
 
 
-def _rows(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return the rows of a table, of some columns."""
+def _assay(
+    reference: Path, row: dict[str, str], tables: list[Path], published: dict[str, float]
+) -> Assay:
+    """Return the assay of a row of the reference file, with the table that has all its variants."""
+    for column in COLUMNS:
+        if not row[column].strip():
+            raise InputError(
+                f"{str(reference)!r}, assay {visible(shorten(row['DMS_id']))!r}: {column} is empty; "
+                "fetch it anew"
+            )
+    count = row.get(COUNT, "").strip()
+    variants = int(count) if count.isdecimal() and len(count) < 10 else None
+    table = tables[0]
+    if len(tables) > 1 and variants is not None:
+        table = next((path for path in tables if _lines(path) == variants), table)
+    return Assay(
+        row["DMS_id"],
+        row["UniProt_ID"],
+        row["coarse_selection_type"],
+        row["target_seq"].strip(),
+        table,
+        published,
+        variants,
+    )
+
+
+def _lines(path: Path) -> int:
+    """Return how many lines that are not empty a table has below its first."""
+    try:
+        with path.open("rb") as file:
+            return sum(bool(line.strip()) for line in file) - 1
+    except OSError:  # told where the table is read, if it is
+        return -1
+
+
+def _rows(
+    path: Path, wanted: tuple[str, ...], welcome: tuple[str, ...] = ()
+) -> list[dict[str, str]]:
+    """Return the rows of a table, of some columns that it must have and others that it may have."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             found = [
-                {name: (row.get(name) or "") for name in wanted if name in row}
+                {name: (row.get(name) or "") for name in (*wanted, *welcome) if name in row}
                 for row in csv.DictReader(file)
             ]
     except (OSError, UnicodeError, csv.Error) as error:
@@ -138,13 +182,21 @@ def _rows(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
     return found
 
 
-def _published(path: Path) -> dict[str, dict[str, float]]:
-    """Return the published Spearman of ESM-2 by assay and size."""
+def _published(paths: list[Path]) -> dict[str, dict[str, float]]:
+    """Return the published Spearman of ESM-2 by assay and size, from the first table that has it."""
     from esmkit.published.known import SIZES
 
     names = {f"ESM2 ({size})": size for size in SIZES.values()}
+    rows: list[dict[str, str]] = []
+    for path in paths:
+        try:
+            rows = _rows(path, ("DMS ID", *names))
+            break
+        except InputError:
+            if path == paths[-1]:
+                raise
     found: dict[str, dict[str, float]] = {}
-    for row in _rows(path, ("DMS ID", *names)):
+    for row in rows:
         try:
             values = {size: float(row[name]) for name, size in names.items() if row[name]}
         except ValueError as error:

@@ -35,7 +35,7 @@ SETS: Mapping[str, tuple[str, int | None]] = {
     "large-valid": ("fair-esm's large validation set", 14_842),
     "casp14": ("CASP14", None),
     "cameo": ("CAMEO, April to June 2022", None),
-    "fusion": ("the set of plm-contact-fusion", 200),
+    "fusion": ("Zhang eval-200", 200),
     "proteingym": ("ProteinGym 1.x, substitutions (217 assays)", None),
     "golden": ("the token ids named", None),
 }
@@ -45,15 +45,28 @@ FAIR_ESM = (
     "README of fair-esm, comparison to related works, unsupervised contact prediction (Lin et al. "
     "2023, doi:10.1126/science.ade2574)"
 )
-FUSION = "plm-contact-fusion, 2026, arXiv:2606.21876"
-PROTEINGYM = "ProteinGym (Notin et al. 2023, doi:10.1101/2023.12.07.570727)"
+FUSION = (
+    "Thorstenson 2026, arXiv:2606.21876v2, and the tables beside its code, plm-contact-fusion; Zhang "
+    "eval-200 are 200 of the 1,431 chains of Zhang et al. 2024 (doi:10.1073/pnas.2406285121)"
+)
+PROTEINGYM = (
+    "ProteinGym, zero-shot substitutions (Notin et al. 2023, doi:10.1101/2023.12.07.570727)"
+)
 TRANSFORMERS = "EsmModelIntegrationTest, in the tests of Hugging Face's transformers"
 
 _HEAD_PROTOCOL = (
-    "contact head of the checkpoint (logistic regression, fitted on 20 chains), P@L, pairs 24 or more "
-    "apart, contacts within 8 Å of Cβ"
+    "contact head of the checkpoint (logistic regression, fitted on 20 chains), P@L, L the number of "
+    "resolved residues, pairs 24 or more apart, contacts within 8 Å of Cβ"
 )
-_MAP_PROTOCOL = "symmetrised, APC-corrected attention map, P@L/2, pairs 24 or more apart"
+_MAP_PROTOCOL = (
+    "symmetrised, APC-corrected attention map (the published ones in bfloat16), P@L/2, L the length of "
+    "the sequence, pairs 24 or more apart, contacts within 8 Å of Cβ"
+)
+_SCORES = (
+    "masked-marginals; a long protein is read in windows of 1,022 residues around the site (published: "
+    "of 1,024 tokens)"
+)
+_ALLOWED = "allowed is 0.0001 and 0.0001 of the value"
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class Claim:
         """Return what it was measured on, in words.
 
         >>> choose_claims(["head-L5H4"])[0].data()
-        'the set of plm-contact-fusion (200 chains)'
+        'Zhang eval-200 (200 chains)'
         """
         what, count = SETS.get(self.on, (self.on, None))
         return what if count is None else f"{what} ({count:,} chains)"
@@ -148,7 +161,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "three-heads",
         "long-range P@L/2 of the mean of the three best heads",
-        _MAP_PROTOCOL + "; here chosen on one half of the chains and scored on the other",
+        _MAP_PROTOCOL
+        + "; chosen on 10 other chains, here on one half of the chains and scored on the other",
         {"8M": 0.2745},
         FUSION,
         "fusion",
@@ -173,7 +187,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "proteingym",
         "mean Spearman of substitutions, 217 assays",
-        "masked-marginals; mean over the assays of a protein in each function, over the proteins of a "
+        _SCORES + "; mean over the assays of a protein in each function, over the proteins of a "
         "function, over functions",
         _by_size(0.226, 0.321, 0.387, 0.414, 0.406, 0.400),
         PROTEINGYM,
@@ -182,15 +196,15 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "proteingym-TEM-1",
         "Spearman of BLAT_ECOLX_Stiffler_2015",
-        "masked-marginals",
+        _SCORES,
         _by_size(0.399, 0.557, 0.661, 0.731, 0.589, 0.430),
         f"{PROTEINGYM}, DMS_substitutions_Spearman_DMS_level.csv",
         "proteingym",
     ),
     Claim(
         "golden-states",
-        "largest difference from 3 x 3 published values of the last hidden state",
-        "token ids 0 6 4 13 5 4 16 12 11 7 2; allowed is 0.0001",
+        "difference from 3 x 3 published values of the last hidden state, the one nearest to its limit",
+        f"token ids 0 6 4 13 5 4 16 12 11 7 2; {_ALLOWED}",
         {"8M": 0.0},
         TRANSFORMERS,
         "golden",
@@ -198,8 +212,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "golden-logits",
-        "largest difference from 3 x 3 published logits of the masked-LM head",
-        "token ids 0 1 2 3 4 5, all of them attended to; allowed is 0.0001",
+        "difference from 3 x 3 published logits of the masked-LM head, the one nearest to its limit",
+        f"token ids 0 1 2 3 4 5, all of them attended to; {_ALLOWED}",
         {"8M": 0.0},
         TRANSFORMERS,
         "golden",

@@ -45,7 +45,7 @@ def test_the_table_is_printed_and_nothing_else_done(reproduce: Any, place: Path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[1:4]] == ["not run", "not comparable", "not run"]
-    assert "2 chains that are not the set of plm-contact-fusion (200 chains)" in lines[2]
+    assert "2 chains that are not Zhang eval-200 (200 chains)" in lines[2]
     assert lines[-1] == "0 reproduced, 0 differ, 1 not comparable, 2 not run"
     assert sorted(place.rglob("*")) == before
 

@@ -123,7 +123,7 @@ def test_three_heads_are_chosen_on_one_half_and_scored_on_the_other(
 def test_the_published_chains_with_the_published_weights_have_a_verdict(
     official: Esm2, few: list[Structure], theirs: Measured, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(known.SETS, "fusion", ("the set of plm-contact-fusion", 4))  # type: ignore[index]
+    monkeypatch.setitem(known.SETS, "fusion", ("Zhang eval-200", 4))  # type: ignore[index]
     ask = {"structures": few, "chains_are": "fusion", "only": ["head-L5H4", "contacts-large-valid"]}
     contacts, head = esmkit.reproduce(official, **ask).rows
     assert (
@@ -144,7 +144,7 @@ def test_a_part_of_the_published_chains_is_not_comparable(official: Esm2, few: l
     (row,) = esmkit.reproduce(
         official, structures=few[:3], chains_are="fusion", only=["head-L5H4"]
     ).rows
-    assert row.because.startswith("3 chains of the set of plm-contact-fusion (200 chains); ")
+    assert row.because.startswith("3 chains of Zhang eval-200 (200 chains); ")
 
 
 def test_casp14_and_cameo_are_not_run_on_other_chains(eight: Esm2, few: list[Structure], as_8m):

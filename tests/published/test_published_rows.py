@@ -107,7 +107,7 @@ def test_the_table_as_text_markdown_json_html_and_frame():
     assert "3.0e-05 off" in lines[3]
     assert lines[-1] == "2 reproduced, 1 differ, 0 not comparable, 2 not run"
     (said,) = [line for line in lines if line.startswith("head-L5H4: ")]
-    assert "Published for the set of plm-contact-fusion (200 chains), official weights of" in said
+    assert "Published for Zhang eval-200 (200 chains), official weights of" in said
     marked = found.to_markdown().splitlines()
     assert {line.count("|") for line in marked[:7]} == {7}
     facts = json.loads(found.to_json())
