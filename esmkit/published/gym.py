@@ -29,6 +29,9 @@ ALLOWED = 0.005
 """Allowed difference from a published value of the same assays: ProteinGym's releases of one model
 differ by that (ESM-2 650M: 0.419 and 0.414), as they mend assays."""
 
+FEWEST = 3
+"""Measured variants below which an assay has no rank correlation."""
+
 RESAMPLES = 2_000
 """Bootstrap samples behind an interval."""
 
@@ -90,6 +93,8 @@ class OnGym:
             score, truth = (table[name].to_numpy(np.float64) for name in ("score", "measured"))
             known = np.isfinite(truth)
             score, truth = score[known], truth[known]
+            if len(truth) < FEWEST:
+                return np.array([np.nan, np.nan, np.nan, len(truth)])
             low, high = np.nan, np.nan
             if assay.id == ONE_ASSAY:  # of half a million variants it would take minutes
                 samples = spearman_resampled([score], truth, resamples=RESAMPLES, seed=self.seed)[0]

@@ -58,8 +58,18 @@ class Assay:
     variants: int | None = None
 
     def digest(self) -> str:
-        """Return what identifies its numbers: the wild type and the bytes of the table."""
-        return digest_of(self.sequence.encode(), self.path.read_bytes())
+        """Return what identifies its numbers: the wild type and the bytes of the table.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be read.
+        """
+        try:
+            table = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{str(self.path)!r} cannot be read ({error})") from None
+        return digest_of(self.sequence.encode(), table)
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,8 @@ def read_gym(folder: str | Path) -> Gym:
         raise InputError(missing(root, "folder"))
     there: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*.csv"), key=lambda path: (len(path.parts), str(path))):
-        there.setdefault(path.name, []).append(path)
+        if path.is_file():
+            there.setdefault(path.name, []).append(path)
     packed = sorted(path.name for path in root.glob("*.zip"))
     unpack = f"; unpack {visible(shorten(packed[0], 60))!r} first" if packed else ""
     if REFERENCE not in there:
@@ -108,6 +119,13 @@ def read_gym(folder: str | Path) -> Gym:
         )
     reference = there[REFERENCE][0]
     listed = _rows(reference, COLUMNS, (COUNT,))
+    seen: set[str] = set()
+    for row in listed:
+        if row["DMS_id"] in seen:
+            raise InputError(
+                f"{str(reference)!r}: assay {visible(shorten(row['DMS_id']))!r} comes twice; fetch it anew"
+            )
+        seen.add(row["DMS_id"])
     published = _published(there.get(PUBLISHED_TABLE, []))
     assays = [
         _assay(reference, row, there[row["DMS_filename"]], published.get(row["DMS_id"], {}))
