@@ -146,7 +146,11 @@ class OnGym:
         own = mean_over_functions(found[there], proteins, functions)
         low, high = resampled_means(found[there], proteins, functions, seed=self.seed)
         published, note = None, ""
-        other = [*self.other, *_other_head(self.model), *_other_variants(kept, counts[there])]
+        other = [
+            *self.other,
+            *_other_head(self.model),
+            *_other_variants(kept, counts[there].tolist()),
+        ]
         whole = len(kept) == ALL_ASSAYS
         if all(size in assay.published for assay in kept):
             published = mean_over_functions(
@@ -178,7 +182,7 @@ def _other_variants(assays: Sequence[Assay], counts: Sequence[float]) -> list[st
     if not off:
         return []
     assay, count = off[0]
-    more = f", and {len(off) - 1} more assays are not whole" if len(off) > 1 else ""
+    more = f"; {len(off)} assays are not whole" if len(off) > 1 else ""
     return [f"{count:,} variants of {assay.id}, which has {assay.variants:,}{more}"]
 
 

@@ -1,7 +1,9 @@
 """Results about contacts, beside transformers' maps and precision counted pair by pair."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import torch
 from transformers import EsmForMaskedLM
 
 import esmkit
+from esmkit.contacts.ranking import corrected_maps
 from esmkit.data import ts50
 from esmkit.esm2 import Esm2
-from esmkit.published import known
+from esmkit.published import chains, known
 from esmkit.published.chains import OnChains
 from esmkit.published.keeping import Keep
 from esmkit.sequences import encode
@@ -29,9 +32,10 @@ def few() -> list[Structure]:
 
 
 def counted(values: np.ndarray, chain: Structure, part: int) -> float:
-    """Precision of the first L / part pairs 24 or more apart, from the coordinates."""
-    assert chain.resolved.all()
+    """Precision of the first L / part pairs 24 or more apart, from the coordinates; L of all residues."""
+    there = np.asarray(np.isfinite(chain.cb).all(1))
     i, j = np.triu_indices(len(chain), 24)
+    i, j = i[there[i] & there[j]], j[there[i] & there[j]]
     near = np.linalg.norm(chain.cb[i] - chain.cb[j], axis=1) < 8
     first = np.argsort(-values[i, j], kind="stable")[: len(chain) // part]
     return float(near[first].mean())
@@ -40,12 +44,12 @@ def counted(values: np.ndarray, chain: Structure, part: int) -> float:
 class Measured:
     """What transformers' own network says of chains, in float64."""
 
-    def __init__(self, folder: Path, chains: list[Structure]) -> None:
+    def __init__(self, folder: Path, few: list[Structure]) -> None:
         network = (
             EsmForMaskedLM.from_pretrained(folder, attn_implementation="eager").double().eval()
         )
         contact, heads = [], []
-        for chain in chains:
+        for chain in few:
             tokens = torch.from_numpy(encode(chain.sequence))[None]
             with torch.inference_mode():
                 mask = torch.ones_like(tokens)
@@ -55,10 +59,10 @@ class Measured:
             maps = maps + maps.transpose(0, 2, 1)
             rows, columns = maps.sum(1, keepdims=True), maps.sum(2, keepdims=True)
             heads.append(maps - rows * columns / maps.sum((1, 2), keepdims=True))
-        self.contact = [counted(m, c, 1) for m, c in zip(contact, chains, strict=True)]
+        self.contact = [counted(m, c, 1) for m, c in zip(contact, few, strict=True)]
         self.maps = heads
         self.heads = np.array(
-            [[counted(m, c, 2) for m in of] for of, c in zip(heads, chains, strict=True)]
+            [[counted(m, c, 2) for m in of] for of, c in zip(heads, few, strict=True)]
         )
 
 
@@ -118,6 +122,34 @@ def test_three_heads_are_chosen_on_one_half_and_scored_on_the_other(
             possible.append(np.mean(scores))
     assert len(possible) == 1
     np.testing.assert_allclose(own_of(row), possible[0], rtol=0, atol=0.02)
+
+
+def test_the_length_is_that_of_the_publication_where_residues_are_missing(
+    eight: Esm2, few: list[Structure], as_8m: None, monkeypatch: pytest.MonkeyPatch
+):
+    """All residues of the sequence for single heads, the resolved ones for the contact head."""
+    asked: dict[str, set[object]] = {"heads": set(), "map": set()}
+    inner = {"heads": chains.precisions_of_heads, "map": chains.score_map}
+
+    def heads(*of: Any, length: str) -> Any:
+        asked["heads"].add(length)
+        return inner["heads"](*of, length=length)
+
+    def one(*of: Any, length: int | None) -> Any:
+        asked["map"].add(length)
+        return inner["map"](*of, length=length)
+
+    monkeypatch.setattr(chains, "precisions_of_heads", heads)
+    monkeypatch.setattr(chains, "score_map", one)
+    short = [replace(c, cb=np.where(np.arange(len(c))[:, None] < 20, np.nan, c.cb)) for c in few]
+    names = ["contacts-large-valid", "head-L5H4", "three-heads"]
+    rows = {row.name: row for row in esmkit.reproduce(eight, structures=short, only=names).rows}
+    assert asked == {"heads": {"full"}, "map": {None, *(len(c) for c in few)}}
+    own = esmkit.contacts.evaluate(eight, short).summary.loc[("long", "P@L"), "mean"]
+    np.testing.assert_allclose(own_of(rows["contacts-large-valid"]), own, rtol=1e-9)
+    maps = [corrected_maps(eight, c.protein)[PLACE] for c in short]
+    full = [counted(m, c, 2) for m, c in zip(maps, short, strict=True)]
+    np.testing.assert_allclose(own_of(rows["head-L5H4"]), np.mean(full), rtol=1e-9)
 
 
 def test_the_published_chains_with_the_published_weights_have_a_verdict(
@@ -202,13 +234,15 @@ def test_words_that_are_no_set_are_refused(eight: Esm2, few: list[Structure]):
 @pytest.mark.weights
 def test_the_offline_checkpoint_on_ts50_has_the_known_means(real: Esm2):
     """Measured before with other code: 0.147 and 0.183 on all 50 chains (`docs/explain/numbers.md`)."""
-    chains = ts50()[:8]
+    some = ts50()[:5]
     names = ["contacts-large-valid", "head-L5H4"]
-    contacts, head = esmkit.reproduce(real, structures=chains, only=names).rows
-    own = esmkit.contacts.evaluate(real, chains).summary.loc[("long", "P@L")]
+    contacts, head = esmkit.reproduce(real, structures=some, only=names).rows
+    own = esmkit.contacts.evaluate(real, some).summary.loc[("long", "P@L")]
     np.testing.assert_allclose(
         [own_of(contacts), *interval_of(contacts)], own[["mean", "low", "high"]], rtol=1e-9
     )
-    table = esmkit.contacts.rank_heads(real, chains).query("range == 'long' and name == 'L5H4'")
+    table = esmkit.contacts.rank_heads(real, some, length="full").query(
+        "range == 'long' and name == 'L5H4'"
+    )
     np.testing.assert_allclose(own_of(head), table["P@L/2"].item(), rtol=1e-9)
     assert "the best head here is L5H4" in head.because

@@ -131,6 +131,63 @@ def test_an_assay_of_one_value_is_left_out(official: Esm2, tmp_path: Path):
     assert row.on == "4 assays of 3 proteins"
 
 
+def test_an_assay_with_other_variants_than_it_has_is_not_comparable(
+    official: Esm2, theirs: pandas.DataFrame, tmp_path: Path
+):
+    folder = plant(tmp_path / "gym")
+    publish(folder, theirs)
+    for name in (ASSAYS[0][0], ASSAYS[3][0]):
+        path = folder / "DMS_ProteinGym_substitutions" / f"{name}.csv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    every, one = esmkit.reproduce(official, proteingym=folder, only=NAMES).rows
+    less = "12 variants of BLAT_ECOLX_Stiffler_2015, which has 14"
+    assert (every.verdict, one.verdict) == ("not comparable", "not comparable")
+    assert every.because.startswith(f"{less}; 2 assays are not whole; ")
+    assert one.because == less
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_too_few_variants_have_no_correlation(official: Esm2, tmp_path: Path, rows: int):
+    folder = plant(tmp_path / "gym")
+    path = folder / "DMS_ProteinGym_substitutions" / f"{ASSAYS[0][0]}.csv"
+    table = pandas.read_csv(path)
+    table["DMS_score"] = table["DMS_score"].where(table.index < rows)
+    table.to_csv(path, index=False)
+    every, one = esmkit.reproduce(official, proteingym=folder, only=NAMES).rows
+    assert every.on == "4 assays of 4 proteins"
+    assert (one.verdict, one.because) == ("not run", "missing: measured values that differ")
+
+
+def test_the_other_files_of_proteingym_do_not_get_in_the_way(
+    theirs: pandas.DataFrame, tmp_path: Path
+):
+    """Its repository and its zips, unpacked side by side, have two files of most names."""
+    folder = plant(tmp_path / "gym")
+    publish(folder, theirs)
+    supervised = folder / "DMS_supervised" / "DMS_substitutions_Spearman_DMS_level.csv"
+    supervised.parent.mkdir()
+    supervised.write_text("DMS ID,ProteinNPT\nBLAT_ECOLX_Stiffler_2015,0.9\n")
+    folds = folder / "A_cv_folds_singles"
+    folds.mkdir()
+    tables = folder / "DMS_ProteinGym_substitutions"
+    for path in tables.iterdir():
+        (folds / path.name).write_text("".join(path.read_text().splitlines(keepends=True)[:6]))
+    (tables / "nothing.csv").mkdir()
+    found = read_gym(folder).assays
+    assert [assay.path.parent for assay in found] == [tables] * len(ASSAYS)
+    assert [assay.variants for assay in found] == [14] * len(ASSAYS)
+    assert found[0].published["8M"] == round(float(theirs["spearman"].to_numpy()[0]), 3)
+    (tables / found[0].path.name).unlink()  # what is there is taken, and told by its count
+    assert read_gym(folder).assays[0].path.parent == folds
+
+
+def test_a_table_that_is_gone_is_said(folder: Path, tmp_path: Path):
+    assay = read_gym(plant(tmp_path / "gym")).assays[0]
+    assay.path.unlink()
+    with pytest.raises(InputError, match=r"BLAT_ECOLX_Stiffler_2015\.csv' cannot be read"):
+        assay.digest()
+
+
 def spoil(folder: Path, name: str, change: Callable[[str], str]) -> None:
     path = next(folder.rglob(name))
     path.write_text(change(path.read_text()))
@@ -149,6 +206,16 @@ def spoil(folder: Path, name: str, change: Callable[[str], str]) -> None:
             "DMS_substitutions.csv",
             lambda t: t.replace(".csv", ".tsv"),
             "none of the 5 assays of DMS_substitutions.csv has its table in",
+        ),
+        (
+            "DMS_substitutions.csv",
+            lambda t: t.replace("BLAT_ECOLX_Deng_2012,", "BLAT_ECOLX_Stiffler_2015,"),
+            "assay 'BLAT_ECOLX_Stiffler_2015' comes twice; fetch it anew",
+        ),
+        (
+            "DMS_substitutions.csv",
+            lambda t: t.replace(",CCR5_HUMAN,", ",,"),
+            "assay 'CCR5_HUMAN_Gill_2023': UniProt_ID is empty; fetch it anew",
         ),
         (
             "DMS_substitutions_Spearman_DMS_level.csv",
@@ -174,6 +241,9 @@ def test_bytes_that_are_no_text_and_folders_without_files_are_refused(tmp_path: 
     with pytest.raises(
         InputError, match=r"there is no DMS_substitutions\.csv in .*; put ProteinGym's"
     ):
+        read_gym(tmp_path)
+    (tmp_path / "DMS_ProteinGym_substitutions.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"; unpack 'DMS_ProteinGym_substitutions\.zip' first$"):
         read_gym(tmp_path)
     (tmp_path / "DMS_substitutions.csv").write_bytes(b"DMS_id\n\xff\xfe\n")
     with pytest.raises(InputError, match="cannot be read as a table"):
