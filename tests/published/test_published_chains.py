@@ -124,6 +124,32 @@ def test_three_heads_are_chosen_on_one_half_and_scored_on_the_other(
     np.testing.assert_allclose(own_of(row), possible[0], rtol=0, atol=0.02)
 
 
+def test_no_chain_is_scored_by_heads_that_were_chosen_on_it(
+    eight: Esm2, few: list[Structure], as_8m: None
+):
+    """Each chain has three heads of its own that are perfect on it and worthless on the others."""
+    own = {chains.chain_digest(c): range(10 * k, 10 * k + 3) for k, c in enumerate(few)}
+    scored = {}
+
+    class Planted(Keep):
+        def measured(self, key: str, measure: Callable[[], np.ndarray]) -> np.ndarray:
+            of, _, digest = key.rpartition(" ")
+            values = np.zeros((120, 3))
+            if of == "every head":
+                values[list(own[digest])] = 1
+                return values
+            scored[digest] = {20 * int(n[1]) + int(n[3:]) for n in of.split()}
+            return values[0]
+
+    claim = known.choose_claims(["three-heads"])[0]
+    OnChains(eight, "8M", few, keep=Planted()).row(claim)
+    assert scored.keys() == own.keys()
+    every = {place for places in own.values() for place in places}
+    for digest, heads in scored.items():
+        assert len(heads) == 3
+        assert heads <= every - set(own[digest])
+
+
 def test_the_length_is_that_of_the_publication_where_residues_are_missing(
     eight: Esm2, few: list[Structure], as_8m: None, monkeypatch: pytest.MonkeyPatch
 ):
