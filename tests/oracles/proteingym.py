@@ -29,10 +29,10 @@ ASSAYS = (
     ("BLAT_ECOLX_Stiffler_2015", "BLAT_ECOLX", "OrganismalFitness", 24),
     ("BLAT_ECOLX_Deng_2012", "BLAT_ECOLX", "OrganismalFitness", 24),
     ("A4_HUMAN_Seuma_2022", "A4_HUMAN", "Stability", 19),
-    ("CCR5_HUMAN_Gill_2023", "CCR5_HUMAN", "Binding", 21),
+    ("CCR5_HUMAN_Gill_2023", "CCR5_HUMAN", "OrganismalFitness", 21),
     ("CCDB_ECOLI_Adkar_2012", "CCDB_ECOLI", "Stability", 18),
 )
-"""Assays of four proteins: two are of one protein, two of one function."""
+"""Assays of four proteins and two functions; one function has a protein with two assays."""
 
 TOKENS = [
     "<cls>",

@@ -150,6 +150,15 @@ def test_no_chain_is_scored_by_heads_that_were_chosen_on_it(
         assert heads <= every - set(own[digest])
 
 
+def test_what_is_kept_of_a_chain_is_of_its_sequence_and_coordinates(few: list[Structure]):
+    chain = few[0]
+    same = replace(chain, id="another", cb=chain.cb.copy())
+    moved = replace(chain, cb=chain.cb + 0.001)
+    other = replace(chain, sequence="A" + chain.sequence[1:])
+    assert chains.chain_digest(same) == chains.chain_digest(chain)
+    assert len({chains.chain_digest(c) for c in (chain, moved, other, few[1])}) == 4
+
+
 def test_the_length_is_that_of_the_publication_where_residues_are_missing(
     eight: Esm2, few: list[Structure], as_8m: None, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import EsmForMaskedLM, EsmModel
 
 import esmkit
+from esmkit.encoder.lm_head import FittedHeadWarning
 from esmkit.esm2 import Esm2
 from esmkit.published import golden
 from oracles.published import own_of
@@ -78,6 +80,15 @@ def test_other_weights_sizes_and_heads_are_not_run(
 def test_without_a_masked_lm_head_there_are_no_logits(tiny: Esm2, as_8m: None, monkeypatch):
     monkeypatch.setattr(tiny, "checkpoint", replace(tiny.checkpoint, official=True))
     (row,) = esmkit.reproduce(tiny, only=["golden-logits"]).rows
+    assert row.because == "missing: the masked-LM head of the official weights"
+
+
+def test_logits_of_a_fitted_head_are_not_run(official: Esm2, monkeypatch: pytest.MonkeyPatch):
+    head: Any = official._lm_head
+    fitted = {"source": "fitted", "name": "mine", "note": "a fit"}
+    monkeypatch.setattr(official, "_lm_head", replace(head, facts=fitted))
+    with pytest.warns(FittedHeadWarning, match="a fit"):
+        (row,) = esmkit.reproduce(official, only=["golden-logits"]).rows
     assert row.because == "missing: the masked-LM head of the official weights"
 
 
