@@ -179,7 +179,7 @@ def test_the_other_files_of_proteingym_do_not_get_in_the_way(
     tables = folder / "DMS_ProteinGym_substitutions"
     for path in tables.iterdir():
         (folds / path.name).write_text("".join(path.read_text().splitlines(keepends=True)[:6]))
-    (tables / "nothing.csv").mkdir()
+    (folder / f"{ASSAYS[0][0]}.csv").mkdir()  # no file
     found = read_gym(folder).assays
     assert [assay.path.parent for assay in found] == [tables] * len(ASSAYS)
     assert [assay.variants for assay in found] == [14] * len(ASSAYS)
