@@ -77,14 +77,14 @@ def read_hdf5(path: str) -> Given:
     return Given(found.path, found.kind, found.parts, found.sequences, checkpoint, handle.close)
 
 
-def _read_hdf5(path: str, handle: h5py.File) -> Given:
+def _read_hdf5(path: str, handle: Any) -> Given:
     if not len(handle):
         raise InputError(f"{path!r} is HDF5 without anything in it; make the file anew")
     ids = next((handle[n] for n in NAMES if isinstance(handle.get(n), h5py.Dataset)), None)
     vectors = next((handle[n] for n in VECTORS if n in handle), None)
     if isinstance(vectors, h5py.Group) and ids is not None:  # protembedder's
         keys = {text_of(one): text_of(one).replace("/", "|") for one in ids[()]}
-        group = vectors
+        group: Any = vectors
         return Given(
             path,
             "HDF5, a group of datasets and their headers",
@@ -125,7 +125,7 @@ def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
     return found
 
 
-def _scikit_bio(path: str, handle: h5py.File, ids: Any, vectors: Any) -> Given:
+def _scikit_bio(path: str, handle: Any, ids: Any, vectors: Any) -> Given:
     """Read scikit-bio's: all residues below each other, the sequences as their IDs."""
     letters = bytes(np.asarray(ids[()], np.uint8)).decode("ascii", "replace")
     stops = np.asarray(handle["idptr"][()], np.int64)

@@ -188,4 +188,4 @@ def _own_means(search: Search, numbers: Sequence[int]) -> list[Candidate]:
     requests = [search.request(PLAIN, n) for n in numbers]
     stats = read(search.model, [r for r in requests if r], search.layers)
     own = candidates(search.records, PLAIN, stats, search.choices, search.expected)
-    return [one for one in own if one.pooling in ("mean", "bos")]
+    return [one for block in own for one in block if one.pooling in ("mean", "bos")]
