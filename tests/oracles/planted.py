@@ -101,6 +101,34 @@ def noisy(scale: float) -> Callable[[Any], None]:
     return change
 
 
+def fine_tuned(maker: Maker, steps: int) -> Any:
+    """A copy of the model after a few steps of training: which half of a protein it is."""
+    model = copy.deepcopy(maker.model)
+    random = np.random.default_rng(0)
+    head = torch.nn.Linear(model.config.hidden_size, 1)
+    torch.nn.init.normal_(head.weight, std=0.02, generator=torch.Generator().manual_seed(0))
+    optimiser = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-4)
+    for _ in range(steps):
+        text = "".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))
+        states = model(input_ids=maker.ids(text)).last_hidden_state[0, 1:-1]
+        wanted = (torch.arange(60) < 30).float()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(states)[:, 0], wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+def seeded(maker: Maker, **changes: Any) -> Any:
+    """A model that was never trained, of the same shape but for the changes."""
+    config = copy.deepcopy(maker.model.config)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return EsmModel(config, add_pooling_layer=False).eval()
+
+
 def without_dropout(model: Any) -> None:
     model.config.token_dropout = False
     model.embeddings.token_dropout = False
