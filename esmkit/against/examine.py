@@ -86,7 +86,7 @@ def _unusable(arrays: dict[str, NDArray[np.float32]], path: str) -> tuple[set[st
     zero = [n for n, a in arrays.items() if n not in set(odd) and not a.any()]
     if len(odd) + len(zero) == len(arrays):
         raise InputError(
-            f"every record of {path!r} {'holds NaN or infinity' if odd else 'is all zeros'}; make the "
+            f"every record of {path!r} {'holds NaN, or numbers beyond float32' if odd else 'is all zeros'}; make the "
             "file anew" + (", in float32" if odd else "")
         )
     causes = []

@@ -198,6 +198,10 @@ def best(found: Sequence[Score]) -> Score | None:
         return None
     most = max(int(score.explained.sum()) for score in found)
     found = [score for score in found if int(score.explained.sum()) == most]
+    # what needs no number fitted to each vector is believed before what does
+    for reordered in (False, True):
+        if any(score.post is NONE and score.reordered == reordered for score in found):
+            found = [s for s in found if s.post is NONE or s.reordered < reordered]
     floor = most * EXACT**2
 
     def squares(score: Score) -> float:

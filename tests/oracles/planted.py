@@ -40,7 +40,7 @@ class Maker:
         kept: list[torch.Tensor] = []
         norm = self.model.encoder.emb_layer_norm_after
         hook = norm.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
-        self.states(self.ids(text))
+        Maker.states(self, self.ids(text))
         hook.remove()
         return kept[0][0]
 

@@ -44,6 +44,8 @@ Make = Callable[[Maker, dict[str, str]], Vectors]
 
 SETS = ("1", "3", "10", "40", "peptides", "near", "copies", "long")
 
+MOVED = "shifted|shuffled|swapped|reverse order|order of length"
+
 SAME = ("these are this model's",)
 
 
@@ -163,7 +165,7 @@ def for_long() -> dict[str, tuple[tuple[str, ...], Make]]:
 
 def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
     """All mistakes: the words of every cause that was planted, and how it is made."""
-    moved = "shifted|shuffled|swapped|reverse|order of length"
+    moved = MOVED
     scaled = "multiplied by a number"
     words: dict[str, tuple[str, ...]] = {
         "normalised": (scaled,),
@@ -179,6 +181,7 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
         "sum, no token dropout": ("the sum over residues", "no token dropout"),
         "BOS token, normalised": ("the BOS token", scaled),
         "one NaN": ("NaN",),
+        "padding in the mean": ("padding too|BOS and EOS",),  # of one protein there is none
     }
     found: dict[str, tuple[tuple[str, ...], Make]] = {
         name: (words.get(name, (said,)), make) for name, (said, make) in mistakes().items()
@@ -280,10 +283,16 @@ def main() -> int:
                     continue  # two of three swapped, of one
                 if words != SAME and nothing_planted(vectors, correct):
                     continue
+                if len(proteins) == 1:  # one cannot be moved
+                    words = tuple(word for word in words if word != MOVED) or SAME
                 start = time.process_time()
-                found = esmkit.verify_against(
-                    model, written(Path(folder, "theirs.h5"), vectors), proteins
-                )
+                theirs = written(Path(folder, "theirs.h5"), vectors)
+                try:
+                    found = esmkit.verify_against(model, theirs, proteins)
+                except esmkit.EsmkitError as error:  # one protein less the mean of all: zeros
+                    table.setdefault(name, {})[of] = "refused"
+                    print(f"{of:9} {name:42} refused            {error}", flush=True)
+                    continue
                 took = time.process_time() - start
                 verdict = judged(found, words)
                 table.setdefault(name, {})[of] = verdict
@@ -302,10 +311,8 @@ def as_table(table: dict[str, dict[str, str]], sets: list[str]) -> str:
     lines += [
         f"| {name} | {' | '.join(row.get(s, '') for s in sets)} |" for name, row in table.items()
     ]
-    counts = {
-        v: sum(v == one for r in table.values() for one in r.values())
-        for v in ("named", "not known", "wrong")
-    }
+    each = [verdict for row in table.values() for verdict in row.values()]
+    counts = {verdict: each.count(verdict) for verdict in sorted(set(each))}
     return "\n".join([*lines, "", ", ".join(f"{n} {v}" for v, n in counts.items())])
 
 
