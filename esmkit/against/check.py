@@ -282,9 +282,10 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
             f"{len(ids):,} of {len(proteins):,} proteins are not in the file: {listed(ids)}"
         )
     if pairing.repeated:
+        one = len(pairing.repeated) == 1
         notes.append(
-            f"{len(pairing.repeated):,} records have an ID that another has before them, and were "
-            f"left out: {listed(pairing.repeated)}"
+            f"{len(pairing.repeated):,} {'record has' if one else 'records have'} an ID that another "
+            f"has before, and {'was' if one else 'were'} left out: {listed(pairing.repeated)}"
         )
     if pairing.unknown:
         notes.append(

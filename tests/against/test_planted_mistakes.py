@@ -1,5 +1,6 @@
 """Planted mistakes, made by transformers alone, are named; right embeddings are never accused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from esmkit.against import verify_against
+from esmkit.against.records import Records
+from esmkit.against.scoring import Candidate, best, scores
+from esmkit.against.sources import PLAIN
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import random_sequence
@@ -84,6 +88,22 @@ def test_right_embeddings_are_not_accused(
     found = verify_against(tiny, write(tmp_path / "theirs.h5", vectors), proteins)
     assert found.passed, found.to_text()
     assert (stored in found.to_text()) == (stored != "float32")
+
+
+def test_one_vector_stored_coarsely_is_no_multiple(maker: Maker, tiny: Esm2, tmp_path: Path):
+    """A sum multiplied by a number is nearer than the mean, by what storage moved; it is not believed."""
+    proteins = proteins_of((60,))
+    vectors = maker.means({p.id: p.sequence for p in proteins}, 1)
+    vectors["P0"][3] = 37.3  # as large as the largest of ESM-2's hidden states
+    own = Candidate(PLAIN, (1,), "mean", np.stack([vectors["P0"]]).astype(float), 1)
+    sums = replace(own, pooling="sum", own=60 * own.own, cost=2)
+    given = [vectors["P0"].astype(np.float16).astype(np.float32)]
+    records = Records.of(["P0"], proteins, [proteins[0].sequence], given, [0])
+    found = scores(records, [0], [own, sums])
+    assert [s.candidate.pooling for s in found if s.explained.all() and s.post.kind == "scale"]
+    chosen = best(found)
+    assert chosen is not None
+    assert (chosen.candidate.pooling, chosen.post.kind) == ("mean", "none")
 
 
 def test_duplicates_and_near_copies(maker: Maker, tiny: Esm2, tmp_path: Path):
