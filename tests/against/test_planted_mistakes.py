@@ -14,7 +14,7 @@ from esmkit.against.sources import PLAIN
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import random_sequence
-from oracles.planted import Maker, Vectors, mistakes, stacked
+from oracles.planted import Maker, Vectors, mistakes, shuffled, stacked
 
 PLANTED = mistakes()
 
@@ -104,6 +104,16 @@ def test_one_vector_stored_coarsely_is_no_multiple(maker: Maker, tiny: Esm2, tmp
     chosen = best(found)
     assert chosen is not None
     assert (chosen.candidate.pooling, chosen.post.kind) == ("mean", "none")
+
+
+def test_an_order_of_proteins_of_one_length_is_not_one_of_length(
+    maker: Maker, tiny: Esm2, tmp_path: Path
+):
+    proteins = proteins_of((40,) * 6)
+    vectors = shuffled(maker.means({p.id: p.sequence for p in proteins}))
+    found = verify_against(tiny, write(tmp_path / "moved.h5", vectors), proteins)
+    assert found.verdict == "differs"
+    assert "order of length" not in found.to_text()
 
 
 def test_duplicates_and_near_copies(maker: Maker, tiny: Esm2, tmp_path: Path):
