@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.given import MOST_NUMBERS, Given, Lazy, Part, by_unique_name
 from esmkit.against.pickled import read_object_array
 from esmkit.embeddings.foreign import hdf5_keys, text_of
 from esmkit.errors import InputError
@@ -50,10 +50,8 @@ def _matrix(path: str, kind: str, ids: Sequence[Any], block: Any, name: str = ""
         raise InputError(
             f"{path!r} has {len(names):,} IDs and {len(block):,} rows of numbers; make it anew"
         )
-    unique: dict[str, int] = {}
-    for number, one in enumerate(names):
-        unique.setdefault(one if one not in unique else f"{one}~{number}", number)
-    return Given(path, kind, [part_of(Lazy(unique, lambda n: np.asarray(block[n])), name)])
+    places = by_unique_name(names)
+    return Given(path, kind, [part_of(Lazy(places, lambda n: np.asarray(block[n])), name)])
 
 
 def _unnamed(path: str, kind: str, block: Any, name: str = "") -> Given:
@@ -77,14 +75,14 @@ def read_hdf5(path: str) -> Given:
     return Given(found.path, found.kind, found.parts, found.sequences, checkpoint, handle.close)
 
 
-def _read_hdf5(path: str, handle: h5py.File) -> Given:
+def _read_hdf5(path: str, handle: Any) -> Given:
     if not len(handle):
         raise InputError(f"{path!r} is HDF5 without anything in it; make the file anew")
     ids = next((handle[n] for n in NAMES if isinstance(handle.get(n), h5py.Dataset)), None)
     vectors = next((handle[n] for n in VECTORS if n in handle), None)
     if isinstance(vectors, h5py.Group) and ids is not None:  # protembedder's
         keys = {text_of(one): text_of(one).replace("/", "|") for one in ids[()]}
-        group = vectors
+        group: Any = vectors
         return Given(
             path,
             "HDF5, a group of datasets and their headers",
@@ -100,11 +98,22 @@ def _read_hdf5(path: str, handle: h5py.File) -> Given:
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None
     if parts is None:
         kind = "HDF5, a dataset for each protein"
-        return Given(path, kind, [part_of(Lazy(keys, lambda key: handle[key][()]), "")])
+        return Given(path, kind, [part_of(Lazy(keys, lambda key: _read(path, handle[key])), "")])
     made = [
-        part_of(Lazy(of_part, lambda key: handle[key][()]), name) for name, of_part in parts.items()
+        part_of(Lazy(of_part, lambda key: _read(path, handle[key])), name)
+        for name, of_part in parts.items()
     ]
     return Given(path, "HDF5, groups of datasets", made)
+
+
+def _read(path: str, dataset: Any) -> Any:
+    """Return what a dataset holds, if it can be an embedding."""
+    if dataset.size > MOST_NUMBERS:
+        raise InputError(
+            f"{shorten(dataset.name[1:])!r} in {path!r} holds {dataset.size:,} numbers, more than any "
+            "protein's embedding; make the file anew"
+        )
+    return dataset[()]
 
 
 def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
@@ -125,7 +134,7 @@ def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
     return found
 
 
-def _scikit_bio(path: str, handle: h5py.File, ids: Any, vectors: Any) -> Given:
+def _scikit_bio(path: str, handle: Any, ids: Any, vectors: Any) -> Given:
     """Read scikit-bio's: all residues below each other, the sequences as their IDs."""
     letters = bytes(np.asarray(ids[()], np.uint8)).decode("ascii", "replace")
     stops = np.asarray(handle["idptr"][()], np.int64)
@@ -138,6 +147,11 @@ def _scikit_bio(path: str, handle: h5py.File, ids: Any, vectors: Any) -> Given:
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
     """Return an array of an npz; objects are read without running them."""
+    if archive.getinfo(name).file_size > 4 * MOST_NUMBERS:
+        raise InputError(
+            f"{shorten(name)!r} in {archive.filename!r} is too large to be read at once; write an "
+            "array for each protein"
+        )
     with archive.open(name) as member:
         try:
             return np.lib.format.read_array(member, allow_pickle=False)

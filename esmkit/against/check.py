@@ -128,6 +128,10 @@ def compare(
     try:
         chosen, written = _proteins(given, proteins)
         return _diagnose(model, given, chosen, list(texts or written), wanted, pool, progress)
+    except MemoryError:
+        raise InputError(
+            f"{given.path!r} does not fit into memory; give a FASTA of fewer of its proteins"
+        ) from None
     finally:
         if given.close is not None:
             given.close()
@@ -276,6 +280,12 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
         ids = [proteins[n].id for n in pairing.absent]
         notes.append(
             f"{len(ids):,} of {len(proteins):,} proteins are not in the file: {listed(ids)}"
+        )
+    if pairing.repeated:
+        one = len(pairing.repeated) == 1
+        notes.append(
+            f"{len(pairing.repeated):,} {'record has' if one else 'records have'} an ID that another "
+            f"has before, and {'was' if one else 'were'} left out: {listed(pairing.repeated)}"
         )
     if pairing.unknown:
         notes.append(

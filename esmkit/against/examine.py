@@ -86,7 +86,7 @@ def _unusable(arrays: dict[str, NDArray[np.float32]], path: str) -> tuple[set[st
     zero = [n for n, a in arrays.items() if n not in set(odd) and not a.any()]
     if len(odd) + len(zero) == len(arrays):
         raise InputError(
-            f"every record of {path!r} {'holds NaN or infinity' if odd else 'is all zeros'}; make the "
+            f"every record of {path!r} {'holds NaN, or numbers beyond float32' if odd else 'is all zeros'}; make the "
             "file anew" + (", in float32" if odd else "")
         )
     causes = []
@@ -188,4 +188,4 @@ def _own_means(search: Search, numbers: Sequence[int]) -> list[Candidate]:
     requests = [search.request(PLAIN, n) for n in numbers]
     stats = read(search.model, [r for r in requests if r], search.layers)
     own = candidates(search.records, PLAIN, stats, search.choices, search.expected)
-    return [one for one in own if one.pooling in ("mean", "bos")]
+    return [one for block in own for one in block if one.pooling in ("mean", "bos")]

@@ -19,6 +19,9 @@ PERMUTATIONS = 999
 RELATED = 0.01
 """Largest p-value at which two sets of distances are taken to be related."""
 
+MOST_COORDINATES = 3
+"""Numbers up to which vectors are places in a plane or in space."""
+
 _WIDTHS = {
     320: "ESM-2 8M",
     480: "ESM-2 35M",
@@ -60,6 +63,11 @@ def width_words(width: int, own: int, heads: int) -> str:
     if width == 33:
         return (
             f"no embeddings: 33 numbers, one for each token, as logits have; this model has {own}"
+        )
+    if width <= MOST_COORDINATES:
+        return (
+            f"no embeddings: {width} {'number' if width == 1 else 'numbers'}, as the coordinates of a "
+            f"projection (PCA, UMAP, t-SNE) have; this model has {own}"
         )
     if width == heads:
         return f"no embeddings: {width} numbers, one for each head; this model has a width of {own}"

@@ -1,6 +1,6 @@
 """Embeddings as a file gives them: parts, each of one layer and one kind, with an array a record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.errors import InputError
+from esmkit.sequences.ids import UniqueIds
 from esmkit.text import shorten, visible
 
-__all__ = ["Given", "Part", "check_arrays"]
+__all__ = ["MOST_NUMBERS", "Given", "Lazy", "Part", "by_unique_name", "check_arrays"]
 
 Array = NDArray[np.floating]
+
+MOST_NUMBERS = 2**31
+"""Numbers of one record: 35,000 residues of the largest ESM-2 are a twelfth of that."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ class Lazy(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def by_unique_name(names: Iterable[str]) -> dict[str, int]:
+    """Return the place of each name; of one that is there twice the second is ``name~2``.
+
+    >>> by_unique_name(["P1", "P2", "P1"])
+    {'P1': 0, 'P2': 1, 'P1~2': 2}
+    """
+    unique = UniqueIds()
+    return {unique(name): place for place, name in enumerate(names)}
 
 
 def check_arrays(part: Part, names: list[str], path: str) -> dict[str, NDArray[np.float32]]:

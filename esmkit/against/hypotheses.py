@@ -36,9 +36,9 @@ class Post:
 
     def apply(self, own: Array, given: Array) -> Array:
         """Return own vectors (..., D) as they would look in the file, next to what it gives."""
-        if self.kind == "affine":
+        if self.slope is not None and self.shift is not None:
             return own * self.slope + self.shift
-        if self.kind == "columns":
+        if self.order is not None:
             return own[..., self.order]
         if self.kind == "scale":
             return own * _ratio(given, own)
@@ -142,10 +142,10 @@ def layer_words(layers: tuple[int, ...], last: int, expected: int) -> str:
     >>> layer_words((5,), 6, 6)
     'hidden state 5 and not 6, one layer too early'
     """
-    if len(layers) > 1:
+    layer, *others = layers
+    if others:
         listed = ", ".join(map(str, layers))
         return f"the mean of hidden states {listed}"
-    (layer,) = layers
     if layer == last + 1:
         return f"hidden state {last} before the final norm"
     away = layer - expected

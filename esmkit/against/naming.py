@@ -29,12 +29,15 @@ class Pairing:
         Proteins that the file does not have.
     unknown : list of str
         Names in the file that mean no protein.
+    repeated : list of str
+        Names that are there once more than there are such proteins.
     """
 
     proteins: dict[str, int]
     by_place: bool = False
     absent: list[int] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
 
 def _plain(name: str) -> str:
@@ -50,7 +53,16 @@ def _only(forms: dict[str, list[int]]) -> dict[str, int]:
     return {form: places[0] for form, places in forms.items() if len(set(places)) == 1}
 
 
-def _lookups(proteins: Sequence[Protein]) -> list[Callable[[str], int | None]]:
+def _first_of(name: str) -> str:
+    """Return the name of which ``name~2`` is the second.
+
+    >>> _first_of("P1~2"), _first_of("P1")
+    ('P1', 'P1')
+    """
+    return re.sub(r"~\d+$", "", name)
+
+
+def _lookups(proteins: Sequence[Protein], taken: set[int]) -> list[Callable[[str], int | None]]:
     """Return the ways to find a protein by a name, the surest first."""
     ids = {protein.id: n for n, protein in enumerate(proteins)}
     headers: dict[str, list[int]] = {}
@@ -71,12 +83,17 @@ def _lookups(proteins: Sequence[Protein]) -> list[Callable[[str], int | None]]:
         found |= {_only(places_of_forms)[f] for f in names_in(name) if f in _only(places_of_forms)}
         return found.pop() if len(found) == 1 else None
 
+    def by_header(name: str) -> int | None:
+        # of several proteins with one header, the next
+        places = headers.get(name) or headers.get(_first_of(name), [])
+        return next((place for place in places if place not in taken), None)
+
     def plain_one(name: str) -> int | None:
         return exact[3].get(_plain(name))
 
     return [
         exact[0].get,
-        exact[1].get,
+        by_header,
         exact[2].get,
         by_part,
         plain_one,
@@ -108,8 +125,8 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
     {'1ubi_a': 1, 'P69905': 0}
     """
     found: dict[str, int] = {}
-    lookups = _lookups(proteins)
     taken: set[int] = set()
+    lookups = _lookups(proteins, taken)
     for name in names:
         for lookup in lookups:
             place = lookup(name)
@@ -119,7 +136,10 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
                 break
     if found:
         absent = [n for n in range(len(proteins)) if n not in taken]
-        return Pairing(found, False, absent, [name for name in names if name not in found])
+        left = [name for name in names if name not in found]
+        repeated = [name for name in left if _first_of(name) != name and _first_of(name) in found]
+        unknown = [name for name in left if name not in set(repeated)]
+        return Pairing(found, False, absent, unknown, [_first_of(name) for name in repeated])
     numbers = all(re.fullmatch(r"\W*[a-z]*[ _]?\d+", name, re.IGNORECASE) for name in names)
     if numbers and len(names) == len(proteins):
         return Pairing({name: n for n, name in enumerate(names)}, True)

@@ -125,7 +125,8 @@ def _run(stream: IO[bytes]) -> Any:
         del stack[len(stack) - count :]
         return items
 
-    for opcode, argument, _ in pickletools.genops(stream):
+    opcodes: Any = pickletools.genops(stream)
+    for opcode, argument, _ in opcodes:
         name = opcode.name
         if name in _PLAIN:
             stack.append(argument)

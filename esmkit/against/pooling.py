@@ -10,7 +10,7 @@ from esmkit.against.states import Stats
 
 __all__ = ["POOLINGS", "ROWS", "Pooling", "RowChoice"]
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)

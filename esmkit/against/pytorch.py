@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from esmkit.against.arrays import given_of_objects, part_of
-from esmkit.against.given import Given, Part
+from esmkit.against.given import Given, Part, by_unique_name
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError, InputError
 from esmkit.text import shorten
@@ -62,6 +62,8 @@ def read_pytorch(path: str) -> Given:
     import torch
 
     found = _load(Path(path))
+    if isinstance(found, torch.Tensor) and not found.ndim:
+        raise InputError(f"{path!r} holds a single number; give a file of embeddings")
     if isinstance(found, torch.Tensor):
         return given_of_objects(path, "a tensor of PyTorch", {"embeddings": _numpy(found)})
     if isinstance(found, list | tuple) and found and all(map(torch.is_tensor, found)):
@@ -79,12 +81,17 @@ def read_pytorch(path: str) -> Given:
             f"{path!r} holds weights of a model and no embeddings; give it with `model`, and a file "
             "of embeddings here"
         )
+    if "label" in found and "contacts" in found:
+        raise InputError(
+            f"{path!r} holds contacts of extract.py of fair-esm and no embeddings; run it once more, "
+            "and let it include the mean"
+        )
     bad = next(
         (k for k, v in found.items() if not isinstance(v, torch.Tensor | list | tuple)), None
     )
     if bad is not None:
         raise InputError(
-            f"{shorten(repr(bad))} in {path!r} is a {type(found[bad]).__name__}, where a tensor "
+            f"{shorten(repr(bad))} in {path!r} is of type {type(found[bad]).__name__}, where a tensor "
             "should be; give a dict from ID to tensor"
         )
     arrays = {str(key): _numpy(value) for key, value in found.items()}
@@ -94,11 +101,17 @@ def read_pytorch(path: str) -> Given:
 def _extracted(files: list[tuple[Path, Mapping[str, Any]]]) -> list[Part]:
     """Return the parts of what extract.py wrote: each kind, of each layer."""
     parts: dict[tuple[str, int], dict[str, Any]] = {}
-    for path, found in files:
-        label = str(found.get("label", path.stem))
+    labels = by_unique_name(str(found.get("label", path.stem)) for path, found in files)
+    for label, (path, found) in zip(labels, files, strict=True):
         for kind in _KINDS:
-            for layer, tensor in dict(found.get(kind, {})).items():
-                parts.setdefault((kind, int(layer)), {})[label] = _numpy(tensor)
+            layers = found.get(kind, {})
+            if not isinstance(layers, Mapping) or not all(isinstance(n, int) for n in layers):
+                raise InputError(
+                    f"{kind!r} in {str(path)!r} is no dict from the number of a layer to a tensor, as "
+                    "extract.py of fair-esm writes it; make the file anew"
+                )
+            for layer, tensor in layers.items():
+                parts.setdefault((kind, layer), {})[label] = _numpy(tensor)
     several = len(parts) > 1
     return [
         Part(arrays, f"{kind}, layer {layer}" if several else "", layer, _KINDS[kind])

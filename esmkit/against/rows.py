@@ -97,7 +97,8 @@ def _order(owners: NDArray[np.int64], tokens: NDArray[np.int64]) -> str:
     if count > 3 and (owners == count - 1 - numbers).all():
         return "vectors in reverse order"
     for sign, words in ((1, "shortest first"), (-1, "longest first")):
-        if count > 3 and away.sum() > 2 and (np.diff(sign * tokens[owners]) >= 0).all():
+        lengths = len(np.unique(tokens))  # of few, any order may be that of length
+        if lengths > 3 and away.sum() > 2 and (np.diff(sign * tokens[owners]) >= 0).all():
             return f"vectors in the order of length, {words}, and names in another"
     if away.sum() < count and (owners[owners] == numbers).all():
         pairs = int(away.sum()) // 2

@@ -27,6 +27,10 @@ MARGIN = 1.1
 """Of candidates whose squares are alike but for this factor the plainer one is believed."""
 
 
+AT_ONCE = 4_000_000
+"""Distances between own and given vectors that are held at a time."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Own digests under one source, layer and pooling, (K, C); NaN where there are none."""
@@ -77,8 +81,8 @@ def candidates(
     stats: Sequence[Stats],
     choices: Sequence[tuple[tuple[int, ...], int]],
     expected: tuple[int, str],
-) -> Iterator[Candidate]:
-    """Yield own digests for every layer and pooling.
+) -> Iterator[list[Candidate]]:
+    """Yield own digests for every layer, of one pooling after the other.
 
     Parameters
     ----------
@@ -100,10 +104,14 @@ def candidates(
         oddness = (POOLINGS.get(pooling) or ROWS[pooling]).cost
         if expected[1] == "bos":
             oddness = {"bos": 0, "mean": 1}.get(pooling, oddness)
+        made = []
         for layers, cost in choices:
             own = stacked[:, list(layers)].mean(axis=1)
             away = 0 if layers == (expected[0],) else 1
-            yield Candidate(source, layers, pooling, own, source.cost + oddness + cost + away)
+            made.append(
+                Candidate(source, layers, pooling, own, source.cost + oddness + cost + away)
+            )
+        yield made
 
 
 def _unit(values: Array, *, centred: bool) -> Array:
@@ -114,65 +122,73 @@ def _unit(values: Array, *, centred: bool) -> Array:
         return np.where(norms > 0, values / norms, np.nan)
 
 
-def scores(records: Records, numbers: Sequence[int], candidate: Candidate) -> Iterator[Score]:
-    """Yield how well a candidate explains some records, in each way.
+def scores(records: Records, numbers: Sequence[int], block: Sequence[Candidate]) -> list[Score]:
+    """Return how well candidates explain some records, in each way.
 
     Parameters
     ----------
     records : Records
     numbers : sequence of K int
-        The records that the candidate's rows are of.
-    candidate : Candidate
+        The records that the rows of each candidate are of.
+    block : sequence of H Candidate
     """
-    own, given = candidate.own, records.digests
+    own, given = np.stack([one.own for one in block]), records.digests  # (H, K, C), (n, C)
+    of_own = given[list(numbers)]
     norms = np.linalg.norm(own, axis=-1)
     tolerance = records.storage.tolerance(norms, own.shape[-1])
-    yield from _in_one_way(candidate, NONE, own, given, numbers, norms, tolerance)
+    found = _in_one_way(block, NONE, own, given, numbers, norms, tolerance)
     if own.shape[-1] < 3:
-        return
-    of_given = np.linalg.norm(given[list(numbers)], axis=-1)
-    tolerance = records.storage.tolerance(of_given, own.shape[-1])
+        return found
+    tolerance = records.storage.tolerance(np.linalg.norm(of_own, axis=-1), own.shape[-1])
+    tolerance = np.broadcast_to(tolerance, norms.shape)
     ones = np.ones_like(norms)
     # what is nearly right without it is not explained by a number of its own
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.linalg.norm(given[list(numbers)] - own, axis=-1) / norms
+        off = np.linalg.norm(of_own - own, axis=-1) / norms
+        centred = np.linalg.norm(own - own.mean(axis=-1, keepdims=True), axis=-1)
+        of_rest = tolerance * norms / centred
     besides = ~(off < NEARLY_RIGHT)
-    unit = _unit(own, centred=False)
-    unit_given = _unit(given, centred=False)
-    yield from _in_one_way(candidate, SCALE, unit, unit_given, numbers, ones, tolerance, besides)
-    centred = np.linalg.norm(own - own.mean(axis=-1, keepdims=True), axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tolerance = tolerance * norms / centred
-    unit = _unit(own, centred=True)
-    unit_given = _unit(given, centred=True)
-    yield from _in_one_way(candidate, NORMED, unit, unit_given, numbers, ones, tolerance, besides)
+    for post, allowed in ((SCALE, tolerance), (NORMED, of_rest)):
+        unit = _unit(own, centred=post is NORMED)
+        unit_given = _unit(given, centred=post is NORMED)
+        found += _in_one_way(block, post, unit, unit_given, numbers, ones, allowed, besides)
+    return found
 
 
 def _in_one_way(
-    candidate: Candidate,
+    block: Sequence[Candidate],
     post: Post,
     own: Array,
     given: Array,
     numbers: Sequence[int],
     norms: Array,
     tolerance: Array,
-    besides: NDArray[np.bool_] | bool = True,
-) -> Iterator[Score]:
+    besides: NDArray[np.bool_] | None = None,
+) -> list[Score]:
+    """Return the scores under the records' own names, and under any where these do not fit."""
+    besides = np.ones(norms.shape, bool) if besides is None else besides
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.linalg.norm(given[list(numbers)] - own, axis=-1) / norms
-    fitting = (alone <= tolerance) & besides
-    yield Score(candidate, post, False, alone, fitting)
-    if len(given) < 2 or (alone <= tolerance).all():
-        return
+    right = alone <= tolerance
+    fitting = right & besides
+    found = [Score(c, post, False, alone[h], fitting[h]) for h, c in enumerate(block)]
+    if len(given) < 2:
+        return found
     others = given[:MOST_MATCHED]
-    squares = (others**2).sum(axis=-1) + norms[:, None] ** 2 - 2 * own @ others.T  # (K, n)
-    squares = np.where(np.isfinite(squares), squares, np.inf)
-    nearest = squares.argmin(axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # once more, without the cancellation
-        found = np.linalg.norm(others[nearest] - own, axis=-1) / norms
-    found = np.where(alone <= tolerance, alone, found)
-    yield Score(candidate, post, True, found, (found <= tolerance) & besides)
+    lengths = (others**2).sum(axis=-1)
+    left = np.flatnonzero(~right.all(axis=-1))
+    step = max(1, AT_ONCE // (len(others) * own.shape[1]))
+    for start in range(0, len(left), step):
+        some = left[start : start + step]
+        squares = lengths + norms[some, :, None] ** 2 - 2 * own[some] @ others.T  # (h, K, n)
+        nearest = np.where(np.isfinite(squares), squares, np.inf).argmin(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # once more, without the cancellation
+            off = np.linalg.norm(others[nearest] - own[some], axis=-1) / norms[some]
+        off = np.where(right[some], alone[some], off)
+        fitting = (off <= tolerance[some]) & besides[some]
+        found += [Score(block[h], post, True, off[i], fitting[i]) for i, h in enumerate(some)]
+    return found
 
 
 def best(found: Sequence[Score]) -> Score | None:
@@ -182,6 +198,10 @@ def best(found: Sequence[Score]) -> Score | None:
         return None
     most = max(int(score.explained.sum()) for score in found)
     found = [score for score in found if int(score.explained.sum()) == most]
+    # what needs no number fitted to each vector is believed before what does
+    for reordered in (False, True):
+        if any(score.post is NONE and score.reordered == reordered for score in found):
+            found = [s for s in found if s.post is NONE or s.reordered < reordered]
     floor = most * EXACT**2
 
     def squares(score: Score) -> float:

@@ -116,7 +116,8 @@ class Search:
         # means of several layers of an altered sequence are two oddities too many
         choices = [c for c in self.choices if len(c[0]) == 1 or source in (PLAIN, WINDOWS)]
         made = list(candidates(self.records, source, stats, choices, self.expected))
-        return made, [s for one in made for s in scores(self.records, numbers, one)]
+        found = [score for block in made for score in scores(self.records, numbers, block)]
+        return [one for block in made for one in block], found
 
     def _hypothesis(self, score: Score) -> Hypothesis:
         chosen = score.candidate
@@ -220,13 +221,13 @@ class Search:
             return
         near = min(same, key=lambda s: s.mean_square)
         places = [self.sample.index(n) for n in numbers if n in self.sample]
-        if len(places) < len(numbers) or not self._plain_scores:
+        plain_ones = [s.residuals for s in self._plain_scores if not s.reordered]
+        if len(places) < len(numbers) or not plain_ones:
             return
-        plain = min(
-            float(np.nanmean(s.residuals[places] ** 2))
-            for s in self._plain_scores
-            if not s.reordered and np.isfinite(s.residuals[places]).any()
-        )
+        squares = np.stack(plain_ones)[:, places] ** 2
+        known = np.isfinite(squares)
+        means = np.where(known, squares, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        plain = float(means[known.any(axis=1)].min(initial=np.inf))
         if near.mean_square < 0.5 * plain:
             self._near.append((near.mean_square, self._hypothesis(near)))
 
@@ -300,7 +301,9 @@ def _padded_means(
     search: Search, number: int, pads: int, layers: Sequence[int]
 ) -> NDArray[np.float64]:
     """Return the means over all tokens and 1 to ``pads`` of padding, (L, M, D)."""
-    (piece,) = search.request(PLAIN, number).pieces  # type: ignore[union-attr]
+    request = search.request(PLAIN, number)
+    assert request is not None  # the plain source reads everything
+    (piece,) = request.pieces
     total, states = padded(search.model, piece.ids, pads, layers)
     sums = total[:, None] + np.cumsum(states, axis=1, dtype=np.float64)
     return sums / (len(piece.ids) + np.arange(1, pads + 1))[:, None]
@@ -343,7 +346,8 @@ def fitted_columns(records: Records, own: Array, given: Array) -> Post | None:
     whole = np.linalg.norm(rest)
     # rounding is that of the vectors, not of what is left of them without their mean
     larger = np.linalg.norm(own) / np.linalg.norm(spread)
-    tolerance = records.storage.tolerance(np.array([np.linalg.norm(rest)]), rest.size)[0]
+    size = np.array([np.linalg.norm(rest)], np.float64)
+    tolerance = records.storage.tolerance(size, rest.size)[0]
     if not whole or np.linalg.norm(left) / whole > min(tolerance * max(larger, 1.0), 0.02):
         return None
     deviations = slope * own.std(axis=0)

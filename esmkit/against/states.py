@@ -222,7 +222,7 @@ def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool) -> Sta
     if request.join == "means":
         total = stop * np.mean([stats.total / stats.residues for stats in each], axis=0)
     specials: Any = [(stats.bos, stats.eos) for stats in each]
-    bos, eos = np.mean(specials, axis=0, dtype=np.float64).astype(np.float32)
+    bos, eos = np.asarray(np.mean(specials, axis=0, dtype=np.float64), np.float32)
     whole = np.concatenate([bos[:, None], residues, eos[:, None]], axis=1) if rows else None
     return Stats(
         residues=stop,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esmkit.against.given import Given, Part
+from esmkit.against.given import Given, Part, by_unique_name
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.text import open_text, shorten
@@ -25,6 +25,9 @@ _SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
 _LISTS = ("embedding", "embeddings", "vector", "representation", "mean", "emb", "features")
 _RESIDUES = ("residue_number", "residue_idx", "residue_index", "position", "pos", "residue")
 _LAYERS = ("layer", "repr_layer")
+LEAST_ROWS = 5
+"""Rows for each name from which a table is one of residues, though no column says which."""
+
 _NUMBERED = re.compile(r"(.*?)[_. -]?(\d+)")
 
 
@@ -74,21 +77,39 @@ def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str
         vectors = list(table[chosen].to_numpy(np.float32))
     ids = [f"row {n}" for n in range(len(table))] if names is None else _ids(table[names])
     rows = table[layer].tolist() if layer else [None] * len(table)
-    parts: dict[Any, dict[str, list[Any]]] = {}
+    of_residues = residue is not None or len(ids) >= LEAST_ROWS * len(
+        {*zip(ids, rows, strict=True)}
+    )
+    if not of_residues and layer is None:
+        ids = list(by_unique_name(ids))
+    parts: dict[Any, list[tuple[str, Any]]] = {}
     for name, of_layer, vector in zip(ids, rows, vectors, strict=True):
-        parts.setdefault(of_layer, {}).setdefault(name, []).append(vector)
+        parts.setdefault(of_layer, []).append((name, vector))
     sequences = {}
     if sequence is not None:
         sequences = dict(zip(ids, table[sequence].astype(str), strict=True))
     made = []
-    for of_layer, arrays in parts.items():
-        several = residue is not None
-        single = {n: np.stack(v) if several else v[0] for n, v in arrays.items()}
+    for of_layer, pairs in parts.items():
+        single = _stacked(pairs) if of_residues else _one_each(pairs)
         number = int(of_layer) if str(of_layer).lstrip("-").isdigit() else None
         name = "" if len(parts) == 1 else f"layer {of_layer}"
         stated = number if number is not None else facts.get("layer")
         made.append(Part(single, name, stated, facts.get("pool"), facts.get("long")))
     return Given(path, kind, made, sequences, facts.get("checkpoint", {}))
+
+
+def _stacked(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the vectors of one name below each other."""
+    found: dict[str, list[Any]] = {}
+    for name, vector in pairs:
+        found.setdefault(name, []).append(vector)
+    return {name: np.stack(vectors) for name, vectors in found.items()}
+
+
+def _one_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return one vector for each name, made unique."""
+    names = by_unique_name(name for name, _ in pairs)
+    return {name: pairs[place][1] for name, place in names.items()}
 
 
 def _ids(column: Any) -> list[str]:
@@ -147,6 +168,8 @@ def read_text_table(path: str, facts: dict[str, Any]) -> Given:
             keep_default_na=False,
             na_values=["nan", "NaN", "inf", "-inf"] if bare else [],
         )
+    if table.index.dtype == object:  # R writes names of rows without a name for their column
+        table = table.reset_index()
     table = _with_numbers(table, None if bare else set(_text_of(cells)))
     return _from_frame(path, table, "a table of text", facts)
 

@@ -237,6 +237,7 @@ def _summary(
     if not right:
         if len(causes) == 1:
             return main.what
-        return f"{main.what} ({len(main.records):,} of {of:,}), and {len(causes) - 1} more causes"
+        others = f"{len(causes) - 1} more {'cause' if len(causes) == 2 else 'causes'}"
+        return f"{main.what} ({len(main.records):,} of {of:,}), and {others}"
     other = "; ".join(f"{len(c.records):,} {c.what}" for c in causes[:3])
     return f"{len(right):,} of {of:,} are this model's {kind} of {named}; not so: {other}"

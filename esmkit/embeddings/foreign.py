@@ -68,7 +68,7 @@ def hdf5_keys(file: h5py.File) -> dict[str, str]:
 
 
 def _facts(dataset: Any) -> tuple[str, tuple[int, ...], np.dtype[Any]]:
-    return dataset.name[1:], dataset.shape, dataset.dtype
+    return dataset.name[1:], dataset.shape or (), dataset.dtype  # None of one without values
 
 
 def _paths(file: h5py.File) -> list[str]:

@@ -1,6 +1,7 @@
 """What a file holds, told by its first bytes, whatever its name is."""
 
 import re
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from esmkit.files.outputs import format_of_name
@@ -12,6 +13,9 @@ _HEAD = 4096
 
 _USER_BLOCKS = (0, 512, 1024, 2048)
 """Places at which HDF5 may begin (HDF5 file format specification, II.A)."""
+
+_BUNDLE = b"PAR1---PARQUET_DELIMITER---"
+"""End of the first part of a ``.parquetbundle`` (protspace 4.8, ``protspace/data/io/bundle.py``)."""
 
 _TABLE = re.compile(r"[\"']?id[\"']?([,;\t])(?:.*\1)?[\"']?e0[\"']?(?:\1|$)")
 """First line of a table of embeddings."""
@@ -84,10 +88,19 @@ def format_of_content(path: str | Path) -> str | None:
     if any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in _USER_BLOCKS):
         return "h5"
     if head[:4] == b"PAR1":
-        return "parquet"
+        return None if is_bundle(path) else "parquet"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "npz"
     return "csv" if _separator(head) else None
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Tell whether a file is what ProtSpace draws: Parquet files one after the other."""
+    with Path(path).open("rb") as stream:
+        if stream.read(4) != b"PAR1":
+            return False
+        with mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(_BUNDLE) >= 0
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -125,6 +138,11 @@ def describe(path: str | Path) -> str:
     for start, name in _MAGIC.items():
         if head.startswith(start):
             return name
+    if is_bundle(path):
+        return (
+            "a bundle of ProtSpace, projections to two or three dimensions without embeddings; "
+            "give the HDF5 file that they were made from"
+        )
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     for pattern, name in _TEXT:
         if pattern.match(text):

@@ -13,14 +13,15 @@ import pandas
 import pytest
 import torch
 
+import esmkit
 from esmkit.against import verify_against
 from esmkit.against.naming import pair
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
-from esmkit.errors import InputError, OptionError
+from esmkit.errors import InputError, OptionError, OutputError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
-from oracles.checkpoints import random_sequence
+from oracles.checkpoints import make_fair_esm, random_sequence
 from oracles.commands import fails, write_fasta
 from oracles.planted import Maker
 
@@ -72,9 +73,9 @@ def protspace(path: Path, own: Own) -> None:
 
 def protembedder(path: Path, own: Own) -> None:
     with h5py.File(path, "w") as file:
+        group = file.create_group("embeddings", track_order=True)
         for header, residues in zip(HEADERS, own.residues, strict=True):
-            file.create_group("embeddings", track_order=True) if "embeddings" not in file else None
-            file["embeddings"][header.replace("/", "|")] = residues
+            group[header.replace("/", "|")] = residues
         file.create_dataset("headers", data=HEADERS, dtype=h5py.special_dtype(vlen=str))
 
 
@@ -182,6 +183,14 @@ def pt_of_tensor(path: Path, own: Own) -> None:
     torch.save(torch.from_numpy(own.means), path)
 
 
+def csv_of_r(path: Path, own: Own) -> None:
+    """As write.table of R writes it: no name above the column of names."""
+    lines = ["\t".join(f'"V{n}"' for n in range(own.means.shape[1]))]
+    for name, mean in zip(IDS, own.means, strict=True):
+        lines.append("\t".join([f'"{name}"', *map(repr, mean.tolist())]))
+    path.write_text("\n".join(lines) + "\n")
+
+
 def safetensors(path: Path, own: Own) -> None:
     from safetensors.numpy import save_file
 
@@ -205,6 +214,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path, Own], None], int]] = {
     "CSV of protembedder": ("e.csv", csv_of_protembedder, 1),
     "CSV with an index": ("i.csv", csv_indexed, 1),
     "TSV of lists": ("l.tsv", csv_of_lists, 1),
+    "table of R": ("r.tsv", csv_of_r, 1),
     "CSV without header": ("n.csv", csv_bare, 1),
     "Parquet, a column a number": ("c.parquet", parquet_columns, 1),
     "Parquet of lists": ("l.parquet", parquet_lists, 1),
@@ -273,7 +283,7 @@ class Evil:
         return (print, ("run",))
 
 
-def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
+def bad_files() -> dict[str, tuple[str, Callable[[Path], Any], str]]:
     def h5(**arrays: Any) -> Callable[[Path], None]:
         def make(path: Path) -> None:
             with h5py.File(path, "w") as file:
@@ -283,7 +293,7 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         return make
 
     def cut_off(path: Path) -> None:
-        h5(**{"1UBI_A": own.means[0]})(path)
+        h5(**{"1UBI_A": np.ones(32)})(path)
         path.write_bytes(path.read_bytes()[:-200])
 
     def objects(path: Path) -> None:
@@ -293,7 +303,18 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("x.txt", "x")
 
+    def bundle(path: Path) -> None:
+        """What protspace's bundle.py writes: three tables of Parquet and a line between them."""
+        pandas.DataFrame({"identifier": IDS, "x": [0.1, 0.2, 0.3]}).to_parquet(path)
+        path.write_bytes(b"---PARQUET_DELIMITER---".join([path.read_bytes()] * 3))
+
+    def huge(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("1UBI_A", (10**9, 32), "f4", chunks=(1024, 32))
+
     text = "1UBI_A"
+    layers = {"label": "1UBI_A", "mean_representations": {"last": torch.ones(32)}}
+    contacts = {"label": "1UBI_A", "contacts": torch.ones(5, 5)}
     nan = np.full(32, np.nan, np.float32)
     return {
         "missing": ("none.h5", lambda p: None, "there is no file"),
@@ -303,6 +324,13 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         "PDF": ("x.pt", lambda p: p.write_bytes(b"%PDF-1.4"), "is not a file of PyTorch"),
         "nothing in it": ("n.h5", h5(), "without anything in it"),
         "NaN": ("n.h5", h5(**{text: nan}), "every record of"),
+        "ProtSpace": ("x.parquetbundle", bundle, "it is a bundle of ProtSpace, projections"),
+        "huge": ("h.h5", huge, "holds 32,000,000,000 numbers"),
+        "no values": ("v.h5", h5(**{text: h5py.Empty("f4")}), "is no embedding"),
+        "too large": ("l.h5", h5(**{text: np.full(32, 1e300)}), "beyond float32"),
+        "layers": ("l.pt", lambda p: torch.save(layers, p), "from the number of a layer"),
+        "contacts": ("c.pt", lambda p: torch.save(contacts, p), "holds contacts"),
+        "a number": ("n.pt", lambda p: torch.save(torch.tensor(1.0), p), "a single number"),
         "zeros": ("z.h5", h5(**{text: np.zeros(32)}), "all zeros"),
         "widths": (
             "w.h5",
@@ -328,17 +356,89 @@ def bad_files(own: Own) -> dict[str, tuple[str, Callable[[Path], Any], str]]:
     }
 
 
-@pytest.mark.parametrize("name", bad_files(Any))
+@pytest.mark.parametrize("name", bad_files())
 def test_bad_files_have_one_sentence(
-    name: str, own: Own, tiny: Esm2, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tiny: Esm2, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    file, make, words = bad_files(own)[name]
+    file, make, words = bad_files()[name]
     make(tmp_path / file)
     with pytest.raises(InputError) as error:
         verify_against(tiny, tmp_path / file, PROTEINS)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert "run" not in capsys.readouterr().out  # nothing in a file is carried out
+
+
+def test_other_readers_know_a_bundle_too(tmp_path: Path):
+    make = bad_files()["ProtSpace"][1]
+    make(tmp_path / "x.parquetbundle")
+    with pytest.raises(OutputError, match="a bundle of ProtSpace, projections to two or three"):
+        esmkit.read(tmp_path / "x.parquetbundle")
+
+
+def test_coordinates_are_no_embeddings(own: Own, tiny: Esm2, tmp_path: Path):
+    table = pandas.DataFrame({"identifier": IDS, "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.2]})
+    table.to_parquet(tmp_path / "projections_data.parquet")
+    found = verify_against(tiny, tmp_path / "projections_data.parquet", PROTEINS)
+    assert found.verdict == "differs"
+    assert found.parts[0].summary.startswith("no embeddings: 2 numbers, as the coordinates")
+
+
+def test_ids_that_are_there_twice(own: Own, tiny: Esm2, tmp_path: Path):
+    """The first counts, and a note says how many were left out; of a FASTA with two, both count."""
+    ids, block = [*IDS, IDS[0]], own.means[[0, 1, 2, 1]]
+    np.savez(tmp_path / "x.npz", ids=np.array(ids), embeddings=block)
+    pandas.DataFrame(block).assign(id=ids).to_csv(tmp_path / "x.csv", index=False)
+    (tmp_path / "folder").mkdir()
+    for number, (name, mean) in enumerate(zip(ids, block, strict=True)):
+        found = {"label": name, "mean_representations": {2: torch.from_numpy(mean)}}
+        torch.save(found, tmp_path / "folder" / f"{number}.pt")
+    for file in ("x.npz", "x.csv", "folder"):
+        found = verify_against(tiny, tmp_path / file, PROTEINS)
+        assert found.passed, found.to_text()
+        assert found.notes == [
+            "1 record has an ID that another has before, and was left out: sp|P69905|HBA_HUMAN"
+        ]
+    texts = [PROTEINS[0].sequence, PROTEINS[1].sequence]
+    fasta = tmp_path / "two.fasta"
+    fasta.write_text("".join(f">P1 one\n{text}\n" for text in texts))
+    for ids in (["P1", "P1"], ["P1 one", "P1 one"]):
+        np.savez(tmp_path / "two.npz", ids=np.array(ids), embeddings=own.means[:2])
+        found = verify_against(tiny, tmp_path / "two.npz", fasta)
+        assert (found.passed, found.notes, len(found.to_frame())) == (True, [], 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+def test_a_folder_of_fair_esm_that_was_cut(tiny: Esm2, tmp_path: Path):
+    """fair-esm's own batches, truncation and network, written as its extract.py writes them."""
+    esm = pytest.importorskip("esm")
+    texts = [random_sequence(length, length) for length in (30, 64, 52, 80)]
+    fasta = write_fasta(tmp_path / "x.fasta", {f"P{n} a/b": t for n, t in enumerate(texts)})
+    data = esm.FastaBatchedDataset.from_file(fasta)
+    alphabet = esm.Alphabet.from_architecture("ESM-1b")
+    batches = data.get_batch_indices(200, extra_toks_per_seq=1)
+    network = make_fair_esm(tiny)
+    for chosen in batches:
+        labels, strings, tokens = alphabet.get_batch_converter(50)([data[i] for i in chosen])
+        with torch.inference_mode():
+            states = network(tokens, repr_layers=[2])["representations"][2]
+        for label, text, rows in zip(labels, strings, states, strict=True):
+            rows = rows[1 : min(50, len(text)) + 1].clone()
+            path = tmp_path / "out" / f"{label}.pt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = {"label": label, "representations": {2: rows}}
+            torch.save({**found, "mean_representations": {2: rows.mean(0)}}, path)
+    found = verify_against(tiny, tmp_path / "out", fasta)
+    means, residues = sorted(found.parts, key=lambda part: part.name)
+    assert (means.name, residues.name) == (
+        "mean_representations, layer 2",
+        "representations, layer 2",
+    )
+    (cause,) = means.causes
+    assert cause.what == "cut after 50 residues"
+    assert sorted(cause.records) == ["P1 a/b", "P2 a/b", "P3 a/b"]
+    assert "cut after 50 residues" in residues.summary
+    assert [row["verdict"] for row in means.rows].count("same") == 1
 
 
 def test_options_that_do_not_exist(tiny: Esm2, tiny_folder: Path, own: Own, tmp_path: Path):

@@ -40,7 +40,7 @@ class Maker:
         kept: list[torch.Tensor] = []
         norm = self.model.encoder.emb_layer_norm_after
         hook = norm.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
-        self.states(self.ids(text))
+        Maker.states(self, self.ids(text))
         hook.remove()
         return kept[0][0]
 
@@ -101,6 +101,34 @@ def noisy(scale: float) -> Callable[[Any], None]:
     return change
 
 
+def fine_tuned(maker: Maker, steps: int) -> Any:
+    """A copy of the model after a few steps of training: which half of a protein it is."""
+    model = copy.deepcopy(maker.model)
+    random = np.random.default_rng(0)
+    head = torch.nn.Linear(model.config.hidden_size, 1)
+    torch.nn.init.normal_(head.weight, std=0.02, generator=torch.Generator().manual_seed(0))
+    optimiser = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-4)
+    for _ in range(steps):
+        text = "".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))
+        states = model(input_ids=maker.ids(text)).last_hidden_state[0, 1:-1]
+        wanted = (torch.arange(60) < 30).float()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(states)[:, 0], wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+def seeded(maker: Maker, **changes: Any) -> Any:
+    """A model that was never trained, of the same shape but for the changes."""
+    config = copy.deepcopy(maker.model.config)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return EsmModel(config, add_pooling_layer=False).eval()
+
+
 def without_dropout(model: Any) -> None:
     model.config.token_dropout = False
     model.embeddings.token_dropout = False
@@ -121,6 +149,8 @@ def rolled(vectors: Vectors, by: int = 1) -> Vectors:
 def shuffled(vectors: Vectors) -> Vectors:
     names, rows = list(vectors), list(vectors.values())
     order = np.random.default_rng(1).permutation(len(rows))
+    if len(rows) > 1 and (order == np.arange(len(rows))).all():  # so it is of three
+        order = np.roll(order, 1)
     return {name: rows[i] for name, i in zip(names, order, strict=True)}
 
 
