@@ -58,11 +58,11 @@ FAILS = {
 
 QUICKER = {
     "esmkit heads": "--no-control --resamples 100",
-    "esmkit heads --structures chains -o profile --no-ablation": "--resamples 100",
+    "esmkit heads --structures chains -o profile --no-ablation": "--no-control --resamples 100",
     "esmkit heads --annotations features.tsv -o with-features": (
         "--no-control --no-ablation --resamples 100"
     ),
-    "esmkit heads --replicate shipped -o replicated": "--no-control --no-ablation --resamples 100",
+    "esmkit heads --replicate shipped -o replicated": "--no-ablation --resamples 100",
     "esmkit score fit uniprot.fasta": "--draws 1 --epochs 2",
     "esmkit score fit uniprot.fasta --validation others.fasta -o head.safetensors": (
         "--draws 1 --epochs 2"
