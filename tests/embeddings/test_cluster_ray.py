@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,7 @@ def s3() -> Iterator[str | None]:
 
 @pytest.fixture(scope="module")
 def cluster(s3: str | None) -> Iterator[None]:
-    import ray
-
+    ray: Any = import_module("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
