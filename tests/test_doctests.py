@@ -12,6 +12,7 @@ import pytest
 import esmkit
 from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
 from esmkit.esm2 import Esm2
+from oracles.commands import write_fasta
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
@@ -69,14 +70,18 @@ NEED_WEIGHTS = [name for name in MODULES if has_skipped_examples(name)]
 FEWER_CHAINS = {
     "esmkit.explorer.atlas.make": 12,
     "esmkit.heads.disulfides": 20,
+    "esmkit.heads.masked_loss": 5,
     "esmkit.heads.replication": 24,
 }
 """Examples that take a minute with all chains: they get the shortest, and print the same."""
 
+FEWER_PROTEINS = {"esmkit.files.run_options", "esmkit.inside.to_file", "esmkit.results"}
+"""Examples that run all demo proteins, one of 1,520 residues among them: they get the one they name."""
+
 
 def test_there_are_examples_that_need_weights():
     assert len(NEED_WEIGHTS) >= 15
-    assert FEWER_CHAINS.keys() <= set(NEED_WEIGHTS)
+    assert FEWER_CHAINS.keys() | FEWER_PROTEINS <= set(NEED_WEIGHTS)
 
 
 @pytest.mark.weights
@@ -92,6 +97,10 @@ def test_examples_that_need_weights_run_too(name: str, real: Esm2, tmp_path: Pat
         for of in ("ts50", "replication"):
             few = sorted(getattr(esmkit.data, of)(), key=len)[: FEWER_CHAINS[name]]
             monkeypatch.setattr(esmkit.data, of, lambda few=few: few)
+    if name in FEWER_PROTEINS:
+        some = {p.header: p.sequence for p in esmkit.data.demo_proteins() if p.id == "P69905"}
+        written = write_fasta(tmp_path / "demo.fasta", some)
+        monkeypatch.setattr(esmkit.data, "demo_fasta", lambda: written)
     for test in tests:
         for example in test.examples:
             example.options.pop(doctest.SKIP, None)

@@ -299,6 +299,7 @@ WHOLE = os.environ.get("ESMKIT_NOTEBOOKS") == "whole"
 BEST_AND_WORST = "key=lambda chain: (chain.id not in ('1or4_A', '4gcn_A'), len(chain))"
 
 SHORTER: dict[str, dict[str, str]] = {
+    "01_transformer_from_scratch": {"(192, 384, 768, 1536)": "(192, 384)"},
     "02_embeddings": {
         "min(300, len(suitable))": "min(80, len(suitable))",
         "structures = esmkit.data.ts50()": "structures = esmkit.data.ts50()[:12]",

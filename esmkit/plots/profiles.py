@@ -117,13 +117,19 @@ def without_hit(profile: Profile) -> dict[str, str]:
     """
     effects = judged(profile, profile.effects)
     effects = effects[effects["kind"] != "offset"]
+    above = effects["significant"] & (effects["difference"] > 0)
+    any_head = effects.assign(  # one pass over the rows: a report asks for this several times
+        judged=effects["difference"].notna(),
+        looks=above,
+        differs=effects["q"] <= profile.rules.max_q,
+    ).groupby("property", sort=False)[["judged", "looks", "differs"]]
     found: dict[str, str] = {}
-    for name, rows in effects.groupby("property", sort=False):
-        if rows["difference"].isna().all():
+    for name, was_judged, looks, differs in any_head.any().itertuples():
+        if not was_judged:
             found[str(name)] = "In too few chains to be judged"
-        elif best_head(rows) is None and (rows["q"] <= profile.rules.max_q).any():
+        elif differs and not looks:
             found[str(name)] = "No head looks there more than on the pairs that are its control"
-        elif best_head(rows) is None:
+        elif not looks:
             found[str(name)] = (
                 "No head looks there significantly more than expected "
                 f"(q of at most {profile.rules.max_q:g})"

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,10 @@ from esmkit.files.run_options import Run
 from oracles.checkpoints import OFFLINE_NAME, random_sequence
 from oracles.commands import fails, write_fasta
 
-ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-
 pytestmark = [
     pytest.mark.slow,
+    # Not imported where tests are collected: seconds, in each of the processes
+    pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed"),
     # Of Ray's own threads and processes; esmkit's warnings stay errors
     pytest.mark.filterwarnings("ignore:::ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -65,6 +67,7 @@ def s3() -> Iterator[str | None]:
 
 @pytest.fixture(scope="module")
 def cluster(s3: str | None) -> Iterator[None]:
+    ray: Any = import_module("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")

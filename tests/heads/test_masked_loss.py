@@ -429,17 +429,17 @@ def test_the_summary_begins_with_the_sizes():
 
 def test_the_paper_has_what_is_lost_beside_what_is_looked_for():
     of, table = made_profile(), made_losses()
-    text = table_markdown(of, table)
+    text = table_markdown(of, head_table(of, table))
     (row,) = (line for line in text.splitlines() if line.startswith("| L0H1 |"))
     assert row.endswith("| +50.0 [+40.0, +60.0] |")
     cells = {line.count("|") for line in text.splitlines() if line.startswith("| ")}
     assert len(cells) == 1
-    latex = table_latex(of, table)
+    latex = table_latex(of, head_table(of, table))
     assert "$+$50.0 [$+$40.0, $+$60.0]" in latex
     width = latex.split(r"\begin{longtable}{")[1].split("}")[0]
     (row,) = (line for line in latex.splitlines() if line.startswith("L1H2 &"))
     assert row.count("&") == len(width) - 1 == 9
-    assert table_latex(of).split(r"\begin{longtable}{")[1].startswith("lllrrlll}")
+    assert table_latex(of, head_table(of)).split(r"\begin{longtable}{")[1].startswith("lllrrlll}")
     assert "loss_change_nats" not in head_table(of, made_ablation())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 
-from esmkit.heads.report.paper import table_latex, table_markdown
+from esmkit.heads.report.paper import head_table, table_latex, table_markdown
 from esmkit.heads.report.summary import write_report
 from oracles.head_profiles import made_profile
 
@@ -99,7 +99,7 @@ def test_the_three_files_say_the_same(tmp_path: Path, families: bool):
 def test_hostile_names_are_text_in_latex_and_markdown():
     facts = {"name": HOSTILE, "official": True, "sha256": None}
     profile = made_profile(rename={"long-range contact": HOSTILE}, checkpoint=facts)
-    text = table_latex(profile)
+    text = table_latex(profile, head_table(profile))
     escaped = (
         r"50\%\_of \& \$x\$ \#1 \{a\} \textbackslash{}b \textasciitilde{}\textasciicircum{}"
         r"\textless{}\textbar{}\textgreater{}"
@@ -116,7 +116,7 @@ def test_hostile_names_are_text_in_latex_and_markdown():
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
     assert not re.search(r"[#_~]", re.sub(r"\$[^$]*\$", "", bare.replace("% needs", "")))
-    assert "| L1H2 |" in table_markdown(profile)
+    assert "| L1H2 |" in table_markdown(profile, head_table(profile))
 
 
 def test_best_names_heads_that_have_support_only():

@@ -1,5 +1,6 @@
 """Heads that copy: their scores against transformers' own maps, and what of a map counts."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from esmkit.esm2 import Esm2
 from esmkit.heads.repeats import copy_weights, repeat_scores, repeated_sequences
 from esmkit.sequences.tokens import encode
 from tests.oracles.checkpoints import make_checkpoint
+
+SEEDS = range(5 if "ESMKIT_TRIALS" in os.environ else 2)
+"""Of untrained models, two kinds of each."""
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +132,7 @@ def test_five_heads_of_the_8m_model_copy_and_no_untrained_one(real: Esm2):
     assert len(high) >= 5
     assert (high["repeat_control"] < 0.02).all()
     assert found["repeat_score"].drop(high.index).max() < 0.1
-    for seed in range(5):
+    for seed in SEEDS:
         for untrained in (with_random_weights, with_permuted_weights):
             scores: Any = repeat_scores(untrained(real, seed=seed), sequences=4, control=False)
             assert scores["repeat_score"].max() < 0.1

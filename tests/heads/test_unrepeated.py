@@ -251,12 +251,16 @@ def test_report_and_table_say_what_copies():
     assert row["share_percent"] == pytest.approx(50)
     assert row["background_percent"] == pytest.approx(1)
     assert (row["chains"], row["pairs"]) == (30, 3_706)
-    line = next(line for line in table_markdown(found).splitlines() if line.startswith("| L1H1"))
+    line = next(
+        line
+        for line in table_markdown(found, head_table(found)).splitlines()
+        if line.startswith("| L1H1")
+    )
     assert line == (
         "| L1H1 | repeat | aligned residue of another copy | 50 | 1.0 | +49.0 [+44.0, +54.0] | - | "
         "30 / 3,706 |"
     )
-    assert r"\toprule" in table_latex(found)
+    assert r"\toprule" in table_latex(found, head_table(found))
     none = with_repeats(made_profile(), [])
     assert "No head looks at the aligned residue of another copy." in str(summary(none))
     assert "Repeats" not in str(summary(made_profile()))

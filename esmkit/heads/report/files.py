@@ -92,10 +92,11 @@ def write_tables(
 
 def write_paper(profile: Profile, folder: Path, ablation: "pandas.DataFrame | None") -> list[Path]:
     """Write the line of each head for a paper, as CSV, Markdown and LaTeX; return the paths."""
-    write_table(folder / "table.csv", head_table(profile, ablation), "csv")
+    table = head_table(profile, ablation)
+    write_table(folder / "table.csv", table, "csv")
     for name, text in {
-        "table.md": table_markdown(profile, ablation),
-        "table.tex": table_latex(profile, ablation),
+        "table.md": table_markdown(profile, table),
+        "table.tex": table_latex(profile, table),
     }.items():
         write_durably(folder / name, text.encode("utf-8", "replace"))
     return [folder / f"table.{kind}" for kind in ("csv", "md", "tex")]

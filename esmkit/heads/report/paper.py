@@ -206,9 +206,11 @@ def _why(profile: Profile, rows: Any, label: str, evidence: str, kinds: dict[str
     return f"{why}; {one_line(evidence)}" if told else why
 
 
-def table_markdown(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> str:
-    """Return the table as Markdown (GitHub's), with what its columns are; names are escaped."""
-    table = head_table(profile, ablation)
+def table_markdown(profile: Profile, table: "pandas.DataFrame") -> str:
+    """Return the table of :func:`head_table` as Markdown (GitHub's), with what its columns are.
+
+    Names are escaped.
+    """
     lost, rows = _lost(table), []
     for row in table.to_dict("records"):
         cells = _cells(row, _q_text)
@@ -222,13 +224,13 @@ def table_markdown(profile: Profile, ablation: "pandas.DataFrame | None" = None)
     return to_markdown(blocks)
 
 
-def table_latex(profile: Profile, ablation: "pandas.DataFrame | None" = None) -> str:
-    r"""Return the table as LaTeX, for ``\input``: a longtable with the rules of booktabs.
+def table_latex(profile: Profile, table: "pandas.DataFrame") -> str:
+    r"""Return the table of :func:`head_table` as LaTeX, for ``\input``: a longtable of booktabs.
 
     The preamble needs ``\usepackage{booktabs,longtable}``, and a font encoding of today, such as
     ``\usepackage[T1]{fontenc}``.
     """
-    last, table = len(HEADER) - 3, head_table(profile, ablation)
+    last = len(HEADER) - 3
     lost = _lost(table)
     header = [*HEADER, *(text for text, *_ in lost.values())]
     head = " & ".join(_latex(name) for name in header) + r" \\"
