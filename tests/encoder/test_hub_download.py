@@ -33,6 +33,7 @@ from esmkit.encoder.checkpoints import download, fetch, resolve
 from esmkit.encoder.checkpoints import hub as asking
 from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL
 from esmkit.errors import CheckpointError
+from esmkit.files.locks import take_lock
 from esmkit.sequences.tokens import encode
 from esmkit.text import readable_bytes
 from oracles.checkpoints import assert_close, make_checkpoint
@@ -522,13 +523,11 @@ def test_two_at_once_fetch_it_once(there: Hub):
 
 
 def test_one_that_does_not_get_on_is_not_waited_for_forever(there: Hub, monkeypatch):
-    import filelock
-
     etag = there.repos[REPO].etag(WEIGHTS)
     lock = cache().parent / ".locks" / cache().name / f"{etag}.esmkit.lock"
     lock.parent.mkdir(parents=True)
     monkeypatch.setattr(download, "WINDOW_SECONDS", 0.1)
-    with filelock.FileLock(lock):
+    with take_lock(lock, lock):
         assert f"another process is downloading {WEIGHTS} and has not got on for" in error_of()
 
 
