@@ -3,6 +3,7 @@
 The Hub is one of our own, on this machine (``oracles/hub.py``), so real bytes are sent.
 """
 
+import argparse
 import errno
 import hashlib
 import json
@@ -21,8 +22,9 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from esm.pretrained import load_model_and_alphabet_local
 from huggingface_hub import constants
-from transformers import EsmModel
+from transformers import EsmForMaskedLM
 
 import esmkit
 from esmkit.encoder import checkpoints
@@ -30,10 +32,12 @@ from esmkit.encoder.checkpoints import download, fetch, resolve
 from esmkit.encoder.checkpoints import hub as asking
 from esmkit.encoder.checkpoints.known import DEFAULT
 from esmkit.errors import CheckpointError
+from esmkit.esm2 import Esm2
 from esmkit.files.locks import take_lock
 from esmkit.sequences.tokens import encode
 from esmkit.text import readable_bytes
 from oracles.checkpoints import assert_close, make_checkpoint
+from oracles.fair_esm_files import write_fair_esm
 from oracles.hub import (
     Hub,
     cut,
@@ -98,21 +102,76 @@ def error_of(model: str = REPO) -> str:
 # ---------------------------------------------------------------------------------- what is whole
 
 
+SEQUENCE = "MKTVRQERLKSIVRILERSKEPVSGAQ"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_gives_the_numbers_of_transformers(there: Hub, tiny_lm_folder: Path, layout):
     there.put(REPO, LAYOUTS[layout](tiny_lm_folder))
     found = resolve(REPO)
     assert (found.name, found.source) == (REPO, "Hugging Face Hub")
     assert (found.official, found.revision) == (False, "c" * 40)
-    tokens = encode("MKTVRQERLKSIVRILERSKEPVSGAQ")
-    states = esmkit.load(REPO, "cpu", compiled=False).hidden_states([tokens], "all")[0]
+    model = esmkit.load(REPO, "cpu", compiled=False)
+    states = model.hidden_states([encode(SEQUENCE)], "all")[0]
     # Nobody is asked but for files, nor told what runs here
     assert {a.path.split("/")[1] for a in there.asked} == {"someone", "storage"}
     assert {a.agent for a in there.asked} == {"esmkit"}
-    upstream = EsmModel.from_pretrained(tiny_lm_folder, add_pooling_layer=False).eval()
+    upstream = EsmForMaskedLM.from_pretrained(tiny_lm_folder, attn_implementation="eager").eval()
+    tokens = torch.as_tensor(encode(SEQUENCE))[None]
     with torch.no_grad():
-        expected = upstream(torch.as_tensor(tokens)[None], output_hidden_states=True)
+        expected = upstream(tokens, output_hidden_states=True)
+        contacts = upstream.predict_contacts(tokens, torch.ones_like(tokens))[0]
     assert_close(states, np.stack([h[0].numpy() for h in expected.hidden_states]))
+    # Probabilities; the regression multiplies the rounding of the maps
+    np.testing.assert_allclose(
+        model.contacts(SEQUENCE).probability, contacts.numpy(), atol=1e-5, rtol=0
+    )
+    assert model.has_lm_head == (layout != "without prefix")
+    if model.has_lm_head:
+        logits = model.lm_head.logits(torch.as_tensor(states[-1])).numpy()
+        np.testing.assert_allclose(logits, expected.logits[0].numpy(), atol=2e-5, rtol=1e-5)
+
+
+def test_a_file_of_fair_esm_that_lies_on_a_hub(there: Hub, tmp_path: Path):
+    """It is downloaded as any other file, with its regression, and given by its path."""
+    path = write_fair_esm(tmp_path, (2, 4, 32), "encoder.sentence_encoder.")
+    regression = f"{path.stem}-contact-regression.pt"
+    there.put(REPO, {name: (tmp_path / name).read_bytes() for name in (path.name, regression)})
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        theirs, _ = load_model_and_alphabet_local(str(path))
+    path.unlink()
+    assert error_of().endswith("if it holds esm2_*.pt of fair-esm, download that and give its path")
+    brought = [
+        Path(huggingface_hub.hf_hub_download(REPO, name, endpoint=there.address))
+        for name in (path.name, regression)
+    ]
+    model = esmkit.load(brought[0], "cpu", compiled=False)
+    assert model.checkpoint.source == f"fair-esm file {path.name}"
+    tokens = torch.as_tensor(encode(SEQUENCE))[None]
+    with torch.no_grad():
+        expected = theirs.eval()(tokens, repr_layers=[0, 1, 2], return_contacts=True)
+    states = model.hidden_states([tokens[0].numpy()], "all")[0]
+    for layer in range(3):
+        assert_close(states[layer], expected["representations"][layer][0].numpy())
+    np.testing.assert_allclose(
+        model.contacts(SEQUENCE).probability, expected["contacts"][0].numpy(), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::esmkit.errors.OfflineCheckpointWarning")
+def test_real_weights_over_the_wire(there: Hub, real: Esm2):
+    """Those of a model of 8M, cut on the way: its own numbers, to the last bit."""
+    there.put(REPO, files_of(real.checkpoint.folder))
+    there.when(STORED, cut(17_000_000), times=1)
+    model = esmkit.load(REPO, "cpu", compiled=None if real.compiled else False)
+    assert model.checkpoint.sha256 == real.checkpoint.sha256
+    assert there.bytes_of(WEIGHTS) == size_of(there) > 29_000_000
+    assert model.checkpoint.note  # what it is, whatever its name
+    np.testing.assert_array_equal(
+        model.hidden_states([encode(SEQUENCE)], "all")[0],
+        real.hidden_states([encode(SEQUENCE)], "all")[0],
+    )
 
 
 def test_config_and_weights_are_asked_for_and_no_more(there: Hub, tiny_lm_folder: Path):
@@ -229,6 +288,7 @@ REFUSALS: dict[str, tuple[str, Any, str]] = {
     "storage: 403": (STORED, status(403), f"could not download {WEIGHTS} (HTTP 403){AGAIN}"),
     "storage: 404": (STORED, status(404), f"could not download {WEIGHTS} (HTTP 404){AGAIN}"),
     "storage: 500": (STORED, status(500), f"could not download {WEIGHTS} (HTTP 500){AGAIN}"),
+    "storage: 416": (STORED, status(416), "the server has no such piece (HTTP 416)"),
     "storage: 429": (
         STORED,
         status(429, Retry_After="3600"),
@@ -388,6 +448,13 @@ def test_a_server_without_ranges_starts_again(there: Hub):
     there.when(STORED, without_ranges)
     found = resolve(REPO)
     assert found.sha256 == there.repos[REPO].etag(WEIGHTS)
+    assert there.bytes_of(WEIGHTS) == size_of(there) + 10_000
+
+
+def test_a_part_that_the_server_does_not_know_is_begun_anew(there: Hub):
+    there.when(STORED, cut(10_000), times=1)
+    there.when(STORED, status(416), times=1)
+    assert resolve(REPO).sha256 == there.repos[REPO].etag(WEIGHTS)
     assert there.bytes_of(WEIGHTS) == size_of(there) + 10_000
 
 

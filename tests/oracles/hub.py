@@ -22,7 +22,7 @@ from huggingface_hub import constants, file_download
 from esmkit.encoder.checkpoints import download
 from esmkit.encoder.checkpoints import hub as asking
 
-LARGE = (".safetensors", ".bin")
+LARGE = (".safetensors", ".bin", ".pt")
 
 Fault = Callable[["_Handler"], bool]
 """Does something bad with a request; False if the server is to go on as usual."""

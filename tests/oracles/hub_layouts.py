@@ -28,6 +28,16 @@ def bare(folder: Path) -> dict[str, bytes]:
     return {**files_of(folder), WEIGHTS: save(plain, metadata={"format": "pt"})}
 
 
+def with_all(folder: Path) -> dict[str, bytes]:
+    """With what transformers of other years saved besides: positions, and the tied decoder."""
+    tensors = load_file(folder / WEIGHTS)
+    words = tensors["esm.embeddings.word_embeddings.weight"]
+    tensors["esm.embeddings.position_ids"] = torch.arange(1026)[None]
+    tensors["esm.embeddings.position_embeddings.weight"] = torch.ones(1026, words.shape[1])
+    tensors["lm_head.decoder.weight"] = words.clone()
+    return {**files_of(folder), WEIGHTS: save(tensors, metadata={"format": "pt"})}
+
+
 def pickled(folder: Path) -> dict[str, bytes]:
     files, buffer = files_of(folder), io.BytesIO()
     torch.save(load_file(folder / WEIGHTS), buffer)
@@ -55,6 +65,7 @@ def parts(folder: Path, kind: str) -> dict[str, bytes]:
 
 LAYOUTS: dict[str, Callable[[Path], dict[str, bytes]]] = {
     "official": files_of,
+    "with all tensors": with_all,
     "without prefix": bare,
     "pickled": pickled,
     "safetensors in parts": lambda folder: parts(folder, WEIGHTS),

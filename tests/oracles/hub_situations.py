@@ -254,7 +254,7 @@ SITUATIONS = [
         when(STORED, other_bytes(lambda b: b[:-1] + b"!"), 1),
         sent=2.0,
     ),
-    Situation("two processes at once", when(STORED, drip(8000, 0.1)), how="at once", for_all=True),
+    Situation("two processes at once", when(STORED, drip(8000, 0.1)), how="at once"),
     Situation(
         "killed in the middle, run again",
         when(STORED, drip(4000, 0.1), 1),
@@ -262,7 +262,7 @@ SITUATIONS = [
         sent=None,
         for_all=True,
     ),
-    Situation("`HF_HUB_OFFLINE`, in the cache", both(filled, offline), sent=0.0, for_all=True),
+    Situation("`HF_HUB_OFFLINE`, in the cache", both(filled, offline), sent=0.0),
     Situation("read-only cache that holds them", mounted("ro", filled), sent=0.0, needs=ROOT),
     # one sentence
     Situation("HTTP 401", when(CONFIG, status(401)), NOT_OPEN),

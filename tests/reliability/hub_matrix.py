@@ -47,11 +47,10 @@ COMMANDS = {
     "heads atlas": "heads atlas profiled --structures chains",
     "embed on Ray": "embed x.fasta --engine ray --num-workers 1 -o x.dataset",
 }
-DEAR = {*("contacts evaluate", "contacts fit", "score fit", "heads", "heads atlas", "embed on Ray")}
-"""Not in the short form where they get their weights: then they compute for seconds."""
+DEAR = {*("contacts evaluate", "contacts fit", "score fit", "heads", "heads atlas"), "embed on Ray"}
+"""Where they get their weights they compute for seconds: then only in the situations ``for_all``, and
+not in the short form."""
 
-FEW = {"heads", "embed on Ray"}
-"""In the situations marked ``for_all`` only, for the same reason."""
 
 LONGEST = 600.0
 """Seconds after which a command counts as hanging."""
@@ -254,7 +253,8 @@ def chosen(short: bool, only: list[str]) -> Iterator[tuple[str, Situation]]:
             yield some[number % len(some)], situation
             continue
         for command in commands:
-            if command not in FEW or situation.for_all:
+            dear = command in DEAR if situation.gives else command == "embed on Ray"
+            if not dear or situation.for_all:
                 yield command, situation
 
 
