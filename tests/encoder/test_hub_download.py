@@ -458,6 +458,19 @@ def test_a_part_that_the_server_does_not_know_is_begun_anew(there: Hub):
     assert there.bytes_of(WEIGHTS) == size_of(there) + 10_000
 
 
+def test_a_piece_that_was_not_asked_for_is_not_added(there: Hub):
+    def another(handler: Any) -> bool:
+        data = there.repos[REPO].files[WEIGHTS]
+        handler.reply(206, data[5:], {"Content-Range": f"bytes 5-{len(data) - 1}/{len(data)}"})
+        return True
+
+    there.when(STORED, cut(10_000), times=1)
+    there.when(STORED, another)
+    text = error_of()
+    assert "(the server sent another piece than was asked for); try again" in text
+    assert not list(cache().glob("blobs/*.incomplete"))
+
+
 def test_one_wrong_byte_of_a_first_try_is_not_kept(there: Hub):
     """What came before the cut was another file: it is thrown away, once, and fetched anew."""
     there.when(STORED, cut(10_000), times=1)
@@ -565,6 +578,18 @@ def test_seeded_weights_under_an_official_name_are_not_even_fetched(there: Hub):
     assert there.bytes_of(WEIGHTS) == 0
 
 
+def test_a_mirror_that_announces_no_hash_cannot_pass_other_weights_off(there: Hub, monkeypatch):
+    """As some that name files by what they like."""
+    known = put_official(there, monkeypatch, there.repos[REPO].files)
+    repo = there.repos[DEFAULT.repo]
+    small = repo.etag("config.json")
+    monkeypatch.setattr(repo, "etag", lambda name: small if name == "config.json" else "v1-77")
+    there.when(STORED, other_bytes(lambda data: data[:-1] + b"!"))
+    text = error_of(DEFAULT.repo)
+    assert f"{WEIGHTS} arrived twice as another file than the server announces (SHA-256 " in text
+    assert f"…, not {known[:12]}…), and was thrown away" in text
+
+
 def test_auto_takes_the_official_weights(there: Hub, monkeypatch):
     put_official(there, monkeypatch, there.repos[REPO].files)
     said: list[str] = []
@@ -615,6 +640,24 @@ def test_a_token_opens_a_private_model_and_stays_with_the_hub(there: Hub, monkey
     assert resolve(REPO).source == "Hugging Face Hub"
     assert {a.token for a in there.asked if "/resolve/" in a.path} == {"Bearer hf_secret"}
     assert [a.token for a in there.asked if a.path.startswith("/storage/")] == [None]
+
+
+def test_a_token_is_not_told_to_whom_the_hub_sends_for_a_file(there: Hub, monkeypatch):
+    """Not when its headers are asked for either."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    at_hub = there.address.removeprefix("http://")
+
+    def elsewhere(handler: Any) -> bool:
+        if handler.headers["Host"] != at_hub:
+            return False
+        return redirect(f"{there.storage}PATH")(handler)
+
+    there.when(CONFIG, elsewhere)
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert {(a.host == at_hub, a.token) for a in there.asked} == {
+        (True, "Bearer hf_secret"),
+        (False, None),
+    }
 
 
 def test_offline_mode_is_named(there: Hub, monkeypatch):

@@ -37,6 +37,7 @@ class Asked:
     range: str | None
     token: str | None
     agent: str | None
+    host: str | None = None
     status: int = 0
     sent: int = 0
 
@@ -105,7 +106,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for changed in ("reply", "write"):  # by a fault of the last request on this connection
             self.__dict__.pop(changed, None)
         token = self.headers.get("Authorization")
-        told = (self.headers.get("Range"), token, self.headers.get("User-Agent"))
+        named = self.headers.get("User-Agent"), self.headers.get("Host")
+        told = (self.headers.get("Range"), token, *named)
         self.asked = Asked(self.command, self.path, *told)
         self.hub.asked.append(self.asked)
         with contextlib.suppress(ConnectionError):
