@@ -36,7 +36,7 @@ def cache(repo: str = REPO) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
-def of_transformers(repo: str, **options: object) -> EsmModel:
+def of_transformers(repo: str, **options: Any) -> EsmModel:
     return EsmModel.from_pretrained(repo, add_pooling_layer=False, **options).eval()
 
 

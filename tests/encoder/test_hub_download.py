@@ -364,10 +364,13 @@ def test_parts_outside_the_model_are_refused(there: Hub):
     assert "names '../../../secret.bin', which is not a weight file there" in error_of()
 
 
-@pytest.mark.parametrize("etag", ["../../../x", "", "a/b"])
-def test_a_hash_that_is_a_path_is_refused(there: Hub, etag: str):
-    there.when(CONFIG, status(200, X_Repo_Commit="c" * 40, ETag=f'"{etag}"'))
+@pytest.mark.parametrize("wrong", ["../../../x", "", "a/b"])
+@pytest.mark.parametrize("what", ["etag", "commit"])
+def test_a_hash_that_is_a_path_is_refused(there: Hub, what: str, wrong: str):
+    etag, commit = (wrong, "c" * 40) if what == "etag" else ("e" * 40, wrong)
+    there.when(CONFIG, status(200, X_Repo_Commit=commit, ETag=f'"{etag}"'))
     assert "is something else, such as the log-in page" in error_of()
+    assert there.count("GET") == 0
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])

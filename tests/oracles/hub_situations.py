@@ -1,6 +1,7 @@
 """What may happen between a command and a Hub, and what the command owes its user then."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -66,9 +67,11 @@ class Cell:
         one = [self, *self.also][number]
         return (self.folder / f"{one.name}.stderr").read_text("utf-8", "replace")
 
-    def processor(self) -> float:
-        """Return the seconds of a processor that its commands took, Ray's workers aside."""
-        return sum(float(file.read_text()) for file in self.folder.glob("*.seconds"))
+    def seconds(self) -> tuple[float, float]:
+        """Return the seconds that its command took, and those of a processor, Ray's workers aside."""
+        took = [json.loads(file.read_text()) for file in self.folder.glob("*.seconds")]
+        wall, processor = zip(*took, strict=True) if took else ([0.0], [0.0])
+        return max(wall), sum(processor)
 
     def arrived(self) -> int:
         """Return how many bytes of the weights are here, if they are worth a kill."""

@@ -11,12 +11,11 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,8 @@ COMMANDS = {
     "embed on Ray": "embed x.fasta --engine ray --num-workers 1 -o x.dataset",
 }
 DEAR = {*("contacts evaluate", "contacts fit", "score fit", "heads", "heads atlas"), "embed on Ray"}
-"""Where they get their weights they compute for seconds: then only in the situations ``for_all``, and
-not in the short form."""
+"""They read structures or start Ray, and then compute for seconds: only in the situations ``for_all``,
+and in the short form only where they get no weights."""
 
 
 LONGEST = 600.0
@@ -95,12 +94,12 @@ def in_a_process(words: list[str], cell: dict[str, Any], patience: float) -> Non
     if cell["patient"]:  # no figure of such a cell is a time, and the machine may be busy
         asking.PROBE_SECONDS = 30.0
     sys.argv = ["esmkit", *words]
-    began = time.process_time()
+    began = time.monotonic(), time.process_time()
     try:
         main()
     finally:
-        file = Path(cell["place"]) / f"../{cell['name']}.seconds"
-        file.write_text(str(time.process_time() - began))
+        took = [time.monotonic() - began[0], time.process_time() - began[1]]
+        (Path(cell["place"]) / f"../{cell['name']}.seconds").write_text(json.dumps(took))
 
 
 class Runner:
@@ -169,12 +168,11 @@ def run_cell(runner: Runner, command: str, situation: Situation) -> Outcome:
         shutil.copytree(runner.folder / "work", cell.place)
         stack.enter_context(situation.made(cell))
         before = cell.listing()
-        began = time.monotonic()
         codes = _run(runner, command, cell)
-        seconds = time.monotonic() - began
+        seconds, processor = cell.seconds()
         errors = [cell.text(number) for number in range(len(codes))]
         sent = there.bytes_of("model.safetensors") / cell.size
-        outcome = Outcome(command, situation.name, False, seconds, cell.processor(), sent)
+        outcome = Outcome(command, situation.name, False, seconds, processor, sent)
         outcome.why = _judge(cell, codes, errors, before, outcome)
         outcome.good = not outcome.why
         if outcome.why:
@@ -196,7 +194,7 @@ def _run(runner: Runner, command: str, cell: Cell) -> list[int | None]:
         end = time.monotonic() + LONGEST
         while not cell.arrived() and process.is_alive() and time.monotonic() < end:
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         cell.kept = cell.arrived()
         _end_of_children(cell)
@@ -253,31 +251,37 @@ def chosen(short: bool, only: list[str]) -> Iterator[tuple[str, Situation]]:
             yield some[number % len(some)], situation
             continue
         for command in commands:
-            dear = command in DEAR if situation.gives else command == "embed on Ray"
-            if not dear or situation.for_all:
+            if command not in DEAR or situation.for_all:
                 yield command, situation
 
 
-def run(short: bool, patience: float, only: list[str]) -> list[Outcome]:
-    """Run all cells: those that wait for something aside, as waiting costs no processor."""
+def run(given: argparse.Namespace) -> list[Outcome]:
+    """Run all cells: those that wait for something aside, as waiting costs no processor.
+
+    What ``given.keep`` holds of an earlier run is not run again.
+    """
+    kept = given.keep.read_text("utf-8").splitlines() if given.keep and given.keep.exists() else []
+    found = [Outcome(**json.loads(line)) for line in kept]
+    done = {(one.command, one.situation) for one in found}
+    cells = [(c, s) for c, s in chosen(given.short, given.only) if s.possible()]
+    cells = [(c, s) for c, s in cells if (c, s.name) not in done][given.part :: given.of]
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="hub-matrix-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        workplace(folder / "work", folder / "model", profiled=not short)
-        runner = Runner(folder, patience)
-        cells = [(c, s) for c, s in chosen(short, only) if s.possible()]
+        workplace(folder / "work", folder / "model", profiled=not given.short)
+        runner = Runner(folder, given.patience)
         with ThreadPoolExecutor(12) as waiting, ThreadPoolExecutor(2) as working:
             started = [
                 (waiting if s.waits else working).submit(run_cell, runner, c, s) for c, s in cells
             ]
-            found = []
-            for number, future in enumerate(started):
+            for future in as_completed(started):
                 found.append(future.result())
                 if not found[-1].good:
                     print(asdict(found[-1]), file=sys.stderr)
-                elif not short and number % 20 == 0:
-                    print(f"{number} of {len(started)}", file=sys.stderr)
-        return found
+                if given.keep:
+                    with given.keep.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(found[-1])) + "\n")
+    return found
 
 
 def table(found: list[Outcome]) -> str:
@@ -307,7 +311,10 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--patience", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--keep", type=Path, help="a file of outcomes, which is gone on with")
+    parser.add_argument("--part", type=int, default=0, help="of several at once, from 0")
+    parser.add_argument("--of", type=int, default=1)
     given = parser.parse_args()
-    outcomes = run(given.short, given.patience, given.only)
+    outcomes = run(given)
     print(json.dumps([asdict(o) for o in outcomes]) if given.json else table(outcomes))
     sys.exit(not all(o.good for o in outcomes))
