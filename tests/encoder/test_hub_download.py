@@ -663,6 +663,13 @@ def test_a_token_is_not_told_to_whom_the_hub_sends_for_a_file(there: Hub, monkey
     }
 
 
+def test_a_token_that_cannot_be_read_is_none(there: Hub, monkeypatch, tmp_path: Path):
+    """Such as another user's, in a cache that many share: it was called a Hub that is silent."""
+    set_constant(monkeypatch, "HF_TOKEN_PATH", str(tmp_path))
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert {a.token for a in there.asked} == {None}
+
+
 def test_offline_mode_is_named(there: Hub, monkeypatch):
     set_constant(monkeypatch, "HF_HUB_OFFLINE", True)
     assert error_of() == (
