@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from esmkit.data import ts50
+from esmkit.results import read
 from oracles.commands import fails
 from oracles.hub import Hub, at_a_hub, cut, html
 
@@ -43,17 +45,18 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in COMMANDS if name != "heads"]
-)  # which takes ten seconds, later on
-def test_a_command_gets_its_weights(run, there: Hub, place: Path, name: str):
-    """Over a connection that is cut on the way."""
+def test_a_command_gets_its_weights(run, there: Hub, place: Path, tiny_lm_folder: Path):
+    """Over a connection that is cut on the way; the others do in ``reliability/hub_matrix.py``."""
     weights = there.repos[REPO].files["model.safetensors"]
     there.when("GET /storage/", cut(len(weights) // 2), times=1)
-    done = run(*COMMANDS[name].split(), "--model", REPO, cwd=place)
+    done = run("embed", "x.fasta", "--no-compile", "--model", REPO, cwd=place)
     assert done.returncode == 0, done.stderr
     assert f"esmkit: downloading {REPO} from the Hugging Face Hub\n" in done.stderr
     assert there.bytes_of("model.safetensors") == len(weights)
+    words = ("embed", "x.fasta", "--no-compile", "-o", "y.h5", "--model", tiny_lm_folder)
+    assert run(*words, cwd=place).returncode == 0
+    found, expected = (read(place / name)["a"] for name in ("x.h5", "y.h5"))
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,7 +20,6 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from esm.model.esm2 import ESM2
 from esm.pretrained import load_model_and_alphabet_local
 from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM
@@ -41,6 +40,7 @@ from esmkit.esm2 import Esm2
 from esmkit.sequences.tokens import encode
 from esmkit.text import Say
 from oracles.checkpoints import OFFLINE_NAME, SHAPES, random_sequence, random_tensors
+from oracles.fair_esm_files import write_fair_esm
 
 REPO, REVISION = DEFAULT.repo, DEFAULT.revision
 
@@ -156,7 +156,7 @@ class World:
         self.asked: list[str] = []
         self.said: list[str] = []
 
-        def hub_cached(repo: str, revision: str | None) -> Path | None:
+        def hub_cached(repo: str, revision: str | None, digest: str | None) -> Path | None:
             self.asked.append("cache")
             assert (repo, revision) == (REPO, REVISION)
             return folder if cached else None
@@ -609,40 +609,6 @@ def test_files_that_are_no_weights(tmp_path: Path, cache: Path, data: bytes):
 
 
 # ---------------------------------------------------------------------------- fair-esm's files
-
-
-def fair_esm_options(model: ESM2) -> argparse.Namespace:
-    return argparse.Namespace(
-        encoder_layers=model.num_layers,
-        encoder_embed_dim=model.embed_dim,
-        encoder_attention_heads=model.attention_heads,
-        token_dropout=model.token_dropout,
-    )
-
-
-def write_fair_esm(
-    folder: Path, shape: tuple[int, int, int], prefix: str, *, token_dropout: bool = True
-) -> Path:
-    """Write a random model as fair-esm's files are; see esm/pretrained.py for what it reads."""
-    layers, heads, width = shape
-    torch.manual_seed(layers)
-    model = ESM2(layers, width, heads, "ESM-1b", token_dropout)
-    state = {name: torch.randn_like(t) * 0.3 for name, t in model.state_dict().items()}
-    for name in state:
-        if name.endswith("inv_freq"):
-            state[name] = model.state_dict()[name]
-    state["lm_head.weight"] = state["embed_tokens.weight"]  # tied
-    regression = {n: state.pop(n) for n in list(state) if n.startswith("contact_head.")}
-    path = folder / f"esm2_t{layers}_test.pt"
-    torch.save(
-        {
-            "cfg": {"model": fair_esm_options(model)},
-            "model": {f"{prefix}{name}": tensor for name, tensor in state.items()},
-        },
-        path,
-    )
-    torch.save({"model": regression}, path.with_name(path.stem + "-contact-regression.pt"))
-    return path
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -3,10 +3,9 @@
 The Hub is one of our own, on this machine (``oracles/hub.py``), so real bytes are sent.
 """
 
-import dataclasses
+import argparse
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -23,19 +22,22 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from esm.pretrained import load_model_and_alphabet_local
 from huggingface_hub import constants
-from safetensors.torch import load_file, save
-from transformers import EsmModel
+from transformers import EsmForMaskedLM
 
 import esmkit
 from esmkit.encoder import checkpoints
 from esmkit.encoder.checkpoints import download, fetch, resolve
 from esmkit.encoder.checkpoints import hub as asking
-from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL
+from esmkit.encoder.checkpoints.known import DEFAULT
 from esmkit.errors import CheckpointError
+from esmkit.esm2 import Esm2
+from esmkit.files.locks import take_lock
 from esmkit.sequences.tokens import encode
 from esmkit.text import readable_bytes
 from oracles.checkpoints import assert_close, make_checkpoint
+from oracles.fair_esm_files import write_fair_esm
 from oracles.hub import (
     Hub,
     cut,
@@ -51,9 +53,9 @@ from oracles.hub import (
     status,
     without_ranges,
 )
+from oracles.hub_layouts import LAYOUTS, WEIGHTS, files_of, parts, pickled, put_official
 
 REPO = "someone/tiny-esm2"
-WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +69,6 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def point(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda address: set_endpoint(monkeypatch, address)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -104,45 +102,7 @@ def error_of(model: str = REPO) -> str:
 # ---------------------------------------------------------------------------------- what is whole
 
 
-def bare(folder: Path) -> dict[str, bytes]:
-    """Without the prefix ``esm.``, as EsmModel saves itself."""
-    tensors = load_file(folder / WEIGHTS)
-    plain = {n.removeprefix("esm."): t for n, t in tensors.items() if not n.startswith("lm_head.")}
-    return {**files_of(folder), WEIGHTS: save(plain, metadata={"format": "pt"})}
-
-
-def pickled(folder: Path) -> dict[str, bytes]:
-    files, buffer = files_of(folder), io.BytesIO()
-    torch.save(load_file(folder / WEIGHTS), buffer)
-    del files[WEIGHTS]
-    return {**files, "pytorch_model.bin": buffer.getvalue()}
-
-
-def parts(folder: Path, kind: str) -> dict[str, bytes]:
-    """In two files and a table, as large models are."""
-    files, tensors = files_of(folder), load_file(folder / WEIGHTS)
-    del files[WEIGHTS]
-    names, table = sorted(tensors), {}
-    base, ending = kind.split(".")
-    for number in (1, 2):
-        file = f"{base}-{number:05d}-of-00002.{ending}"
-        some = {name: tensors[name] for name in names[number - 1 :: 2]}
-        buffer = io.BytesIO()
-        if ending == "bin":
-            torch.save(some, buffer)
-        files[file] = buffer.getvalue() or save(some, metadata={"format": "pt"})
-        table |= dict.fromkeys(some, file)
-    index = {"metadata": {"total_size": 1}, "weight_map": table}
-    return {**files, f"{kind}.index.json": json.dumps(index).encode()}
-
-
-LAYOUTS: dict[str, Callable[[Path], dict[str, bytes]]] = {
-    "official": files_of,
-    "without prefix": bare,
-    "pickled": pickled,
-    "safetensors in parts": lambda folder: parts(folder, "model.safetensors"),
-    "pickled in parts": lambda folder: parts(folder, "pytorch_model.bin"),
-}
+SEQUENCE = "MKTVRQERLKSIVRILERSKEPVSGAQ"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -151,15 +111,67 @@ def test_each_layout_gives_the_numbers_of_transformers(there: Hub, tiny_lm_folde
     found = resolve(REPO)
     assert (found.name, found.source) == (REPO, "Hugging Face Hub")
     assert (found.official, found.revision) == (False, "c" * 40)
-    tokens = encode("MKTVRQERLKSIVRILERSKEPVSGAQ")
-    states = esmkit.load(REPO, "cpu", compiled=False).hidden_states([tokens], "all")[0]
+    model = esmkit.load(REPO, "cpu", compiled=False)
+    states = model.hidden_states([encode(SEQUENCE)], "all")[0]
     # Nobody is asked but for files, nor told what runs here
     assert {a.path.split("/")[1] for a in there.asked} == {"someone", "storage"}
     assert {a.agent for a in there.asked} == {"esmkit"}
-    upstream = EsmModel.from_pretrained(tiny_lm_folder, add_pooling_layer=False).eval()
+    upstream = EsmForMaskedLM.from_pretrained(tiny_lm_folder, attn_implementation="eager").eval()
+    tokens = torch.as_tensor(encode(SEQUENCE))[None]
     with torch.no_grad():
-        expected = upstream(torch.as_tensor(tokens)[None], output_hidden_states=True)
+        expected = upstream(tokens, output_hidden_states=True)
+        contacts = upstream.predict_contacts(tokens, torch.ones_like(tokens))[0]
     assert_close(states, np.stack([h[0].numpy() for h in expected.hidden_states]))
+    # Probabilities; the regression multiplies the rounding of the maps
+    np.testing.assert_allclose(
+        model.contacts(SEQUENCE).probability, contacts.numpy(), atol=1e-5, rtol=0
+    )
+    assert model.has_lm_head == (layout != "without prefix")
+    if model.has_lm_head:
+        logits = model.lm_head.logits(torch.as_tensor(states[-1])).numpy()
+        np.testing.assert_allclose(logits, expected.logits[0].numpy(), atol=2e-5, rtol=1e-5)
+
+
+def test_a_file_of_fair_esm_that_lies_on_a_hub(there: Hub, tmp_path: Path):
+    """It is downloaded as any other file, with its regression, and given by its path."""
+    path = write_fair_esm(tmp_path, (2, 4, 32), "encoder.sentence_encoder.")
+    regression = f"{path.stem}-contact-regression.pt"
+    there.put(REPO, {name: (tmp_path / name).read_bytes() for name in (path.name, regression)})
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        theirs, _ = load_model_and_alphabet_local(str(path))
+    path.unlink()
+    assert error_of().endswith("if it holds esm2_*.pt of fair-esm, download that and give its path")
+    brought = [
+        Path(huggingface_hub.hf_hub_download(REPO, name, endpoint=there.address))
+        for name in (path.name, regression)
+    ]
+    model = esmkit.load(brought[0], "cpu", compiled=False)
+    assert model.checkpoint.source == f"fair-esm file {path.name}"
+    tokens = torch.as_tensor(encode(SEQUENCE))[None]
+    with torch.no_grad():
+        expected = theirs.eval()(tokens, repr_layers=[0, 1, 2], return_contacts=True)
+    states = model.hidden_states([tokens[0].numpy()], "all")[0]
+    for layer in range(3):
+        assert_close(states[layer], expected["representations"][layer][0].numpy())
+    np.testing.assert_allclose(
+        model.contacts(SEQUENCE).probability, expected["contacts"][0].numpy(), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::esmkit.errors.OfflineCheckpointWarning")
+def test_real_weights_over_the_wire(there: Hub, real: Esm2):
+    """Those of a model of 8M, cut on the way: its own numbers, to the last bit."""
+    there.put(REPO, files_of(real.checkpoint.folder))
+    there.when(STORED, cut(17_000_000), times=1)
+    model = esmkit.load(REPO, "cpu", compiled=None if real.compiled else False)
+    assert model.checkpoint.sha256 == real.checkpoint.sha256
+    assert there.bytes_of(WEIGHTS) == size_of(there) > 29_000_000
+    assert model.checkpoint.note  # what it is, whatever its name
+    np.testing.assert_array_equal(
+        model.hidden_states([encode(SEQUENCE)], "all")[0],
+        real.hidden_states([encode(SEQUENCE)], "all")[0],
+    )
 
 
 def test_config_and_weights_are_asked_for_and_no_more(there: Hub, tiny_lm_folder: Path):
@@ -252,7 +264,8 @@ REFUSALS: dict[str, tuple[str, Any, str]] = {
     "no config": (
         CONFIG,
         status(404, X_Error_Code="EntryNotFound"),
-        "has no config.json, so it is no ESM-2; give another model",
+        "has no config.json, so esmkit cannot read it from there; give another model, or if it holds "
+        "esm2_*.pt of fair-esm, download that and give its path",
     ),
     "429": (CONFIG, status(429), "is out of order or overloaded (HTTP 429); try again later, or"),
     "429 for an hour": (
@@ -275,6 +288,7 @@ REFUSALS: dict[str, tuple[str, Any, str]] = {
     "storage: 403": (STORED, status(403), f"could not download {WEIGHTS} (HTTP 403){AGAIN}"),
     "storage: 404": (STORED, status(404), f"could not download {WEIGHTS} (HTTP 404){AGAIN}"),
     "storage: 500": (STORED, status(500), f"could not download {WEIGHTS} (HTTP 500){AGAIN}"),
+    "storage: 416": (STORED, status(416), "the server has no such piece (HTTP 416)"),
     "storage: 429": (
         STORED,
         status(429, Retry_After="3600"),
@@ -332,7 +346,7 @@ def test_a_model_that_is_empty_or_none(there: Hub):
     there.put(REPO, only)
     assert (
         "holds no weights of PyTorch (model.safetensors or pytorch_model.bin, whole or in parts); "
-        "give another model"
+        "give another model, or if it holds esm2_*.pt of fair-esm, download that and give its path"
     ) in error_of()
 
 
@@ -350,10 +364,13 @@ def test_parts_outside_the_model_are_refused(there: Hub):
     assert "names '../../../secret.bin', which is not a weight file there" in error_of()
 
 
-@pytest.mark.parametrize("etag", ["../../../x", "", "a/b"])
-def test_a_hash_that_is_a_path_is_refused(there: Hub, etag: str):
-    there.when(CONFIG, status(200, X_Repo_Commit="c" * 40, ETag=f'"{etag}"'))
+@pytest.mark.parametrize("wrong", ["../../../x", "", "a/b"])
+@pytest.mark.parametrize("what", ["etag", "commit"])
+def test_a_hash_that_is_a_path_is_refused(there: Hub, what: str, wrong: str):
+    etag, commit = (wrong, "c" * 40) if what == "etag" else ("e" * 40, wrong)
+    there.when(CONFIG, status(200, X_Repo_Commit=commit, ETag=f'"{etag}"'))
     assert "is something else, such as the log-in page" in error_of()
+    assert there.count("GET") == 0
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
@@ -437,6 +454,26 @@ def test_a_server_without_ranges_starts_again(there: Hub):
     assert there.bytes_of(WEIGHTS) == size_of(there) + 10_000
 
 
+def test_a_part_that_the_server_does_not_know_is_begun_anew(there: Hub):
+    there.when(STORED, cut(10_000), times=1)
+    there.when(STORED, status(416), times=1)
+    assert resolve(REPO).sha256 == there.repos[REPO].etag(WEIGHTS)
+    assert there.bytes_of(WEIGHTS) == size_of(there) + 10_000
+
+
+def test_a_piece_that_was_not_asked_for_is_not_added(there: Hub):
+    def another(handler: Any) -> bool:
+        data = there.repos[REPO].files[WEIGHTS]
+        handler.reply(206, data[5:], {"Content-Range": f"bytes 5-{len(data) - 1}/{len(data)}"})
+        return True
+
+    there.when(STORED, cut(10_000), times=1)
+    there.when(STORED, another)
+    text = error_of()
+    assert "(the server sent another piece than was asked for); try again" in text
+    assert not list(cache().glob("blobs/*.incomplete"))
+
+
 def test_one_wrong_byte_of_a_first_try_is_not_kept(there: Hub):
     """What came before the cut was another file: it is thrown away, once, and fetched anew."""
     there.when(STORED, cut(10_000), times=1)
@@ -484,7 +521,7 @@ def test_a_kill_loses_what_is_on_its_way_and_no_more(there: Hub, tmp_path: Path)
     environment = {
         **os.environ,
         "HF_ENDPOINT": there.address,
-        "HF_HUB_CACHE": str(constants.HF_HUB_CACHE),
+        "HF_HOME": str(Path(constants.HF_HUB_CACHE).parent),
         "PYTHONPATH": str(Path(esmkit.__file__).parents[1]),
     }
     child = subprocess.Popen([sys.executable, "-c", script, REPO], env=environment)
@@ -522,13 +559,11 @@ def test_two_at_once_fetch_it_once(there: Hub):
 
 
 def test_one_that_does_not_get_on_is_not_waited_for_forever(there: Hub, monkeypatch):
-    import filelock
-
     etag = there.repos[REPO].etag(WEIGHTS)
     lock = cache().parent / ".locks" / cache().name / f"{etag}.esmkit.lock"
     lock.parent.mkdir(parents=True)
     monkeypatch.setattr(download, "WINDOW_SECONDS", 0.1)
-    with filelock.FileLock(lock):
+    with take_lock(lock, lock):
         assert f"another process is downloading {WEIGHTS} and has not got on for" in error_of()
 
 
@@ -546,18 +581,20 @@ def test_seeded_weights_under_an_official_name_are_not_even_fetched(there: Hub):
     assert there.bytes_of(WEIGHTS) == 0
 
 
-def official(there: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the tiny weights be those that are known as official."""
-    digest = there.repos[REPO].etag(WEIGHTS)
-    known = dataclasses.replace(DEFAULT, sha256=digest)
-    monkeypatch.setattr(checkpoints, "DEFAULT", known)
-    monkeypatch.setitem(OFFICIAL, DEFAULT.repo, known)
-    there.put(DEFAULT.repo, there.repos[REPO].files, commit=str(DEFAULT.revision), names=())
-    return digest
+def test_a_mirror_that_announces_no_hash_cannot_pass_other_weights_off(there: Hub, monkeypatch):
+    """As some that name files by what they like."""
+    known = put_official(there, monkeypatch, there.repos[REPO].files)
+    repo = there.repos[DEFAULT.repo]
+    small = repo.etag("config.json")
+    monkeypatch.setattr(repo, "etag", lambda name: small if name == "config.json" else "v1-77")
+    there.when(STORED, other_bytes(lambda data: data[:-1] + b"!"))
+    text = error_of(DEFAULT.repo)
+    assert f"{WEIGHTS} arrived twice as another file than the server announces (SHA-256 " in text
+    assert f"…, not {known[:12]}…), and was thrown away" in text
 
 
 def test_auto_takes_the_official_weights(there: Hub, monkeypatch):
-    official(there, monkeypatch)
+    put_official(there, monkeypatch, there.repos[REPO].files)
     said: list[str] = []
     found = resolve(say=said.append)
     assert (found.name, found.official, found.revision) == (DEFAULT.repo, True, DEFAULT.revision)
@@ -577,7 +614,7 @@ def test_auto_takes_the_official_weights(there: Hub, monkeypatch):
     ids=["503", "log-in page", "storage", "cut", "other bytes"],
 )
 def test_auto_falls_back_when_the_hub_does_not_deliver(there: Hub, monkeypatch, pattern, fault):
-    official(there, monkeypatch)
+    put_official(there, monkeypatch, there.repos[REPO].files)
     there.when(pattern, fault)
     monkeypatch.setattr(checkpoints, "_offline", lambda say: "the offline checkpoint")
     assert resolve() == "the offline checkpoint"
@@ -606,6 +643,31 @@ def test_a_token_opens_a_private_model_and_stays_with_the_hub(there: Hub, monkey
     assert resolve(REPO).source == "Hugging Face Hub"
     assert {a.token for a in there.asked if "/resolve/" in a.path} == {"Bearer hf_secret"}
     assert [a.token for a in there.asked if a.path.startswith("/storage/")] == [None]
+
+
+def test_a_token_is_not_told_to_whom_the_hub_sends_for_a_file(there: Hub, monkeypatch):
+    """Not when its headers are asked for either."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    at_hub = there.address.removeprefix("http://")
+
+    def elsewhere(handler: Any) -> bool:
+        if handler.headers["Host"] != at_hub:
+            return False
+        return redirect(f"{there.storage}PATH")(handler)
+
+    there.when(CONFIG, elsewhere)
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert {(a.host == at_hub, a.token) for a in there.asked} == {
+        (True, "Bearer hf_secret"),
+        (False, None),
+    }
+
+
+def test_a_token_that_cannot_be_read_is_none(there: Hub, monkeypatch, tmp_path: Path):
+    """Such as another user's, in a cache that many share: it was called a Hub that is silent."""
+    set_constant(monkeypatch, "HF_TOKEN_PATH", str(tmp_path))
+    assert resolve(REPO).source == "Hugging Face Hub"
+    assert {a.token for a in there.asked} == {None}
 
 
 def test_offline_mode_is_named(there: Hub, monkeypatch):

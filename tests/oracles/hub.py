@@ -22,7 +22,7 @@ from huggingface_hub import constants, file_download
 from esmkit.encoder.checkpoints import download
 from esmkit.encoder.checkpoints import hub as asking
 
-LARGE = (".safetensors", ".bin")
+LARGE = (".safetensors", ".bin", ".pt")
 
 Fault = Callable[["_Handler"], bool]
 """Does something bad with a request; False if the server is to go on as usual."""
@@ -37,6 +37,7 @@ class Asked:
     range: str | None
     token: str | None
     agent: str | None
+    host: str | None = None
     status: int = 0
     sent: int = 0
 
@@ -105,7 +106,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for changed in ("reply", "write"):  # by a fault of the last request on this connection
             self.__dict__.pop(changed, None)
         token = self.headers.get("Authorization")
-        told = (self.headers.get("Range"), token, self.headers.get("User-Agent"))
+        named = self.headers.get("User-Agent"), self.headers.get("Host")
+        told = (self.headers.get("Range"), token, *named)
         self.asked = Asked(self.command, self.path, *told)
         self.hub.asked.append(self.asked)
         with contextlib.suppress(ConnectionError):

@@ -107,7 +107,12 @@ def has_token() -> bool:
 def _token() -> str | None:
     from huggingface_hub import constants, get_token
 
-    return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return None
+    try:
+        return get_token()
+    except (OSError, ValueError):  # another user's file, in a cache that many share
+        return None
 
 
 def _origin(url: str) -> tuple[str, str]:
