@@ -14,7 +14,7 @@ PACKAGE = Path(esmkit.__file__).parent
 # From the ground up. A room may import rooms that stand before it, never one beside or after it.
 ORDER = [
     {"_version", "errors"},
-    {"_lazy", "text"},
+    {"_lazy", "locks", "text"},
     {"arguments"},
     {"sequences"},
     {"encoder", "structure"},

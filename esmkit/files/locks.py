@@ -1,11 +1,10 @@
 """One process at a time at an output."""
 
-import errno
-import importlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from esmkit.errors import ResumeError
+from esmkit.locks import try_lock
 
 __all__ = ["take_lock"]
 
@@ -25,30 +24,10 @@ def take_lock(path: Path, output: Path) -> IO[bytes]:
     ResumeError
         If another process has it.
     """
-    handle = path.open("ab")
-    try:
-        _lock(handle)
-    except OSError as error:
-        if error.errno not in _HELD:  # a file system without locks, such as some of clusters
-            return handle
-        handle.close()
+    handle = try_lock(path)
+    if handle is None:
         raise ResumeError(
             f"another process is writing {str(output)!r} just now; wait for it, or give "
             "the output another name"
-        ) from None
+        )
     return handle
-
-
-_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, 36)
-"""What systems say of a file that another process has locked; 36 is EDEADLOCK of Windows."""
-
-
-def _lock(handle: IO[bytes]) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        msvcrt: Any = importlib.import_module("msvcrt")
-        handle.seek(0)
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

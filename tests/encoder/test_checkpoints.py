@@ -156,7 +156,7 @@ class World:
         self.asked: list[str] = []
         self.said: list[str] = []
 
-        def hub_cached(repo: str, revision: str | None) -> Path | None:
+        def hub_cached(repo: str, revision: str | None, digest: str | None) -> Path | None:
             self.asked.append("cache")
             assert (repo, revision) == (REPO, REVISION)
             return folder if cached else None

@@ -3,10 +3,8 @@
 The Hub is one of our own, on this machine (``oracles/hub.py``), so real bytes are sent.
 """
 
-import dataclasses
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,15 +22,15 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file, save
 from transformers import EsmModel
 
 import esmkit
 from esmkit.encoder import checkpoints
 from esmkit.encoder.checkpoints import download, fetch, resolve
 from esmkit.encoder.checkpoints import hub as asking
-from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL
+from esmkit.encoder.checkpoints.known import DEFAULT
 from esmkit.errors import CheckpointError
+from esmkit.files.locks import take_lock
 from esmkit.sequences.tokens import encode
 from esmkit.text import readable_bytes
 from oracles.checkpoints import assert_close, make_checkpoint
@@ -51,9 +49,9 @@ from oracles.hub import (
     status,
     without_ranges,
 )
+from oracles.hub_layouts import LAYOUTS, WEIGHTS, files_of, parts, pickled, put_official
 
 REPO = "someone/tiny-esm2"
-WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +65,6 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def point(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda address: set_endpoint(monkeypatch, address)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -102,47 +96,6 @@ def error_of(model: str = REPO) -> str:
 
 
 # ---------------------------------------------------------------------------------- what is whole
-
-
-def bare(folder: Path) -> dict[str, bytes]:
-    """Without the prefix ``esm.``, as EsmModel saves itself."""
-    tensors = load_file(folder / WEIGHTS)
-    plain = {n.removeprefix("esm."): t for n, t in tensors.items() if not n.startswith("lm_head.")}
-    return {**files_of(folder), WEIGHTS: save(plain, metadata={"format": "pt"})}
-
-
-def pickled(folder: Path) -> dict[str, bytes]:
-    files, buffer = files_of(folder), io.BytesIO()
-    torch.save(load_file(folder / WEIGHTS), buffer)
-    del files[WEIGHTS]
-    return {**files, "pytorch_model.bin": buffer.getvalue()}
-
-
-def parts(folder: Path, kind: str) -> dict[str, bytes]:
-    """In two files and a table, as large models are."""
-    files, tensors = files_of(folder), load_file(folder / WEIGHTS)
-    del files[WEIGHTS]
-    names, table = sorted(tensors), {}
-    base, ending = kind.split(".")
-    for number in (1, 2):
-        file = f"{base}-{number:05d}-of-00002.{ending}"
-        some = {name: tensors[name] for name in names[number - 1 :: 2]}
-        buffer = io.BytesIO()
-        if ending == "bin":
-            torch.save(some, buffer)
-        files[file] = buffer.getvalue() or save(some, metadata={"format": "pt"})
-        table |= dict.fromkeys(some, file)
-    index = {"metadata": {"total_size": 1}, "weight_map": table}
-    return {**files, f"{kind}.index.json": json.dumps(index).encode()}
-
-
-LAYOUTS: dict[str, Callable[[Path], dict[str, bytes]]] = {
-    "official": files_of,
-    "without prefix": bare,
-    "pickled": pickled,
-    "safetensors in parts": lambda folder: parts(folder, "model.safetensors"),
-    "pickled in parts": lambda folder: parts(folder, "pytorch_model.bin"),
-}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -252,7 +205,8 @@ REFUSALS: dict[str, tuple[str, Any, str]] = {
     "no config": (
         CONFIG,
         status(404, X_Error_Code="EntryNotFound"),
-        "has no config.json, so it is no ESM-2; give another model",
+        "has no config.json, so esmkit cannot read it from there; give another model, or if it holds "
+        "esm2_*.pt of fair-esm, download that and give its path",
     ),
     "429": (CONFIG, status(429), "is out of order or overloaded (HTTP 429); try again later, or"),
     "429 for an hour": (
@@ -332,7 +286,7 @@ def test_a_model_that_is_empty_or_none(there: Hub):
     there.put(REPO, only)
     assert (
         "holds no weights of PyTorch (model.safetensors or pytorch_model.bin, whole or in parts); "
-        "give another model"
+        "give another model, or if it holds esm2_*.pt of fair-esm, download that and give its path"
     ) in error_of()
 
 
@@ -484,7 +438,7 @@ def test_a_kill_loses_what_is_on_its_way_and_no_more(there: Hub, tmp_path: Path)
     environment = {
         **os.environ,
         "HF_ENDPOINT": there.address,
-        "HF_HUB_CACHE": str(constants.HF_HUB_CACHE),
+        "HF_HOME": str(Path(constants.HF_HUB_CACHE).parent),
         "PYTHONPATH": str(Path(esmkit.__file__).parents[1]),
     }
     child = subprocess.Popen([sys.executable, "-c", script, REPO], env=environment)
@@ -522,13 +476,11 @@ def test_two_at_once_fetch_it_once(there: Hub):
 
 
 def test_one_that_does_not_get_on_is_not_waited_for_forever(there: Hub, monkeypatch):
-    import filelock
-
     etag = there.repos[REPO].etag(WEIGHTS)
     lock = cache().parent / ".locks" / cache().name / f"{etag}.esmkit.lock"
     lock.parent.mkdir(parents=True)
     monkeypatch.setattr(download, "WINDOW_SECONDS", 0.1)
-    with filelock.FileLock(lock):
+    with take_lock(lock, lock):
         assert f"another process is downloading {WEIGHTS} and has not got on for" in error_of()
 
 
@@ -546,18 +498,8 @@ def test_seeded_weights_under_an_official_name_are_not_even_fetched(there: Hub):
     assert there.bytes_of(WEIGHTS) == 0
 
 
-def official(there: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the tiny weights be those that are known as official."""
-    digest = there.repos[REPO].etag(WEIGHTS)
-    known = dataclasses.replace(DEFAULT, sha256=digest)
-    monkeypatch.setattr(checkpoints, "DEFAULT", known)
-    monkeypatch.setitem(OFFICIAL, DEFAULT.repo, known)
-    there.put(DEFAULT.repo, there.repos[REPO].files, commit=str(DEFAULT.revision), names=())
-    return digest
-
-
 def test_auto_takes_the_official_weights(there: Hub, monkeypatch):
-    official(there, monkeypatch)
+    put_official(there, monkeypatch, there.repos[REPO].files)
     said: list[str] = []
     found = resolve(say=said.append)
     assert (found.name, found.official, found.revision) == (DEFAULT.repo, True, DEFAULT.revision)
@@ -577,7 +519,7 @@ def test_auto_takes_the_official_weights(there: Hub, monkeypatch):
     ids=["503", "log-in page", "storage", "cut", "other bytes"],
 )
 def test_auto_falls_back_when_the_hub_does_not_deliver(there: Hub, monkeypatch, pattern, fault):
-    official(there, monkeypatch)
+    put_official(there, monkeypatch, there.repos[REPO].files)
     there.when(pattern, fault)
     monkeypatch.setattr(checkpoints, "_offline", lambda say: "the offline checkpoint")
     assert resolve() == "the offline checkpoint"

@@ -53,7 +53,7 @@ def called(module: str) -> str:
 def test_what_is_imported_is_needed_or_known_as_optional():
     """A new optional package gets its word here, and its test below."""
     required = {re.split("[<>=]", line)[0] for line in PROJECT["dependencies"]}
-    required |= {"huggingface_hub", "filelock", "fsspec"}  # of transformers, and of PyTorch
+    required |= {"huggingface_hub", "fsspec"}  # of transformers, and of PyTorch
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         found |= imported(path)

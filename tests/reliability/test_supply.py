@@ -111,7 +111,9 @@ ALLOWED = {
     # attention.c; how much freed memory malloc keeps
     "ctypes": {"encoder/compiled.py", "encoder/process.py"},
     # is the Hub there, and what of it is here; one file of it
-    "huggingface_hub": {f"encoder/checkpoints/{name}.py" for name in ("hub", "download", "web")},
+    "huggingface_hub": {
+        f"encoder/checkpoints/{name}.py" for name in ("hub", "cached", "download", "web")
+    },
     # the name of its exception, nothing else
     "pickle": {"encoder/checkpoints/convert.py", "encoder/checkpoints/network.py"},
     # a pair within the process, which a signal writes to; is the cluster there?

@@ -148,7 +148,7 @@ def resolve(model: str | Path = "auto", *, say: Say = silent) -> Checkpoint:
 
 
 def _resolve_auto(say: Say) -> Checkpoint:
-    cached = fetch.hub_cached(DEFAULT.repo, DEFAULT.revision)
+    cached = fetch.hub_cached(DEFAULT.repo, DEFAULT.revision, DEFAULT.sha256)
     if cached:
         return _from_folder(cached, DEFAULT.repo, "local Hugging Face cache", DEFAULT)
     try:
@@ -181,7 +181,7 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
     known = OFFICIAL.get(repo)
     revision = known.revision if known else None
     try:
-        cached = fetch.hub_cached(repo, revision)
+        cached = fetch.hub_cached(repo, revision, known.sha256 if known else None)
     except ValueError:  # huggingface_hub has more rules for names than the pattern above
         raise CheckpointError(
             f"there is no model {repo!r}: there is no such folder here, and the Hugging Face Hub "
@@ -193,11 +193,27 @@ def _from_hub(repo: str, say: Say) -> Checkpoint:
         say(f"downloading {repo} from the Hugging Face Hub")
         folder = fetch.hub_download(repo, revision, known.sha256 if known else None, say)
         return _from_folder(folder, repo, "Hugging Face Hub", known)
+    others = fetch.snapshots(repo)
+    if known is None and len(others) == 1 and not fetch.has_name(repo, "main"):
+        return _from_folder(others[0], repo, "local Hugging Face cache")
+    raise CheckpointError(_not_here(repo, known, others))
+
+
+def _not_here(repo: str, known: OfficialCheckpoint | None, others: list[Path]) -> str:
+    """Say why a model that nobody answers for is not here, and what can be done."""
     meant = did_you_mean(repo, OFFICIAL) if known is None else ""
     why = "the Hub does not answer; connect to the network once"
     if not fetch.hub_is_asked():
         why = "HF_HUB_OFFLINE forbids to ask the Hub; unset it"
-    raise CheckpointError(
+    if others:
+        holds = f"does not say which of its revisions of {repo!r} is meant"
+        if known:
+            holds = f"holds other weights of {repo!r} than the published model.safetensors"
+        return (
+            f"the local Hugging Face cache {holds}, and {why}, or give what is there with `model`: "
+            f"{' or '.join(repr(str(folder)) for folder in others[:2])}"
+        )
+    return (
         f"there is no folder {repo!r} here, the local Hugging Face cache does not hold it whole, "
         f"and {why}, or copy the model here and give its folder with `model`{meant}"
     )
@@ -316,7 +332,9 @@ def local_checkpoints() -> list[LocalCheckpoint]:
     ('facebook/esm2_t6_8M_UR50D', 'own')
     """
     known = [
-        LocalCheckpoint(c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision), "own")
+        LocalCheckpoint(
+            c.repo, c.size, c.sha256, fetch.hub_cached(c.repo, c.revision, c.sha256), "own"
+        )
         for c in OFFICIAL.values()
     ]
     folder = fetch.cache_folder() / OFFLINE.name

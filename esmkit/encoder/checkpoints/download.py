@@ -18,6 +18,7 @@ from typing import Any
 
 from esmkit.encoder.checkpoints.web import named, open_at, seconds_to_wait
 from esmkit.errors import CheckpointError
+from esmkit.locks import try_lock
 from esmkit.text import Say, readable_bytes, shorten
 
 __all__ = ["AGAIN", "LONGEST_WAIT", "STALL_SECONDS", "RemoteFile", "bring"]
@@ -142,34 +143,22 @@ def _writing(place: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _alone(path: Path, part: Path, file: RemoteFile, say: Say) -> Iterator[None]:
     """Wait while another process brings the same file, as long as it gets on."""
-    import filelock
-
-    lock = filelock.FileLock(path, mode=0o664)  # a cache may be a group's
     patience = 2 * WINDOW_SECONDS
     seen, since, told = -1, time.monotonic(), False
-    while True:
-        try:
-            lock.acquire(timeout=0.2)
-            break
-        except NotImplementedError:  # a file system without locks: the hash is looked at anyway
-            break
-        except filelock.Timeout:
-            if not told:
-                say(f"another process is downloading {file.name}; waiting for it")
-                told = True
-            with contextlib.suppress(FileNotFoundError):
-                size = part.stat().st_size
-                if size != seen:
-                    seen, since = size, time.monotonic()
-            if time.monotonic() - since > patience:
-                raise CheckpointError(
-                    f"another process is downloading {file.name} and has not got on for "
-                    f"{patience:.0f} s ({str(part)!r}); end it, and try again"
-                ) from None
-    try:
+    while (lock := try_lock(path)) is None:
+        if not told:
+            say(f"another process is downloading {file.name}; waiting for it")
+            told = True
+        if (size := _size(part)) != seen:
+            seen, since = size, time.monotonic()
+        if time.monotonic() - since > patience:
+            raise CheckpointError(
+                f"another process is downloading {file.name} and has not got on for "
+                f"{patience:.0f} s ({str(part)!r}); end it, and try again"
+            )
+        time.sleep(0.2)
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _have_room(file: RemoteFile, part: Path) -> None:
@@ -183,7 +172,11 @@ def _have_room(file: RemoteFile, part: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    """Return the size of a file, which another process may be taking away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _collect(file: RemoteFile, part: Path, say: Say) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
+from esmkit.encoder.checkpoints.cached import has_name, hub_cached, snapshots
 from esmkit.encoder.checkpoints.convert import (
     esm2_config,
     fair_esm_tensors,
@@ -22,7 +23,6 @@ from esmkit.encoder.checkpoints.convert import (
 from esmkit.encoder.checkpoints.hub import (
     PROBE_SECONDS,
     hub_answers,
-    hub_cached,
     hub_download,
     hub_is_asked,
 )
@@ -35,11 +35,13 @@ __all__ = [
     "cache_folder",
     "convert_fair_esm",
     "fetch_offline",
+    "has_name",
     "hub_answers",
     "hub_cached",
     "hub_download",
     "hub_is_asked",
     "sha256_of_file",
+    "snapshots",
 ]
 
 

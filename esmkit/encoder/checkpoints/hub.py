@@ -5,13 +5,12 @@ of ``huggingface_hub``, in its layout, where other programs find them.
 """
 
 import contextlib
-import os
 import re
 import threading
 import time
-import uuid
 from pathlib import Path
 
+from esmkit.encoder.checkpoints.cached import has_name, keep_name, link, storage
 from esmkit.encoder.checkpoints.download import (
     AGAIN,
     LONGEST_WAIT,
@@ -19,18 +18,22 @@ from esmkit.encoder.checkpoints.download import (
     RemoteFile,
     bring,
 )
-from esmkit.encoder.checkpoints.trust import MAX_INDEX_BYTES, read_config, read_json, weight_files
+from esmkit.encoder.checkpoints.trust import MAX_INDEX_BYTES, read_config, read_json
 from esmkit.encoder.checkpoints.web import Answer, has_token, head, named, seconds_to_wait
 from esmkit.errors import CheckpointError
 from esmkit.text import Say, shorten, silent
 
-__all__ = ["PROBE_SECONDS", "hub_answers", "hub_cached", "hub_download", "hub_is_asked"]
+__all__ = ["PROBE_SECONDS", "hub_answers", "hub_download", "hub_is_asked"]
 
 PROBE_SECONDS = 3.0
 """How long the Hub may take to answer before it counts as unreachable."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Weight files, the better kind first; in parts they have a table ``NAME.index.json``."""
+
+_OTHERWISE = (
+    "give another model, or if it holds esm2_*.pt of fair-esm, download that and give its path"
+)
 
 TRIES = 3
 """How often a question is asked that the Hub answers with a fault of its own."""
@@ -44,22 +47,6 @@ def hub_is_asked() -> bool:
     from huggingface_hub import constants
 
     return not constants.HF_HUB_OFFLINE
-
-
-def hub_cached(repo: str, revision: str | None) -> Path | None:
-    """Return the snapshot folder of a model in the local Hugging Face cache, or None.
-
-    A snapshot that lacks a file, of a download that was cut, is none.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    for wanted in dict.fromkeys((revision, "main")):
-        config = try_to_load_from_cache(repo, "config.json", revision=wanted)
-        if isinstance(config, str):
-            with contextlib.suppress(CheckpointError):
-                weight_files(Path(config).parent)
-                return Path(config).parent
-    return None
 
 
 def hub_answers(repo: str, revision: str | None, timeout: float | None = None) -> bool:
@@ -131,8 +118,19 @@ def hub_download(
     read_config(folder)  # before gigabytes of another architecture are fetched
     for file in _weights(repo, config.commit, folder, say):
         _store(repo, file, sha256, say)
-    _keep_name(repo, revision or "main", config.commit)
+    _keep_names(repo, revision, config.commit)
     return folder
+
+
+def _keep_names(repo: str, revision: str | None, commit: str) -> None:
+    """Note the names of a commit that is here: without ``main`` other programs do not find it."""
+    if revision != commit:
+        keep_name(repo, revision or "main", commit)
+    elif not has_name(repo, "main"):
+        with contextlib.suppress(Exception):  # nothing that this program needs
+            main = _look(repo, "config.json", None, PROBE_SECONDS)
+            if main and main.commit == commit:
+                keep_name(repo, "main", commit)
 
 
 def _weights(repo: str, commit: str, folder: Path, say: Say) -> list[RemoteFile]:
@@ -160,8 +158,33 @@ def _weights(repo: str, commit: str, folder: Path, say: Say) -> list[RemoteFile]
             return files
     raise CheckpointError(
         f"{repo!r} on {_hub()} holds no weights of PyTorch ({' or '.join(WEIGHTS)}, whole or in "
-        "parts); give another model"
+        f"parts); {_OTHERWISE}"
     )
+
+
+def _store(repo: str, file: RemoteFile, sha256: str | None = None, say: Say = silent) -> Path:
+    """Bring a file into the cache, and return its path in the snapshot."""
+    place = storage(repo)
+    blob = place / "blobs" / file.etag
+    path = place / "snapshots" / file.commit / file.name
+    if path.exists():
+        return path
+    if sha256 and re.fullmatch(r"[0-9a-f]{64}", file.etag) and file.etag != sha256:
+        raise CheckpointError(
+            f"what {_hub()} offers as {file.name} of {repo!r} is not what its authors published "
+            f"(SHA-256 {file.etag[:12]}…, not {sha256[:12]}…), so it is not fetched; use another "
+            "mirror, or give a folder with `model`"
+        )
+    if not blob.exists():
+        bring(file, blob, sha256, say)
+    try:
+        link(blob, path)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to the Hugging Face cache {str(place)!r} ({error.strerror or error}); "
+            "set HF_HOME to a folder that can be written"
+        ) from None
+    return path
 
 
 def _found(repo: str, name: str, revision: str | None) -> RemoteFile | None:
@@ -260,7 +283,7 @@ def _hub() -> str:
 
 
 def _no_config(repo: str) -> str:
-    return f"{repo!r} on {_hub()} has no config.json, so it is no ESM-2; give another model"
+    return f"{repo!r} on {_hub()} has no config.json, so esmkit cannot read it from there; {_OTHERWISE}"
 
 
 def _cannot_ask(error: Exception) -> str:
@@ -297,55 +320,3 @@ def _refusal(repo: str, revision: str | None, answer: Answer, wait: float | None
         f"{_hub()} is out of order or overloaded (HTTP {status}); try again{later}, or give the "
         "folder of a model with `model`"
     )
-
-
-# --------------------------------------------------------------------- the layout of the cache
-
-
-def _storage(repo: str) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
-
-
-def _store(repo: str, file: RemoteFile, sha256: str | None = None, say: Say = silent) -> Path:
-    """Bring a file into the cache, and return its path in the snapshot."""
-    storage = _storage(repo)
-    blob = storage / "blobs" / file.etag
-    path = storage / "snapshots" / file.commit / file.name
-    if path.exists():
-        return path
-    if sha256 and re.fullmatch(r"[0-9a-f]{64}", file.etag) and file.etag != sha256:
-        raise CheckpointError(
-            f"what {_hub()} offers as {file.name} of {repo!r} is not what its authors published "
-            f"(SHA-256 {file.etag[:12]}…, not {sha256[:12]}…), so it is not fetched; use another "
-            "mirror, or give a folder with `model`"
-        )
-    if not blob.exists():
-        bring(file, blob, sha256, say)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            scratch.symlink_to(os.path.relpath(blob, path.parent))
-            scratch.replace(path)
-        except OSError:  # without symbolic links, as on many a Windows, the file itself
-            blob.replace(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write to the Hugging Face cache {str(storage)!r} ({error.strerror or error}); "
-            "set HF_HOME to a folder that can be written"
-        ) from None
-    return path
-
-
-def _keep_name(repo: str, revision: str, commit: str) -> None:
-    """Note which commit a branch or tag is, once all of it is here."""
-    if revision == commit:
-        return
-    ref = _storage(repo) / "refs" / revision
-    with contextlib.suppress(OSError):  # then it is asked for again next time
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        scratch = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
-        scratch.write_text(commit, encoding="ascii")
-        scratch.replace(ref)

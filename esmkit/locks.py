@@ -1,0 +1,51 @@
+"""A file that one process at a time holds."""
+
+import errno
+import importlib
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["try_lock"]
+
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, 36)
+"""What systems say of a file that another process has locked; 36 is EDEADLOCK of Windows."""
+
+
+def try_lock(path: Path) -> IO[bytes] | None:
+    """Lock a file until what is returned is closed, or the process ends in whatever way.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is made if there is none; its folder exists.
+
+    Returns
+    -------
+    file or None
+        None if it is locked already. On a file system without locks, such as some of clusters,
+        everybody gets it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+    handle = path.open("ab")
+    try:
+        _lock(handle)
+    except OSError as error:
+        if error.errno in _HELD:
+            handle.close()
+            return None
+    return handle
+
+
+def _lock(handle: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        msvcrt: Any = importlib.import_module("msvcrt")
+        handle.seek(0)
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
