@@ -94,7 +94,7 @@ class Together(contextlib.AbstractContextManager["Together"]):
             If the disk fails.
         """
         folder = _folder_of(place)
-        if not (folder / MOVING).exists():
+        if not folder.is_dir():
             return
         with disk_errors(folder), take_lock(folder / "lock", place) as lock:
             _take_back(folder)

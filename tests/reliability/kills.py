@@ -250,7 +250,7 @@ class Trials:
         """Give the same command again unless all is done, and look at the output."""
         results = folder / "results.txt"
         before = results.stat().st_size if results.exists() else 0
-        if digest(folder, self.results) != whole or list(folder.glob("*.work")):
+        if digest(folder, self.results) != whole or self._left(folder):
             if real:
                 code = self._again_for_real(folder)
             else:
@@ -320,20 +320,24 @@ class Trials:
 
     def _compare(self, folder: Path, whole: dict[str, str]) -> None:
         """Compare what is there at the end with what an undisturbed run leaves."""
-        allowed = {path.name for path in self.inputs.iterdir()}
-        allowed |= {*self.results, "log.txt", "results.txt", "tmp", "cache"}
-        left = {p.name for p in folder.iterdir()} - allowed
-        places = [folder / name for name in self.results if (folder / name).is_dir()]
-        inside = [p.relative_to(folder) for place in places for p in place.rglob("*")]
-        left |= {str(p) for p in inside if is_unfinished(p) and p.suffix != ".lock"}
-        if left:
-            self._fail(f"left over: {sorted(left)}")
+        if left := self._left(folder):
+            self._fail(f"left over: {left}")
         found = digest(folder, self.results)
         if found != whole:
             wrong = sorted(n for n in {*whole, *found} if found.get(n) != whole.get(n))
             lost = [n for n in wrong if n in whole and n not in found]
             self.now.lost = len(lost)
             self._fail(f"differs from an undisturbed run: {wrong}")
+
+    def _left(self, folder: Path) -> list[str]:
+        """Return what lies beside the output, or in it, and belongs to a run."""
+        allowed = {path.name for path in self.inputs.iterdir()}
+        allowed |= {*self.results, "log.txt", "results.txt", "tmp", "cache"}
+        left = {p.name for p in folder.iterdir()} - allowed
+        places = [folder / name for name in self.results if (folder / name).is_dir()]
+        inside = [p.relative_to(folder) for place in places for p in place.rglob("*")]
+        left |= {str(p) for p in inside if is_unfinished(p) and p.suffix != ".lock"}
+        return sorted(left)
 
     def real_reference(self) -> Undisturbed:
         """Return what a process of its own writes if it is left alone; made when first needed."""
