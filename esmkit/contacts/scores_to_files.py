@@ -75,6 +75,7 @@ def evaluate_to_files(
             check_output(path, force=force, named=name, forced="force=True")
     _check_calibration(calibration, applies=not each_head and best is None)
     with Together(files[0], files) if files else contextlib.nullcontext() as together:
+
         def place(path: Path) -> Path:
             return path if together is None or path not in files else together.staged(path)
 

@@ -157,9 +157,10 @@ def remove_unfinished(folder: str | Path, of: str | None = None) -> None:
     """
     start = "." if of is None else f".{of}."
     for path in Path(folder).iterdir():
-        if path.name.startswith(start) and is_unfinished(path):
-            if of is None or not _runs(int(path.suffixes[-2][1:])):
-                path.unlink(missing_ok=True)
+        if not path.name.startswith(start) or not is_unfinished(path):
+            continue
+        if of is None or not _runs(int(path.suffixes[-2][1:])):
+            path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

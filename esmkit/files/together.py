@@ -125,8 +125,10 @@ class Together(contextlib.AbstractContextManager["Together"]):
             for parent in {old.parent for old in moves.values()}:
                 sync_folder(parent)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self._lock is not None:
+            if kind is not None:  # stopped, or the disk failed, between two moves
+                _take_back(self._folder)
             delete_folder(self._folder, last=(MOVING,), lock=self._lock)
             self._lock.close()
 

