@@ -138,13 +138,10 @@ class Trials:
         return folder
 
     def _undisturbed(self) -> Undisturbed:
-        """Run once to learn what to import, once to time it, and once to count its steps."""
-        learnt, folder, second = self.folder(), self.folder(), self.folder()
+        """Run once to learn what to import, and once to time it and count its steps."""
+        folder, second = self.folder(), self.folder()
         before = digest(folder, self.results)
-        self.warm.learn(self.line, learnt)
-        start = time.monotonic()
-        self.warm.run(self.line, folder)
-        seconds = time.monotonic() - start
+        self.warm.learn(self.line, folder)
         said = (folder / "log.txt").read_text()
         assert "model:" not in said or not self.command.loads, "it loaded a model of its own"
         output = digest(folder, self.results)
@@ -155,13 +152,11 @@ class Trials:
         assert not differ, f"{self.name}: two undisturbed runs differ: {differ}, see {self.scratch}"
         sizes = sorted((folder / name).stat().st_size for name in output)
         results = (folder / "results.txt").stat().st_size
-        seconds = min(seconds, facts["seconds"])
-        self.log(f"undisturbed: {seconds:.2f} s, {sum(sizes):,} bytes, {facts}, {results} results")
-        for each in (learnt, folder, second):
+        self.log(f"undisturbed: {sum(sizes):,} bytes, {results} results, {facts}")
+        for each in (folder, second):
             shutil.rmtree(each)
-        return Undisturbed(
-            before, output, sizes, seconds, int(facts["steps"]), facts["writing"], results
-        )
+        seconds, steps = facts["seconds"], int(facts["steps"])
+        return Undisturbed(before, output, sizes, seconds, steps, facts["writing"], results)
 
     def log(self, text: str) -> None:
         """Say something on standard error."""
@@ -448,7 +443,11 @@ def main() -> None:
         print(table(options.table))
         return
     names = options.only or [n for n in COMMANDS if options.wheel or "--wheel" not in n]
-    shares = [(n, options.each) for n in names] if options.each else shared(options.trials, names)
+    shares = (
+        [(n, options.each) for n in names]
+        if options.each is not None
+        else shared(options.trials, names)
+    )
     with (
         tempfile.TemporaryDirectory(prefix="kills-") as scratch,
         contextlib.ExitStack() as stack,
