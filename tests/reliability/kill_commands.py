@@ -2,6 +2,8 @@
 
 import gzip
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,12 @@ COMMANDS: dict[str, Command] = {
     "embed npz": Command("embed seqs.fasta -o out.npz --batch-tokens 512 -q", ("out.npz",)),
     "embed residues": Command(
         "embed seqs.fasta -o out.h5 --per residue --layers 0,-1 --batch-tokens 512 -q", ("out.h5",)
+    ),
+    "embed --merge h5": Command(
+        "embed --merge dataset -o out.h5 -q", ("out.h5",), "dataset", goes_on=False
+    ),
+    "embed --merge csv": Command(
+        "embed --merge dataset -o out.csv -q", CSV, "dataset", goes_on=False
     ),
     "attention h5": Command(
         "attention seqs.fasta -o out.h5 --heads L0H1,L1H0 --batch-tokens 512 -q",
@@ -126,7 +134,8 @@ COMMANDS: dict[str, Command] = {
         loads=False,
     ),
 }
-"""All commands that write. ``esmkit embed --engine ray`` has trials of its own."""
+"""All commands that write. The workers of ``esmkit embed --engine ray`` are killed in the tests of
+the cluster."""
 
 OF_LAYERS = {6: {"L0H1,L1H0": "L5H4,L2H3", "L0H1": "L5H4", "L1H0": "L5H4"}}
 """Other heads for a model of so many layers."""
@@ -164,9 +173,14 @@ def make_inputs(folder: Path, proteins: int, chains: int) -> None:
     (folder / "measured.csv").write_text("\n".join(rows) + "\n")
 
 
-def make_beforehand(folder: Path, wanted: set[str], run: Callable[[str, Path], None]) -> None:
-    """Make what some commands take: an embedding file, and the folder of ``esmkit heads``."""
+def make_beforehand(
+    folder: Path, wanted: set[str], run: Callable[[str, Path], None], model: str
+) -> None:
+    """Make what some commands take: an embedding file, a folder of heads, a dataset of a cluster."""
     if "theirs" in wanted:
         run("embed seqs.fasta -o theirs.h5 -q", folder)
     if "profile" in wanted:
         run("heads --structures chains -o profile --resamples 100 --no-ablation -q", folder)
+    if "dataset" in wanted:
+        line = f"embed seqs.fasta --engine ray --num-workers 1 -o dataset -q -m {model}"
+        subprocess.run([sys.executable, "-m", "esmkit", *line.split()], cwd=folder, check=True)

@@ -79,7 +79,14 @@ def watch_writing(begun: Count) -> None:
         return temporary(self)
 
     WorkFolder.temporary = watched  # type: ignore[method-assign]
-    _watch_opened(lambda path: None if ".work" in path else once())
+
+    def opened(path: str) -> None:
+        folder = os.path.dirname(path)  # noqa: PTH120 - thousands of calls
+        counts = folder.endswith(".files.work") or ".work" not in folder
+        if counts and not path.endswith("lock"):
+            once()
+
+    _watch_opened(opened)
 
 
 def _watch_opened(opened: Callable[[str], None]) -> None:

@@ -479,7 +479,8 @@ def _all(
     warm = Warm(options.model)
     if "weights fetch" in names:
         warm.hub = stack.enter_context(a_hub(warm.model.checkpoint.folder))
-    make_beforehand(inputs, {COMMANDS[name].takes for name in names}, warm.run)
+    wanted = {COMMANDS[name].takes for name in names}
+    make_beforehand(inputs, wanted, warm.run, options.model)
     for name, count in shares:
         given = {"seed": options.seed, "patience": options.patience}
         try:
