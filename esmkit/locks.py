@@ -10,6 +10,9 @@ __all__ = ["try_lock"]
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, 36)
 """What systems say of a file that another process has locked; 36 is EDEADLOCK of Windows."""
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+"""What systems say of a file that cannot be locked where it lies."""
+
 
 def try_lock(path: Path) -> IO[bytes] | None:
     """Lock a file until what is returned is closed, or the process ends in whatever way.
@@ -28,15 +31,18 @@ def try_lock(path: Path) -> IO[bytes] | None:
     Raises
     ------
     OSError
-        If the file cannot be opened.
+        If the file cannot be opened, or nobody can tell whether it is locked.
     """
     handle = path.open("ab")
     try:
         _lock(handle)
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return handle
+        handle.close()
         if error.errno in _HELD:
-            handle.close()
             return None
+        raise
     return handle
 
 

@@ -9,6 +9,7 @@ from esmkit.errors import OptionError
 from esmkit.files.disk import check_output
 from esmkit.files.outputs import format_of_name, is_stream
 from esmkit.files.tables import write_table
+from esmkit.files.together import Together
 from esmkit.structure import Structure
 
 if TYPE_CHECKING:
@@ -61,15 +62,56 @@ def evaluate_to_files(
     str
         The table to print.
     """
-    for path, named in (
-        (output, "output"),
-        (plot, "plot"),
-        *((c, "calibration") for c in calibration),
-    ):
-        if path is not None and not (path == output and is_stream(path)):
-            check_output(path, force=force, named=named, forced="force=True")
+    named = [
+        *((path, name) for path, name in ((output, "output"), (plot, "plot")) if path is not None),
+        *((path, "calibration") for path in calibration),
+    ]
+    files = [path for path, _ in named if not (path == output and is_stream(path))]
+
+    if files:
+        Together.take_back(files[0])
+    for path, name in named:
+        if path in files:
+            check_output(path, force=force, named=name, forced="force=True")
     _check_calibration(calibration, applies=not each_head and best is None)
-    chains = structures()
+    with Together(files[0], files) if files else contextlib.nullcontext() as together:
+
+        def place(path: Path) -> Path:
+            return path if together is None or path not in files else together.staged(path)
+
+        text = _evaluated(
+            model,
+            structures(),
+            make_head,
+            each_head=each_head,
+            output=output and place(output),
+            plot=plot and place(plot),
+            progress=progress,
+            best=best,
+            choose_on=choose_on,
+            calibration=[place(path) for path in calibration],
+            **options,
+        )
+        if together is not None:
+            together.finish()
+    return text
+
+
+def _evaluated(
+    model: "Callable[[], Encoder]",
+    chains: list[Structure],
+    make_head: "Callable[[Encoder], ContactHead] | None",
+    *,
+    each_head: bool,
+    output: Path | None,
+    plot: Path | None,
+    progress: bool,
+    best: int | None,
+    choose_on: "Callable[[], list[Structure]] | None",
+    calibration: Sequence[Path],
+    **options: Any,
+) -> str:
+    """Score, write and draw."""
     if each_head:
         return _each_head_to_files(model(), chains, output, plot, progress, **options)
 

@@ -11,6 +11,7 @@ from esmkit.explorer.live.choices import check_live
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.names import FileNames, check_folder, file_name
 from esmkit.files.run_options import Run
+from esmkit.files.together import Together
 from esmkit.sequences.fasta import stem_of
 from esmkit.sequences.proteins import OnInvalid, Protein, read_fasta
 from esmkit.sequences.report import InputReport
@@ -105,14 +106,16 @@ def explore_to_files(
 
     loaded = model()
     quiet = not run.progress or len(proteins) < 2
-    for protein in tqdm(proteins, "pages", unit="page", disable=quiet):
-        beside_it = beside.get(protein.id)
-        path = targets[protein.id]
-        with working(run.say, f"{protein.id}: computing and gathering what the page shows"):
-            page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
-            page.save(path, force=run.force)
-        for note in page.data["notes"]:
-            run.say(f"{protein.id}: {note}")
+    with Together(_place(targets), list(targets.values())) as files:
+        for protein in tqdm(proteins, "pages", unit="page", disable=quiet):
+            beside_it = beside.get(protein.id)
+            with working(run.say, f"{protein.id}: computing and gathering what the page shows"):
+                page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
+                page.save(files.staged(targets[protein.id]), force=run.force)
+            for note in page.data["notes"]:
+                run.say(f"{protein.id}: {note}")
+        files.finish()
+    for path in targets.values():
         run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     run.then()
     return list(targets.values())
@@ -151,9 +154,16 @@ def _targets(
             f"{len(proteins)} proteins make as many pages; `output` names a folder for them, "
             f"not {str(folder)!r}"
         )
+    Together.take_back(folder)
     check_folder(folder, "output", force=force)
     folder = through_links(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     name_of = FileNames()
     return {protein.id: folder / f"{name_of(protein.id)}.html" for protein in proteins}
+
+
+def _place(targets: dict[str, Path]) -> Path:
+    """Return what the work on the pages is named after: the only page, or the folder of all."""
+    first = next(iter(targets.values()))
+    return first if len(targets) == 1 else first.parent

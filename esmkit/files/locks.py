@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import IO
 
-from esmkit.errors import ResumeError
+from esmkit.errors import OutputError, ResumeError
 from esmkit.locks import try_lock
 
 __all__ = ["take_lock"]
@@ -23,8 +23,16 @@ def take_lock(path: Path, output: Path) -> IO[bytes]:
     ------
     ResumeError
         If another process has it.
+    OutputError
+        If nobody can tell whether one has.
     """
-    handle = try_lock(path)
+    try:
+        handle = try_lock(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot lock {str(path)!r} ({error.strerror or error}), so two runs might write "
+            f"{str(output)!r} at once; try again, or give an output on another disk"
+        ) from None
     if handle is None:
         raise ResumeError(
             f"another process is writing {str(output)!r} just now; wait for it, or give "

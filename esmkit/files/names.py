@@ -146,11 +146,34 @@ def folder_beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.figures") if folder == output else folder
 
 
-def remove_unfinished(folder: str | Path) -> None:
-    """Delete what killed runs left of figures that they were writing into a folder."""
+def remove_unfinished(folder: str | Path, of: str | None = None) -> None:
+    """Delete what killed runs left of figures that they were writing into a folder.
+
+    Parameters
+    ----------
+    folder : path
+    of : str, optional
+        Of the figure of this name only, and not what a process that still runs is writing.
+    """
+    start = "." if of is None else f".{of}."
     for path in Path(folder).iterdir():
-        if is_unfinished(path):
+        if not path.name.startswith(start) or not is_unfinished(path):
+            continue
+        if of is None or not _runs(int(path.suffixes[-2][1:])):
             path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Tell whether there is a process of that number on this machine, as far as can be told."""
+    if os.name != "posix":  # there the question would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def is_unfinished(path: Path) -> bool:

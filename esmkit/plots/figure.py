@@ -20,6 +20,7 @@ from matplotlib.textpath import TextToPath
 
 from esmkit.errors import OptionError, OutputError
 from esmkit.files.disk import place_of
+from esmkit.files.names import remove_unfinished
 from esmkit.plots.letters import families_for, letters_shown, no_glyph_warnings
 
 __all__ = ["PAGE_WIDTH", "SAVED_DPI", "HouseFigure", "house_style", "inline_html", "new", "save"]
@@ -195,6 +196,7 @@ def save(figure: Figure, path: str | Path) -> None:
     path = place_of(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")  # see remove_unfinished
     try:
+        remove_unfinished(path.parent, of=path.name)
         with house_style():
             figure.savefig(unfinished, format=kind, dpi=SAVED_DPI, metadata=METADATA[kind])
         unfinished.replace(path)

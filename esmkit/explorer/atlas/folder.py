@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from esmkit.errors import OutputError
 from esmkit.explorer.atlas.page import Atlas, Weights
 from esmkit.explorer.atlas.tables import Tables, other_of, read_tables
-from esmkit.files.disk import disk_errors, through_links, write_durably
+from esmkit.files.disk import delete, delete_folder, disk_errors, through_links, write_durably
+from esmkit.files.locks import take_lock
 from esmkit.files.run_options import Run
 from esmkit.heads.made import add_to_folder, read_made, record
 from esmkit.heads.report.files import ATLAS
@@ -132,9 +132,17 @@ def _put(folder: Path, page: Atlas, *, force: bool) -> None:
         with disk_errors(folder):
             write_durably(folder / ATLAS, text)
         return
-    with disk_errors(folder), TemporaryDirectory(dir=folder.parent, prefix=".atlas.") as place:
-        staged = Path(place)
-        write_durably(staged / ATLAS, text)
-        write_durably(staged / "provenance.json", (folder / "provenance.json").read_bytes())
-        record(staged, made.identity, made.ablation, made.files)
-        add_to_folder(staged, made, force=force)
+    place = folder.with_name(f".{folder.name}.atlas")  # of a run that was killed, if it is there
+    with disk_errors(folder):
+        place.mkdir(exist_ok=True)
+        with take_lock(place / "lock", folder / ATLAS) as lock:
+            try:
+                staged = place / "staged"
+                delete(staged)
+                staged.mkdir()
+                write_durably(staged / ATLAS, text)
+                write_durably(staged / "provenance.json", (folder / "provenance.json").read_bytes())
+                record(staged, made.identity, made.ablation, made.files)
+                add_to_folder(staged, made, force=force)
+            finally:
+                delete_folder(place, last=("lock",), lock=lock)
