@@ -397,4 +397,9 @@ def _is_ours(path: Path) -> bool:
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder of the work on the way to an output, whether it is there or not."""
-    return (real := through_links(output)).with_name(f"{real.name}.work")
+    real = through_links(output)
+    if real.name in ("", ".."):  # `.`, whose own name is not in it
+        real = Path(os.path.abspath(real))
+    if not real.name:
+        raise OutputError(f"{str(output)!r} is the root of all folders; give another as output")
+    return real.with_name(f"{real.name}.work")
