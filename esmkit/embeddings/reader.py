@@ -188,7 +188,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             if "layer" in table:  # which others leave out
                 layers = [int(layer) for layer in table["layer"].unique()]
                 self.provenance["layers"] = layers
-        self._use_table(table.iloc[:, :first], table.iloc[:, first:].to_numpy(np.float32))
+        self._use_table(table.iloc[:, :first], _as_float32(table.iloc[:, first:].to_numpy(np.float64)))
 
     def _beside(self) -> dict[str, Any]:
         """Return the provenance that stands beside a CSV, or beside the file that it links to."""
@@ -211,7 +211,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self.provenance = json.loads((arrow.schema.metadata or {}).get(PROVENANCE.encode(), "{}"))
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
-        self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors.astype(np.float32))
+        self._use_table(arrow.drop(["embedding"]).to_pandas(), _as_float32(vectors))
 
     def _open_dataset(self) -> None:
         """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
@@ -348,7 +348,15 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
 
 
 def _as_float32(values: Any) -> NDArray[np.float32]:
-    return np.asarray(values, np.float32)
+    """Return numbers as float32: (D,), (R, D), or either of several layers."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiu" or not 1 <= given.ndim <= 3:
+        raise ValueError(f"{given.dtype} of shape {given.shape}, where floats should be")
+    with np.errstate(over="ignore"):
+        found = given.astype(np.float32, copy=False)
+    if given.dtype.itemsize > found.itemsize and not (np.isfinite(found) >= np.isfinite(given)).all():
+        raise ValueError("a number too large for float32")
+    return found
 
 
 def _numbers(block: NDArray[np.float32]) -> range:

@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from esmkit.errors import OutputError, ResumeError
+from esmkit.text import no_name
 from esmkit.files.disk import (
     delete,
     delete_folder,
@@ -397,6 +398,8 @@ def _is_ours(path: Path) -> bool:
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder of the work on the way to an output, whether it is there or not."""
+    if (why := no_name(output)) is not None:
+        raise OutputError(f"{why} as output")
     real = through_links(output)
     if real.name in ("", ".."):  # `.`, whose own name is not in it
         real = Path(os.path.abspath(real))

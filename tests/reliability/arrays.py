@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from damage import ODD, hurt, hurt_text
 
-__all__ = ["ENDINGS", "an_embedding_file"]
+__all__ = ["ENDINGS", "a_file_to_read", "an_embedding_file"]
 
 ENDINGS = (".h5", ".npz", ".csv", ".parquet", "", ".tsv", ".pt", ".npy", ".safetensors", ".csv.gz")
 
@@ -24,8 +24,8 @@ Array = Any
 
 
 def _array(chance: random.Random, shape: tuple[int, ...]) -> Array:
-    """Numbers of the usual type, or of another one in four; NaN and infinity now and then."""
-    kind = chance.choice(KINDS) if not chance.randrange(4) else "<f4"
+    """Numbers of the usual type, or of another one in fifteen; NaN and infinity now and then."""
+    kind = chance.choice(KINDS) if not chance.randrange(15) else "<f4"
     source = np.random.default_rng(chance.getrandbits(32))
     found = source.normal(0, 1, shape)
     if found.size and not chance.randrange(8):
@@ -37,14 +37,14 @@ def _array(chance: random.Random, shape: tuple[int, ...]) -> Array:
 
 
 def _shapes(chance: random.Random, count: int) -> list[tuple[int, ...]]:
-    """Shapes of arrays of one model, with an odd one among them one time in six."""
+    """Shapes of arrays of one model, with an odd one among them one time in twelve."""
     width = chance.choice((1, 2, 8, 33))
     axes = chance.choice((1, 1, 2, 3))
     found: list[tuple[int, ...]] = []
     for _ in range(count):
         rows = chance.choice((1, 3, 7))
         found.append({1: (width,), 2: (rows, width), 3: (2, rows, width)}[axes])
-    if not chance.randrange(6):
+    if not chance.randrange(12):
         odd = chance.choice(((), (0,), (0, width), (width, 0), (width + 1,), (1,) * 5, (2, 0, 3)))
         found[chance.randrange(count)] = odd
     return found
@@ -52,7 +52,7 @@ def _shapes(chance: random.Random, count: int) -> list[tuple[int, ...]]:
 
 def _named(chance: random.Random) -> dict[str, Array]:
     count = chance.choice((1, 2, 3, 5))
-    names = [f"P{n}" if chance.randrange(3) else chance.choice(NAMES) for n in range(count)]
+    names = [f"P{n}" if chance.randrange(6) else chance.choice(NAMES) for n in range(count)]
     arrays = [_array(chance, shape) for shape in _shapes(chance, count)]
     return dict(zip(names, arrays, strict=True))
 
@@ -61,7 +61,7 @@ def _provenance(chance: random.Random) -> str:
     """What esmkit notes beside its arrays, or something like it."""
     facts: Any = {"task": "embed", "layers": [2], "per": "protein", "pool": "mean"}
     facts["checkpoint"] = {"name": "tiny"}
-    kind = chance.randrange(8)
+    kind = chance.randrange(16)
     if kind == 0:
         facts[chance.choice([*facts])] = chance.choice((None, 1, "x", [], {}, [1, 2], True))
     elif kind == 1:
@@ -116,7 +116,7 @@ def _put(chance: random.Random, file: Any, name: str, array: Array) -> Any:
 
     if name in file or array.dtype.kind == "M":
         return None
-    kind = chance.randrange(12)
+    kind = chance.randrange(48)
     try:
         if kind == 0 and array.size:
             return file.create_dataset(name, data=array, chunks=True, compression="gzip")
@@ -138,7 +138,7 @@ def _npz(chance: random.Random) -> bytes:
     if kind == 0:
         arrays = {"ids": np.array([*arrays] or ["A"]), "embeddings": _array(chance, (2, 3))}
     elif kind == 1:
-        arrays["_provenance"] = np.array(_provenance(chance))
+        arrays["__provenance__"] = np.array(_provenance(chance))
     elif kind == 2:
         objects = np.empty(2, object)
         objects[:] = [np.ones(3), chance.choice((np.ones(3), "text", None, {"a": 1}, 5.0))]
@@ -162,19 +162,21 @@ def _npy(chance: random.Random) -> bytes:
 def _frame(chance: random.Random) -> dict[str, list[Any]]:
     """Columns of a table: a number a column, or a list a cell."""
     named, table = _named(chance), {}
-    first = chance.choice(("id", "id", "protein_id", "header", "name", "Unnamed: 0"))
+    first = chance.choice(("id", "id", "id", "id", "protein_id", "header", "name", "Unnamed: 0"))
     table[first] = [*named]
     if not chance.randrange(3):
         table["sequence"] = ["MKT"] * len(named)
-    if not chance.randrange(4):
+    if not chance.randrange(8):
         layers = (chance.choice((0, 1, -1, 5)) for _ in named)
         table[chance.choice(("layer", "residue_number", "length"))] = [*layers]
     if chance.randrange(2):
-        lists = [np.ravel(a).astype(float).tolist() for a in named.values() if a.dtype.kind in "fiu"]
-        lists += [[0.5]] * (len(named) - len(lists))
-        table[chance.choice(("embedding", "vector", "x"))] = lists
+        width = chance.choice((1, 2, 8, 30))
+        lists = [[chance.gauss(0, 1) for _ in range(width)] for _ in named]
+        if not chance.randrange(12):
+            lists[-1] = chance.choice(([], [1.0], [np.nan] * width, lists[-1] * 2))
+        table[chance.choice(("embedding", "embedding", "embedding", "vector", "x"))] = lists
     else:
-        begin = chance.choice(("e", "", "dim_", "V"))
+        begin = chance.choice(("e", "e", "e", "", "dim_", "V"))
         for number in range(chance.choice((1, 2, 12))):
             table[f"{begin}{number}"] = [float(chance.gauss(0, 1)) for _ in named]
     return table
@@ -185,7 +187,7 @@ def _parquet(chance: random.Random) -> bytes:
     from pyarrow import parquet
 
     table: Any = _frame(chance)
-    if not chance.randrange(4):
+    if not chance.randrange(10):
         nested = chance.choice(([[[1.0, 2.0]]], [None], ["text"], [{"a": 1}], [[None, 1.0]], [b"\xff"]))
         table["embedding"] = nested * len(next(iter(table.values())))
     made = pyarrow.table(table)
@@ -199,10 +201,10 @@ def _parquet(chance: random.Random) -> bytes:
 
 
 def _text(chance: random.Random) -> bytes:
-    sign = chance.choice((",", ",", "\t", ";", " "))
+    sign = chance.choice((",", ",", ",", "\t", "\t", ";", " "))
     columns = _frame(chance)
     rows = [[*columns], *map(list, zip(*columns.values(), strict=True))]
-    if not chance.randrange(6):
+    if not chance.randrange(12):
         del rows[0]
 
     def cell(value: Any) -> str:
@@ -210,7 +212,7 @@ def _text(chance: random.Random) -> bytes:
         return f'"{text}"' if sign in text else text
 
     text = "".join(sign.join(map(cell, row)) + "\n" for row in rows)
-    return hurt_text(chance, text, (*WORDS, *ODD[:20]), often=3)[1]
+    return hurt_text(chance, text, (*WORDS, *ODD[:20]), often=2)[1]
 
 
 def _pytorch(chance: random.Random) -> bytes:
@@ -261,12 +263,20 @@ MAKERS: dict[str, tuple[Callable[[random.Random], bytes], tuple[int, ...]]] = {
 }
 
 
-def an_embedding_file(chance: random.Random) -> tuple[str, bytes]:
+def an_embedding_file(
+    chance: random.Random, kinds: tuple[str, ...] = tuple(MAKERS)
+) -> tuple[str, bytes]:
     """Return which format was made, and damaged or not, and its bytes."""
-    name = chance.choice([*MAKERS])
+    name = chance.choice(kinds)
     make, endings = MAKERS[name]
     damage, data = "in itself", make(chance)
     if name != "text":
         damage, data = hurt(chance, data, often=2)
     ending = chance.choice(endings) if chance.randrange(12) else chance.randrange(len(ENDINGS))
     return f"{name}, {'whole' if damage in ('none', 'in itself') else 'damaged'}", bytes([ending]) + data
+
+
+def a_file_to_read(chance: random.Random) -> tuple[str, bytes]:
+    """Return a file of embeddings, mostly of the formats that :func:`esmkit.read` reads."""
+    read = ("HDF5", "npz", "Parquet", "text")
+    return an_embedding_file(chance, read if chance.randrange(12) else tuple(MAKERS))

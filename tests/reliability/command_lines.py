@@ -81,7 +81,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--model": (),
 }
 FASTAS = (
-    *("good.fasta",) * 20,
+    *("good.fasta",) * 40,
     *("long.fasta", "odd.fasta", "none.fasta", "-", ".", "/dev/null", "", "good.pdb", "packed.fasta.gz"),
 )
 INPUTS = ("good.pdb", "good.pdb:A", "good.pdb:Z", "good.fasta", "good.csv", "none", "chains", "folder", "")
@@ -90,7 +90,7 @@ OUTPUTS = (
     *("folder", "no/such/new.h5", "", ".", "/", "y" * 300 + ".h5", "good.fasta", "new.H5", "new.h5.work"),
 )
 MODELS = (
-    *("MODEL",) * 40,
+    *("MODEL",) * 80,
     *("none", "folder", "good.fasta", "facebook/nothing", "", "esm2_t6_8M_UR50D", "../x", "x" * 300),
 )
 SLOW = {
@@ -154,7 +154,7 @@ def a_command_line(chance: random.Random, known: dict[str, click.Command]) -> li
         words += ["--model", chance.choice(MODELS)]
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     if arguments and chance.randrange(12):
-        where = FASTAS if arguments[0].name == "fasta" else ("folder", "none", "good.fasta", *MODELS[40:])
+        where = FASTAS if arguments[0].name == "fasta" else ("folder", "none", "good.fasta", *MODELS[80:])
         words += chance.choices(where, k=chance.choice((1, 1, 1, 2)) if arguments[0].nargs < 0 else 1)
     for option, values in SLOW.get(name, {}).items():
         words += [option, chance.choice(values)]

@@ -30,7 +30,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from arrays import an_embedding_file  # noqa: E402
+from arrays import a_file_to_read, an_embedding_file  # noqa: E402
 from grammars import MAKERS  # noqa: E402
 from parsers import opened, refusal, scratch  # noqa: E402
 
@@ -109,7 +109,7 @@ def asked(kind: str) -> Iterator[tuple[Callable[[random.Random], tuple[str, Any]
             shutil.rmtree(root)
         return
     with opened(kind) as check:
-        yield MAKERS.get(kind, an_embedding_file), check
+        yield {**MAKERS, "files": a_file_to_read, "against": an_embedding_file}[kind], check
 
 
 def _too_long(*_: object) -> None:

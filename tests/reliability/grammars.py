@@ -303,6 +303,18 @@ PARTS = (
     *("A:5", "P69905:3-9", "10GB", "1.5 kB", "500", "MB", "L0.residual", "L1H3.output", "L0.weights"),
     *("embedding", "final", "logits", "zero", "mean", "name=1-30", "kinase=30-60", "1-30"),
 )
+APT: tuple[tuple[str, ...], ...] = (
+    *(("L5H4", "L0H1", "l1h3", " L12H0 "),) * 3,
+    ("0", "1", "-1", "all", "6"),
+    ("L0H1", "L1H3", "L1", "L0H0"),
+    *(("5", "K48", "Lys48", "10-20", "A:5", "P69905:3-9"), ("10-20", "12..20", "1-5")),
+    ("10GB", "1.5 kB", "500", "2e9", "4MiB"),
+    ("L0.residual=zero", "L1H3.output=zero", "L0.weights=zero", "final"),
+    *(("a", "\x1b[2J", "é\u202e"), ("kinase:10-120", "SH2:130-200", "a:1-5")),
+    ("L0.residual", "L1H3.output", "L*.query", "embedding", "final", "all"),
+)
+"""Words that are right, for each of the twelve readers of :mod:`parsers`."""
+
 JOINTS = (",", ",", ",", "-", ":", "=", ".", "..", " ", ";", "", "|", "/")
 
 
@@ -318,10 +330,12 @@ def _nudged(chance: random.Random, text: str, words: Sequence[str]) -> str:
 
 def a_word(chance: random.Random) -> Made:
     """A text for one of the readers of options (the first byte says for which)."""
-    reader = bytes([chance.randrange(256)])
-    text = chance.choice(PARTS)
-    for _ in range(chance.choice((0, 0, 1, 2))):
-        text += chance.choice(JOINTS) + chance.choice(PARTS)
+    number = chance.randrange(len(APT) * 20)
+    reader, words = bytes([number]), APT[number % len(APT)]
+    text = chance.choice(words)
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+        joint = "," if chance.randrange(3) else chance.choice(JOINTS)
+        text += joint + chance.choice(words if chance.randrange(4) else PARTS)
     kind = chance.randrange(3)
     if kind == 0:
         return "none", reader + text.encode()
