@@ -225,8 +225,9 @@ def files(folder: Path) -> One:
             assert array.dtype == np.float32
             assert array.ndim in (1, 2, 3)
             found.attributes(name)
-        if sum(array.size for array in arrays.values()) > MOST_COPIED or len(found) > LOOKED_AT:
-            return
+        size = sum(array.size for array in arrays.values())
+        if size > MOST_COPIED or len(found) > LOOKED_AT or not all(arrays):
+            return  # too much to copy, or with a name that is none
         frame = found.to_frame()
         assert set(frame.index.get_level_values("id")) <= set(arrays)
         per, layers = "protein", [0]
