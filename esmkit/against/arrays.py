@@ -104,7 +104,8 @@ def _read_hdf5(path: str, handle: h5py.File) -> Given:
         kind = "HDF5, a dataset for each protein"
         return Given(path, kind, [part_of(Lazy(keys, lambda key: stored(handle[key])), "")])
     made = [
-        part_of(Lazy(of_part, lambda key: stored(handle[key])), name) for name, of_part in parts.items()
+        part_of(Lazy(of_part, lambda key: stored(handle[key])), name)
+        for name, of_part in parts.items()
     ]
     return Given(path, "HDF5, groups of datasets", made)
 

@@ -188,7 +188,9 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             if "layer" in table:  # which others leave out
                 layers = [int(layer) for layer in table["layer"].unique()]
                 self.provenance["layers"] = layers
-        self._use_table(table.iloc[:, :first], _as_float32(table.iloc[:, first:].to_numpy(np.float64)))
+        self._use_table(
+            table.iloc[:, :first], _as_float32(table.iloc[:, first:].to_numpy(np.float64))
+        )
 
     def _beside(self) -> dict[str, Any]:
         """Return the provenance that stands beside a CSV, or beside the file that it links to."""
@@ -354,7 +356,10 @@ def _as_float32(values: Any) -> NDArray[np.float32]:
         raise ValueError(f"{given.dtype} of shape {given.shape}, where floats should be")
     with np.errstate(over="ignore"):
         found = given.astype(np.float32, copy=False)
-    if given.dtype.itemsize > found.itemsize and not (np.isfinite(found) >= np.isfinite(given)).all():
+    if (
+        given.dtype.itemsize > found.itemsize
+        and not (np.isfinite(found) >= np.isfinite(given)).all()
+    ):
         raise ValueError("a number too large for float32")
     return found
 

@@ -17,7 +17,19 @@ __all__ = ["ENDINGS", "a_file_to_read", "an_embedding_file"]
 ENDINGS = (".h5", ".npz", ".csv", ".parquet", "", ".tsv", ".pt", ".npy", ".safetensors", ".csv.gz")
 
 NAMES = ("A", "B", "sp|P69905|HBA_HUMAN", "a/b", "0", "1", "row 2", "NA", "1e5", "é", "x" * 300)
-WORDS = ("id", "embedding", "layer", "residue_number", "nan", "inf", "e0", "e1", "[0.5, 1]", "A", "")
+WORDS = (
+    "id",
+    "embedding",
+    "layer",
+    "residue_number",
+    "nan",
+    "inf",
+    "e0",
+    "e1",
+    "[0.5, 1]",
+    "A",
+    "",
+)
 KINDS = ("<f4", "<f4", "<f4", "<f2", "<f8", ">f4", "<i4", "<u1", "<c8", "?", "S4", "<M8[s]")
 
 Array = Any
@@ -188,7 +200,9 @@ def _parquet(chance: random.Random) -> bytes:
 
     table: Any = _frame(chance)
     if not chance.randrange(10):
-        nested = chance.choice(([[[1.0, 2.0]]], [None], ["text"], [{"a": 1}], [[None, 1.0]], [b"\xff"]))
+        nested = chance.choice(
+            ([[[1.0, 2.0]]], [None], ["text"], [{"a": 1}], [[None, 1.0]], [b"\xff"])
+        )
         table["embedding"] = nested * len(next(iter(table.values())))
     made = pyarrow.table(table)
     if not chance.randrange(3):
@@ -218,7 +232,14 @@ def _text(chance: random.Random) -> bytes:
 def _pytorch(chance: random.Random) -> bytes:
     import torch
 
-    kinds = (torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.complex64)
+    kinds = (
+        torch.float32,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.complex64,
+    )
 
     def tensor(shape: tuple[int, ...] = (3,)) -> Any:
         return torch.zeros(shape, dtype=chance.choice(kinds))
@@ -227,16 +248,22 @@ def _pytorch(chance: random.Random) -> bytes:
     thing: Any = {f"P{n}": tensor(shape) for n, shape in enumerate(_shapes(chance, 3))}
     if kind == 0:
         layers = {chance.choice((2, 6, "6", None, -1)): tensor((4, 3))}
-        kinds_of = chance.sample(("representations", "mean_representations", "bos_representations"), 2)
+        kinds_of = chance.sample(
+            ("representations", "mean_representations", "bos_representations"), 2
+        )
         thing = {"label": chance.choice(("P0", 5, None)), **dict.fromkeys(kinds_of, layers)}
         if not chance.randrange(4):
             thing[kinds_of[0]] = chance.choice((None, [], tensor(), {6: "x"}, {6: None}))
     elif kind == 1:
         thing = chance.choice((tensor((2, 3)), [tensor(), tensor()], [], {}, None, 5, "x", (1, 2)))
     elif kind == 2:
-        thing[chance.choice((5, "", None, ("a",)))] = chance.choice((tensor(), [1.0, 2.0], [["x"]], None))
+        thing[chance.choice((5, "", None, ("a",)))] = chance.choice(
+            (tensor(), [1.0, 2.0], [["x"]], None)
+        )
     elif kind == 3:
-        thing["P0"] = chance.choice((torch.eye(2).to_sparse(), tensor().expand(10**9, 3), tensor(())))
+        thing["P0"] = chance.choice(
+            (torch.eye(2).to_sparse(), tensor().expand(10**9, 3), tensor(()))
+        )
     target = io.BytesIO()
     torch.save(thing, target)
     return target.getvalue()
@@ -245,7 +272,11 @@ def _pytorch(chance: random.Random) -> bytes:
 def _safetensors(chance: random.Random) -> bytes:
     from safetensors.numpy import save
 
-    kept = {n: np.ascontiguousarray(a) for n, a in _named(chance).items() if a.dtype.str[1:] in "f4f2f8i4u1"}
+    kept = {
+        n: np.ascontiguousarray(a)
+        for n, a in _named(chance).items()
+        if a.dtype.str[1:] in "f4f2f8i4u1"
+    }
     data = save(kept)
     if chance.randrange(4):
         return data
@@ -273,7 +304,9 @@ def an_embedding_file(
     if name != "text":
         damage, data = hurt(chance, data, often=2)
     ending = chance.choice(endings) if chance.randrange(12) else chance.randrange(len(ENDINGS))
-    return f"{name}, {'whole' if damage in ('none', 'in itself') else 'damaged'}", bytes([ending]) + data
+    return f"{name}, {'whole' if damage in ('none', 'in itself') else 'damaged'}", bytes(
+        [ending]
+    ) + data
 
 
 def a_file_to_read(chance: random.Random) -> tuple[str, bytes]:

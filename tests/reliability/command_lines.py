@@ -26,7 +26,23 @@ from oracles.structure_files import chain_lines
 __all__ = ["a_command_line", "commands", "workplace"]
 
 NUMBERS = (
-    *("0", "1", "2", "3", "5", "20", "-1", "1.5", "1e3", "nan", "inf", "-inf", "1e999", "+1", " 1 "),
+    *(
+        "0",
+        "1",
+        "2",
+        "3",
+        "5",
+        "20",
+        "-1",
+        "1.5",
+        "1e3",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "+1",
+        " 1 ",
+    ),
     *("9" * 20, "-" + "9" * 20, "1" * 5_000, "0x10", "1_0", "\u0663", "\u00b2", "", "one"),
 )
 WORDS = ("all", "auto", "", " ", ",", "-", "--", "..", "/", "x" * 300, "\u202e", "\x1b[2J", "é")
@@ -64,17 +80,50 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--residues": ("5", "K3", "2-4", "2-4,7", "9999", "0", "A:3", *WORDS, *NUMBERS),
     "--mark": ("5", "K3,2-4", "B:2", "9999", *WORDS),
     "--zoom": ("2-9", "1..5", "5", "9-2", "1-99999", *WORDS),
-    "--domains": ("first=1-5", "a=1-5,b=3-9", "a=9-1", "good.tsv", "good.fasta", "none.tsv", *WORDS),
+    "--domains": (
+        "first=1-5",
+        "a=1-5,b=3-9",
+        "a=9-1",
+        "good.tsv",
+        "good.fasta",
+        "none.tsv",
+        *WORDS,
+    ),
     "--reduce": ("entropy", "all", "offsets,special", "entropy,entropy", "none", *WORDS),
     "--keep": ("L0.residual", "final", "L1H2.output", "L*.weights", "all", "L9.query", *WORDS),
-    "--edit": ("L0H1.output=zero", "L0.weights=zero", "final=mean", "=", "L0H1.output=1e999", *WORDS),
+    "--edit": (
+        "L0H1.output=zero",
+        "L0.weights=zero",
+        "final=mean",
+        "=",
+        "L0H1.output=1e999",
+        *WORDS,
+    ),
     "--id": ("A", "B", "C", "P60137", *WORDS),
     "--only": ("head-L5H4", "proteingym,golden-logits", "none", *WORDS),
-    "--mutations": ("good.csv", "A1C", "M1A,K2A", "K3R:R5A", "good.fasta", "none.csv", "folder", *WORDS),
+    "--mutations": (
+        "good.csv",
+        "A1C",
+        "M1A,K2A",
+        "K3R:R5A",
+        "good.fasta",
+        "none.csv",
+        "folder",
+        *WORDS,
+    ),
     "--mutant-column": ("mutant", "DMS_score", "none", *WORDS),
     "--measured": ("DMS_score", "mutant", "none", *WORDS),
     "--device": ("auto", "cpu", "cuda", "cuda:99", "cpu:7", "meta", "mps", "tpu", *WORDS),
-    "--against": ("good.h5", "good.npz", "theirs.csv", "good.fasta", "odd.h5", "none.h5", "folder", *WORDS),
+    "--against": (
+        "good.h5",
+        "good.npz",
+        "theirs.csv",
+        "good.fasta",
+        "odd.h5",
+        "none.h5",
+        "folder",
+        *WORDS,
+    ),
     "--top": ("1", "L", "L/2", "2L", "L/0", "5", *NUMBERS, *WORDS),
     "--on-structure": ("html", "pymol", "chimerax", *WORDS),
     "--structures": ("folder", "none", "good.pdb", "good.fasta", ""),
@@ -82,16 +131,55 @@ VALUES: dict[str, tuple[str, ...]] = {
 }
 FASTAS = (
     *("good.fasta",) * 40,
-    *("long.fasta", "odd.fasta", "none.fasta", "-", ".", "/dev/null", "", "good.pdb", "packed.fasta.gz"),
+    *(
+        "long.fasta",
+        "odd.fasta",
+        "none.fasta",
+        "-",
+        ".",
+        "/dev/null",
+        "",
+        "good.pdb",
+        "packed.fasta.gz",
+    ),
 )
-INPUTS = ("good.pdb", "good.pdb:A", "good.pdb:Z", "good.fasta", "good.csv", "none", "chains", "folder", "")
+INPUTS = (
+    "good.pdb",
+    "good.pdb:A",
+    "good.pdb:Z",
+    "good.fasta",
+    "good.csv",
+    "none",
+    "chains",
+    "folder",
+    "",
+)
 OUTPUTS = (
     *("new.h5", "new.csv", "new.npz", "new.parquet", "new.tsv", "new.html", "new", "-", "there.h5"),
-    *("folder", "no/such/new.h5", "", ".", "/", "y" * 300 + ".h5", "good.fasta", "new.H5", "new.h5.work"),
+    *(
+        "folder",
+        "no/such/new.h5",
+        "",
+        ".",
+        "/",
+        "y" * 300 + ".h5",
+        "good.fasta",
+        "new.H5",
+        "new.h5.work",
+    ),
 )
 MODELS = (
     *("MODEL",) * 80,
-    *("none", "folder", "good.fasta", "facebook/nothing", "", "esm2_t6_8M_UR50D", "../x", "x" * 300),
+    *(
+        "none",
+        "folder",
+        "good.fasta",
+        "facebook/nothing",
+        "",
+        "esm2_t6_8M_UR50D",
+        "../x",
+        "x" * 300,
+    ),
 )
 SLOW = {
     "heads": {"--structures": ("folder", "none", "good.pdb", "good.fasta", "")},
@@ -154,8 +242,14 @@ def a_command_line(chance: random.Random, known: dict[str, click.Command]) -> li
         words += ["--model", chance.choice(MODELS)]
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     if arguments and chance.randrange(12):
-        where = FASTAS if arguments[0].name == "fasta" else ("folder", "none", "good.fasta", *MODELS[80:])
-        words += chance.choices(where, k=chance.choice((1, 1, 1, 2)) if arguments[0].nargs < 0 else 1)
+        where = (
+            FASTAS
+            if arguments[0].name == "fasta"
+            else ("folder", "none", "good.fasta", *MODELS[80:])
+        )
+        words += chance.choices(
+            where, k=chance.choice((1, 1, 1, 2)) if arguments[0].nargs < 0 else 1
+        )
     for option, values in SLOW.get(name, {}).items():
         words += [option, chance.choice(values)]
     if name == "verify" and chance.randrange(3):

@@ -172,7 +172,9 @@ def _keep(block: Block, number: int, made: Any, wrong: BaseException, kept: Path
     trace = wrong.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    where = "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    where = (
+        "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    )
     name = f"{block.kind}/{block.seed}/{number}"
     text = f"{name}: {type(wrong).__name__}: {wrong!s:.300} ({where})"
     block.faults.append(text)

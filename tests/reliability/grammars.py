@@ -33,10 +33,48 @@ def _corpus(*endings: str) -> list[bytes]:
 # ------------------------------------------------------------------------------------ FASTA
 
 LETTERS = "".join(sorted(ALLOWED_LETTERS))
-FASTA_WORDS = (">", ">A", "> ", ">sp|", "*", "**", "-", ".", "J", "j", ";", "LOCUS", "CLUSTAL", "B Z")
+FASTA_WORDS = (
+    ">",
+    ">A",
+    "> ",
+    ">sp|",
+    "*",
+    "**",
+    "-",
+    ".",
+    "J",
+    "j",
+    ";",
+    "LOCUS",
+    "CLUSTAL",
+    "B Z",
+)
 IDS = (
-    *("A", "A", "A~2", "B", "sp|P69905|HBA_HUMAN Hemoglobin OS=Homo sapiens", ">A", "=1+1", "1abc_A"),
-    *("", " ", "1ABC_a", "x" * 5_000, "a/b", "..", "NA", "nan", "1e5", "é", "\U0001f9ec", "a,b", "%2F"),
+    *(
+        "A",
+        "A",
+        "A~2",
+        "B",
+        "sp|P69905|HBA_HUMAN Hemoglobin OS=Homo sapiens",
+        ">A",
+        "=1+1",
+        "1abc_A",
+    ),
+    *(
+        "",
+        " ",
+        "1ABC_a",
+        "x" * 5_000,
+        "a/b",
+        "..",
+        "NA",
+        "nan",
+        "1e5",
+        "é",
+        "\U0001f9ec",
+        "a,b",
+        "%2F",
+    ),
 )
 
 
@@ -108,7 +146,18 @@ def a_fasta(chance: random.Random) -> Made:
 # ------------------------------------------------------------------------------- structures
 
 STRUCTURE_WORDS = (
-    *("ATOM  ", "HETATM", "TER", "MODEL        2", "ENDMDL", "END", "SEQRES", "MODRES", "MSE", "UNK"),
+    *(
+        "ATOM  ",
+        "HETATM",
+        "TER",
+        "MODEL        2",
+        "ENDMDL",
+        "END",
+        "SEQRES",
+        "MODRES",
+        "MSE",
+        "UNK",
+    ),
     *("HOH", " DA", "A", "B", " ", "", "?", ".", "'", '"', ";", "\n;", "loop_", "data_y", "A000"),
     *("_atom_site.id", "_entity_poly.type", "********", "1e9", "1e400", "-999", "9999", "ALA"),
 )
@@ -117,7 +166,21 @@ COLUMNS = (
     *("label_entity_id", "label_seq_id", "auth_seq_id", "auth_asym_id", "pdbx_PDB_ins_code"),
     *("occupancy", "Cartn_x", "Cartn_y", "Cartn_z", "pdbx_PDB_model_num"),
 )
-CELLS = (*STRUCTURE_WORDS, "1", "2", "-1", "0.5", "CA", "N", "C", "CB", "GLY", "ATOM", "nan", "\uff11")
+CELLS = (
+    *STRUCTURE_WORDS,
+    "1",
+    "2",
+    "-1",
+    "0.5",
+    "CA",
+    "N",
+    "C",
+    "CB",
+    "GLY",
+    "ATOM",
+    "nan",
+    "\uff11",
+)
 FIELDS = ((0, 6), (6, 11), (12, 16), (16, 17), (17, 20), (21, 22), (22, 26), (26, 27), (30, 38))
 FIELDS += ((38, 46), (46, 54), (54, 60), (60, 66))
 """Columns of an atom in PDB."""
@@ -209,7 +272,18 @@ def a_structure(chance: random.Random) -> Made:
 
 MUTATION_WORDS = (
     *("A12G", "p.(Ala12Gly)", "p.Met1?", "del", "ins", "dup", "delins", "fs", "Ter", "_", ":", "/"),
-    *("WT", "=", "mutant", "mutated_sequence", "DMS_score", "hgvs_pro", "#", "X1A", "A0G", "c.76A>T"),
+    *(
+        "WT",
+        "=",
+        "mutant",
+        "mutated_sequence",
+        "DMS_score",
+        "hgvs_pro",
+        "#",
+        "X1A",
+        "A0G",
+        "c.76A>T",
+    ),
 )
 CODES = {letter: name.capitalize() for letter, name in THREE.items()}
 
@@ -300,7 +374,17 @@ def a_mutation(chance: random.Random) -> Made:
 
 PARTS = (
     *("L5H4", "L0H1", "L1", "l1h3", "all", "-1", "0", "1", "2", "K48", "Lys48", "10-20", "12..20"),
-    *("A:5", "P69905:3-9", "10GB", "1.5 kB", "500", "MB", "L0.residual", "L1H3.output", "L0.weights"),
+    *(
+        "A:5",
+        "P69905:3-9",
+        "10GB",
+        "1.5 kB",
+        "500",
+        "MB",
+        "L0.residual",
+        "L1H3.output",
+        "L0.weights",
+    ),
     *("embedding", "final", "logits", "zero", "mean", "name=1-30", "kinase=30-60", "1-30"),
 )
 APT: tuple[tuple[str, ...], ...] = (
