@@ -6,7 +6,6 @@ import errno
 import gzip
 import io
 import math
-import os
 import sys
 import threading
 import warnings
@@ -125,14 +124,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def no_name(path: str | Path) -> str | None:
-    """Return what to say of a name that no file can have; None if one can.
+    r"""Return what to say of a name that no file can have; None if one can.
 
     >>> no_name("x.h5")
     >>> no_name("a\\0b")
     "'a[U+0000]b' cannot be a file name (embedded null byte); give another"
     """
     try:
-        os.stat(path)
+        Path(path).stat()
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
             return None
@@ -142,7 +141,7 @@ def no_name(path: str | Path) -> str | None:
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether there is a file of a name; of one that no file can have, there is none.
+    r"""Tell whether there is a file of a name; of one that no file can have, there is none.
 
     >>> is_file("x" * 300), is_file("a\\0b")
     (False, False)

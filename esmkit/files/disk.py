@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from esmkit.errors import OutputError
-from esmkit.text import no_name
 from esmkit.files.outputs import is_stream
+from esmkit.text import no_name
 
 __all__ = [
     "SteadyFile",

@@ -8,6 +8,7 @@ inside the folder and moved to its place in one step when it is complete.
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from esmkit.errors import OutputError, ResumeError
-from esmkit.text import no_name
 from esmkit.files.disk import (
     delete,
     delete_folder,
@@ -30,6 +30,7 @@ from esmkit.files.disk import (
 from esmkit.files.locks import take_lock
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
+from esmkit.text import no_name
 
 __all__ = [
     "ADDED",

@@ -13,7 +13,6 @@ its seed to the tally, by which it is made again.
 import argparse
 import contextlib
 import json
-import os
 import random
 import re
 import resource
@@ -123,7 +122,7 @@ def _files_open() -> set[str]:
     found = set()
     for link in folder.iterdir():
         with contextlib.suppress(OSError):
-            found.add(os.readlink(link))
+            found.add(str(link.readlink()))
     return {name for name in found if name.startswith(("/dev/shm/fuzz-", "/tmp/fuzz-"))}
 
 
