@@ -8,7 +8,6 @@ inside the folder and moved to its place in one step when it is complete.
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -403,7 +402,7 @@ def work_folder_of(output: Path) -> Path:
         raise OutputError(f"{why} as output")
     real = through_links(output)
     if real.name in ("", ".."):  # `.`, whose own name is not in it
-        real = Path(os.path.abspath(real))
+        real = real.resolve()
     if not real.name:
         raise OutputError(f"{str(output)!r} is the root of all folders; give another as output")
     return real.with_name(f"{real.name}.work")
