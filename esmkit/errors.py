@@ -6,6 +6,8 @@ an :class:`EsmkitError` is a bug and keeps its traceback.
 """
 
 import contextlib
+import re
+import unicodedata
 from collections.abc import Iterator
 
 __all__ = [
@@ -25,11 +27,37 @@ __all__ = [
 ]
 
 
-def _on_one_line(text: str) -> str:
-    """Return a text with every line break, and the blanks around it, as one blank."""
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories without a sign of their own: controls, formats (bidirectional ones among
+them), lone surrogates, private and unassigned characters, separators of lines."""
+
+_ENDLESS = re.compile(r"(\S{300})\S{100,}(\S{100})")
+"""A word of a message that nobody reads to its end: a sequence or a file in place of a name."""
+
+
+def visible(text: str) -> str:
+    r"""Return text with every character that cannot be seen written as its number.
+
+    Bidirectional controls would turn the words around them, a line break end a label, and a zero
+    width space make two names look like one.
+
+    >>> visible("a\u202eb")
+    'a[U+202E]b'
+    """
     if text.isprintable():
         return text
-    return " ".join(filter(None, map(str.strip, text.splitlines())))
+    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a message as one line that can be read.
+
+    Every line break, and the blanks around it, is one blank; what cannot be seen is written as its
+    number, and of a word of hundreds of letters the middle is left out.
+    """
+    if not text.isprintable():
+        text = visible(" ".join(filter(None, map(str.strip, text.splitlines()))))
+    return _ENDLESS.sub(r"\1…\2", text)
 
 
 class EsmkitError(Exception):
@@ -42,7 +70,7 @@ class EsmkitError(Exception):
     """
 
     def __str__(self) -> str:
-        # Words of other libraries may come with line breaks; an error is one line in any terminal
+        # Words of files and of other libraries may hold anything; an error is one line in any terminal
         return _on_one_line(super().__str__())
 
     @property

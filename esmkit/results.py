@@ -14,6 +14,7 @@ from esmkit.files.provenance import PROVENANCE
 from esmkit.files.reading import UNREADABLE
 from esmkit.inside.hdf5 import TraceFile
 from esmkit.score.reader import ScoreFile, holds_scores
+from esmkit.text import is_file
 
 __all__ = ["read"]
 
@@ -64,12 +65,12 @@ def read(path: str | Path) -> Any:
     76
     """
     place = Path(path)
-    task = _task_of(place) if place.is_file() else None
+    task = _task_of(place) if is_file(place) else None
     if task == "attention":
         return AttentionFile(path)
     if task == "trace":
         return TraceFile(path)
-    if place.is_file() and holds_scores(place):
+    if is_file(place) and holds_scores(place):
         return ScoreFile(path)
     return EmbeddingFile(path)
 

@@ -2,25 +2,28 @@
 
 import contextlib
 import difflib
+import errno
 import gzip
 import io
 import math
 import sys
 import threading
-import unicodedata
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from esmkit.errors import InputError, OptionError
+from esmkit.errors import HIDDEN, InputError, OptionError, visible
 
 __all__ = [
+    "HIDDEN",
     "Say",
     "did_you_mean",
+    "is_file",
     "missing",
     "near",
+    "no_name",
     "open_text",
     "parse_bytes",
     "percent",
@@ -120,6 +123,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {visible(found[0])!r}?" if found else ""
 
 
+def no_name(path: str | Path) -> str | None:
+    r"""Return what to say of a name that no file can have; None if one can.
+
+    >>> no_name("x.h5")
+    >>> no_name("a\\0b")
+    "'a[U+0000]b' cannot be a file name (embedded null byte); give another"
+    """
+    try:
+        Path(path).stat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
+            return None
+        why = getattr(error, "strerror", None) or str(error)
+        return f"{visible(shorten(str(path)))!r} cannot be a file name ({why}); give another"
+    return None
+
+
+def is_file(path: str | Path) -> bool:
+    r"""Tell whether there is a file of a name; of one that no file can have, there is none.
+
+    >>> is_file("x" * 300), is_file("a\\0b")
+    (False, False)
+    """
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a sign that no name can have
+        return False
+
+
 def missing(path: str | Path, kind: str = "file") -> str:
     """Return what to say of a file or folder that is not there: what is there that is called so.
 
@@ -188,7 +220,7 @@ def parse_bytes(text: str) -> int:
         count = -1.0
     if not 0 <= count < float("inf"):
         raise OptionError(
-            f"a size is a number of bytes such as 500M or 10G, not {text!r}; M is 10^6, and MiB 2^20"
+            f"a size is a number of bytes such as 500M or 10G, not {shorten(text)!r}; M is 10^6, and MiB 2^20"
         )
     return int(count)
 
@@ -351,11 +383,6 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories without a sign of their own: controls, formats (bidirectional ones among
-them), lone surrogates, private and unassigned characters, separators of lines."""
-
-
 def shorten(text: str, limit: int = 60) -> str:
     """Cut a text that would make a message unreadable, to at most `limit` characters.
 
@@ -363,18 +390,6 @@ def shorten(text: str, limit: int = 60) -> str:
     'P69…'
     """
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def visible(text: str) -> str:
-    r"""Return text with every character that cannot be seen written as its number.
-
-    Bidirectional controls would turn the words around them, a line break end a label, and a zero
-    width space make two names look like one.
-
-    >>> visible("a\u202eb")
-    'a[U+202E]b'
-    """
-    return "".join(f"[U+{ord(c):04X}]" if unicodedata.category(c) in HIDDEN else c for c in text)
 
 
 def visible_lines(text: str) -> str:

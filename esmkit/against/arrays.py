@@ -13,6 +13,7 @@ from esmkit.against.given import MOST_NUMBERS, Given, Lazy, Part, by_unique_name
 from esmkit.against.pickled import read_object_array
 from esmkit.embeddings.foreign import hdf5_keys, text_of
 from esmkit.errors import InputError
+from esmkit.files.arrays import refuse_unfolding, stored
 from esmkit.text import shorten
 
 __all__ = ["given_of_objects", "read_hdf5", "read_npy", "read_npz"]
@@ -81,18 +82,19 @@ def _read_hdf5(path: str, handle: Any) -> Given:
     ids = next((handle[n] for n in NAMES if isinstance(handle.get(n), h5py.Dataset)), None)
     vectors = next((handle[n] for n in VECTORS if n in handle), None)
     if isinstance(vectors, h5py.Group) and ids is not None:  # protembedder's
-        keys = {text_of(one): text_of(one).replace("/", "|") for one in ids[()]}
+        keys = {text_of(one): text_of(one).replace("/", "|") for one in stored(ids)}
         group: Any = vectors
         return Given(
             path,
             "HDF5, a group of datasets and their headers",
-            [part_of(Lazy(keys, lambda key: group[key][()]), "")],
+            [part_of(Lazy(keys, lambda key: stored(group[key])), "")],
         )
     if isinstance(vectors, h5py.Dataset) and len(handle) <= 6 and vectors.ndim > 1:
+        stored(vectors, slice(0))
         if "embedding_ptr" in handle and "idptr" in handle and ids is not None:
             return _scikit_bio(path, handle, ids, vectors)
         if ids is not None:
-            return _matrix(path, "HDF5, one array beside its IDs", ids[()], vectors)
+            return _matrix(path, "HDF5, one array beside its IDs", stored(ids), vectors)
         return _unnamed(path, "HDF5, one array without IDs", vectors)
     keys = hdf5_keys(handle)
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None
@@ -108,12 +110,12 @@ def _read_hdf5(path: str, handle: Any) -> Given:
 
 def _read(path: str, dataset: Any) -> Any:
     """Return what a dataset holds, if it can be an embedding."""
-    if dataset.size > MOST_NUMBERS:
+    if isinstance(dataset, h5py.Dataset) and dataset.size > MOST_NUMBERS:
         raise InputError(
             f"{shorten(dataset.name[1:])!r} in {path!r} holds {dataset.size:,} numbers, more than any "
             "protein's embedding; make the file anew"
         )
-    return dataset[()]
+    return stored(dataset)
 
 
 def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
@@ -136,9 +138,9 @@ def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
 
 def _scikit_bio(path: str, handle: Any, ids: Any, vectors: Any) -> Given:
     """Read scikit-bio's: all residues below each other, the sequences as their IDs."""
-    letters = bytes(np.asarray(ids[()], np.uint8)).decode("ascii", "replace")
-    stops = np.asarray(handle["idptr"][()], np.int64)
-    rows = np.asarray(handle["embedding_ptr"][()], np.int64)
+    letters = bytes(np.asarray(stored(ids), np.uint8)).decode("ascii", "replace")
+    stops = np.asarray(stored(handle["idptr"]), np.int64)
+    rows = np.asarray(stored(handle["embedding_ptr"]), np.int64)
     texts = [letters[a:b] for a, b in zip([0, *stops[:-1]], stops, strict=True)]
     where = dict(zip(texts, zip([0, *rows[:-1]], rows, strict=True), strict=True))
     arrays = Lazy(where, lambda span: vectors[slice(*span)])
@@ -147,11 +149,13 @@ def _scikit_bio(path: str, handle: Any, ids: Any, vectors: Any) -> Given:
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
     """Return an array of an npz; objects are read without running them."""
-    if archive.getinfo(name).file_size > 4 * MOST_NUMBERS:
+    held = archive.getinfo(name)
+    if held.file_size > 4 * MOST_NUMBERS:
         raise InputError(
             f"{shorten(name)!r} in {archive.filename!r} is too large to be read at once; write an "
             "array for each protein"
         )
+    refuse_unfolding(name, held.file_size, held.compress_size)
     with archive.open(name) as member:
         try:
             return np.lib.format.read_array(member, allow_pickle=False)

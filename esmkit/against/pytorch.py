@@ -11,6 +11,7 @@ from esmkit.against.arrays import given_of_objects, part_of
 from esmkit.against.given import Given, Part, by_unique_name
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError, InputError
+from esmkit.files.arrays import refuse_unfolding
 from esmkit.text import shorten
 
 __all__ = ["read_folder", "read_pytorch", "read_safetensors"]
@@ -53,6 +54,8 @@ def _numpy(value: Any) -> Any:
         if value.is_sparse or value.is_quantized:
             raise InputError("a tensor of the file is sparse or quantised; save plain tensors")
         kept = value.detach()
+        size = kept.numel() * kept.element_size()
+        refuse_unfolding("a tensor", size, kept.untyped_storage().nbytes())
         return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()
     return value
 

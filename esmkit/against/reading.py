@@ -14,7 +14,7 @@ from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import EsmkitError, InputError, MissingDependencyError
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
-from esmkit.text import missing, shorten
+from esmkit.text import missing, no_name, shorten
 
 __all__ = ["read_given"]
 
@@ -38,6 +38,8 @@ def read_given(path: str | Path) -> Given:
         If there is none, it is cut off, or it holds something else; the sentence says what.
     """
     place = Path(path)
+    if (why := no_name(path)) is not None:
+        raise InputError(why)
     if not place.exists():
         raise InputError(missing(path))
     if is_stream(place):
@@ -46,7 +48,12 @@ def read_given(path: str | Path) -> Given:
         )
     try:
         own = _own(place)
-        return own if own is not None else _foreign(place)
+        found = own if own is not None else _foreign(place)
+        if any(len(part.arrays) for part in found.parts):
+            return found
+        if found.close is not None:
+            found.close()
+        raise InputError(f"{str(path)!r} holds no records; make the file anew")
     except MissingDependencyError:
         raise
     except EsmkitError as error:

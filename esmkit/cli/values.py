@@ -76,6 +76,12 @@ def optional(
     return add
 
 
+def _nothing(word: str) -> str:
+    """Return what to say of an empty word, which as a name would mean the folder one is in."""
+    what = f"Option {word!r} has an empty value" if word else "An argument is empty"
+    return f"{what}; write what is meant (a variable of the shell that is not set gives nothing)."
+
+
 class Group(click.Group):
     """Commands of which a near one is named where there is none of that name."""
 
@@ -127,6 +133,10 @@ class Command(click.Command):
                 return [*done, word, *words]
             option = options.get(word)
             following = words[0] if words else None
+            if not word or (option is not None and following == ""):
+                raise click.UsageError(_nothing(word), ctx)
+            if word.endswith("=") and word[:-1] in options:
+                raise click.UsageError(_nothing(word[:-1]), ctx)
             takes = getattr(option, _MARK, None)
             if option is None:
                 done.append(word)

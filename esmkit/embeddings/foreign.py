@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from esmkit.files.arrays import refuse_unfolding
 from esmkit.sequences.ids import UniqueIds
 
 __all__ = ["check_arrays", "hdf5_keys", "npz_keys", "npz_shapes", "text_of"]
@@ -101,6 +102,8 @@ def npz_shapes(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.
         raise ValueError(f"it is a zip archive with {other[0]!r} in it")
     found = {}
     for name in names:
+        held = archive.getinfo(name)
+        refuse_unfolding(name.removesuffix(".npy"), held.file_size, held.compress_size)
         with archive.open(name) as member:
             version = np.lib.format.read_magic(member)
             read = np.lib.format.read_array_header_1_0

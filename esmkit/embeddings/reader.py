@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from esmkit.embeddings.foreign import hdf5_keys, npz_keys, npz_shapes, text_of
 from esmkit.errors import EsmkitError, OutputError
-from esmkit.files.arrays import NPZ_PROVENANCE, protein_id
+from esmkit.files.arrays import NPZ_PROVENANCE, protein_id, stored
 from esmkit.files.contents import describe, format_of_content, separator_of
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
@@ -152,7 +152,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"{str(self.path)!r} holds log-probabilities of letters; open it with `esmkit.read` "
                 "or `esmkit.ScoreFile`"
             )
-        self._get = lambda key: _as_float32(handle[key])
+        self._get = lambda key: _as_float32(stored(handle[key]))
 
     def _open_npz(self) -> None:
         stream = self._place.open("rb")  # of a damaged file NumPy itself would leave it open
@@ -188,7 +188,9 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             if "layer" in table:  # which others leave out
                 layers = [int(layer) for layer in table["layer"].unique()]
                 self.provenance["layers"] = layers
-        self._use_table(table.iloc[:, :first], table.iloc[:, first:].to_numpy(np.float32))
+        self._use_table(
+            table.iloc[:, :first], _as_float32(table.iloc[:, first:].to_numpy(np.float64))
+        )
 
     def _beside(self) -> dict[str, Any]:
         """Return the provenance that stands beside a CSV, or beside the file that it links to."""
@@ -211,7 +213,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         self.provenance = json.loads((arrow.schema.metadata or {}).get(PROVENANCE.encode(), "{}"))
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
-        self._use_table(arrow.drop(["embedding"]).to_pandas(), vectors.astype(np.float32))
+        self._use_table(arrow.drop(["embedding"]).to_pandas(), _as_float32(vectors))
 
     def _open_dataset(self) -> None:
         """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
@@ -301,6 +303,15 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                             id accession    0    1
         0  sp|P69905|HBA_HUMAN    P69905  1.0  1.0
         """
+        try:
+            return self._frame(facts=facts)
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:
+            what = "holds other arrays than it says"
+            raise damage(self.path, error, "make it anew with `esmkit embed`", what) from error
+
+    def _frame(self, *, facts: bool) -> "pandas.DataFrame":
         import pandas
 
         several, per_residue = len(self.layers) > 1, self.provenance.get("per") == "residue"
@@ -321,10 +332,12 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 columns["accession"] += [accession_of(name)] * len(block)
                 columns["header"] += [None if header is None else text_of(header)] * len(block)
         levels = ["id", *["layer"] * several, *["residue_number"] * per_residue]
-        index = pandas.MultiIndex.from_tuples(rows, names=levels) if rows else None
         if len(levels) == 1:
-            index = pandas.Index([name for (name,) in rows], name="id")
-        table = _stack(blocks).set_axis(index, axis="index") if index is not None else _stack([])
+            index: pandas.Index = pandas.Index([name for (name,) in rows], name="id", dtype="str")
+        else:
+            index = pandas.MultiIndex.from_tuples(rows or [("",) * len(levels)], names=levels)
+            index = index if rows else index[:0]
+        table = _stack(blocks).set_axis(index, axis="index")
         if not facts:
             return table
         before = pandas.DataFrame(columns, index=table.index, dtype="str")
@@ -337,7 +350,18 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
 
 
 def _as_float32(values: Any) -> NDArray[np.float32]:
-    return np.asarray(values, np.float32)
+    """Return numbers as float32: (D,), (R, D), or either of several layers."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiu" or not 1 <= given.ndim <= 3:
+        raise ValueError(f"{given.dtype} of shape {given.shape}, where floats should be")
+    with np.errstate(over="ignore"):
+        found = given.astype(np.float32, copy=False)
+    if (
+        given.dtype.itemsize > found.itemsize
+        and not (np.isfinite(found) >= np.isfinite(given)).all()
+    ):
+        raise ValueError("a number too large for float32")
+    return found
 
 
 def _numbers(block: NDArray[np.float32]) -> range:

@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from esmkit.files.disk import SteadyFile
 from esmkit.files.provenance import PROVENANCE
 from esmkit.sequences.proteins import Protein
+from esmkit.text import readable_bytes, shorten
 
-__all__ = ["NPZ_PROVENANCE", "H5Writer", "NpzWriter", "Writer", "dataset_key", "protein_id"]
+__all__ = [
+    "NPZ_PROVENANCE",
+    "H5Writer",
+    "NpzWriter",
+    "Writer",
+    "dataset_key",
+    "protein_id",
+    "refuse_unfolding",
+    "stored",
+]
 
 
 NPZ_PROVENANCE = "__provenance__"
@@ -23,6 +33,57 @@ NPZ_PROVENANCE = "__provenance__"
 _H5_CACHE_BYTES = 128 * 1024
 """HDF5's cache of B-trees and object headers. It would grow to 32 MiB, and to twice that in memory,
 for a file of 100,000 datasets, without being any faster; below 128 KiB it is slower."""
+
+
+MOST_UNFOLDED = 2**26
+"""Bytes that an array may have whatever the file holds of it."""
+
+MOST_TIMES = 200
+"""How many times as large as in its file an array may be. Packed embeddings gain a tenth; what gains
+more is one number again and again, or has never been written."""
+
+
+def refuse_unfolding(name: str, size: int, held: int) -> None:
+    """Refuse an array of which a file says that it is far larger than what the file holds.
+
+    Parameters
+    ----------
+    name : str
+    size, held : int
+        Bytes of the array, and of what the file has of it.
+
+    Raises
+    ------
+    ValueError
+        If reading it would take any amount of memory for a small file.
+
+    Examples
+    --------
+    >>> refuse_unfolding("P69905", 1_280, 1_280)
+    >>> refuse_unfolding("P69905", 10**12, 2_048)
+    Traceback (most recent call last):
+        ...
+    ValueError: 'P69905' says that it has 1.0 TB, and the file holds 2.0 kB of it
+    """
+    if size > max(MOST_UNFOLDED, MOST_TIMES * held):
+        raise ValueError(
+            f"{shorten(name)!r} says that it has {readable_bytes(size)}, and the file holds "
+            f"{readable_bytes(held)} of it"
+        )
+
+
+def stored(dataset: Any, part: Any = ()) -> Any:
+    """Return what an HDF5 dataset holds, or a part of it, if the file has it.
+
+    Raises
+    ------
+    ValueError
+        If it is no dataset, or far larger than what the file holds of it.
+    """
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{dataset.name!r} is a group and no array")
+    refuse_unfolding(str(dataset.name).lstrip("/"), dataset.nbytes, dataset.id.get_storage_size())
+    return dataset[part]
 
 
 def dataset_key(name: str) -> str:

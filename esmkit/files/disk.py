@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from esmkit.errors import OutputError
 from esmkit.files.outputs import is_stream
+from esmkit.text import no_name
 
 __all__ = [
     "SteadyFile",
@@ -48,6 +49,8 @@ def check_output(
         If it exists and ``force`` is not set, its folder is missing or not writable, or
         :func:`place_of` refuses it.
     """
+    if (why := no_name(output)) is not None:
+        raise OutputError(f"{why} with `{named}`")
     try:
         exists, is_folder = output.exists(), output.is_dir()
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from esmkit.errors import ClosedFileError, EsmkitError, OutputError
 from esmkit.sequences.ids import by_name, matching, unknown_id
+from esmkit.text import no_name
 
 __all__ = ["UNREADABLE", "ProteinFile", "damage", "file_state"]
 
@@ -67,6 +68,8 @@ class ProteinFile(Mapping[str, Found]):
 
     def __init__(self, path: str | Path) -> None:
         self.path: Path = Path(path)
+        if (why := no_name(path)) is not None:
+            raise OutputError(why)
         self._place = Path(path).absolute()
         self._closed = False
         self._meant: dict[str, list[str]] | None = None

@@ -29,6 +29,7 @@ from esmkit.files.disk import (
 from esmkit.files.locks import take_lock
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
+from esmkit.text import no_name
 
 __all__ = [
     "ADDED",
@@ -397,4 +398,11 @@ def _is_ours(path: Path) -> bool:
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder of the work on the way to an output, whether it is there or not."""
-    return (real := through_links(output)).with_name(f"{real.name}.work")
+    if (why := no_name(output)) is not None:
+        raise OutputError(f"{why} as output")
+    real = through_links(output)
+    if real.name in ("", ".."):  # `.`, whose own name is not in it
+        real = real.resolve()
+    if not real.name:
+        raise OutputError(f"{str(output)!r} is the root of all folders; give another as output")
+    return real.with_name(f"{real.name}.work")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from esmkit.errors import EsmkitError, OutputError
-from esmkit.files.arrays import protein_id
+from esmkit.files.arrays import protein_id, stored
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.files.provenance import PROVENANCE, provenance_sidecar
@@ -211,7 +211,7 @@ class ScoreFile(ProteinFile[Any]):
         facts = self.provenance
         head = facts["lm_head"]
         options = ScoreOptions(per="residue", masked=facts["masked"], long=facts["long"])
-        values = np.asarray(dataset, np.float32)
+        values = np.asarray(stored(dataset), np.float32)
         return ProteinScore(
             *(text["id"], text["header"], text["sequence"], values),
             masked=facts["masked"],

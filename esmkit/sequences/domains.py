@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from esmkit.arguments import items_of, what_is, whole_number
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.ids import find
-from esmkit.text import open_text, shorten, visible
+from esmkit.text import is_file, open_text, shorten, visible
 
 __all__ = ["Domain", "Domains", "GivenDomains", "parse_domains"]
 
@@ -195,7 +195,7 @@ def _number(value: Any) -> int | None:
 
 
 def _from_file(path: Path) -> Domains:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(
             f"`domains` is neither domains such as {_EXAMPLE} nor a file that is there: "
             f"{visible(shorten(str(path)))!r}; give one of these"

@@ -11,19 +11,23 @@ branches is kept there too, and the next run begins with it.
 import argparse
 import gzip
 import importlib
+import io
 import json
 import os
 import random
+import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+
+from parsers import ENDINGS, FACTORIES, refusal, scratch  # noqa: E402
+
 CORPUS = HERE / "corpus"
 DATA = HERE.parents[1] / "data"
 
@@ -94,141 +98,20 @@ WORDS = {
 }
 
 
+WORDS["against"] = [*WORDS["files"], "layer", "embeddings", "sequence", "index,sequence_id"]
+
 COUNTED_EVERY = 60.0
 """Seconds of processor time between two lines of the tally."""
-
-
-def _path(suffix: str = "") -> Path:
-    """Return a name of a file in memory where there is such a folder."""
-    fast = Path("/dev/shm")
-    folder = tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None)
-    return Path(folder) / f"x{suffix}"
-
-
-def fasta() -> Callable[[bytes], Any]:
-    from esmkit.sequences.index import InputIndex
-    from esmkit.sequences.proteins import read_fasta
-    from esmkit.sequences.report import InputReport
-
-    path, again = _path(".fasta"), _path(".fasta")
-    rules = ("error", "replace", "skip", "degap")
-
-    def one(data: bytes) -> None:
-        path.write_bytes(data)
-        report = InputReport()
-        rule: Any = rules[len(data) % 4]
-        found = list(read_fasta(path, on_invalid=rule, report=report))
-        assert len(found) == report.proteins == report.records - report.skipped
-        assert len({protein.id for protein in found}) == len(found)
-        lines = "".join(f">{p.header}\n{p.sequence}\n" for p in found)
-        again.write_text(lines, encoding="utf-8", newline="\n")
-        assert not found or list(read_fasta(again)) == found
-        if found and not len(data) % 8:
-            index = InputIndex.build([path], on_invalid=rule, scratch=path.parent)
-            assert [p.id for _, p in index.proteins()] == [p.id for p in found]
-
-    return one
-
-
-def structures() -> Callable[[bytes], Any]:
-    from esmkit.structure import chains_of, read_structure
-
-    path = _path()
-
-    def one(data: bytes) -> None:
-        path.write_bytes(data)
-        for chain in chains_of(path):
-            if chain.kind == "protein":
-                found = read_structure(path, chain.chain)
-                assert len(found) == len(found.residue_numbers) == len(found.cb) > 0
-
-    return one
-
-
-def mutations() -> Callable[[bytes], Any]:
-    from esmkit.score.variants.mutations import parse_variant
-    from esmkit.score.variants.placing import Refused, place_all
-    from esmkit.score.variants.rows import read_mutations
-    from esmkit.sequences.proteins import Protein
-
-    path = _path(".csv")
-    sequence = "MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQK"
-    protein = Protein("P0CG48", sequence, "P0CG48")
-
-    def one(data: bytes) -> None:
-        if len(data) < 60 and b"\n" not in data:
-            variant = parse_variant(data.decode("utf-8", "replace"))
-            assert parse_variant(str(variant)) == variant
-            return
-        path.write_bytes(data)
-        table = read_mutations(path)
-        refused = Refused()
-        placed = place_all(table.rows, protein, refused=refused)
-        assert len(placed) + refused.count == len(table.rows)
-
-    return one
-
-
-def words() -> Callable[[bytes], Any]:
-    from esmkit.encoder.activations import Activations
-    from esmkit.encoder.names import choose_heads, head_names, layer_numbers, parse_head
-    from esmkit.inside.edits import read_edits
-    from esmkit.sequences.sites import parse_sites, parse_stretch
-    from esmkit.text import parse_bytes, shorten, visible, visible_lines
-
-    known = Activations(layers=2, heads=4, width=32, hidden=64)
-    asked: list[Callable[[Any], Any]] = [
-        parse_head,
-        lambda text: parse_head(text.strip()),
-        lambda text: head_names(text.split(",")),
-        lambda text: layer_numbers(text),
-        lambda text: choose_heads(text, "all", of_layers=2, of_heads=4),
-        parse_sites,
-        parse_stretch,
-        parse_bytes,
-        lambda text: read_edits(
-            dict([text.split("=", 1)]) if "=" in text else {text: "zero"}, known
-        ),
-        lambda text: [visible(text), visible_lines(text), shorten(text)],
-    ]
-
-    def one(data: bytes) -> None:
-        if data:
-            asked[data[0] % len(asked)](data[1:].decode("utf-8", "replace"))
-
-    return one
-
-
-def files() -> Callable[[bytes], Any]:
-    from esmkit.results import read
-
-    paths = [_path(kind) for kind in (".h5", ".npz", ".csv", ".parquet", "", ".tsv")]
-
-    def one(data: bytes) -> None:
-        if not data:
-            return
-        path = paths[data[0] % len(paths)]
-        path.write_bytes(data[1:])
-        found = read(path)
-        try:
-            for name, _ in zip(found, range(3), strict=False):
-                found[name]
-        finally:
-            if hasattr(found, "close"):
-                found.close()
-
-    return one
-
-
-PARSERS = {each.__name__: each for each in (fasta, structures, mutations, words, files)}
 
 
 def _seeds(parser: str) -> list[bytes]:
     """Return small good and bad files to begin with."""
     paths = [path for path in sorted(CORPUS.iterdir()) if path.stat().st_size < 20_000]
     if parser == "fasta":
+        real = (DATA / "demo.fasta").read_bytes()[:2_000]
+        packed = [gzip.compress(real[:600], level, mtime=0) for level in (0, 1, 9)]
         return [path.read_bytes() for path in paths if "fasta" in path.name] + [
-            (DATA / "demo.fasta").read_bytes()[:2_000]
+            *(real, *packed, packed[1] + packed[2])
         ]
     if parser == "structures":
         real = gzip.decompress((DATA / "1ubi.pdb.gz").read_bytes()).splitlines(keepends=True)
@@ -261,31 +144,67 @@ def _seeds(parser: str) -> list[bytes]:
             "L1.residual=zero",
         ]
         return [bytes([n]) + text.encode() for n in range(10) for text in texts]
-    return _seed_files()
+    return _seed_files() + (_seeds_of_pytorch() if parser == "against" else [])
 
 
 def _seed_files() -> list[bytes]:
+    """Return a file of each format and layout, each after the byte that chooses its ending."""
     import h5py
     import numpy as np
     import pandas
 
-    found = []
-    table = pandas.DataFrame({"id": ["a", "b"], "e0": [0.5, 1.0], "e1": [1.5, 2.0]})
-    vectors = table[["e0", "e1"]].to_numpy(np.float32)
-    for number, kind in enumerate((".h5", ".npz", ".csv", ".parquet")):
-        path = _path(kind)
-        if kind == ".h5":
-            with h5py.File(path, "w") as file:
-                for name, row in zip("ab", vectors, strict=True):
-                    file[name] = row
-        elif kind == ".npz":
-            np.savez(path, a=vectors[0], b=vectors[1])
-        elif kind == ".csv":
-            table.to_csv(path, index=False)
-        else:
-            table.to_parquet(path)
-        found.append(bytes([number]) + path.read_bytes())
-    return found
+    table = pandas.DataFrame({"id": ["A", "P0"], "e0": [0.5, 1.0], "e1": [1.5, 2.0]})
+    vectors = dict(zip("AB", table[["e0", "e1"]].to_numpy(np.float32), strict=True))
+    lists = pandas.DataFrame({"id": ["A", "P0"], "embedding": [[0.5, 1.5], [1.0, 2.0]]})
+    nested = pandas.DataFrame({"id": ["A"], "embedding": [[[0.5, 1.5], [1.0, 2.0]]]})
+    found = {
+        ".npz": [_saved(np.savez, **vectors), _saved(np.savez_compressed, **vectors)],
+        ".csv": [table.to_csv(index=False).encode()],
+        ".tsv": [table.to_csv(index=False, sep="\t").encode()],
+        ".csv.gz": [gzip.compress(table.to_csv(index=False).encode(), 1, mtime=0)],
+        ".parquet": [_saved(each.to_parquet) for each in (table, lists, nested)],
+        ".npy": [_saved(np.save, np.stack([*vectors.values()]))],
+    }
+    layouts: tuple[dict[str, Any], ...] = (
+        vectors,
+        {f"layer_{n}/{name}": array for n in (1, 2) for name, array in vectors.items()},
+        {"A/deep/er/mean": vectors["A"]},
+        {"ids": ["A", "P0"], "embeddings": np.stack([*vectors.values()])},
+    )
+    for layout in layouts:
+        with h5py.File(target := io.BytesIO(), "w") as file:
+            for name, array in layout.items():
+                file[name] = array
+        found.setdefault(".h5", []).append(target.getvalue())
+    with h5py.File(target := io.BytesIO(), "w") as file:
+        file.attrs["provenance"] = json.dumps({"task": "embed", "layers": [2], "per": "protein"})
+        file["A"] = vectors["A"]
+    found[".h5"].append(target.getvalue())
+    return [bytes([ENDINGS.index(ending)]) + data for ending in found for data in found[ending]]
+
+
+def _seeds_of_pytorch() -> list[bytes]:
+    """Return files that only ``--against`` reads."""
+    import torch
+    from safetensors.torch import save
+
+    tensor = torch.ones(3)
+    things = (
+        {"A": tensor, "P0": tensor},
+        {"label": "A", "mean_representations": {6: tensor}},
+        {"label": "A", "representations": {6: torch.ones(4, 3)}},
+    )
+    found = [
+        (".pt", _saved(lambda target, thing=thing: torch.save(thing, target))) for thing in things
+    ]
+    found.append((".safetensors", save({"A": tensor})))
+    return [bytes([ENDINGS.index(ending)]) + data for ending, data in found]
+
+
+def _saved(save: Any, *things: Any, **named: Any) -> bytes:
+    target = io.BytesIO()
+    save(target, *things, **named)
+    return target.getvalue()
 
 
 class Run:
@@ -293,7 +212,8 @@ class Run:
 
     def __init__(self, parser: str, seconds: float, tally: Path | None) -> None:
         self.parser, self.seconds, self.tally = parser, seconds, tally
-        self.one = PARSERS[parser]()
+        self.folder = scratch()
+        self.one = FACTORIES[parser](self.folder)
         self.outcomes: Counter[str] = Counter()
         self.begun = time.process_time()
         self.counted = 0.0
@@ -304,9 +224,7 @@ class Run:
         try:
             self.one(data)
         except EsmkitError as error:
-            text = str(error)
-            assert 10 < len(text) < 5_000, text
-            assert "\n" not in text, text
+            refusal(error)
             self.outcomes["refused"] += 1
         else:
             self.outcomes["accepted"] += 1
@@ -314,6 +232,7 @@ class Run:
             spent = self.spent()
             if spent > self.seconds:
                 self.count()
+                shutil.rmtree(self.folder, ignore_errors=True)
                 os._exit(0)  # libFuzzer has no other end
             if spent > self.counted + COUNTED_EVERY:
                 self.count()
@@ -338,17 +257,36 @@ class Run:
                 handle.write(json.dumps(line) + "\n")
 
 
+def table_of(paths: list[Path]) -> str:
+    """Return what tallies add up to, as Markdown."""
+    sums: dict[str, Counter[str]] = {}
+    for line in (json.loads(text) for path in paths for text in path.read_text().splitlines()):
+        of_parser = sums.setdefault(line.pop("parser"), Counter())
+        of_parser.update({name: round(10 * value) for name, value in line.items()})
+    rows = ["| parser | processor time | inputs | read | refused |", "|---|---:|---:|---:|---:|"]
+    for name in (name for name in FACTORIES if name in sums):
+        one = {key: value / 10 for key, value in sums[name].items()}
+        counts = (f"{one.get(key, 0):,.0f}" for key in ("inputs", "accepted", "refused"))
+        rows.append(f"| {name} | {one['processor_seconds']:,.0f} s | {' | '.join(counts)} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("parser", choices=sorted(PARSERS))
+    options.add_argument("parser", nargs="?", choices=sorted(FACTORIES))
     options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--corpus", type=Path, required=True)
+    options.add_argument("--corpus", type=Path)
+    options.add_argument("--table", type=Path, nargs="+", help="sums of tallies, and nothing else")
     options.add_argument("--tally", type=Path)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
+    if given.table:
+        print(table_of(given.table))
+        return
+    if given.parser is None or given.corpus is None:
+        options.error("name a parser and a folder for its corpus")
     atheris: Any = importlib.import_module("atheris")
 
-    sys.path.insert(0, str(HERE.parents[1]))
     with atheris.instrument_imports(include=["esmkit"]):
         run = Run(given.parser, given.seconds, given.tally)
     warnings.simplefilter("ignore")

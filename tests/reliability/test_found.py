@@ -1,0 +1,282 @@
+"""Everything that generated input once brought to a traceback, a warning, a wrong answer or a stop.
+
+Each is small and by hand; no generator is needed. What becomes of the kind is said by the text.
+"""
+
+import gzip
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas
+import pytest
+import torch
+from safetensors.numpy import save
+
+import esmkit
+from esmkit.against.check import verify_against
+from esmkit.against.given import check_arrays
+from esmkit.against.reading import read_given
+from esmkit.encoder.activations import Activations
+from esmkit.errors import EsmkitError, InputError, OptionError, OutputError
+from esmkit.files.arrays import MOST_TIMES, MOST_UNFOLDED, refuse_unfolding
+from esmkit.files.work_folder import work_folder_of
+from esmkit.sequences.domains import parse_domains
+from esmkit.text import parse_bytes
+from oracles.commands import fails
+from oracles.structure_files import chain_lines
+
+LONG = "x" * 300
+NO_NAMES = {LONG: "File name too long", "a\0b": "embedded null byte"}
+
+
+# ------------------------------------------------------------------------------ messages
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: parse_bytes("L0" + "1" * 5_000),
+        lambda: Activations(layers=2, heads=4, width=32, hidden=64).find("x" * 40_000),
+        lambda: parse_domains("x" * 40_000),
+    ],
+)
+def test_a_message_is_short_whatever_it_quotes(asked):
+    with pytest.raises((OptionError, InputError)) as caught:
+        asked()
+    assert 20 < len(str(caught.value)) < 700
+
+
+def test_a_message_shows_what_cannot_be_seen():
+    error = OutputError("'x.parquet' is damaged (type: \x0e\n\x1b[2J); make it anew")
+    assert str(error) == "'x.parquet' is damaged (type: [U+000E] [U+001B][2J); make it anew"
+    assert str(InputError("é is 5 µm \u00a0 long")) == "é is 5 µm \u00a0 long"
+    assert str(InputError("a" * 399)) == "a" * 399
+    assert str(InputError("a" * 1_000 + " b")) == "a" * 300 + "…" + "a" * 100 + " b"
+
+
+# -------------------------------------------------------------- names that no file can have
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize(
+    "open_it",
+    [esmkit.read, esmkit.AttentionFile, esmkit.ScoreFile, esmkit.EmbeddingFile, read_given],
+)
+def test_a_name_that_no_file_can_have(open_it, name: str):
+    with pytest.raises(EsmkitError) as caught:
+        open_it(name)
+    assert f"cannot be a file name ({NO_NAMES[name]}); give another" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_an_output_or_domains_of_such_a_name(tiny, name: str):
+    with pytest.raises(OutputError, match="cannot be a file name"):
+        esmkit.embed_file(lambda: tiny, esmkit.data.ubiquitin_fasta(), f"{name}.h5")
+    with pytest.raises(InputError, match="nor a file that is there"):
+        parse_domains(name)
+
+
+def test_outputs_without_a_name_of_their_own(tmp_path: Path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    assert work_folder_of(Path(".")) == tmp_path / "in.work"
+    assert work_folder_of(Path("..")) == tmp_path.parent / f"{tmp_path.name}.work"
+    with pytest.raises(OutputError, match="'/' is the root of all folders; give another as output"):
+        work_folder_of(Path("/"))
+
+
+# ----------------------------------------------------------------------------- embeddings
+
+
+def hdf5(path: Path, arrays: dict[str, Any], **facts: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        if facts:
+            file.attrs["provenance"] = json.dumps(facts)
+    return path
+
+
+OWN = {"task": "embed", "layers": [2], "per": "protein"}
+
+
+@pytest.mark.parametrize("shape", [(10**12, 8), (2**62,), (10**9, 320), (40_000, 30_000)])
+@pytest.mark.parametrize("open_it", ["read", "against"])
+def test_hdf5_that_says_it_is_larger_than_it_is(tmp_path: Path, shape, open_it: str):
+    """A few kB of file, up to 16 EB of zeros: 4.8 GB were made of the last one, in 16 s."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("A", shape, "f4", chunks=(1_024,) * len(shape))
+    with pytest.raises(EsmkitError, match=r"'A' says that it has .* and the file holds 0 B of it"):
+        if open_it == "read":
+            esmkit.read(path)["A"]
+        else:
+            list(read_given(path).parts[0].arrays.values())
+
+
+def test_packed_arrays_that_unfold(tmp_path: Path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, A=np.zeros(MOST_UNFOLDED // 4 + 1, np.float32))
+    for open_it in (esmkit.read, read_given):
+        with pytest.raises(
+            EsmkitError, match=r"'A.*' says that it has 67.1 MB, and the file holds"
+        ):
+            open_it(path)
+    refuse_unfolding("A", MOST_UNFOLDED, 0)
+    refuse_unfolding("A", 10**9, 10**9 // MOST_TIMES + 1)
+    torch.save({"P1": torch.zeros(1).expand(10**9)}, tmp_path / "x.pt")
+    with pytest.raises(
+        InputError, match=r"'a tensor' says that it has 4.0 GB, and the file holds 4 B"
+    ):
+        read_given(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("array", "wrong"),
+    [
+        (np.zeros((1,) * 5, np.float32), "float32 of shape (1, 1, 1, 1, 1)"),
+        (np.array(1.0, np.float32), "float32 of shape ()"),
+        (np.zeros(3, np.complex64), "complex64 of shape (3,)"),
+        (np.zeros(3, bool), "bool of shape (3,)"),
+        (np.array([0.5, 1e300]), "a number too large for float32"),
+    ],
+)
+def test_arrays_that_are_no_embeddings_under_esmkits_own_provenance(tmp_path, array, wrong):
+    with esmkit.read(hdf5(tmp_path / "x.h5", {"A": array}, **OWN)) as found:
+        with pytest.raises(OutputError) as caught:
+            found["A"]
+    assert f"'A' cannot be read ({wrong}" in str(caught.value)
+
+
+def test_infinity_is_no_number_too_large(tmp_path: Path):
+    with esmkit.read(hdf5(tmp_path / "x.h5", {"A": np.array([np.inf, np.nan])}, **OWN)) as found:
+        np.testing.assert_array_equal(found["A"], np.float32([np.inf, np.nan]))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_tables_with_a_number_too_large(tmp_path: Path, ending: str):
+    path = tmp_path / f"x{ending}"
+    if ending == ".csv":
+        path.write_text("id,e0,e1\nA,0.5,1e300\n")
+    else:
+        pandas.DataFrame({"id": ["A"], "embedding": [[0.5, 1e300]]}).to_parquet(path)
+    with pytest.raises(OutputError, match="a number too large for float32"):
+        esmkit.read(path)
+
+
+def test_frames_of_arrays_that_are_not_as_they_say(tmp_path: Path):
+    path = hdf5(tmp_path / "x.h5", {"A": np.zeros((2, 7, 3), np.float32), "B": np.zeros(3)}, **OWN)
+    with esmkit.read(path) as found:
+        with pytest.raises(OutputError, match="holds other arrays than it says"):
+            found.to_frame()
+
+
+def test_a_frame_of_no_rows_has_its_index(tmp_path: Path):
+    path = hdf5(tmp_path / "x.h5", {"A": np.zeros((0, 3), np.float32)})
+    with esmkit.read(path) as found:
+        assert found.to_frame().index.names == ["id", "residue_number"]
+        assert len(found.to_frame()) == 0
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_against_a_table_of_no_rows(tiny, tmp_path: Path, ending: str):
+    """It was a comparison of nothing, which found nothing wrong."""
+    path = tmp_path / f"x{ending}"
+    table = pandas.DataFrame({"id": ["A"], "e0": [0.5], "e1": [1.5]}).iloc[:0]
+    path.write_bytes(table.to_csv(index=False).encode()) if ending == ".csv" else table.to_parquet(
+        path
+    )
+    with pytest.raises(InputError, match="holds no records; make the file anew"):
+        verify_against(tiny, path, esmkit.data.ubiquitin_fasta())
+
+
+def test_damage_to_parquet_that_its_library_tells_with_a_control_sign(tmp_path: Path):
+    good = io.BytesIO()
+    pandas.DataFrame({"id": ["A"], "embedding": [[0.5]]}).to_parquet(good)
+    data = bytearray(good.getvalue())
+    told = 0
+    for place in range(len(data) - 200, len(data) - 8):  # its description, at the end
+        path = tmp_path / "x.parquet"
+        path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+        try:
+            esmkit.read(path).close()
+        except EsmkitError as error:
+            assert str(error).isprintable()
+            told += 1
+    assert told > 10
+
+
+def test_what_reads_as_it_did(tmp_path: Path):
+    """Half precision, gzip within HDF5 and packed npz, which the new bounds leave alone."""
+    half = np.linspace(0, 1, 64, dtype=np.float16)
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("A", data=half, compression="gzip", chunks=True)
+    np.savez_compressed(tmp_path / "x.npz", A=half)
+    (tmp_path / "x.safetensors").write_bytes(save({"A": half}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("x.h5", "x.npz"):
+            with esmkit.read(tmp_path / name) as found:
+                np.testing.assert_array_equal(found["A"], half.astype(np.float32))
+        for name in ("x.h5", "x.npz", "x.safetensors"):
+            given = read_given(tmp_path / name)
+            arrays = check_arrays(given.parts[0], ["A"], "x")
+            np.testing.assert_array_equal(arrays["A"], half.astype(np.float32))
+            if given.close is not None:
+                given.close()
+
+
+# --------------------------------------------------------------------------- command lines
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    (tmp_path / "chains").mkdir()
+    (tmp_path / "good.fasta").write_text(">A\nMKTVRQERLKSA\n>B x\nACDEFGHIKLMNPQRSTVWY\n")
+    (tmp_path / "packed.fasta.gz").write_bytes(gzip.compress(b">A\nMKT\n"))
+    for path in (tmp_path / "chains" / "one.pdb", tmp_path / "chains" / "two.pdb"):
+        path.write_text("\n".join(chain_lines("ACDEFGHIKLMNPQRS")))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("attention", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "--plot", "y" * 300), 1),
+        (("contacts", "good.fasta", "-o", "new.tsv", "--min-separation", "9" * 20), 0),
+        (("contacts", "fit", "--structures", "chains", "--seed", "-1"), 2),
+        (("contacts", "fit", "--structures", "chains", "--seed", "9" * 20), 2),
+        (("heads", "--structures", "chains", "--seed", "-1"), 2),
+        (("heads", "--structures", "none", "-o", "."), 1),
+        (("heads", "--structures", "none", "-o", "/"), 1),
+    ],
+)
+def test_command_lines_that_were_tracebacks(run, kept: Path, tiny_folder, arguments, code: int):
+    done = run(*arguments, "--model", tiny_folder, cwd=kept)
+    assert done.returncode == code, done.stderr
+    if code:
+        fails(done, code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("heads", "--structures", ""), "Option '--structures' has an empty value"),
+        (("heads", "-o", "", "--structures", "none"), "Option '-o' has an empty value"),
+        (("embed", "good.fasta", "--output="), "Option '--output' has an empty value"),
+        (("attention", "good.fasta", "--plot", ""), "Option '--plot' has an empty value"),
+        (("embed", ""), "An argument is empty"),
+    ],
+)
+def test_an_empty_word_is_not_the_folder_one_is_in(run, kept: Path, arguments, named: str):
+    """As a name it means the working folder: `heads --structures "$DIR"` measured what lay there."""
+    done = run(*arguments, cwd=kept)
+    assert named in fails(done, 2)
+    assert "a variable of the shell that is not set gives nothing" in done.stderr
