@@ -110,9 +110,9 @@ def _read_hdf5(path: str, handle: Any) -> Given:
 
 def _read(path: str, dataset: Any) -> Any:
     """Return what a dataset holds, if it can be an embedding."""
-    if isinstance(dataset, h5py.Dataset) and dataset.size > MOST_NUMBERS:
+    if isinstance(dataset, h5py.Dataset) and (dataset.size or 0) > MOST_NUMBERS:
         raise InputError(
-            f"{shorten(dataset.name[1:])!r} in {path!r} holds {dataset.size:,} numbers, more than any "
+            f"{shorten(str(dataset.name)[1:])!r} in {path!r} holds {dataset.size:,} numbers, more than any "
             "protein's embedding; make the file anew"
         )
     return stored(dataset)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esmkit.errors import InputError
+from esmkit.errors import EsmkitError, InputError
+from esmkit.files.reading import UNREADABLE
 from esmkit.sequences.ids import UniqueIds
 from esmkit.text import shorten, visible
 
@@ -76,7 +77,15 @@ class Lazy(Mapping[str, Array]):
         self._get = get
 
     def __getitem__(self, name: str) -> Array:
-        return self._get(self._names[name])
+        where = self._names[name]
+        try:
+            return self._get(where)
+        except EsmkitError:
+            raise
+        except UNREADABLE as error:  # a file may be whole but for one array
+            raise InputError(
+                f"{shorten(visible(name))!r} cannot be read ({error}); copy or make the file again"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

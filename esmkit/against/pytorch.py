@@ -55,7 +55,7 @@ def _numpy(value: Any) -> Any:
             raise InputError("a tensor of the file is sparse or quantised; save plain tensors")
         kept = value.detach()
         size = kept.numel() * kept.element_size()
-        refuse_unfolding("a tensor", size, kept.untyped_storage().nbytes())
+        refuse_unfolding("tensor", size, kept.untyped_storage().nbytes())
         return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()
     return value
 

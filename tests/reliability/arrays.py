@@ -136,7 +136,7 @@ def _put(chance: random.Random, file: Any, name: str, array: Array) -> Any:
             return file.create_dataset(name, dtype="f4", data=h5py.Empty("f4"))
         if kind == 2:
             huge = chance.choice(((10**12, 8), (2**62,), (10**9, 320), (40_000, 30_000)))
-            return file.create_dataset(name, huge, "f4", chunks=(1024,) * len(huge))
+            return file.create_dataset(name, huge, "f4", chunks=tuple(min(n, 1024) for n in huge))
         if kind == 3:
             return file.create_dataset(name, data=["text", "more"])
         return file.create_dataset(name, data=array)
