@@ -62,8 +62,8 @@ class Search:
         self.records = records
         self.expected = expected
         self.tried: dict[str, None] = {}
-        self.layers = range(model.layers + 2)
-        self.choices = layer_choices(model.layers)
+        self.layers: range = range(model.layers + 2)
+        self.choices: list[tuple[tuple[int, ...], int]] = layer_choices(model.layers)
         self.first: list[Candidate] = []
         self.sample: list[int] = []
         self._plain_scores: list[Score] = []

@@ -336,7 +336,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             index: pandas.Index = pandas.Index([name for (name,) in rows], name="id", dtype="str")
         else:
             index = pandas.MultiIndex.from_tuples(rows or [("",) * len(levels)], names=levels)
-            index = index if rows else index[:0]
+            index = index if rows else index.delete(0)
         table = _stack(blocks).set_axis(index, axis="index")
         if not facts:
             return table

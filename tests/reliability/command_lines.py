@@ -293,7 +293,7 @@ def _fill(folder: Path) -> None:
     (folder / "good.csv").write_text("mutant,DMS_score\nM1A,0.5\nK2R:T3A,-1\n")
     (folder / "good.tsv").write_text("id\tname\tstart\tend\nA\tfirst\t1\t5\n")
     vectors = {name: np.linspace(n, n + 1, 32, dtype=np.float32) for n, name in enumerate("AB")}
-    np.savez(folder / "good.npz", **vectors)
+    np.savez(folder / "good.npz", A=vectors["A"], B=vectors["B"])
     for name, odd in (("good.h5", False), ("odd.h5", True)):
         with h5py.File(folder / name, "w") as file:
             for key, vector in vectors.items():

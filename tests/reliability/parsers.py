@@ -163,7 +163,7 @@ def words(folder: Path) -> One:
     def size(text: str) -> None:
         assert parse_bytes(text) >= 0
 
-    asked: list[Callable[[str], Any]] = [
+    asked: list[Callable[[Any], Any]] = [
         parse_head,
         head,
         lambda text: head_names(text.split(",")),
