@@ -32,6 +32,16 @@ def try_lock(path: Path) -> IO[bytes] | None:
     ------
     OSError
         If the file cannot be opened, or nobody can tell whether it is locked.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mine = try_lock(Path(folder, "lock"))
+    ...     other = try_lock(Path(folder, "lock"))
+    ...     mine.close()
+    >>> other is None
+    True
     """
     handle = path.open("ab")
     try:

@@ -13,8 +13,8 @@ from esmkit.files.contents import format_of_content
 from esmkit.files.provenance import PROVENANCE
 from esmkit.files.reading import UNREADABLE
 from esmkit.inside.hdf5 import TraceFile
+from esmkit.paths import is_file
 from esmkit.score.reader import ScoreFile, holds_scores
-from esmkit.text import is_file
 
 __all__ = ["read"]
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import errno
 import gzip
 import io
 import math
@@ -20,10 +19,8 @@ __all__ = [
     "HIDDEN",
     "Say",
     "did_you_mean",
-    "is_file",
     "missing",
     "near",
-    "no_name",
     "open_text",
     "parse_bytes",
     "percent",
@@ -121,35 +118,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     found = near(name, known)
     return f"; did you mean {visible(found[0])!r}?" if found else ""
-
-
-def no_name(path: str | Path) -> str | None:
-    r"""Return what to say of a name that no file can have; None if one can.
-
-    >>> no_name("x.h5")
-    >>> no_name("a\\0b")
-    "'a[U+0000]b' cannot be a file name (embedded null byte); give another"
-    """
-    try:
-        Path(path).stat()
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
-            return None
-        why = getattr(error, "strerror", None) or str(error)
-        return f"{visible(shorten(str(path)))!r} cannot be a file name ({why}); give another"
-    return None
-
-
-def is_file(path: str | Path) -> bool:
-    r"""Tell whether there is a file of a name; of one that no file can have, there is none.
-
-    >>> is_file("x" * 300), is_file("a\\0b")
-    (False, False)
-    """
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # too long for a name, or with a sign that no name can have
-        return False
 
 
 def missing(path: str | Path, kind: str = "file") -> str:

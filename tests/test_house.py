@@ -16,6 +16,7 @@ PACKAGE = Path(esmkit.__file__).parent
 ORDER = [
     {"_version", "errors"},
     {"_lazy", "locks", "text"},
+    {"paths"},
     {"arguments"},
     {"sequences"},
     {"encoder", "structure"},

@@ -14,7 +14,8 @@ from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import EsmkitError, InputError, MissingDependencyError
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
-from esmkit.text import missing, no_name, shorten
+from esmkit.paths import no_name
+from esmkit.text import missing, shorten
 
 __all__ = ["read_given"]
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from esmkit.errors import OutputError
 from esmkit.files.outputs import is_stream
-from esmkit.text import no_name
+from esmkit.paths import no_name
 
 __all__ = [
     "SteadyFile",
@@ -22,6 +22,7 @@ __all__ = [
     "disk_errors",
     "file_identity",
     "move_into_place",
+    "named_place",
     "place_of",
     "sync",
     "sync_folder",
@@ -73,6 +74,34 @@ def check_output(
         raise OutputError(
             f"the folder {str(parent)!r} cannot be written; choose another with `{named}`"
         )
+
+
+def named_place(output: Path) -> Path:
+    """Return where an output really is, or will be, with a name of its own.
+
+    Parameters
+    ----------
+    output : Path
+        Its name may be a link, or ``.``.
+
+    Raises
+    ------
+    OutputError
+        If no file can have the name, or it is the root of all folders.
+
+    Examples
+    --------
+    >>> named_place(Path("maps.h5")).name, named_place(Path(".")).name == Path.cwd().name
+    ('maps.h5', True)
+    """
+    if (why := no_name(output)) is not None:
+        raise OutputError(f"{why} as output")
+    real = through_links(output)
+    if real.name in ("", ".."):  # `.`, whose own name is not in it
+        real = real.resolve()
+    if not real.name:
+        raise OutputError(f"{str(output)!r} is the root of all folders; give another as output")
+    return real
 
 
 def through_links(path: Path) -> Path:

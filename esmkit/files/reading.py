@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from esmkit.errors import ClosedFileError, EsmkitError, OutputError
+from esmkit.paths import no_name
 from esmkit.sequences.ids import by_name, matching, unknown_id
-from esmkit.text import no_name
 
 __all__ = ["UNREADABLE", "ProteinFile", "damage", "file_state"]
 

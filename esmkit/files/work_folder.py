@@ -21,6 +21,7 @@ from esmkit.files.disk import (
     disk_errors,
     file_identity,
     move_into_place,
+    named_place,
     sync,
     sync_folder,
     through_links,
@@ -29,7 +30,6 @@ from esmkit.files.disk import (
 from esmkit.files.locks import take_lock
 from esmkit.files.provenance import change
 from esmkit.files.shards import ShardPaths, numbers_in, pack_shard
-from esmkit.text import no_name
 
 __all__ = [
     "ADDED",
@@ -389,20 +389,11 @@ def _finishing(output: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _is_ours(path: Path) -> bool:
-    if path.name == OUTPUT:  # of some commands it is a folder
-        return True
     if path.name in ("lock", FINGERPRINT, FINISHING) or path.suffix in (".tmp", ".way"):
-        return path.is_file()
+        return path.name == OUTPUT or path.is_file()  # of some commands it is a folder
     return path.suffix == ".safetensors" and path.stem.isdigit()
 
 
 def work_folder_of(output: Path) -> Path:
     """Return the folder of the work on the way to an output, whether it is there or not."""
-    if (why := no_name(output)) is not None:
-        raise OutputError(f"{why} as output")
-    real = through_links(output)
-    if real.name in ("", ".."):  # `.`, whose own name is not in it
-        real = real.resolve()
-    if not real.name:
-        raise OutputError(f"{str(output)!r} is the root of all folders; give another as output")
-    return real.with_name(f"{real.name}.work")
+    return (real := named_place(output)).with_name(f"{real.name}.work")

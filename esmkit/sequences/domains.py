@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from esmkit.arguments import items_of, what_is, whole_number
 from esmkit.errors import InputError, OptionError
+from esmkit.paths import is_file
 from esmkit.sequences.ids import find
-from esmkit.text import is_file, open_text, shorten, visible
+from esmkit.text import open_text, shorten, visible
 
 __all__ = ["Domain", "Domains", "GivenDomains", "parse_domains"]
 
