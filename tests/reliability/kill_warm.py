@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -113,7 +114,7 @@ class Warm:
         try:
             os.chdir(folder)
             (folder / "tmp").mkdir(exist_ok=True)
-            os.environ["TMPDIR"] = str(folder / "tmp")
+            tempfile.tempdir = str(folder / "tmp")
             if command.startswith("weights"):
                 os.environ["ESMKIT_CACHE"] = str(folder / "cache")
             # A shell that starts this in the background passes "ignore SIGINT" on

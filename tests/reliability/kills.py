@@ -413,6 +413,7 @@ def summed(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "again": sum(line["again"] for line in lines),
         "slowest": max((line["seconds_to_stop"] for line in lines), default=0.0),
         "lost": sum(line["lost"] for line in lines),
+        "scratch": sum(line["scratch"] for line in lines),
         "tracebacks": sum(line["tracebacks"] for line in lines),
         "failures": [failure for line in lines for failure in line["failures"]],
     }
