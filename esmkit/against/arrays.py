@@ -27,7 +27,9 @@ _LAYER = re.compile(r"(?:.*layer[_ -]?)?(\d+)", re.IGNORECASE)
 
 
 def _layer_in(name: str) -> int | None:
-    found = re.search(r"layer[_ -]?(\d+)", name, re.IGNORECASE) or re.fullmatch(r"(\d+)", name)
+    found = re.search(r"layer[_ -]?(\d{1,9})(?!\d)", name, re.IGNORECASE) or re.fullmatch(
+        r"(\d{1,9})", name
+    )
     return int(found[1]) if found else None
 
 

@@ -58,7 +58,7 @@ def top_pairs(
 
     if text is None:
         return None
-    if text.isdecimal() and not int(text):
+    if text and not text.strip("0"):
         raise click.BadParameter(f"{text} is not in the range x>=1.")
     try:
         parse_top(text)

@@ -56,7 +56,7 @@ MAPS = ("scores", "weights")
 
 FIRST, LAST = ("embedding",), ("final", "logits")
 
-_PLACE = re.compile(r"L(\d+)(?:H(\d+))?", re.IGNORECASE)
+_PLACE = re.compile(r"L(\d{1,9})(?:H(\d{1,9}))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ Heads: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | NDA
 Layers: TypeAlias = int | np.integer | Sequence[int] | NDArray[np.integer] | Literal["all"]
 """What may be given for layers: one number, several, or all."""
 
-_HEAD_NAME = re.compile(r"L(\d+)H(\d+)", re.IGNORECASE)
-_LAYER_NAME = re.compile(r"L(\d+)", re.IGNORECASE)
+_HEAD_NAME = re.compile(r"L(\d{1,9})H(\d{1,9})", re.IGNORECASE)
+_LAYER_NAME = re.compile(r"L(\d{1,9})", re.IGNORECASE)
 
 
 def head_name(layer: int, head: int) -> str:

@@ -51,7 +51,7 @@ Edits: TypeAlias = Mapping[str, Any]
 """Values by the names of the activations that they replace, in the order in which they are made."""
 
 _KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
-_SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d+))?")
+_SLICE = re.compile(r"(-?\d{0,18}):(-?\d{0,18})(?::(-?\d{1,18}))?")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Places:
                 specials.add(part)
             elif part == "residues":
                 found.append(slice(None))
-            elif re.fullmatch(r"-?\d+", part):
+            elif re.fullmatch(r"-?\d{1,18}", part):
                 found.append(int(part))
             elif match and match[3] != "0":
                 found.append(slice(*(int(number) if number else None for number in match.groups())))

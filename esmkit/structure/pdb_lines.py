@@ -28,6 +28,7 @@ _MOST_COLUMNS_MOVED = 3
 _STARS = re.compile(r"\*+$")
 _LONG_SERIAL = re.compile(r"\d{6,8}(?= )")
 _FIRST_HYBRID = 10 * 36**3  # A000, which stands for 10,000
+_DIGITS = 18  # of a number of a model
 _LAST_DECIMAL = 9999  # what follows is 2710 in hexadecimal, A000 in hybrid-36, 0 modulo 10,000
 
 
@@ -77,7 +78,7 @@ def is_ter(line: str) -> bool:
 def model_number(line: str) -> int:
     """Return the number of a MODEL line, 0 if it has none."""
     words = line[5:].split()
-    return int(words[0]) if words and _is_decimal(words[0]) else 0
+    return int(words[0][:_DIGITS]) if words and _is_decimal(words[0]) else 0
 
 
 class LineReader:

@@ -21,16 +21,23 @@ import esmkit
 from esmkit.against.check import verify_against
 from esmkit.against.given import check_arrays
 from esmkit.against.reading import read_given
+from esmkit.contacts.top import parse_top
 from esmkit.encoder.activations import Activations
+from esmkit.encoder.names import choose_heads, parse_head
 from esmkit.errors import EsmkitError, InputError, OptionError, OutputError
 from esmkit.files.arrays import MOST_TIMES, MOST_UNFOLDED, refuse_unfolding
 from esmkit.files.work_folder import work_folder_of
+from esmkit.inside.edits import read_edits
+from esmkit.score.variants.mutations import parse_variant
 from esmkit.sequences.domains import parse_domains
+from esmkit.sequences.sites import parse_sites
+from esmkit.structure import read_structure
 from esmkit.text import parse_bytes
 from oracles.commands import fails
 from oracles.structure_files import chain_lines
 
 LONG = "x" * 300
+KNOWN = Activations(layers=2, heads=4, width=32, hidden=64)
 NO_NAMES = {LONG: "File name too long", "a\0b": "embedded null byte"}
 
 
@@ -41,7 +48,7 @@ NO_NAMES = {LONG: "File name too long", "a\0b": "embedded null byte"}
     "asked",
     [
         lambda: parse_bytes("L0" + "1" * 5_000),
-        lambda: Activations(layers=2, heads=4, width=32, hidden=64).find("x" * 40_000),
+        lambda: KNOWN.find("x" * 40_000),
         lambda: parse_domains("x" * 40_000),
     ],
 )
@@ -57,6 +64,42 @@ def test_a_message_shows_what_cannot_be_seen():
     assert str(InputError("é is 5 µm \u00a0 long")) == "é is 5 µm \u00a0 long"
     assert str(InputError("a" * 399)) == "a" * 399
     assert str(InputError("a" * 1_000 + " b")) == "a" * 300 + "…" + "a" * 100 + " b"
+
+
+# ------------------------------------------------- numbers of more digits than Python reads
+
+DIGITS = "1" * 5_001
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: parse_head(f"L{DIGITS}H0"),
+        lambda: choose_heads(f"L{DIGITS}", "all", of_layers=2, of_heads=4),
+        lambda: KNOWN.find(f"L{DIGITS}.residual"),
+        lambda: KNOWN.find(f"L0H{DIGITS}.output"),
+        lambda: read_edits({f"L0.residual[{DIGITS}]": "zero"}, KNOWN),
+        lambda: read_edits({f"L0.residual[1:{DIGITS}]": "zero"}, KNOWN),
+        lambda: parse_sites(f"K{DIGITS}"),
+        lambda: parse_top(DIGITS),
+        lambda: parse_variant(f"A{DIGITS}G"),
+    ],
+)
+def test_a_number_of_thousands_of_digits(asked):
+    with pytest.raises((OptionError, InputError)):
+        asked()
+
+
+def test_such_a_number_in_files(run, kept: Path, tiny_folder: Path):
+    path = kept / "model.pdb"
+    path.write_text(f"MODEL {DIGITS}\n" + (kept / "chains" / "one.pdb").read_text())
+    assert read_structure(path).sequence == "ACDEFGHIKLMNPQRS"
+    given = read_given(hdf5(kept / "x.h5", {f"layer_{DIGITS}": np.ones(3, np.float32)}))
+    assert given.parts[0].layer is None
+    given.close()
+    done = run("contacts", "good.fasta", "--top", DIGITS, "--model", tiny_folder, cwd=kept)
+    assert "is a number of pairs, or L, L/2 or 2L" in done.stderr
+    fails(done, 2)
 
 
 # -------------------------------------------------------------- names that no file can have
@@ -119,15 +162,14 @@ def test_hdf5_that_says_it_is_larger_than_it_is(tmp_path: Path, shape, open_it: 
         arrays["A"]
 
 
-def test_packed_arrays_that_unfold(tmp_path: Path):
-    path = tmp_path / "x.npz"
-    np.savez_compressed(path, A=np.zeros(MOST_UNFOLDED // 4 + 1, np.float32))
-    for open_it in (esmkit.read, read_given):
-        with pytest.raises(
-            EsmkitError, match=r"'A.*' says that it has 67.1 MB, and the file holds"
-        ):
-            open_it(path)
+def test_packed_arrays_that_unfold(tmp_path: Path, monkeypatch):
     refuse_unfolding("A", MOST_UNFOLDED, 0)
+    monkeypatch.setattr("esmkit.files.arrays.MOST_UNFOLDED", 2**20)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, A=np.zeros(2**18 + 1, np.float32))
+    for open_it in (esmkit.read, read_given):
+        with pytest.raises(EsmkitError, match=r"'A.*' says that it has 1.0 MB, and the file holds"):
+            open_it(path)
     refuse_unfolding("A", 10**9, 10**9 // MOST_TIMES + 1)
     torch.save({"P1": torch.zeros(1).expand(10**9)}, tmp_path / "x.pt")
     with pytest.raises(
