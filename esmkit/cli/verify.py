@@ -32,7 +32,8 @@ __all__ = ["command"]
     "--against",
     type=PATH,
     metavar="FILE",
-    help="Somebody's embeddings of the same proteins: are they this model's, or what happened?",
+    help="Somebody's embeddings of the same proteins, a file or a folder of .pt files: are they this "
+    "model's, or what happened?",
 )
 @click.option(
     "--layer",

@@ -4,7 +4,7 @@ One warm process loads PyTorch and the model once, and forks a child for each ru
 command line as it is, given the loaded model. Some trials (``--real``) start the command as a
 process of its own, for comparison with the real thing.
 
-    python tests/reliability/kills.py --trials 640 --log kills.jsonl
+    python tests/reliability/kills.py --trials 1000 --log kills.jsonl
     python tests/reliability/kills.py --table kills.jsonl
 
 Every trial: run, kill, the same command again (in every fourth trial that is killed as well), until
