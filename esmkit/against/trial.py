@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from esmkit.against.hypotheses import Hypothesis
 from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.sources import PLAIN, WINDOWS, Source, with_padding
-from esmkit.against.states import Request, Stats, padded, read
+from esmkit.against.states import MOST_PADDED, Request, Stats, padded, read
 from esmkit.encoder.encoder import Encoder
 
 __all__ = ["Fit", "fits"]
@@ -67,7 +67,8 @@ def fits(
         Of every record to which it applies.
     """
     if hypothesis.pooling == "padded":
-        return {n: _padded(model, records, hypothesis, n) for n in numbers}
+        short = [n for n in numbers if records.tokens[n] <= MOST_PADDED]
+        return {n: _padded(model, records, hypothesis, n) for n in short}
     found: dict[int, Fit] = {}
     own: dict[int, NDArray[np.float64]] = {}
     for source in sources or _sources(hypothesis):
@@ -104,7 +105,9 @@ def _read(
     for place, number in enumerate(numbers):
         protein, text = records.proteins[number], records.texts[number]
         to = hypothesis.padded_to.get(records.names[number])
-        request = source.request(protein, text) if to is None else with_padding(protein, to)
+        request = source.request(protein, text) if to is None else None
+        if to is not None and to <= MOST_PADDED:
+            request = with_padding(protein, to)
         if request is not None:
             waiting.append((number, request))
         if waiting and (len(waiting) == AT_ONCE or place == len(numbers) - 1):
@@ -153,7 +156,7 @@ def _padded(model: Encoder, records: Records, hypothesis: Hypothesis, number: in
     request = PLAIN.request(records.proteins[number], records.texts[number])
     assert request is not None
     ids, given = request.pieces[0].ids, records.digests[number]
-    most = max(max(records.tokens), 1_024) - len(ids)
+    most = min(max(*records.tokens, 1_024), MOST_PADDED) - len(ids)
     total, states = padded(model, ids, max(1, most), hypothesis.layers)
     sums = np.concatenate([total[0][None], states[0]]).astype(np.float64).cumsum(axis=0)
     means = sums / (len(ids) + np.arange(len(sums)))[:, None]
