@@ -1,6 +1,5 @@
 """Files that look like a mistake but are another: what is not known is not said with certainty."""
 
-import copy
 from pathlib import Path
 
 import h5py
@@ -8,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from esmkit.against import check, states, trial, verify_against
 from esmkit.against import search as searching
-from esmkit.against import states, trial, verify_against
 from esmkit.against.geometry import likeness
 from esmkit.against.halves import kinship
 from esmkit.against.hypotheses import Hypothesis
@@ -18,6 +17,7 @@ from esmkit.against.scoring import Candidate
 from esmkit.against.search import Search
 from esmkit.against.sources import PLAIN
 from esmkit.encoder.encoder import Encoder
+from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import random_sequence
@@ -211,4 +211,27 @@ def test_padding_is_looked_for_up_to_a_length(
     attended = Hypothesis(PLAIN, (2,), "mean", padded_to={"a": 302, "b": 60, "c": 302})
     assert list(trial.fits(tiny, records, attended, [0, 1, 2])) == [1]
     assert max(read) <= 128
-    assert copy.copy(search.tried) == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_said(
+    error: Exception, tiny: Esm2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*given: object) -> None:
+        raise error
+
+    proteins = proteins_of((30,))
+    path = write(tmp_path / "large.h5", {"P0": np.ones(tiny.width, np.float32)})
+    monkeypatch.setattr(check, "_diagnose", full)
+    with pytest.raises(InputError, match=r"fit into memory; give a FASTA of fewer of its proteins"):
+        verify_against(tiny, path, proteins)
+    error = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"):
+        verify_against(tiny, path, proteins)
