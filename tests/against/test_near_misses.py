@@ -101,16 +101,6 @@ def test_some_of_other_sequences_are_no_other_weights(
     assert not cause.remedy
 
 
-def test_all_of_other_sequences_are_not_surely_other_weights(
-    maker: Maker, tiny: Esm2, tmp_path: Path
-):
-    proteins = proteins_of(LENGTHS)
-    theirs = maker.means({p.id: p.sequence[:-7] for p in proteins})
-    found = verify_against(tiny, write(tmp_path / "cut.h5", theirs), proteins)
-    assert found.verdict == "differs"
-    assert "or sequences altered in a way that is not known" in found.to_text()
-
-
 def whitened(vectors: np.ndarray) -> np.ndarray:
     """Decorrelate columns and give each a variance of 1, with numpy's SVD."""
     rest = vectors - vectors.mean(axis=0)
@@ -156,14 +146,13 @@ def test_vectors_of_no_likeness_may_be_whitened():
     assert found.kind == "random"  # of those that are
 
 
-def test_near_to_random_but_related_is_not_random():
-    """Weak likeness that permutations confirm: some other processing, not chance."""
-    random = np.random.default_rng(2)
-    vectors = families(width=320)
-    given = whitened(np.concatenate([vectors, random.normal(size=(200, 320))]))[:24]
-    given = given + 0.05 * (vectors - vectors.mean(axis=0)) @ random.normal(size=(320, 320)) / 18
-    found = likeness(given, own(vectors), same_width=True)
-    assert found.kind == "other model", found
+def test_all_that_are_near_may_be_of_other_sequences():
+    vectors = families()
+    near = vectors + 0.05 * np.random.default_rng(4).normal(size=vectors.shape)
+    found = likeness(near, own(vectors), same_width=True)
+    assert found.kind == "other weights"
+    assert found.words.startswith("other weights of the same shape: another checkpoint")
+    assert "or sequences altered in a way that is not known" in found.words
 
 
 def test_padding_is_looked_for_up_to_a_length(
