@@ -128,7 +128,11 @@ def compare(
     try:
         chosen, written = _proteins(given, proteins)
         return _diagnose(model, given, chosen, list(texts or written), wanted, pool, progress)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no class of its own for the memory of a CPU
+        of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not of_memory and "alloc" not in str(error):
+            raise
         raise InputError(
             f"{given.path!r} does not fit into memory; give a FASTA of fewer of its proteins"
         ) from None

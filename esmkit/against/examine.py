@@ -176,7 +176,7 @@ def _of_other_width(
         found = likeness(records.digests[numbers], own, same_width=False)
         evidence = found.evidence
         if found.kind == "random":
-            what = f"{what}; random numbers"
+            what = f"{what}; like random numbers, or whitened"
     cause = Cause(
         what, records.names, of, evidence=evidence, remedy="give the model that they are of"
     )

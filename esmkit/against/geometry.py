@@ -86,20 +86,29 @@ def _distances(vectors: Array) -> Array:
     return np.sqrt(np.maximum(found, 0))
 
 
-def _related(given: Array, own: Array) -> tuple[float, float]:
-    """Return the correlation of distances between proteins, and its p-value by permutation."""
+def _related(given: Array, own: Sequence[Array]) -> tuple[float, float]:
+    """Return the largest correlation of distances between proteins, and its p-value.
+
+    By permutation of the proteins, each time with the largest correlation of all of ``own``: so
+    many as are tried are allowed for, and p may be as small as 1 / 1,000 however many there are.
+    """
     rows, columns = np.triu_indices(len(given), 1)
-    first, second = _distances(given), _distances(own)
-    if first[rows, columns].std() == 0 or second[rows, columns].std() == 0:
-        return 0.0, 1.0
-    seen = np.corrcoef(first[rows, columns], second[rows, columns])[0, 1]
+
+    def standard(values: Array) -> Array:
+        values = values - values.mean(axis=-1, keepdims=True)
+        norms = np.linalg.norm(values, axis=-1, keepdims=True)
+        return np.where(norms > 0, values / np.where(norms > 0, norms, 1), 0.0)
+
+    first = _distances(given)
+    second = standard(np.stack([_distances(one)[rows, columns] for one in own]))
+    seen = float((second @ standard(first[rows, columns])).max())
     random = np.random.default_rng(0)
     higher = 0
     for _ in range(PERMUTATIONS):
         order = random.permutation(len(given))
-        moved = first[order][:, order][rows, columns]
-        higher += np.corrcoef(moved, second[rows, columns])[0, 1] >= seen
-    return float(seen), (1 + higher) / (1 + PERMUTATIONS)
+        moved = standard(first[order[rows], order[columns]])
+        higher += float((second @ moved).max()) >= seen
+    return seen, (1 + higher) / (1 + PERMUTATIONS)
 
 
 def _correlations(given: Array, own: Array) -> Array:
@@ -115,6 +124,8 @@ def _correlations(given: Array, own: Array) -> Array:
 
 def looks_random(vectors: Array) -> bool:
     """Tell whether vectors, less their mean, are as far from each other as random ones.
+
+    Whitened vectors are too, whatever model made them.
 
     >>> looks_random(np.random.default_rng(0).uniform(size=(8, 320)))
     True
@@ -143,23 +154,23 @@ def likeness(given: Array, own: Sequence[Candidate], *, same_width: bool) -> Lik
         found = _other_weights(given, own)
         if found is not None:
             return found
-    if looks_random(given):
-        return Likeness(
-            "random",
-            "random numbers: no two records have more in common than chance gives",
-            [f"{count} records, all equally far from each other"],
-        )
     if count < LEAST_RECORDS:
         return Likeness(
             "unknown", "not known", [f"{count} records are too few to compare distances"]
         )
-    tried = [(*_related(given, one.own), one) for one in _few(own)]
+    tried = [one.own for one in _few(own)]
+    correlation, p = _related(given, tried) if tried else (0.0, 1.0)
+    related = p <= RELATED and correlation > 0
+    if looks_random(given) and not related:
+        return Likeness(
+            "random",
+            "like random numbers, or whitened: no two records have more in common than chance gives",
+            [f"{count} records, all equally far from each other"],
+        )
     if not tried:
         return Likeness("unknown", "not known")
-    correlation, p, _ = max(tried, key=lambda one: one[0])
-    p = min(1.0, p * len(tried))
     evidence = f"distances between {count} proteins correlate {correlation:.2f} (p = {p:.3f})"
-    if p <= RELATED and correlation > 0:
+    if related:
         return Likeness(
             "other model",
             "another model's, or processed in a way that is not known: proteins that are alike here "
@@ -219,7 +230,8 @@ def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
         )
         return Likeness(
             "other weights",
-            "other weights of the same shape: another checkpoint, or one that was fine-tuned",
+            "other weights of the same shape: another checkpoint, or one that was fine-tuned; or "
+            "sequences altered in a way that is not known",
             evidence,
         )
     from scipy.optimize import linear_sum_assignment

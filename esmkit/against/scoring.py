@@ -13,7 +13,7 @@ from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.sources import Source
 from esmkit.against.states import Stats
 
-__all__ = ["Candidate", "Score", "best", "candidates", "scores"]
+__all__ = ["Candidate", "Score", "best", "candidates", "scores", "unit"]
 
 Array = NDArray[np.float64]
 
@@ -114,7 +114,8 @@ def candidates(
         yield made
 
 
-def _unit(values: Array, *, centred: bool) -> Array:
+def unit(values: Array, *, centred: bool) -> Array:
+    """Return vectors, less their means if so wished, of length 1; NaN where there is no length."""
     if centred:
         values = values - values.mean(axis=-1, keepdims=True)
     norms = np.linalg.norm(values, axis=-1, keepdims=True)
@@ -149,9 +150,8 @@ def scores(records: Records, numbers: Sequence[int], block: Sequence[Candidate])
         of_rest = tolerance * norms / centred
     besides = ~(off < NEARLY_RIGHT)
     for post, allowed in ((SCALE, tolerance), (NORMED, of_rest)):
-        unit = _unit(own, centred=post is NORMED)
-        unit_given = _unit(given, centred=post is NORMED)
-        found += _in_one_way(block, post, unit, unit_given, numbers, ones, allowed, besides)
+        of_one, given_one = (unit(values, centred=post is NORMED) for values in (own, given))
+        found += _in_one_way(block, post, of_one, given_one, numbers, ones, allowed, besides)
     return found
 
 

@@ -18,7 +18,7 @@ from esmkit.against.sources import (
     unmasked,
     with_padding,
 )
-from esmkit.against.states import Request, padded, read
+from esmkit.against.states import MOST_PADDED, Request, padded, read
 from esmkit.encoder.encoder import Encoder
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
@@ -155,8 +155,8 @@ class Search:
         if self.records.rows:
             return None
         tokens = self.records.tokens
-        longest = max(*tokens, LONGEST_PADDED)
-        for number in [n for n in self.sample if tokens[n] < max(tokens)][:EACH]:
+        longest = min(max(*tokens, LONGEST_PADDED), MOST_PADDED)
+        for number in [n for n in self.sample if tokens[n] < min(max(tokens), longest)][:EACH]:
             layers = range(self.model.layers + 1)
             vectors = _padded_means(self, number, longest - tokens[number], layers)
             given = self.records.digests[number]
@@ -241,7 +241,7 @@ class Search:
         for words, to in self._padded_lengths().items():
             # records that are right had no padding, and those that are not had some
             odd = sum((to[n] > tokens[n]) != (n in left) for n in range(len(tokens)))
-            chosen = [n for n in order if to[n] > tokens[n]][:EACH]
+            chosen = [n for n in order if tokens[n] < to[n] <= MOST_PADDED][:EACH]
             for number in chosen:
                 if (number, to[number]) not in seen:
                     seen[number, to[number]] = self._padded_to(words, number, to[number])
@@ -274,7 +274,7 @@ class Search:
         return best(self._scored(source, [number], [request])[1])
 
     def _half(self, unexplained: Sequence[int]) -> Hypothesis | None:
-        """Whatever comes nearest, if a pass in half precision is as far off."""
+        """Whatever comes nearest, if a pass in half precision is as far off, and in that direction."""
         plain = [s for s in self._plain_scores if np.isfinite(s.residuals).all()]
         if not plain:
             return None

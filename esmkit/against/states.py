@@ -15,12 +15,25 @@ from esmkit.encoder.forward import forward
 from esmkit.encoder.watch import Watch
 from esmkit.sequences.tokens import PAD
 
-__all__ = ["Piece", "Request", "Stats", "exact_rotary", "padded", "read", "without_token_dropout"]
+__all__ = [
+    "MOST_PADDED",
+    "Piece",
+    "Request",
+    "Stats",
+    "exact_rotary",
+    "padded",
+    "read",
+    "without_token_dropout",
+]
 
 Array = NDArray[np.float32]
 
 PASS_TOKENS = 4_096
 """Most tokens of one pass."""
+
+MOST_PADDED = 4_096
+"""Tokens up to which padding is looked for: attention over the longest protein of a proteome, for
+every record that may have been padded to it, would take more memory than there is."""
 
 
 @dataclass(frozen=True, slots=True)

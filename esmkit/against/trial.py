@@ -8,14 +8,21 @@ from numpy.typing import NDArray
 
 from esmkit.against.hypotheses import Hypothesis
 from esmkit.against.records import MOST_MATCHED, Records
+from esmkit.against.scoring import unit
 from esmkit.against.sources import PLAIN, WINDOWS, Source, with_padding
-from esmkit.against.states import Request, Stats, padded, read
+from esmkit.against.states import MOST_PADDED, Request, Stats, padded, read
 from esmkit.encoder.encoder import Encoder
 
 __all__ = ["Fit", "fits"]
 
 AT_ONCE = 64
 """Records whose states are held at a time."""
+
+DISTANCES = 4_000_000
+"""Distances between vectors that are held at a time."""
+
+MOST_TRIED = 8
+"""Proteins of which a record under a wrong name may be, the nearest first."""
 
 OF_FITTED = 0.02
 """Largest relative difference after columns were fitted: numbers fitted to a sample are not exact."""
@@ -67,7 +74,8 @@ def fits(
         Of every record to which it applies.
     """
     if hypothesis.pooling == "padded":
-        return {n: _padded(model, records, hypothesis, n) for n in numbers}
+        short = [n for n in numbers if records.tokens[n] <= MOST_PADDED]
+        return {n: _padded(model, records, hypothesis, n) for n in short}
     found: dict[int, Fit] = {}
     own: dict[int, NDArray[np.float64]] = {}
     for source in sources or _sources(hypothesis):
@@ -104,7 +112,9 @@ def _read(
     for place, number in enumerate(numbers):
         protein, text = records.proteins[number], records.texts[number]
         to = hypothesis.padded_to.get(records.names[number])
-        request = source.request(protein, text) if to is None else with_padding(protein, to)
+        request = source.request(protein, text) if to is None else None
+        if to is not None and to <= MOST_PADDED:
+            request = with_padding(protein, to)
         if request is not None:
             waiting.append((number, request))
         if waiting and (len(waiting) == AT_ONCE or place == len(numbers) - 1):
@@ -153,7 +163,7 @@ def _padded(model: Encoder, records: Records, hypothesis: Hypothesis, number: in
     request = PLAIN.request(records.proteins[number], records.texts[number])
     assert request is not None
     ids, given = request.pieces[0].ids, records.digests[number]
-    most = max(max(records.tokens), 1_024) - len(ids)
+    most = min(max(*records.tokens, 1_024), MOST_PADDED) - len(ids)
     total, states = padded(model, ids, max(1, most), hypothesis.layers)
     sums = np.concatenate([total[0][None], states[0]]).astype(np.float64).cumsum(axis=0)
     means = sums / (len(ids) + np.arange(len(sums)))[:, None]
@@ -176,29 +186,35 @@ def _reorder(
     if not proteins:
         return
     block = np.stack([own[n] for n in proteins])
-    kept = hypothesis.post.kind
-    for number in waiting:
-        given = records.digests[number]
-        if kept in ("scale", "normed"):
-            near = _cosines(given, block, centred=kept == "normed").argsort()[::-1]
-        else:
-            near = ((block - given) ** 2).sum(axis=-1).argsort()
-        for place in near[: len(proteins) if len(proteins) < 8 else 8]:
-            owner = proteins[int(place)]
+    given = records.digests[waiting]
+    if hypothesis.post.kind in ("scale", "normed"):
+        centred = hypothesis.post.kind == "normed"
+        given, near = unit(given, centred=centred), unit(block, centred=centred)
+    else:
+        near = block
+    for number, places in zip(waiting, _nearest(given, near), strict=True):
+        for place in places:
+            owner = proteins[place]
             if owner not in free:
                 continue
-            made = hypothesis.post.apply(own[owner], given)
-            fit = _measured(records, hypothesis, made, given, number)
+            made = hypothesis.post.apply(own[owner], records.digests[number])
+            fit = _measured(records, hypothesis, made, records.digests[number], number)
             if fit.explained:
                 free.discard(owner)
                 found[number] = Fit(True, fit.relative, fit.absolute, owner)
                 break
 
 
-def _cosines(
-    given: NDArray[np.float64], block: NDArray[np.float64], *, centred: bool
-) -> NDArray[np.float64]:
-    if centred:
-        given, block = given - given.mean(), block - block.mean(axis=-1, keepdims=True)
-    norms = np.linalg.norm(block, axis=-1) * np.linalg.norm(given)
-    return block @ given / np.where(norms > 0, norms, 1)
+def _nearest(given: NDArray[np.float64], block: NDArray[np.float64]) -> Iterator[list[int]]:
+    """Yield, for each given vector, the places of the nearest of a block, nearest first."""
+    lengths = (block**2).sum(axis=-1)
+    step = max(1, DISTANCES // len(block))
+    for start in range(0, len(given), step):
+        with np.errstate(invalid="ignore"):
+            squares = lengths - 2 * given[start : start + step] @ block.T
+        squares = np.where(np.isfinite(squares), squares, np.inf)
+        some = np.arange(len(block))[None].repeat(len(squares), axis=0)
+        if len(block) > MOST_TRIED:
+            some = np.argpartition(squares, MOST_TRIED, axis=-1)[:, :MOST_TRIED]
+        order = np.take_along_axis(squares, some, axis=-1).argsort(axis=-1, kind="stable")
+        yield from np.take_along_axis(some, order, axis=-1).tolist()

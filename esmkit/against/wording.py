@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.against.expected import Expected, State
-from esmkit.against.geometry import likeness
+from esmkit.against.geometry import Likeness, likeness
 from esmkit.against.hypotheses import Hypothesis
 from esmkit.against.records import Records
 from esmkit.against.result import Cause, PartDiagnosis
@@ -130,7 +130,9 @@ def _cause(
     if hypothesis.post.kind == "scale":
         evidence.append(_scale_words(records, hypothesis, members))
     if hypothesis.half:
-        evidence.append("esmkit's own pass in that precision is about as far off")
+        evidence.append(
+            "esmkit's own pass in that precision is about as far off, and in that direction"
+        )
         remedy = "embed in float32, or take differences of this size for what they are"
     before = _median([state.before[n].relative for n in members if n in state.before])
     after = _median([fit.relative for fit in found.values()])
@@ -164,17 +166,29 @@ def _unexplained(
     given = records.digests[numbers]
     own = [replace(one, own=_chosen(one.own, search.sample, numbers)) for one in search.first]
     found = likeness(given, own, same_width=True)
+    if found.kind == "other weights" and any(_exact(state.by[n]) for n in state.fits):
+        found = Likeness(
+            "unknown",
+            "not known: near this model's embeddings, and other records are exactly its own; another "
+            "version of these sequences, or another cut, would look like this",
+            found.evidence,
+        )
     known = found.kind in ("other weights", "other model", "random")
     remedies = {
         "other weights": "compare with the checkpoint that they were made with (`model`)",
         "other model": "find out which model made them, and how",
-        "random": "embed the proteins again",
+        "random": "find out how these vectors were made, or embed the proteins again",
     }
     remedy = remedies.get(found.kind, "")
     return (
         "differs" if known and found.kind != "other model" else "unknown",
         Cause(found.words, names, of, before, evidence=found.evidence, remedy=remedy),
     )
+
+
+def _exact(hypothesis: Hypothesis) -> bool:
+    """Tell whether what it explains can come from this model's weights alone."""
+    return not hypothesis.half and hypothesis.post.kind != "affine"
 
 
 def _chosen(
