@@ -15,7 +15,6 @@ import torch
 
 from esmkit.against import check, reading, verify_against
 from esmkit.against.naming import pair
-from esmkit.cli import verify as verify_command
 from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
 from esmkit.errors import InputError
