@@ -120,8 +120,8 @@ def _read_hdf5(path: str, handle: Any) -> Given:
         part_of(Lazy(of_part, lambda key: stored(handle[key])), name)
         for name, of_part in parts.items()
     ]
-    if len({frozenset(of_part) for of_part in parts.values()}) > 1:
-        # a layer has every protein; numbers of groups that share them out are no layers
+    if len(parts) > 1 and sum(map(len, parts.values())) == len(set().union(*parts.values())):
+        # every layer has a protein's vector; numbers of groups that share them out are no layers
         made = [replace(part, layer=None) if part.name.isdecimal() else part for part in made]
     return Given(path, "HDF5, groups of datasets", made)
 
