@@ -65,9 +65,10 @@ def verify_against(
         A FASTA file, or proteins; by default the sequences that the file itself has.
     layer : int, optional
         Hidden state that the file should hold, 0..N or negative; by default what the file says, or
-        the last.
+        the last. Of a file that says that it has several, this one is looked at.
     pool : {'mean', 'bos'}, optional
         Pooling that vectors of proteins should have; by default what the file says, or the mean.
+        Of a file that says that it has several, this one is looked at.
     progress : callable
         Called with a sentence for each step.
 
