@@ -3,13 +3,14 @@
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from esmkit.against.given import MOST_NUMBERS, Given, Lazy, Part, by_unique_name
+from esmkit.against.given import Given, Lazy, Part, by_unique_name
 from esmkit.against.pickled import read_object_array
 from esmkit.embeddings.foreign import hdf5_keys, text_of
 from esmkit.errors import InputError
@@ -23,22 +24,35 @@ NAMES = ("headers", "ids", "id", "labels", "names", "keys", "identifiers", "prot
 
 VECTORS = ("embeddings", "embedding", "vectors", "representations", "x", "features", "data")
 
-_LAYER = re.compile(r"(?:.*layer[_ -]?)?(\d+)", re.IGNORECASE)
+MOST_BYTES = 2**33
+"""Of one array of an npz: 35,000 residues of the largest ESM-2 are a twelfth of that in float32."""
+
+_LAYER = re.compile(r"(?:.*(?<![a-z])layer[_ -]?)?(\d+)", re.IGNORECASE)
+
+_POOLS = {"bos": "bos", "cls": "bos", "mean": "mean"}
+
+_NOT = ("no", "non", "not", "without", "minus", "excl", "excluding")
 
 
 def _layer_in(name: str) -> int | None:
-    found = re.search(r"layer[_ -]?(\d{1,9})(?!\d)", name, re.IGNORECASE) or re.fullmatch(
-        r"(\d{1,9})", name
-    )
+    found = re.search(r"(?<![a-z])layer[_ -]?(\d{1,9})(?!\d)", name, re.IGNORECASE)
+    found = found or re.fullmatch(r"(\d{1,9})", name)
     return int(found[1]) if found else None
 
 
 def _pool_in(name: str) -> str | None:
-    """Return the pooling that a name tells; None where it tells none or one of residues."""
-    for word, pool in (("bos", "bos"), ("cls", "bos"), ("mean", "mean")):
-        if word in name.casefold():
-            return pool
-    return None
+    """Return the pooling that a name tells; None where it tells none, several or one of residues.
+
+    >>> _pool_in("mean_without_bos"), _pool_in("ribosome"), _pool_in("layer6-CLS")
+    ('mean', None, 'bos')
+    """
+    words = re.split(r"[^a-z0-9]+", name.casefold())
+    told = {
+        _POOLS[word]
+        for before, word in zip(["", *words], words, strict=False)
+        if word in _POOLS and before not in _NOT
+    }
+    return told.pop() if len(told) == 1 else None
 
 
 def part_of(arrays: Mapping[str, Any], name: str) -> Part:
@@ -68,13 +82,12 @@ def read_hdf5(path: str) -> Given:
     handle = h5py.File(path, "r")
     try:
         found = _read_hdf5(path, handle)
+        told = ("model_name", "model", "embedder", "checkpoint")
+        name = next((text_of(handle.attrs[key]) for key in told if key in handle.attrs), None)
     except BaseException:
         handle.close()
         raise
-    checkpoint = {}
-    for key in ("model_name", "model", "embedder", "checkpoint"):
-        if key in handle.attrs:
-            checkpoint = {"name": text_of(handle.attrs[key])}
+    checkpoint = {} if name is None else {"name": name}
     return Given(found.path, found.kind, found.parts, found.sequences, checkpoint, handle.close)
 
 
@@ -102,22 +115,15 @@ def _read_hdf5(path: str, handle: Any) -> Given:
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None
     if parts is None:
         kind = "HDF5, a dataset for each protein"
-        return Given(path, kind, [part_of(Lazy(keys, lambda key: _read(path, handle[key])), "")])
+        return Given(path, kind, [part_of(Lazy(keys, lambda key: stored(handle[key])), "")])
     made = [
-        part_of(Lazy(of_part, lambda key: _read(path, handle[key])), name)
+        part_of(Lazy(of_part, lambda key: stored(handle[key])), name)
         for name, of_part in parts.items()
     ]
+    if len(parts) > 1 and sum(map(len, parts.values())) == len(set().union(*parts.values())):
+        # every layer has a protein's vector; numbers of groups that share them out are no layers
+        made = [replace(part, layer=None) if part.name.isdecimal() else part for part in made]
     return Given(path, "HDF5, groups of datasets", made)
-
-
-def _read(path: str, dataset: Any) -> Any:
-    """Return what a dataset holds, if it can be an embedding."""
-    if isinstance(dataset, h5py.Dataset) and (dataset.size or 0) > MOST_NUMBERS:
-        raise InputError(
-            f"{shorten(str(dataset.name)[1:])!r} in {path!r} holds {dataset.size:,} numbers, more than any "
-            "protein's embedding; make the file anew"
-        )
-    return stored(dataset)
 
 
 def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
@@ -152,7 +158,7 @@ def _scikit_bio(path: str, handle: Any, ids: Any, vectors: Any) -> Given:
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
     """Return an array of an npz; objects are read without running them."""
     held = archive.getinfo(name)
-    if held.file_size > 4 * MOST_NUMBERS:
+    if held.file_size > MOST_BYTES:
         raise InputError(
             f"{shorten(name)!r} in {archive.filename!r} is too large to be read at once; write an "
             "array for each protein"
@@ -214,6 +220,7 @@ def read_npy(path: str) -> Given:
     if block.ndim == 0 or not block.size:
         raise InputError(f"{path!r} is an array without rows; make the file anew")
     name = Path(path).stem
+    name = "" if name.isdecimal() else name  # of a protein or a run; a layer is named so in words
     headers = _pepe_headers(Path(path), len(block))
     if headers is not None:
         found = _matrix(path, "npy as PEPE writes it", headers, block, name)

@@ -65,9 +65,10 @@ def verify_against(
         A FASTA file, or proteins; by default the sequences that the file itself has.
     layer : int, optional
         Hidden state that the file should hold, 0..N or negative; by default what the file says, or
-        the last.
+        the last. Of a file that says that it has several, this one is looked at.
     pool : {'mean', 'bos'}, optional
         Pooling that vectors of proteins should have; by default what the file says, or the mean.
+        Of a file that says that it has several, this one is looked at.
     progress : callable
         Called with a sentence for each step.
 
@@ -185,7 +186,8 @@ def _diagnose(
         raise InputError("there is no protein to compare with; give at least one")
     parts: list[PartDiagnosis] = []
     notes: list[str] = []
-    for number, part in enumerate(_expanded(model, given, proteins)):
+    chosen, left_out = _chosen(model, list(_expanded(model, given, proteins)), layer, pool)
+    for number, part in enumerate(chosen):
         names = list(part.arrays)
         if not names:
             raise InputError(f"{given.path!r} holds no records; make the file anew")
@@ -205,17 +207,45 @@ def _diagnose(
                     say=say,
                 )
             )
-    notes += _checkpoint_notes(model, given)
+    notes += [*left_out, *_checkpoint_notes(model, given)]
     return Diagnosis(given.path, given.kind, model.checkpoint.to_dict(), parts, notes)
 
 
+def _stated(model: Encoder, part: Part) -> int | None:
+    """Return the hidden state that a part says it is, 0..N."""
+    try:
+        return None if part.layer is None else model.resolve_layers([part.layer])[0]
+    except EsmkitError:
+        return None  # a number that is no layer of this model
+
+
+def _chosen(
+    model: Encoder, parts: list[Part], layer: int | None, pool: str | None
+) -> tuple[list[Part], list[str]]:
+    """Return the parts that are asked for, and a note on the others.
+
+    Of a file that has several layers, or poolings, and says which is which, those that state another
+    are none of the question; of one that states a single other one, this is what is asked.
+    """
+    kept, what = parts, []
+    for wanted, words, told in (
+        (layer, f"hidden state {layer}", lambda part: _stated(model, part)),
+        (pool, f"pooling {pool}", lambda part: part.pool),
+    ):
+        stated = {told(part) for part in kept} - {None}
+        if wanted in stated and len(stated) > 1:
+            kept = [part for part in kept if told(part) in (None, wanted)]
+            what.append(words)
+    if not what:
+        return kept, []
+    return kept, [
+        f"only what the file has of {' and '.join(what)} was looked at: {len(kept):,} of "
+        f"{len(parts):,} parts"
+    ]
+
+
 def _expected(model: Encoder, part: Part, layer: int | None, pool: str | None) -> Expected:
-    stated = layer if layer is not None else part.layer
-    if stated is not None and layer is None:
-        try:
-            stated = model.resolve_layers([stated])[0]
-        except EsmkitError:
-            stated = None  # a number that is no layer of this model
+    stated = layer if layer is not None else _stated(model, part)
     return Expected(
         model.layers if stated is None else stated,
         pool or part.pool or "mean",
@@ -277,8 +307,12 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
 
     notes = []
     if pairing.by_place:
+        first = next(name for name, place in pairing.proteins.items() if not place)
         notes.append(
             "the file has no IDs: its first record was taken for the first protein, and so on"
+            if first == "row 0"
+            else "the file has no IDs but numbers, which were taken for places: "
+            f"{shorten(visible(first))!r} is the first protein"
         )
     if pairing.absent:
         ids = [proteins[n].id for n in pairing.absent]
@@ -301,13 +335,18 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
 
 def _checkpoint_notes(model: Encoder, given: Given) -> list[str]:
     """Say which weights the file says it was made with, if others."""
-    told = given.checkpoint
-    own = model.checkpoint.to_dict()
-    if told.get("sha256") and told["sha256"] == own.get("sha256"):
+    name, hashed = given.checkpoint.get("name"), given.checkpoint.get("sha256")
+    own = model.checkpoint
+    if not name or hashed == own.sha256:
         return []
-    if told.get("name"):
+    if name != own.name:
         return [
-            f"the file says that it was made with {shorten(visible(str(told['name'])))}; it was "
-            f"compared with {own['name']}"
+            f"the file says that it was made with {shorten(visible(str(name)))}; it was compared "
+            f"with {own.name}"
         ]
-    return []
+    if not hashed:
+        return []
+    return [
+        f"the file says that it was made with other weights named {own.name} (SHA-256 "
+        f"{shorten(visible(str(hashed)), 12)})"
+    ]

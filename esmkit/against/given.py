@@ -12,12 +12,9 @@ from esmkit.files.reading import UNREADABLE
 from esmkit.sequences.ids import UniqueIds
 from esmkit.text import shorten, visible
 
-__all__ = ["MOST_NUMBERS", "Given", "Lazy", "Part", "by_unique_name", "check_arrays"]
+__all__ = ["Given", "Lazy", "Part", "by_unique_name", "check_arrays"]
 
 Array = NDArray[np.floating]
-
-MOST_NUMBERS = 2**31
-"""Numbers of one record: 35,000 residues of the largest ESM-2 are a twelfth of that."""
 
 
 @dataclass(frozen=True)

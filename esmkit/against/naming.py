@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ class Pairing:
     proteins : dict from str to int
         Place of the protein in the FASTA, by name in the file, in the order of the file.
     by_place : bool
-        Whether names said nothing, and the first record was taken for the first protein.
+        Whether names are numbers that were taken for places.
     absent : list of int
         Proteins that the file does not have.
     unknown : list of str
@@ -77,16 +78,20 @@ def _lookups(proteins: Sequence[Protein], taken: set[int]) -> list[Callable[[str
     places_of_forms = {form: [ids[one] for one in meant] for form, meant in by_name(ids).items()}
     exact = [ids, _only(headers), _only(places_of_forms), _only(plain)]
     exact += [_only(hashes), _only(sequences)]
+    waiting = {header: deque(places) for header, places in headers.items()}
 
     def by_part(name: str) -> int | None:
-        found = {ids[form] for form in names_in(name) if form in ids}
-        found |= {_only(places_of_forms)[f] for f in names_in(name) if f in _only(places_of_forms)}
+        forms = names_in(name)
+        found = {ids[form] for form in forms if form in ids}
+        found |= {exact[2][form] for form in forms if form in exact[2]}
         return found.pop() if len(found) == 1 else None
 
     def by_header(name: str) -> int | None:
         # of several proteins with one header, the next
-        places = headers.get(name) or headers.get(_first_of(name), [])
-        return next((place for place in places if place not in taken), None)
+        places = waiting.get(name) or waiting.get(_first_of(name), deque())
+        while places and places[0] in taken:
+            places.popleft()
+        return places[0] if places else None
 
     def plain_one(name: str) -> int | None:
         return exact[3].get(_plain(name))
@@ -102,13 +107,32 @@ def _lookups(proteins: Sequence[Protein], taken: set[int]) -> list[Callable[[str
     ]
 
 
+def _numbers(names: Sequence[str]) -> dict[str, int] | None:
+    """Return the places that names tell which are nothing but numbered, from 0 or 1; else None.
+
+    HDF5 and folders list ``seq_10`` before ``seq_2``, so that the order of the file says nothing.
+
+    >>> _numbers(["seq_1", "seq_3", "seq_2"])
+    {'seq_1': 0, 'seq_3': 2, 'seq_2': 1}
+    >>> _numbers(["P12345", "P69905"])
+    """
+    found = [re.fullmatch(r"(\D*)([0-9]{1,9})", name) for name in names]
+    stems = {match and match[1].casefold() for match in found}
+    places = [int(match[2]) for match in found if match]
+    if len(stems) != 1 or None in stems or min(places) > 1:
+        return None
+    if sorted(places) != list(range(min(places), min(places) + len(names))):
+        return None
+    return {name: place - min(places) for name, place in zip(names, places, strict=True)}
+
+
 def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairing:
     """Find the protein that each name of a file means.
 
     Parameters
     ----------
     names : sequence of str
-        In the order of the file; numbers from 0, or nothing but places, mean the order.
+        In the order of the file; such as are numbered from 0 or 1, all of them, mean places.
     proteins : sequence of Protein
     path : str
         The file, for messages.
@@ -137,15 +161,16 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
     if found:
         absent = [n for n in range(len(proteins)) if n not in taken]
         left = [name for name in names if name not in found]
-        repeated = [name for name in left if _first_of(name) != name and _first_of(name) in found]
-        unknown = [name for name in left if name not in set(repeated)]
-        return Pairing(found, False, absent, unknown, [_first_of(name) for name in repeated])
-    numbers = all(re.fullmatch(r"\W*[a-z]*[ _]?\d+", name, re.IGNORECASE) for name in names)
-    if numbers and len(names) == len(proteins):
-        return Pairing({name: n for n, name in enumerate(names)}, True)
+        repeated = {name for name in left if _first_of(name) != name and _first_of(name) in found}
+        unknown = [name for name in left if name not in repeated]
+        again = [_first_of(name) for name in left if name in repeated]
+        return Pairing(found, False, absent, unknown, again)
+    numbers = _numbers(names)
+    if numbers is not None and len(names) == len(proteins):
+        return Pairing(numbers, True)
     theirs = ", ".join(repr(shorten(visible(name))) for name in names[:_LISTED])
     ours = ", ".join(repr(shorten(visible(p.id))) for p in proteins[:_LISTED])
-    if numbers:
+    if numbers is not None:
         raise InputError(
             f"{path!r} has {len(names):,} records without IDs and there are {len(proteins):,} "
             "proteins, so whose is whose cannot be told; give the FASTA that it was made of"

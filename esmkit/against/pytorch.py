@@ -79,7 +79,7 @@ def read_pytorch(path: str) -> Given:
         )
     if set(_KINDS) & set(found):
         return Given(path, "a file of fair-esm's extract.py", _extracted([(Path(path), found)]))
-    if any(str(key).startswith(("encoder.", "esm.", "model")) for key in found):
+    if _are_weights(found):
         raise InputError(
             f"{path!r} holds weights of a model and no embeddings; give it with `model`, and a file "
             "of embeddings here"
@@ -99,6 +99,14 @@ def read_pytorch(path: str) -> Given:
         )
     arrays = {str(key): _numpy(value) for key, value in found.items()}
     return given_of_objects(path, "a dict of tensors", arrays)
+
+
+def _are_weights(found: Mapping[Any, Any]) -> bool:
+    """Tell a model's weights, as its own dict or within one, by what PyTorch calls them."""
+    for inner in (found, found.get("model"), found.get("state_dict")):
+        if isinstance(inner, Mapping) and any(str(n).endswith((".weight", ".bias")) for n in inner):
+            return True
+    return False
 
 
 def _extracted(files: list[tuple[Path, Mapping[str, Any]]]) -> list[Part]:

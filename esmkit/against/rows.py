@@ -21,13 +21,13 @@ def row_words(records: Records, pooling: str, number: int) -> list[str]:
     if pooling == "residues":
         if given == residues:
             return []
-        if given == residues + 1:
-            return ["one row too many: EOS is the last"]
         if given < residues:
             return [f"the array is cut off, at {_cut_words(given)} rows"]
         zeros = not rest[residues:].any()
         if zeros and _is_block(records):
             return []
+        if given == residues + 1 and not zeros:
+            return ["one row too many, such as EOS"]
         return [f"rows after the last residue, {'zeros' if zeros else 'of EOS or padding'}"]
     if pooling == "tokens":
         if given in (tokens, tokens - 1):
@@ -37,16 +37,20 @@ def row_words(records: Records, pooling: str, number: int) -> list[str]:
         if given < residues:
             return [f"rows counted from BOS, and cut off at {_cut_words(given)} rows"]
         zeros = not rest[tokens:].any()
-        if _is_block(records):
+        several = len(set(records.tokens)) > 1  # else nothing was padded to the longest
+        if _is_block(records) and (zeros or several):
             return []
         return [f"rows after EOS, {'zeros' if zeros else 'of padding'}"]
     return [ROWS[pooling].words]
 
 
 def _is_block(records: Records) -> bool:
-    """Tell whether all arrays have the rows of the longest, as those of one padded block have."""
+    """Tell whether all arrays have as many rows, as those of one padded block have.
+
+    The longest protein of the block need not be among the records.
+    """
     rows = {len(array) for array in records.arrays}
-    return len(rows) == 1 and rows.pop() in (max(records.tokens), max(records.tokens) - SPECIALS)
+    return len(rows) == 1 and rows.pop() >= max(records.tokens) - SPECIALS
 
 
 def _cut_words(given: int) -> str:

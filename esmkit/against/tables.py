@@ -28,6 +28,9 @@ _LAYERS = ("layer", "repr_layer")
 LEAST_ROWS = 5
 """Rows for each name from which a table is one of residues, though no column says which."""
 
+_LEAST_LISTED = 20
+"""Numbers in a cell without brackets from which it is a vector, whatever its column is called."""
+
 _NUMBERED = re.compile(r"(.*?)[_. -]?(\d+)")
 
 
@@ -57,8 +60,7 @@ def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str
     text = [c for c in columns if not pandas.api.types.is_numeric_dtype(table[c])]
     sequence, layer = _named(text, _SEQUENCES), _named(columns, _LAYERS)
     residue = _named(columns, _RESIDUES)
-    lists = _named(text, _LISTS)
-    lists = lists or next((c for c in text if _is_list(table[c])), None)
+    lists = _column_of_lists(table, text)
     names = _named([c for c in columns if c != lists], _IDS)
     if names is None:
         rest = [c for c in text if c not in (sequence, lists, residue)]
@@ -116,20 +118,39 @@ def _ids(column: Any) -> list[str]:
     return [from_spreadsheet(str(value)) for value in column]
 
 
-def _is_list(column: Any) -> bool:
+def _column_of_lists(table: "pandas.DataFrame", text: Sequence[str]) -> str | None:
+    """Return the column that holds vectors, one in a cell; None if there is none."""
+    named = [c for c in text if c.strip().casefold() in _LISTS]
+    named.sort(key=lambda column: _LISTS.index(column.strip().casefold()))
+    for column in named:
+        if _is_list(table[column], least=1):
+            return column
+    found = next((c for c in text if _is_list(table[c], least=_LEAST_LISTED)), None)
+    # what is named so and holds none is refused by its cell where there is nothing else
+    return found or (named[0] if named and len(text) == table.shape[1] else None)
+
+
+def _is_list(column: Any, least: int) -> bool:
+    """Tell a column of vectors by its first cell, whose first numbers are numbers."""
     value = column.iloc[0] if len(column) else None
     if isinstance(value, str):
-        return value.lstrip().startswith(("[", "(")) or value.count(" ") + value.count(",") > 20
+        cells = _cells(value)
+        listed = re.match(r"\s*(array|tensor)?[(\[]", value) or len(cells) >= least
+        return bool(listed and cells) and all(map(_is_number, cells[:3]))
     return isinstance(value, np.ndarray | list)
+
+
+def _cells(value: str) -> list[str]:
+    """Return what stands in a list, written as Python, NumPy, PyTorch and others do."""
+    return re.sub(r"[\[\](),;]|array|tensor|dtype=\S+", " ", value).split()
 
 
 def _as_vector(value: Any, path: str) -> Any:
     """Return one cell of a column of lists as an array."""
     if not isinstance(value, str):
         return np.array(list(value) if value is not None else [], np.float32)
-    numbers = re.sub(r"[\[\](),;]|array|tensor|dtype=\S+", " ", value).split()
     try:
-        return np.array(numbers, np.float32)
+        return np.array(_cells(value), np.float32)
     except ValueError:
         raise InputError(
             f"a cell of {path!r} begins with {shorten(value, 30)!r}, which is no list of numbers; "

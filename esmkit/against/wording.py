@@ -216,10 +216,11 @@ def _notes(
         notes.append(f"it is hidden state {hypotheses[0].layers[0]}; the file does not say which")
     long = [n for n in state.fits if len(records.proteins[n]) > MAX_RESIDUES]
     if long and all(state.by[n].source is PLAIN for n in long):
-        notes.append(
-            f"{len(long):,} longer than {MAX_RESIDUES:,} residues: read whole or in esmkit's windows, "
-            "either of which is right"
-        )
+        which = f"{len(long):,} longer than {MAX_RESIDUES:,} residues: "
+        if PLAIN in expected.sources and WINDOWS in expected.sources:
+            notes.append(f"{which}read whole or in esmkit's windows, either of which is right")
+        elif len(expected.sources) > 1:
+            notes.append(f"{which}the file says that they were cut there")
     return notes
 
 

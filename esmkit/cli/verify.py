@@ -159,6 +159,7 @@ def _compare(
     own = fasta is None and bool(given.sequences) and not ids
     if given.close is not None:
         given.close()
+    del given  # it may hold every array, and the file is read again
     proteins = None if own else _proteins(fasta, on_invalid, ids, say, cut=False)
     loaded = model.load()
 

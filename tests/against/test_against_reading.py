@@ -325,7 +325,7 @@ def bad_files() -> dict[str, tuple[str, Callable[[Path], Any], str]]:
         "nothing in it": ("n.h5", h5(), "without anything in it"),
         "NaN": ("n.h5", h5(**{text: nan}), "every record of"),
         "ProtSpace": ("x.parquetbundle", bundle, "it is a bundle of ProtSpace, projections"),
-        "huge": ("h.h5", huge, "holds 32,000,000,000 numbers"),
+        "huge": ("h.h5", huge, "says that it has 128.0 GB"),
         "no values": ("v.h5", h5(**{text: h5py.Empty("f4")}), "is no embedding"),
         "too large": ("l.h5", h5(**{text: np.full(32, 1e300)}), "beyond float32"),
         "layers": ("l.pt", lambda p: torch.save(layers, p), "from the number of a layer"),
