@@ -155,10 +155,15 @@ def test_what_is_of_use_alone_stays_and_may_be_replaced(tmp_path: Path, error):
 
 def test_what_somebody_changed_is_not_of_the_stopped_run(tmp_path: Path):
     files = [tmp_path / "a.html", tmp_path / "b.html"]
-    with pytest.raises(_Stop), Together(tmp_path / "pages", files) as there:
-        there.staged(files[0]).write_text("a page")
-        there.put(files[0])
-        raise _Stop
+
+    def stopped() -> None:
+        with Together(tmp_path / "pages", files) as there:
+            there.staged(files[0]).write_text("a page")
+            there.put(files[0])
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        stopped()
     assert Together.left(tmp_path / "pages") == files[:1]
     with pytest.raises(ResumeError), Together(tmp_path / "pages", files):
         Together.left(tmp_path / "pages")
