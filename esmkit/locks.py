@@ -25,13 +25,14 @@ def try_lock(path: Path) -> IO[bytes] | None:
     Returns
     -------
     file or None
-        None if it is locked already. On a file system without locks, such as some of clusters,
-        everybody gets it.
+        None if it is locked already. On a file system that knows no locks, such as Lustre where it
+        is mounted without ``flock``, everybody gets it.
 
     Raises
     ------
     OSError
-        If the file cannot be opened, or nobody can tell whether it is locked.
+        If the file cannot be opened, or nobody can tell whether it is locked: ``ENOLCK``, as on
+        NFS whose server of locks does not answer.
 
     Examples
     --------

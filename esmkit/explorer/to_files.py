@@ -39,7 +39,7 @@ def explore_to_files(
     run: Run = Run(),  # noqa: B008 - frozen
     **options: Any,
 ) -> list[Path]:
-    """Write a page for each protein.
+    """Write a page for each protein, as soon as it is made: those before a stop or an error stay.
 
     Parameters
     ----------
@@ -111,12 +111,12 @@ def explore_to_files(
             beside_it = beside.get(protein.id)
             with working(run.say, f"{protein.id}: computing and gathering what the page shows"):
                 page = explore(loaded, protein, structure=beside_it, command=run.command, **options)
-                page.save(files.staged(targets[protein.id]), force=run.force)
+                path = targets[protein.id]
+                page.save(files.staged(path), force=run.force)
+                files.put(path)
             for note in page.data["notes"]:
                 run.say(f"{protein.id}: {note}")
-        files.finish()
-    for path in targets.values():
-        run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+            run.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     run.then()
     return list(targets.values())
 
@@ -154,8 +154,9 @@ def _targets(
             f"{len(proteins)} proteins make as many pages; `output` names a folder for them, "
             f"not {str(folder)!r}"
         )
-    Together.take_back(folder)
-    check_folder(folder, "output", force=force)
+    left = {path.absolute() for path in Together.left(folder)}  # of a run that was stopped
+    there = {path.absolute() for path in through_links(folder).glob("*")}
+    check_folder(folder, "output", force=force or (there != set() and there <= left))
     folder = through_links(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,9 @@ BEST = (5, 4)
 AVERAGED = 3
 """Heads in the published mean of the best heads."""
 
+CHOSEN_HERE = "heads chosen on one half of the chains, and not on the 10 chains of the publication"
+"""Why the mean of three heads has no verdict, whatever weights and chains there are."""
+
 MOST_CHAINS = 1_000
 """Chains on which heads are chosen by halves: relatives are told by comparing all pairs of chains."""
 
@@ -84,8 +87,10 @@ class OnChains:
         }.get(claim.name, self._contact_head)
         return measure(claim)
 
-    def _judged(self, claim: Claim, values: NDArray[np.float64], note: str = "") -> Row:
-        """Judge a mean over chains."""
+    def _judged(
+        self, claim: Claim, values: NDArray[np.float64], note: str = "", other: Sequence[str] = ()
+    ) -> Row:
+        """Judge a mean over chains; ``other`` is what differs in how it was measured."""
         kept = values[~np.isnan(values)]
         if len(kept) < 2:
             return not_run(claim, self.size, "at least two chains with pairs 24 or more apart")
@@ -98,7 +103,7 @@ class OnChains:
             low,
             high,
             on=f"{len(kept):,} chains",
-            other=[*self.other, *self._other_chains(claim, len(kept))],
+            other=[*self.other, *self._other_chains(claim, len(kept)), *other],
             note=note,
         )
 
@@ -107,9 +112,9 @@ class OnChains:
         if self.which != claim.on:
             return [f"{measured:,} chains that are not {claim.data()}"]
         count = SETS[claim.on][1]
-        if count is not None and measured != count:
-            return [f"{measured:,} chains of {claim.data()}"]
-        return []
+        if count is None:  # so that two of them would pass for all
+            return [f"{measured:,} chains of {claim.data()}, whose number is not published"]
+        return [f"{measured:,} chains of {claim.data()}"] if measured != count else []
 
     def _contact_head(self, claim: Claim) -> Row:
         if not self.model.has_contact_head:
@@ -183,7 +188,7 @@ class OnChains:
         pairs = zip(chains, side, strict=True)
         found = np.array([self._scored(chain, chosen[which])[1] for chain, which in pairs])
         note = "the three are " + " or ".join(dict.fromkeys(" ".join(names) for names in chosen))
-        return self._judged(claim, found, note)
+        return self._judged(claim, found, note, [CHOSEN_HERE])
 
 
 def _place(name: str) -> tuple[int, ...]:

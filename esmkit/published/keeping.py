@@ -43,8 +43,8 @@ class Keep:
 class ShardKeep(Keep):
     """Keeps measurements in the shards of a work folder, to the last bit.
 
-    A measurement is found by what it rests on and not by its place, so a run with other rows takes
-    all that is common.
+    A measurement is found by what it rests on and not by its place. Work for other rows is that of
+    another run, though, which is refused (:class:`esmkit.errors.ResumeError`).
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from transformers import EsmModel
 
 import esmkit
-from esmkit.encoder.checkpoints import local_checkpoints, resolve
+from esmkit.encoder.checkpoints import cached, local_checkpoints, resolve
 from esmkit.encoder.checkpoints.known import DEFAULT
 from esmkit.errors import CheckpointError
 from esmkit.sequences.tokens import encode
@@ -209,3 +209,50 @@ def test_pickled_official_weights_without_a_hub_are_named(there: Hub, old_cache:
     assert not resolve(old_cache).official
     assert local_checkpoints()[0].folder is None
     assert there.asked == []
+
+
+# --------------------------------------------------------------------- two processes at one link
+
+
+@pytest.mark.parametrize("step", ["symlink_to", "replace"])
+def test_two_processes_make_one_link(tmp_path: Path, monkeypatch, step: str):
+    """Each has a blob to lose: the file itself is moved only where no link can be made."""
+    blob, path = tmp_path / "blobs" / "ab12", tmp_path / "snapshots" / "c" / WEIGHTS
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    inner, other = getattr(Path, step), []
+
+    def with_another(here: Path, target: Any) -> Any:
+        if not other:
+            other.append(here)
+            inner(here, target)  # the other process is just ahead of this one
+        return inner(here, target)
+
+    monkeypatch.setattr(Path, step, with_another)
+    cached.link(blob, path)
+    assert other == [path.with_name(f".{WEIGHTS}.esmkit")]
+    assert path.is_symlink()
+    assert blob.read_bytes() == path.read_bytes() == b"weights"
+    assert [p.name for p in path.parent.iterdir()] == [WEIGHTS]
+
+
+def test_two_processes_without_symbolic_links(tmp_path: Path, monkeypatch):
+    blob, path = tmp_path / "blobs" / "ab12", tmp_path / "snapshots" / "c" / WEIGHTS
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    inner = Path.replace
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    def with_another(here: Path, target: Path) -> Path:
+        inner(here, target)
+        return inner(here, target)
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(Path, "replace", with_another)
+    cached.link(blob, path)
+    assert path.read_bytes() == b"weights"
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        cached.link(blob, path)  # there is nothing to link to

@@ -501,6 +501,39 @@ def test_a_file_without_a_length(there: Hub):
     assert resolve(REPO).source == "Hugging Face Hub"
 
 
+def test_an_answer_that_does_not_end_is_given_up(there: Hub):
+    """It announces no length, so nothing but the size of the file bounds it."""
+
+    def endless(handler: Any) -> bool:
+        handler.begin(200, {"Connection": "close"})
+        for _ in range(2 * size_of(there) // 2**16 + 2):
+            handler.write(b"?" * 2**16)
+        handler.close_connection = True
+        return True
+
+    there.when(STORED, endless, times=6)
+    assert (
+        f"(the server sends more than the {size_of(there):,} bytes of the file); try" in error_of()
+    )
+    assert there.count(STORED) == 3
+    assert sum(part.stat().st_size for part in cache().glob("blobs/*.incomplete")) == 0
+    there.faults.clear()
+    assert resolve(REPO).sha256 == there.repos[REPO].etag(WEIGHTS)
+
+
+def test_a_large_file_is_hashed_in_pieces(tmp_path: Path, monkeypatch):
+    part, data = tmp_path / "part", b"some weights"
+    part.write_bytes(data)
+    monkeypatch.delattr(Path, "read_bytes")
+    for named in (b"blob 12\0" + data, data):  # as Git names a file; as some mirrors do
+        etag = hashlib.sha1(named).hexdigest()
+        file = download.RemoteFile("a.bin", "", etag, 12, "c")
+        assert download._difference(file, part, None) == ""
+    file = download.RemoteFile("a.bin", "", "0" * 40, 12, "c")
+    git = hashlib.sha1(b"blob 12\0" + data).hexdigest()
+    assert download._difference(file, part, None) == f"Git's hash {git[:12]}…, not 000000000000…"
+
+
 def test_a_snapshot_in_parts_that_lacks_one_is_completed(there: Hub, tiny_lm_folder: Path):
     """As when a download of many files was killed between two of them."""
     there.put(REPO, parts(tiny_lm_folder, "model.safetensors"))
@@ -798,6 +831,19 @@ def test_the_disk_fills_up_on_the_way(there: Hub, monkeypatch):
 
     monkeypatch.setattr(download, "_pour", full)
     assert "(No space left on device); free some space" in error_of()
+
+
+def test_a_cache_whose_files_cannot_be_locked(there: Hub, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    said = error_of()
+    assert (
+        "(No locks available); set HF_HOME to a folder on a disk whose files can be locked" in said
+    )
 
 
 def test_without_symbolic_links_the_file_itself_is_moved(there: Hub, monkeypatch):

@@ -1,11 +1,13 @@
 """Files that appear together: whole, or not at all, whatever ends the run."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from esmkit.errors import ResumeError
+from esmkit.errors import InputError, ResumeError
 from esmkit.files import together
 from esmkit.files.together import Together
 from oracles.commands import fails, write_fasta
@@ -37,8 +39,9 @@ def names(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def write(folder: Path, text: str) -> None:
+def write(folder: Path, text: str, *, elsewhere: Path | None = None) -> None:
     files = [folder / "a.csv", folder / "b.txt"]
+    files = [files[0], elsewhere / "c.txt", files[1]] if elsewhere else files
     with Together(files[0], files) as there:
         for path in files:
             there.staged(path).write_text(text)
@@ -83,6 +86,93 @@ def test_an_output_that_was_whole_stays(tmp_path: Path, monkeypatch: pytest.Monk
     assert names(tmp_path) == ["a.csv", "b.txt"]
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another disk."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir():
+        pytest.skip("there is no second disk here")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("moves", [2, 3])
+def test_outputs_on_two_disks(tmp_path: Path, elsewhere: Path, monkeypatch, moves: int):
+    """What goes to another disk is a copy, with an inode and a time of its own."""
+    if tmp_path.stat().st_dev == elsewhere.stat().st_dev:
+        pytest.skip("there is no second disk here")
+    child = os.fork()
+    if not child:
+        move, moved = together.move_into_place, []
+
+        def moving(source: Path, target: Path) -> None:
+            if len(moved) == moves:
+                os._exit(9)
+            moved.append(target)
+            move(source, target)
+
+        monkeypatch.setattr(together, "move_into_place", moving)
+        monkeypatch.setattr(together, "delete_folder", lambda *_, **__: os._exit(9))
+        write(tmp_path, "of the killed", elsewhere=elsewhere)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert names(elsewhere) == ["c.txt"]
+    Together.take_back(tmp_path / "a.csv")
+    whole = moves == 3
+    assert names(tmp_path) == ["a.csv", "b.txt"] * whole
+    assert names(elsewhere) == ["c.txt"] * whole
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError("the last is bad")])
+def test_what_is_of_use_alone_stays_and_may_be_replaced(tmp_path: Path, error):
+    place = tmp_path / "pages"
+    place.mkdir()
+    files = [place / "a.html", place / "b.html"]
+
+    def write_until(stop: object, text: str) -> None:
+        with Together(place, files) as there:
+            for path in files:
+                there.staged(path).write_text(text)
+                if path.name == stop:
+                    raise error
+                there.put(path)
+
+    for text in ("first", "second"):  # stopped twice, the second time before anything is replaced
+        with pytest.raises((KeyboardInterrupt, InputError)):
+            write_until("b.html" if text == "first" else "a.html", text)
+        assert files[0].read_text() == "first"
+        assert Together.left(place) == [files[0]]
+        assert names(tmp_path) == [
+            "pages.files.work/lock",
+            "pages.files.work/put.json",
+            "pages/a.html",
+        ]
+    write_until(None, "third")
+    assert {path.read_text() for path in files} == {"third"}
+    assert names(tmp_path) == ["pages/a.html", "pages/b.html"]
+    assert Together.left(place) == []
+
+
+def test_what_somebody_changed_is_not_of_the_stopped_run(tmp_path: Path):
+    files = [tmp_path / "a.html", tmp_path / "b.html"]
+
+    def stopped() -> None:
+        with Together(tmp_path / "pages", files) as there:
+            there.staged(files[0]).write_text("a page")
+            there.put(files[0])
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        stopped()
+    assert Together.left(tmp_path / "pages") == files[:1]
+    with pytest.raises(ResumeError), Together(tmp_path / "pages", files):
+        Together.left(tmp_path / "pages")
+    files[0].write_text("notes of somebody")
+    assert Together.left(tmp_path / "pages") == []
+    (tmp_path / "pages.files.work" / "put.json").write_text("[")
+    assert Together.left(tmp_path / "pages") == []
+
+
 def test_a_signal_between_two_moves_leaves_nothing(tmp_path: Path, second_move):
     def stop() -> None:
         raise _Stop
@@ -117,7 +207,7 @@ def test_a_single_file_is_written_where_it_belongs(tmp_path: Path):
     ],
 )
 def test_commands_with_several_outputs_can_be_given_again(
-    command, run, tiny_folder, tmp_path, monkeypatch, second_move
+    command: str, run, tiny_folder, tmp_path, monkeypatch, second_move
 ):
     """Stopped between two outputs: the same command used to say that the first exists."""
     import shutil
@@ -136,7 +226,14 @@ def test_commands_with_several_outputs_can_be_given_again(
     with monkeypatch.context():
         second_move(stop)
         assert run(*command.split(), "-m", tiny_folder, cwd=tmp_path).returncode == 143
-    assert names(tmp_path) == before
+    if command.startswith("explore"):  # a page is of use without the others
+        kept = ["pages.files.work/lock", "pages.files.work/put.json", "pages/one.html"]
+        assert names(tmp_path) == sorted([*before, *kept])
+        (tmp_path / "pages" / "notes.txt").write_text("of somebody")
+        assert "force" in fails(run(*command.split(), "-m", tiny_folder, cwd=tmp_path))
+        (tmp_path / "pages" / "notes.txt").unlink()
+    else:
+        assert names(tmp_path) == before
     monkeypatch.undo()
     done = run(*command.split(), "-m", tiny_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

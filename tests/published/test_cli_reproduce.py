@@ -196,6 +196,9 @@ def test_work_of_another_kind_is_not_gone_on_with(
             reproduce_to_file(lambda: eight, list, place / "out.csv", **given)
     with pytest.raises(ResumeError, match="seed was 0, now 1"):
         reproduce_to_file(lambda: eight, list, place / "out.csv", seed=1, **given)
+    rows: Any = {**given, "only": ["proteingym", "proteingym-TEM-1"]}
+    with pytest.raises(ResumeError, match="only was "):  # a table of other rows is another output
+        reproduce_to_file(lambda: eight, list, place / "out.csv", **rows)
     anew = Run(restart=True)
     assert reproduce_to_file(lambda: eight, list, place / "out.csv", seed=1, run=anew, **given)
 

@@ -222,10 +222,36 @@ def test_casp14_and_cameo_are_not_run_on_other_chains(eight: Esm2, few: list[Str
         "missing: the chains of CAMEO, April to June 2022",
         "missing: the categorical Jacobian, which esmkit does not compute",
     ]
+
+
+def test_chains_whose_number_is_not_published_have_no_verdict(
+    official: Esm2, few: list[Structure], monkeypatch: pytest.MonkeyPatch
+):
+    """Else two chains, whose interval is wide, would pass for all of CASP14."""
+    for which, what in (("casp14", "CASP14"), ("cameo", "CAMEO, April to June 2022")):
+        name = f"contacts-{which}"
+        ask: Any = {"structures": few[:2], "chains_are": which, "only": [name]}
+        (row,) = esmkit.reproduce(official, **ask).rows
+        (claim,) = known.choose_claims([name])
+        with monkeypatch.context() as patch:
+            patch.setitem(claim.values, "8M", own_of(row))  # type: ignore[arg-type]
+            (row,) = esmkit.reproduce(official, **ask).rows
+        assert row.inside
+        assert row.verdict == "not comparable"
+        assert row.because == f"2 chains of {what}, whose number is not published"
+
+
+def test_heads_that_are_chosen_otherwise_have_no_verdict(
+    official: Esm2, few: list[Structure], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(known.SETS, "fusion", ("Zhang eval-200", 4))  # type: ignore[index]
     (row,) = esmkit.reproduce(
-        eight, structures=few[:2], chains_are="casp14", only=["contacts-casp14"]
+        official, structures=few, chains_are="fusion", only=["three-heads"]
     ).rows
-    assert row.because == "weights (eight) that are not known as the official ones by their SHA-256"
+    assert row.verdict == "not comparable"
+    assert row.because.startswith(
+        "heads chosen on one half of the chains, and not on the 10 chains of the publication; the three"
+    )
 
 
 def test_other_shapes_have_no_published_value(tiny: Esm2, few: list[Structure]):

@@ -70,8 +70,12 @@ def fasta(folder: Path) -> One:
         assert not found or list(read_fasta(again)) == found
         if not len(data) % 8:
             index = InputIndex.build([path], on_invalid=rule, scratch=folder)
-            assert [protein.id for _, protein in index.proteins()] == [p.id for p in found]
-            assert len({number for number, _ in index.distinct()}) == index.sequences
+            again_read = list(index.proteins())
+            assert [protein.id for _, protein in again_read] == [p.id for p in found]
+            assert [len(protein) for _, protein in again_read] == index.lengths.tolist()
+            distinct = [protein.sequence for _, protein in index.distinct()]
+            assert distinct == list(dict.fromkeys(p.sequence for _, p in again_read))
+            assert len(distinct) == index.sequences
 
     return one
 
@@ -99,6 +103,7 @@ def structures(folder: Path) -> One:
             assert not np.isinf(found.cb).any()
             if not len(data) % 16:
                 assert not found.contacts()[~found.resolved].any()
+                assert len(found.secondary_structure) == len(found)
 
     return one
 

@@ -14,6 +14,9 @@ from esmkit.errors import CheckpointError
 
 __all__ = ["has_name", "hub_cached", "keep_name", "link", "snapshots", "storage"]
 
+TRIES = 100
+"""How often processes that make one link at once may come in each other's way."""
+
 
 def storage(repo: str) -> Path:
     """Return the folder of a model in the cache."""
@@ -76,13 +79,25 @@ def link(blob: Path, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.esmkit")  # the same for all: a killed process leaves it
+    for last in (False,) * (TRIES - 1) + (True,):
+        try:
+            scratch.unlink(missing_ok=True)
+            scratch.symlink_to(os.path.relpath(blob, path.parent))
+            scratch.replace(path)
+            return
+        except (FileExistsError, FileNotFoundError):  # another process is making the same link
+            if path.exists():
+                return
+            if last:
+                raise
+        except OSError:
+            break
     try:
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(os.path.relpath(blob, path.parent))
-        scratch.replace(path)
-    except OSError:
         if not path.exists():  # else another process was first
             blob.replace(path)  # without symbolic links, as on many a Windows, the file itself
+    except FileNotFoundError:
+        if not path.exists():
+            raise
 
 
 def has_name(repo: str, name: str) -> bool:

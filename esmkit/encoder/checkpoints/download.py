@@ -132,6 +132,8 @@ def _writing(place: Path) -> Iterator[None]:
         raise
     except OSError as error:
         advice = "set HF_HOME to a folder that can be written"
+        if error.errno == errno.ENOLCK:
+            advice = "set HF_HOME to a folder on a disk whose files can be locked"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "free some space, or set HF_HOME to a folder on another disk"
         raise CheckpointError(
@@ -241,7 +243,7 @@ def _connect(file: RemoteFile, part: Path, start: int, bar: Any) -> None:
                 raise _Again(f"the server sends {whole:,} bytes instead of {file.size:,}")
             with part.open("r+b" if start else "wb") as handle:
                 handle.seek(start)
-                _pour(pieces, handle, bar)
+                _pour(pieces, handle, bar, file.size)
         now = _size(part)
         if file.size is not None and now < file.size:
             raise _Again("the connection was cut")
@@ -260,9 +262,13 @@ def _connect(file: RemoteFile, part: Path, start: int, bar: Any) -> None:
         raise _Again(named(error)) from None
 
 
-def _pour(pieces: Iterator[bytes], handle: Any, bar: Any) -> None:
+def _pour(pieces: Iterator[bytes], handle: Any, bar: Any, most: int | None) -> None:
+    """Write what comes; an answer without a length of its own may never end."""
     since, bytes_since = time.monotonic(), 0
     for piece in pieces:
+        if most is not None and handle.tell() + len(piece) > most:
+            handle.truncate(0)  # of another file; nor is it counted as getting on
+            raise _Again(f"the server sends more than the {most:,} bytes of the file")
         handle.write(piece)
         handle.flush()  # a kill loses what is on its way, and no more
         bar.update(len(piece))
@@ -308,12 +314,15 @@ def _difference(file: RemoteFile, part: Path, sha256: str | None) -> str:
         if wanted and found != wanted:
             return f"SHA-256 {found[:12]}…, not {wanted[:12]}…"
     if re.fullmatch(r"[0-9a-f]{40}", file.etag):
-        data = part.read_bytes()
         # As Git names a file, or as some mirrors do
-        hashes = [
-            hashlib.sha1(before + data, usedforsecurity=False).hexdigest()
-            for before in (b"blob %d\0" % len(data), b"")
-        ]
+        hashes = [_sha1(part, before) for before in (b"blob %d\0" % _size(part), b"")]
         if file.etag not in hashes:
             return f"Git's hash {hashes[0][:12]}…, not {file.etag[:12]}…"
     return ""
+
+
+def _sha1(path: Path, before: bytes) -> str:
+    """Hash some bytes and then a file, which may be larger than the memory."""
+    with path.open("rb") as handle:
+        found = hashlib.file_digest(handle, lambda: hashlib.sha1(before, usedforsecurity=False))
+    return found.hexdigest()
