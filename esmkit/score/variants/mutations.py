@@ -27,7 +27,7 @@ _RANGE = re.compile(
     r"(?P<what>delins|del|ins|dup)(?P<new>[A-Za-z*]*)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"[^\s:]+:(?=p\.)")
+_REFERENCE = re.compile(r"(?<![^\s:])[^\s:]+:(?=p\.)")  # from the start of a word: else quadratic
 _JOINED = re.compile(r"\s*[:;,/+|]\s*|\s+")
 _TRIPLETS = re.compile(r"(?:[A-Z][a-z]{2})+")
 _NUCLEIC = re.compile(r"(?:[^\s:]+:)?[cgnmr]\.", re.IGNORECASE)
