@@ -108,6 +108,8 @@ def test_a_cell_of_40000_letters_in_place_of_a_mutation():
     start = time.process_time()
     with pytest.raises(InputError, match="is no mutation"):
         parse_variant("x" * 40_000)
+    with pytest.raises(InputError):
+        parse_variant("]" + " " * 40_000 + "x")
     assert time.process_time() - start < 1
     assert str(parse_variant("NP_000468.1:p.Ala24Gly")) == "A24G"
     assert str(parse_variant("p.[NP_1:p.Lys7del;NP_1:p.Ala24Gly]")) == "K7del:A24G"

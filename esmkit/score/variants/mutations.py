@@ -204,7 +204,7 @@ def parse_variant(text: str) -> Variant:
 def _pieces(given: str) -> list[str]:
     """Return what is joined, each without the signs of HGVS around it."""
     text = _REFERENCE.sub("", given)
-    if re.search(r"\]\s*[;,]?\s*\[", text):
+    if re.search(r"\]\s*(?:[;,]\s*)?\[", text):
         raise InputError(
             f"{_shown(given)} is about two chromosomes, and a protein has the changes of one; give "
             "those as two variants"
