@@ -112,6 +112,13 @@ def test_a_cell_of_40000_letters_in_place_of_a_mutation():
         parse_variant("]" + " " * 40_000 + "x")
     assert time.process_time() - start < 1
     assert str(parse_variant("NP_000468.1:p.Ala24Gly")) == "A24G"
+
+
+@pytest.mark.parametrize("sign", [";", ",", "/", "+", " "])
+def test_a_reference_before_each_of_several_mutations(sign: str):
+    """All but the last were lost without a word, as part of a reference."""
+    asked = sign.join(["NP_1.1:p.Lys7del", "NP_1.1:p.Ala24Gly"])
+    assert str(parse_variant(asked)) == "K7del:A24G"
     assert str(parse_variant("p.[NP_1:p.Lys7del;NP_1:p.Ala24Gly]")) == "K7del:A24G"
 
 

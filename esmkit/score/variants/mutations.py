@@ -27,7 +27,9 @@ _RANGE = re.compile(
     r"(?P<what>delins|del|ins|dup)(?P<new>[A-Za-z*]*)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"(?<![^\s:])[^\s:]+:(?=p\.)")  # from the start of a word: else quadratic
+_REFERENCE = re.compile(r"(?<![^\s:;,/+\[])(?!p\.)[^\s:;,/+\[]+:(?=p\.)")
+# It begins where a word does, else a long one is tried from each of its letters; and holds no sign
+# that joins, else the variants before a second reference would count as part of that
 _JOINED = re.compile(r"\s*[:;,/+|]\s*|\s+")
 _TRIPLETS = re.compile(r"(?:[A-Z][a-z]{2})+")
 _NUCLEIC = re.compile(r"(?:[^\s:]+:)?[cgnmr]\.", re.IGNORECASE)
