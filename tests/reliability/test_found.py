@@ -6,6 +6,7 @@ Each is small and by hand; no generator is needed. What becomes of the kind is s
 import gzip
 import io
 import json
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,25 @@ def test_such_a_number_in_files(run, kept: Path, tiny_folder: Path):
     done = run("contacts", "good.fasta", "--top", DIGITS, "--model", tiny_folder, cwd=kept)
     assert "is a number of pairs, or L, L/2 or 2L" in done.stderr
     fails(done, 2)
+
+
+def test_a_cell_of_40000_letters_in_place_of_a_mutation():
+    """Every letter of it was tried as the beginning of a reference: 0.8 billion steps."""
+    start = time.process_time()
+    with pytest.raises(InputError, match="is no mutation"):
+        parse_variant("x" * 40_000)
+    with pytest.raises(InputError):
+        parse_variant("]" + " " * 40_000 + "x")
+    assert time.process_time() - start < 1
+    assert str(parse_variant("NP_000468.1:p.Ala24Gly")) == "A24G"
+
+
+@pytest.mark.parametrize("sign", [";", ",", "/", "+", " "])
+def test_a_reference_before_each_of_several_mutations(sign: str):
+    """All but the last were lost without a word, as part of a reference."""
+    asked = sign.join(["NP_1.1:p.Lys7del", "NP_1.1:p.Ala24Gly"])
+    assert str(parse_variant(asked)) == "K7del:A24G"
+    assert str(parse_variant("p.[NP_1:p.Lys7del;NP_1:p.Ala24Gly]")) == "K7del:A24G"
 
 
 # -------------------------------------------------------------- names that no file can have

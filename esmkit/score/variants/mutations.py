@@ -27,7 +27,9 @@ _RANGE = re.compile(
     r"(?P<what>delins|del|ins|dup)(?P<new>[A-Za-z*]*)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"[^\s:]+:(?=p\.)")
+_REFERENCE = re.compile(r"(?<![^\s:;,/+\[])(?!p\.)[^\s:;,/+\[]+:(?=p\.)")
+# It begins where a word does, else a long one is tried from each of its letters; and holds no sign
+# that joins, else the variants before a second reference would count as part of that
 _JOINED = re.compile(r"\s*[:;,/+|]\s*|\s+")
 _TRIPLETS = re.compile(r"(?:[A-Z][a-z]{2})+")
 _NUCLEIC = re.compile(r"(?:[^\s:]+:)?[cgnmr]\.", re.IGNORECASE)
@@ -204,7 +206,7 @@ def parse_variant(text: str) -> Variant:
 def _pieces(given: str) -> list[str]:
     """Return what is joined, each without the signs of HGVS around it."""
     text = _REFERENCE.sub("", given)
-    if re.search(r"\]\s*[;,]?\s*\[", text):
+    if re.search(r"\]\s*(?:[;,]\s*)?\[", text):
         raise InputError(
             f"{_shown(given)} is about two chromosomes, and a protein has the changes of one; give "
             "those as two variants"
