@@ -22,7 +22,7 @@ WORKERS = "; worker-src blob:"
 # What is asked of a client, in node and in a page alike.
 ASKED = """async function asked(client) {
   const seen = [];
-  const first = client.run("ACDEFGHIKLMNPQRSTVWY".repeat(6), {}, (share) => seen.push(share));
+  const first = client.run("ACDEFGHIKLMNPQRSTVWY".repeat(25), {}, (share) => seen.push(share));
   const second = client.run("ACDEF");
   const aside = client.run("MKV", { lane: "aside", mask: [1] });
   const third = client.run("ACDEFG", { off: ["L0H1"] });
