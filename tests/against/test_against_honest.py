@@ -278,7 +278,7 @@ def test_notes_on_long_proteins_are_true(tiny: Esm2, tmp_path: Path):
         ),
         ("whole", None),
     ):
-        embed_file(tiny, fasta, tmp_path / f"{long}.h5", EmbedOptions(long=long))
+        embed_file(tiny, fasta, tmp_path / f"{long}.h5", EmbedOptions(long=long))  # type: ignore[arg-type]
         found = verify_against(tiny, tmp_path / f"{long}.h5", fasta)
         assert found.passed, found.to_text()
         assert found.parts[0].notes == [note] * (note is not None)

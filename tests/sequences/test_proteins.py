@@ -179,7 +179,10 @@ def test_folder(tmp_path: Path):
 
 
 def test_a_path_that_is_none(tmp_path: Path):
-    assert error_of(tmp_path / ("M" * 5_000)) == "cannot read 'FILE': File name too long"
+    words = error_of(tmp_path / ("M" * 5_000))
+    assert words.startswith("cannot read '")
+    assert words.endswith("': File name too long")
+    assert len(words) < 1_000  # the name is shortened
 
 
 @pytest.mark.parametrize(
