@@ -1,9 +1,9 @@
 """Files that look like a mistake but are another: what is not known is not said with certainty."""
 
 from pathlib import Path
+from typing import Any
 
-import h5pyfrom typing import Any
-
+import h5py
 import numpy as np
 import pytest
 import torch
