@@ -231,8 +231,10 @@ def files(folder: Path) -> One:
             assert array.ndim in (1, 2, 3)
             found.attributes(name)
         size = sum(array.size for array in arrays.values())
-        if size > MOST_COPIED or len(found) > LOOKED_AT or not all(arrays):
-            return  # too much to copy, or with a name that is none
+        if size > MOST_COPIED or len(found) > LOOKED_AT:
+            return  # too much to copy
+        if not all(name and name.isprintable() for name in arrays):
+            return  # no ID of a record of FASTA, which is all that is ever written
         frame = found.to_frame()
         assert set(frame.index.get_level_values("id")) <= set(arrays)
         per, layers = "protein", [0]
