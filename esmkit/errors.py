@@ -34,6 +34,9 @@ them), lone surrogates, private and unassigned characters, separators of lines."
 _ENDLESS = re.compile(r"(\S{300})\S{100,}(\S{100})")
 """A word of a message that nobody reads to its end: a sequence or a file in place of a name."""
 
+_LONGEST = 1_500
+"""Letters of a message; of a longer one, which quotes a line of a file, the middle is left out."""
+
 
 def visible(text: str) -> str:
     r"""Return text with every character that cannot be seen written as its number.
@@ -53,11 +56,13 @@ def _on_one_line(text: str) -> str:
     """Return a message as one line that can be read.
 
     Every line break, and the blanks around it, is one blank; what cannot be seen is written as its
-    number, and of a word of hundreds of letters the middle is left out.
+    number, and of a word of hundreds of letters the middle is left out, as of what is longer than
+    anybody reads. Its end, where the remedy stands, is kept.
     """
     if not text.isprintable():
         text = visible(" ".join(filter(None, map(str.strip, text.splitlines()))))
-    return _ENDLESS.sub(r"\1…\2", text)
+    text = _ENDLESS.sub(r"\1…\2", text)
+    return text if len(text) <= _LONGEST else f"{text[:1_000]} … {text[-400:]}"
 
 
 class EsmkitError(Exception):

@@ -13,6 +13,7 @@ from Bio.PDB.PDBExceptions import PDBConstructionException
 from Bio.PDB.StructureBuilder import StructureBuilder
 
 from esmkit.errors import InputError
+from esmkit.text import shorten
 
 __all__ = ["Builder"]
 
@@ -49,8 +50,8 @@ class Builder(StructureBuilder):
         """Raise the error for a row that lacks what it needs."""
         place, text = self.where(self.line_counter)
         raise InputError(
-            f"{place}: missing or wrong {what} in {text!r}; the line is cut or its columns have "
-            "moved"
+            f"{place}: missing or wrong {what} in {shorten(text, 160)!r}; the line is cut or its "
+            "columns have moved"
         ) from None
 
     def init_residue(self, resname: str, field: str, resseq: int, icode: str) -> None:

@@ -178,8 +178,8 @@ def _atoms(
         except DamagedLine as error:
             if error.is_protein:
                 raise InputError(
-                    f"{str(path)!r}, line {i + 1}: missing or wrong {error.what} in {line!r}; the "
-                    "line is cut or its columns have moved"
+                    f"{str(path)!r}, line {i + 1}: missing or wrong {error.what} in "
+                    f"{shorten(line, 90)!r}; the line is cut or its columns have moved"
                 ) from None
             damaged.append(f"line {i + 1}, {error.what} in {shorten(line.strip())!r}")
             continue

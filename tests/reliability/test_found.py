@@ -59,6 +59,30 @@ def test_a_message_is_short_whatever_it_quotes(asked):
     assert 20 < len(str(caught.value)) < 700
 
 
+def test_a_message_keeps_its_remedy_whatever_it_quotes():
+    error = InputError("a table with columns " + "name " * 5_000 + "; name one of them")
+    assert len(str(error)) < 1_500
+    assert str(error).startswith("a table with columns name name")
+    assert str(error).endswith("; name one of them")
+
+
+@pytest.mark.parametrize("form", ["pdb", "cif"])
+def test_a_damaged_line_of_thousands_of_letters(form: str, tmp_path: Path):
+    path = tmp_path / f"long.{form}"
+    if form == "pdb":
+        atom = "ATOM      1  N   MET A   1      27.340  24.430   2.614  1.00  9.67           N"
+        path.write_text(f"{atom}\n{atom[:42]}{' CG  MET A   1      25.341' * 200}\n")
+    else:
+        names = ["group_PDB", "id", "label_atom_id", "label_comp_id", "label_asym_id"]
+        names += ["label_seq_id", "Cartn_x", "Cartn_y", "Cartn_z", "type_symbol"]
+        head = ["data_x", "loop_", *(f"_atom_site.{name}" for name in names)]
+        rows = [f"ATOM 1 N MET A 1 '{'far away ' * 300}' 1.0 1.0 N", "#"]
+        path.write_text("\n".join(head + rows))
+    with pytest.raises(InputError, match=r"missing or wrong .* moved$") as caught:
+        read_structure(path)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_message_shows_what_cannot_be_seen():
     error = OutputError("'x.parquet' is damaged (type: \x0e\n\x1b[2J); make it anew")
     assert str(error) == "'x.parquet' is damaged (type: [U+000E] [U+001B][2J); make it anew"
