@@ -1,16 +1,14 @@
 """One function that reads back whatever esmkit wrote."""
 
-import json
 from pathlib import Path
 from typing import Any
-
-import h5py
 
 from esmkit.arguments import checked
 from esmkit.attention.hdf5 import AttentionFile
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.files.contents import format_of_content
-from esmkit.files.provenance import PROVENANCE
+from esmkit.files.hdf5 import open_hdf5
+from esmkit.files.provenance import PROVENANCE, parse_provenance
 from esmkit.files.reading import UNREADABLE
 from esmkit.inside.hdf5 import TraceFile
 from esmkit.paths import is_file
@@ -80,7 +78,7 @@ def _task_of(path: Path) -> str | None:
     try:
         if format_of_content(path) != "h5":
             return None
-        with h5py.File(path, "r") as handle:
-            return json.loads(str(handle.attrs[PROVENANCE])).get("task")
+        with open_hdf5(path) as handle:
+            return parse_provenance(str(handle.attrs[PROVENANCE])).get("task")
     except UNREADABLE:
         return None

@@ -15,6 +15,7 @@ from esmkit.against.pickled import read_object_array
 from esmkit.embeddings.foreign import hdf5_keys, text_of
 from esmkit.errors import InputError
 from esmkit.files.arrays import refuse_unfolding, stored
+from esmkit.files.hdf5 import open_hdf5
 from esmkit.text import shorten
 
 __all__ = ["given_of_objects", "read_hdf5", "read_npy", "read_npz"]
@@ -79,7 +80,7 @@ def _unnamed(path: str, kind: str, block: Any, name: str = "") -> Given:
 
 def read_hdf5(path: str) -> Given:
     """Read HDF5: a dataset for each protein, groups of parts, or one matrix beside its IDs."""
-    handle = h5py.File(path, "r")
+    handle = open_hdf5(path)
     try:
         found = _read_hdf5(path, handle)
         told = ("model_name", "model", "embedder", "checkpoint")

@@ -115,7 +115,8 @@ def check_arrays(part: Part, names: list[str], path: str) -> dict[str, NDArray[n
         shown = repr(shorten(visible(name)))
         array = np.asarray(part.arrays[name])
         if array.dtype == object and all(isinstance(one, int | float) for one in array.ravel()):
-            array = array.astype(np.float32)  # numbers of Python, as PEPE may write them
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)  # numbers of Python, as PEPE may write them
         if array.dtype.kind not in "fiu" or array.size == 0:
             raise InputError(
                 f"{shown} in {path!r} is {'empty' if array.size == 0 else f'of {array.dtype}'}, where "

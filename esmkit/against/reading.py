@@ -89,12 +89,22 @@ def _own(place: Path) -> Given | None:
         if any(words in str(error) for words in told):
             raise
         return None
+    try:
+        found = _of_esmkit(file, place)
+    except BaseException:
+        file.close()
+        raise
+    if found is None:
+        file.close()
+    return found
+
+
+def _of_esmkit(file: EmbeddingFile, place: Path) -> Given | None:
+    """Return the parts of a file; None where it does not say that esmkit made it."""
     facts = file.provenance
     if not facts.get("checkpoint"):  # a table of that form that somebody else may have written
-        file.close()
         return None
     if facts.get("task") in _OTHER_TASKS:
-        file.close()
         raise InputError(
             f"{str(place)!r} is a file of `esmkit {facts['task']}`; give one of embeddings"
         )

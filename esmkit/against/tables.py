@@ -66,8 +66,10 @@ def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str
         rest = [c for c in text if c not in (sequence, lists, residue)]
         names = rest[0] if rest else sequence
     special = {names, sequence, layer, residue, lists, "length", "Unnamed: 0"}
+    vectors: list[Any]
     if lists is not None:
-        vectors: list[Any] = [_as_vector(value, path) for value in table[lists]]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told of each record
+            vectors = [_as_vector(value, path) for value in table[lists]]
     else:
         numeric = [c for c in columns if c not in special and c not in text]
         chosen = _values(columns, numeric)
@@ -76,7 +78,8 @@ def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str
                 f"{path!r} is a table without columns of numbers or a column of lists (it has "
                 f"{shorten(', '.join(columns))}); give a table of embeddings"
             )
-        vectors = list(table[chosen].to_numpy(np.float32))
+        with np.errstate(over="ignore"):
+            vectors = list(table[chosen].to_numpy(np.float32))
     ids = [f"row {n}" for n in range(len(table))] if names is None else _ids(table[names])
     rows = table[layer].tolist() if layer else [None] * len(table)
     of_residues = residue is not None or len(ids) >= LEAST_ROWS * len(

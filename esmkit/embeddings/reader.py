@@ -1,12 +1,10 @@
 """Embedding files read back: every format as a mapping from ID to array."""
 
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +12,9 @@ from esmkit.embeddings.foreign import hdf5_keys, npz_keys, npz_shapes, text_of
 from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import NPZ_PROVENANCE, protein_id, stored
 from esmkit.files.contents import describe, format_of_content, separator_of
+from esmkit.files.hdf5 import open_hdf5
 from esmkit.files.outputs import is_stream
-from esmkit.files.provenance import PROVENANCE, provenance_sidecar
+from esmkit.files.provenance import PROVENANCE, parse_provenance, provenance_sidecar
 from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
@@ -132,7 +131,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             self._close()
 
     def _open_h5(self) -> None:
-        handle = h5py.File(self._place, "r")
+        handle = open_hdf5(self._place)
         self._close = handle.close
         self._attributes = lambda key: dict(handle[key].attrs)
         written = handle.attrs.get(PROVENANCE)
@@ -140,7 +139,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             self.provenance: dict[str, Any] = {}
             self._keys = hdf5_keys(handle)
         else:
-            self.provenance = json.loads(str(written))
+            self.provenance = parse_provenance(str(written))
             self._keys = {protein_id(str(key)): str(key) for key in handle}
         if self.provenance.get("task") == "attention":
             raise OutputError(
@@ -162,7 +161,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         stream.seek(0)
         handle = np.load(stream, allow_pickle=False)
         if NPZ_PROVENANCE in shapes:
-            self.provenance = json.loads(str(handle[NPZ_PROVENANCE]))
+            self.provenance = parse_provenance(str(handle[NPZ_PROVENANCE]))
             self._keys = {protein_id(key): key for key in shapes if key != NPZ_PROVENANCE}
         else:
             self.provenance = {}
@@ -197,7 +196,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         for place in (self._place, self._place.resolve()):
             sidecar = provenance_sidecar(place)
             if sidecar.is_file():
-                return json.loads(sidecar.read_text(encoding="utf-8"))
+                return parse_provenance(sidecar.read_bytes())
         return {}
 
     def _open_parquet(self) -> None:
@@ -210,7 +209,8 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"{str(self.path)!r} is a table with columns {', '.join(arrow.column_names[:6])}, "
                 f"but no {' or '.join(sorted(lacking))}; read it with `pandas.read_parquet`"
             )
-        self.provenance = json.loads((arrow.schema.metadata or {}).get(PROVENANCE.encode(), "{}"))
+        written = (arrow.schema.metadata or {}).get(PROVENANCE.encode(), b"{}")
+        self.provenance = parse_provenance(written)
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
         self._use_table(arrow.drop(["embedding"]).to_pandas(), _as_float32(vectors))
@@ -218,7 +218,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
     def _open_dataset(self) -> None:
         """Read a folder of ``esmkit embed --engine ray``: its parts are in input order by name."""
         arrow, parquet = import_pyarrow()
-        self.provenance = json.loads((self._place / DATASET_PROVENANCE).read_text(encoding="utf-8"))
+        self.provenance = parse_provenance((self._place / DATASET_PROVENANCE).read_bytes())
         tables = [parquet.read_table(part) for part in sorted(self._place.glob("part-*.parquet"))]
         tables = [table.replace_schema_metadata(None) for table in tables]
         arrow = arrow.concat_tables(tables)
@@ -265,7 +265,12 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
         -------
         dict
         """
-        return self._attributes(self._key(name))
+        key = self._key(name)
+        try:
+            return self._attributes(key)
+        except UNREADABLE as error:
+            what = f"is damaged: what it says of {name!r} cannot be read"
+            raise damage(self.path, error, "make it anew", what) from error
 
     @property
     def layers(self) -> list[int]:

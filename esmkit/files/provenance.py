@@ -13,7 +13,14 @@ from typing import Any
 from esmkit._version import __version__
 from esmkit.sequences.windows import MAX_RESIDUES
 
-__all__ = ["PROVENANCE", "change", "provenance_sidecar", "run_identity", "run_provenance"]
+__all__ = [
+    "PROVENANCE",
+    "change",
+    "parse_provenance",
+    "provenance_sidecar",
+    "run_identity",
+    "run_provenance",
+]
 
 PROVENANCE = "provenance"
 """Name under which HDF5 attributes and Parquet metadata hold the provenance, as JSON."""
@@ -21,8 +28,50 @@ PROVENANCE = "provenance"
 _OF_COMMANDS = {"range-size": "range_bytes", "plot-format": "kind"}
 """Entries that commands call otherwise than Python does, by more than a hyphen."""
 
+_FORMS: dict[str, type] = {
+    **{"task": str, "per": str, "layers": list},
+    **{"checkpoint": dict, "options": dict, "lm_head": dict, "model_shape": dict},
+}
+"""What readers of files take entries of provenance for, where they are there and not null."""
+
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
+
+
+def parse_provenance(text: str | bytes) -> dict[str, Any]:
+    """Return the provenance that a file holds as JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or another program's word of that name: no object of JSON, or one whose
+        entries are not of the kind that esmkit writes.
+
+    Examples
+    --------
+    >>> parse_provenance('{"task": "embed", "layers": [6]}')["layers"]
+    [6]
+    >>> parse_provenance('{"layers": 6}')
+    Traceback (most recent call last):
+        ...
+    ValueError: its provenance says layers 6, where a list should be
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"its provenance is {_brief(found)}, where an object of JSON should be")
+    words = {str: "text", list: "a list", dict: "an object"}
+    for name, form in _FORMS.items():
+        given = found.get(name)
+        if given is not None and not isinstance(given, form):
+            raise ValueError(
+                f"its provenance says {name} {_brief(given)}, where {words[form]} should be"
+            )
+    layers = found.get("layers") or []
+    if not all(type(layer) is int for layer in layers):
+        raise ValueError(
+            f"its provenance says layers {_brief(layers)}, where whole numbers should be"
+        )
+    return found
 
 
 def change(name: str, before: Any, now: Any) -> str:

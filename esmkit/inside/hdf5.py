@@ -14,7 +14,8 @@ from esmkit.encoder.activations import Activation, Activations
 from esmkit.errors import EsmkitError, OptionError, OutputError
 from esmkit.files.arrays import dataset_key, protein_id
 from esmkit.files.disk import SteadyFile
-from esmkit.files.provenance import PROVENANCE
+from esmkit.files.hdf5 import open_hdf5
+from esmkit.files.provenance import PROVENANCE, parse_provenance
 from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.sequences.proteins import Protein
 from esmkit.text import missing
@@ -161,12 +162,12 @@ class TraceFile(ProteinFile[StoredTrace]):
         if not self._place.is_file():
             raise OutputError(missing(self.path))
         try:
-            self._file = h5py.File(self._place, "r")
+            self._file = open_hdf5(self._place)
         except UNREADABLE as error:
             what = "cannot be read as HDF5"
             raise damage(self.path, error, "make it anew with `esmkit trace`", what) from error
         try:
-            self.provenance: dict[str, Any] = json.loads(
+            self.provenance: dict[str, Any] = parse_provenance(
                 str(self._file.attrs.get(PROVENANCE, "{}"))
             )
             if self.provenance.get("task") != "trace":

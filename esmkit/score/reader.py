@@ -1,18 +1,17 @@
 """Files of scores read back, whatever their format."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from esmkit.errors import EsmkitError, OutputError
 from esmkit.files.arrays import protein_id, stored
 from esmkit.files.contents import describe, format_of_content
+from esmkit.files.hdf5 import open_hdf5
 from esmkit.files.outputs import is_stream
-from esmkit.files.provenance import PROVENANCE, provenance_sidecar
+from esmkit.files.provenance import PROVENANCE, parse_provenance, provenance_sidecar
 from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.score.options import ScoreOptions
@@ -43,7 +42,7 @@ def _kind_of(path: Path) -> str | None:
     """Return the format of a file of scores; None for all else."""
     kind = format_of_content(path)
     if kind == "h5":
-        with h5py.File(path, "r") as handle:
+        with open_hdf5(path) as handle:
             return kind if _is_of_score(handle.attrs.get(PROVENANCE)) else None
     if kind == "parquet":
         _, parquet = import_pyarrow()
@@ -61,7 +60,7 @@ def _is_of_score(provenance: Any) -> bool:
     if provenance is None:
         return False
     text = provenance.decode() if isinstance(provenance, bytes) else str(provenance)
-    return json.loads(text).get("task") == "score"
+    return parse_provenance(text).get("task") == "score"
 
 
 def _are_columns(names: list[str]) -> bool:
@@ -146,9 +145,9 @@ class ScoreFile(ProteinFile[Any]):
             self._close()
 
     def _open_h5(self) -> None:
-        self._handle = h5py.File(self._place, "r")
+        self._handle = open_hdf5(self._place)
         self._close = self._handle.close
-        self.provenance: dict[str, Any] = json.loads(str(self._handle.attrs[PROVENANCE]))
+        self.provenance: dict[str, Any] = parse_provenance(str(self._handle.attrs[PROVENANCE]))
         self.per = "residue"
         self._keys = {protein_id(str(key)): str(key) for key in self._handle}
 
@@ -159,7 +158,7 @@ class ScoreFile(ProteinFile[Any]):
             _, parquet = import_pyarrow()
             with self._place.open("rb") as stream:
                 arrow = parquet.read_table(stream)
-            self.provenance = json.loads(arrow.schema.metadata[PROVENANCE.encode()])
+            self.provenance = parse_provenance(arrow.schema.metadata[PROVENANCE.encode()])
             table = arrow.replace_schema_metadata(None).to_pandas()
         else:
             separator = next(sep for sep, name in SEPARATORS.items() if name == kind)
@@ -191,7 +190,7 @@ class ScoreFile(ProteinFile[Any]):
         for place in (self._place, self._place.resolve()):
             sidecar = provenance_sidecar(place)
             if sidecar.is_file():
-                return json.loads(sidecar.read_text(encoding="utf-8"))
+                return parse_provenance(sidecar.read_bytes())
         return {}
 
     def _read(self, key: str) -> Any:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from esmkit.attention.figure_options import FigureOptions
 from esmkit.files.arrays import H5Writer
 from esmkit.files.disk import disk_errors, through_links
+from esmkit.files.hdf5 import open_hdf5
 from esmkit.files.names import FileNames, check_folder, remove_unfinished
 from esmkit.files.outputs import is_stream
 from esmkit.files.run_options import Run
@@ -206,7 +206,7 @@ class _Kept(Watch):
 
     def scores(self) -> Iterator[ProteinScore]:
         """Read the scores, one at a time."""
-        with h5py.File(self._path, "r") as handle:
+        with open_hdf5(self._path) as handle:
             for dataset in handle.values():
                 text = {name: str(dataset.attrs[name]) for name in ("id", "header", "sequence")}
                 values = np.asarray(dataset, np.float32)

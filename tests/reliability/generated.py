@@ -12,6 +12,7 @@ its seed to the tally, by which it is made again.
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import random
 import re
@@ -41,6 +42,9 @@ BLOCK = 1_000
 
 SECONDS = 5.0
 """Of processor time for one input; of a command line thirty, as the first one loads PyTorch."""
+
+STUCK = 300
+"""Seconds after which an input that C code does not return from ends the run, with a traceback."""
 
 MEMORY = 12 * 2**30
 """Of addresses: what asks for more gets a MemoryError, as in a process that has little memory."""
@@ -133,6 +137,7 @@ def run_block(kind: str, seed: int, count: int, make: Any, check: Any, kept: Pat
     for number in range(count):
         label, made = make(chance_of(kind, seed, number))
         start = time.process_time()
+        faulthandler.dump_traceback_later(STUCK, exit=True)
         signal.setitimer(signal.ITIMER_PROF, allowed)
         wrong: BaseException | None = None
         with warnings.catch_warnings(record=True) as warned:
@@ -159,6 +164,7 @@ def run_block(kind: str, seed: int, count: int, make: Any, check: Any, kept: Pat
             wrong = AssertionError(f"{spent:.1f} s of processor time")
         if wrong is not None:
             _keep(block, number, made, wrong, kept)
+    faulthandler.cancel_dump_traceback_later()
     left = _files_open()
     if left:
         block.faults.append(f"{kind}/{seed}: left open: {sorted(left)[0]}")

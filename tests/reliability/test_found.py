@@ -3,9 +3,14 @@
 Each is small and by hand; no generator is needed. What becomes of the kind is said by the text.
 """
 
+import gc
 import gzip
 import io
 import json
+import os
+import struct
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -14,8 +19,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 from safetensors.numpy import save
 
 import esmkit
@@ -27,8 +34,10 @@ from esmkit.encoder.activations import Activations
 from esmkit.encoder.names import choose_heads, parse_head
 from esmkit.errors import EsmkitError, InputError, OptionError, OutputError
 from esmkit.files.arrays import MOST_TIMES, MOST_UNFOLDED, refuse_unfolding
+from esmkit.files.hdf5 import open_hdf5
 from esmkit.files.work_folder import work_folder_of
 from esmkit.inside.edits import read_edits
+from esmkit.inside.hdf5 import TraceFile
 from esmkit.score.variants.mutations import parse_variant
 from esmkit.sequences.domains import parse_domains
 from esmkit.sequences.sites import parse_sites
@@ -264,6 +273,133 @@ def test_frames_of_arrays_that_are_not_as_they_say(tmp_path: Path):
         found.to_frame()
 
 
+ODD = {
+    "a list": [],
+    "a number of layers": {"layers": 2, "checkpoint": {"name": "x"}},
+    "layers in words": {"layers": ["last"], "checkpoint": {"name": "x"}},
+    "a checkpoint that is a name": {"checkpoint": "facebook/esm2_t6_8M_UR50D"},
+    "options that are a list": {"options": [1], "checkpoint": {"name": "x"}},
+    "a task that is none": {"task": {}, "checkpoint": {"name": "x"}},
+}
+
+
+def with_provenance(path: Path, said: Any) -> Path:
+    """Write one vector, and under esmkit's own name what is said of it."""
+    text, array = json.dumps(said), np.ones(3, np.float32)
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["A"] = array
+            file.attrs["provenance"] = text
+    elif path.suffix == ".npz":
+        np.savez(path, A=array, __provenance__=np.array(text))
+    elif path.suffix == ".csv":
+        path.write_text("id,e0,e1\nA,0.5,1.5\n")
+        path.with_name(f"{path.name}.provenance.json").write_text(text)
+    else:
+        table = pyarrow.table({"id": ["A"], "embedding": [[0.5, 1.5]]})
+        parquet.write_table(table.replace_schema_metadata({"provenance": text}), path)
+    return path
+
+
+OPEN_ALL = """
+import sys
+import esmkit
+from esmkit.against.reading import read_given
+from esmkit.errors import EsmkitError
+from esmkit.inside.hdf5 import TraceFile
+for kind in (esmkit.read, esmkit.EmbeddingFile, esmkit.AttentionFile, esmkit.ScoreFile, TraceFile, read_given):
+    try:
+        kind(sys.argv[1])
+    except EsmkitError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("by", ["a block of zeros", "a free space without a length"])
+def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str):
+    """In C, where Ctrl-C does not reach: a process of its own, which can be ended."""
+    path = hdf5(tmp_path / "x.h5", {"A": np.ones(3, np.float32)}, **OWN)
+    data = bytearray(path.read_bytes())
+    heap = data.rindex(b"GCOL")
+    with open_hdf5(path) as file:
+        assert json.loads(str(file.attrs["provenance"])) == OWN
+    if by == "a block of zeros":
+        data[heap + 16 : heap + 4_096] = bytes(4_080)
+    else:
+        (length,) = struct.unpack_from("<Q", data, heap + 24)
+        free = heap + 32 + (length + 7) // 8 * 8
+        assert data[free : free + 2] == b"\0\0"
+        assert any(data[free + 8 : free + 16])
+        data[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_ALL, path], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert len(said) == 6
+    words = f"its heap of texts at byte {heap:,} has an entry without a length"
+    assert all(words in line for line in said if "holds no scores" not in line)
+    assert sum(words in line for line in said) >= 5
+
+
+def test_heaps_of_whole_files_end(tmp_path: Path, monkeypatch):
+    """Full heaps, long texts, a file of which both ends are looked through."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for number in range(300):
+            file[f"{number}"] = np.ones(3, np.float32)
+            file[f"{number}"].attrs["header"] = "x" * (number * number % 5_000)
+    size = path.stat().st_size
+    assert path.read_bytes().count(b"GCOL") > 40
+    for scanned in (size, size // 3):
+        monkeypatch.setattr("esmkit.files.hdf5.SCANNED", scanned)
+        os.utime(path, (scanned, scanned))  # looked through again
+        open_hdf5(path).close()
+
+
+@pytest.mark.parametrize("said", ODD)
+@pytest.mark.parametrize("ending", [".h5", ".npz", ".csv", ".parquet"])
+def test_provenance_of_another_form(tmp_path: Path, ending: str, said: str):
+    """Whoever read it next met an AttributeError or TypeError, and the file stayed open."""
+    path = with_provenance(tmp_path / f"x{ending}", ODD[said])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OutputError, match=r"is damaged \(its provenance .* should be\)"):
+            esmkit.read(path)
+        given = read_given(path)  # as a file that somebody else wrote
+        assert list(check_arrays(given.parts[0], ["A"], "x")) == ["A"]
+        if given.close is not None:
+            given.close()
+        gc.collect()
+
+
+@pytest.mark.parametrize("said", [said for said in ODD if "task" not in said])
+@pytest.mark.parametrize("task", ["attention", "trace", "score"])
+def test_provenance_of_another_form_in_other_files(tmp_path: Path, task: str, said: str):
+    odd = {**ODD[said], "task": task} if isinstance(ODD[said], dict) else ODD[said]
+    path = with_provenance(tmp_path / "x.h5", odd)
+    for kind in (esmkit.AttentionFile, TraceFile, esmkit.ScoreFile):
+        with pytest.raises(OutputError):
+            kind(path)
+
+
+def test_facts_of_a_protein_that_are_damaged(tmp_path: Path):
+    """Attributes are read when asked for: HDF5's own error came through."""
+    path = tmp_path / "x.h5"
+    hdf5(path, {"A": np.ones(3, np.float32)})
+    with h5py.File(path, "a") as file:
+        file["A"].attrs["header"] = "A of somebody"
+    data = path.read_bytes()
+    heap = data.rindex(b"GCOL")
+    path.write_bytes(data[:heap] + b"XXXX" + data[heap + 4 :])
+    with (
+        esmkit.EmbeddingFile(path) as found,
+        pytest.raises(OutputError, match=r"is damaged: what it says of 'A' cannot be read \("),
+    ):
+        found.attributes("A")
+
+
 def test_a_frame_of_no_rows_has_its_index(tmp_path: Path):
     path = hdf5(tmp_path / "x.h5", {"A": np.zeros((0, 3), np.float32)})
     with esmkit.read(path) as found:
@@ -295,6 +431,30 @@ def test_against_a_table_of_no_rows(tiny, tmp_path: Path, ending: str):
     )
     with pytest.raises(InputError, match="holds no records; make the file anew"):
         verify_against(tiny, path, esmkit.data.ubiquitin_fasta())
+
+
+@pytest.mark.parametrize("ending", [".csv", ".lists.csv", ".parquet", ".lists.parquet", ".npz"])
+def test_against_numbers_too_large_for_float32(tiny, tmp_path: Path, ending: str):
+    """They are told of by record; a warning of NumPy's is no sentence."""
+    path = tmp_path / f"x{ending}"
+    vectors = np.array([[0.5, 1e300], [1.0, 2.0]])
+    table = pandas.DataFrame(
+        vectors, columns=["e0", "e1"], index=pandas.Index(["A", "B"], name="id")
+    )
+    if ".lists" in ending:
+        table = pandas.DataFrame({"id": ["A", "B"], "embedding": list(vectors.tolist())})
+    if ending == ".npz":
+        np.savez(path, A=np.array([0.5, 1e300], object), B=vectors[1])
+    elif ending.endswith("csv"):
+        table.to_csv(path, index=".lists" not in ending)
+    else:
+        table.reset_index(drop=".lists" in ending).to_parquet(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = read_given(path)
+        arrays = check_arrays(given.parts[0], ["A", "B"], "x")
+    np.testing.assert_array_equal(arrays["A"], np.array([0.5, np.inf], np.float32))
+    np.testing.assert_array_equal(arrays["B"], np.array([1, 2], np.float32))
 
 
 def test_damage_to_parquet_that_its_library_tells_with_a_control_sign(tmp_path: Path):
