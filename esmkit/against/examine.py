@@ -82,8 +82,9 @@ def examine(
 
 def _unusable(arrays: dict[str, NDArray[np.float32]], path: str) -> tuple[set[str], list[Cause]]:
     """Return the records that hold no vectors, and what to say of them."""
-    odd = [n for n, a in arrays.items() if not np.isfinite(a).all()]
-    zero = [n for n, a in arrays.items() if n not in set(odd) and not a.any()]
+    whole = {n: bool(np.isfinite(a).all()) for n, a in arrays.items()}
+    odd = [n for n in arrays if not whole[n]]
+    zero = [n for n, a in arrays.items() if whole[n] and not a.any()]
     if len(odd) + len(zero) == len(arrays):
         raise InputError(
             f"every record of {path!r} {'holds NaN, or numbers beyond float32' if odd else 'is all zeros'}; make the "

@@ -128,6 +128,62 @@ class Hypothesis:
             found.append(f"computed in half precision ({self.half})")
         return found
 
+    def remedies(self, last: int, expected: tuple[int, str], *, any_layer: bool) -> list[str]:
+        """Return what makes vectors of it what they should be, one thing for each of its words.
+
+        Parameters
+        ----------
+        last : int
+        expected : (int, str)
+        any_layer : bool
+            Whether every hidden state of the model is right.
+        """
+        found = []
+        if self.layers != (expected[0],) and not (any_layer and self.layers[0] <= last):
+            found.append(_layer_remedy(self.layers, last, expected[0]))
+        if self.pooling not in (expected[1], *ROWS):
+            found.append(_pooling_remedy(self.pooling, expected[1]))
+        if self.source not in (PLAIN, WINDOWS):
+            found.append(self.source.remedy)
+        if self.post.kind in _POST_REMEDIES:
+            found.append(_POST_REMEDIES[self.post.kind])
+        if self.half:
+            found.append("embed in float32, or take differences of this size for what they are")
+        return found
+
+
+_POST_REMEDIES = {
+    "scale": "leave out the scaling, or compare directions alone",
+    "normed": "leave out the scaling, or compare directions alone",
+    "affine": "leave out the scaling of columns, or apply it to both sides",
+    "columns": "bring the columns into the order of the model",
+}
+
+
+def _layer_remedy(layers: tuple[int, ...], last: int, expected: int) -> str:
+    """Return how to come from hidden states to the expected one.
+
+    >>> _layer_remedy((5,), 6, 6)
+    'take hidden state 6, or say that 5 is meant (`layer`)'
+    """
+    if len(layers) > 1:
+        return f"take hidden state {expected} alone"
+    if layers[0] == last + 1:
+        return f"take hidden state {expected} after the final norm"
+    return f"take hidden state {expected}, or say that {layers[0]} is meant (`layer`)"
+
+
+def _pooling_remedy(pooling: str, expected: str) -> str:
+    """Return how to come from a pooling to the expected one."""
+    if expected == "bos":
+        return "take the state of the first token, BOS"
+    return {
+        "padded": "leave padding out of the mean, by the attention mask",
+        "mean_padding": "leave padding out of the mean, by the attention mask",
+        "bos": "take the mean over residues, or say that BOS is meant (`pool`)",
+        "sum": "divide by the number of residues",
+    }.get(pooling, "take the mean over all residues and nothing else, tokens 1 to R of R + 2")
+
 
 def pooling_words(name: str) -> str:
     """Return what a pooling is."""

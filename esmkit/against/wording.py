@@ -83,7 +83,10 @@ def told(
             if not what:
                 right += members
                 continue
-            causes.append(_cause(records, hypothesis, what, members, state, of))
+            remedies = hypothesis.remedies(
+                model.layers, (expected.layer, expected.pool), any_layer=expected.any_layer
+            )
+            causes.append(_cause(records, hypothesis, what, remedies, members, state, of))
     left = [n for n in range(len(records)) if n not in state.fits]
     tried = list(search.tried)
     verdict = "differs" if causes else "same"
@@ -108,36 +111,35 @@ def _cause(
     records: Records,
     hypothesis: Hypothesis,
     what: str,
+    remedies: Sequence[str],
     members: Sequence[int],
     state: State,
     of: int,
 ) -> Cause:
     found = {n: state.fits[n] for n in members}
-    evidence, remedy = [], ""
+    evidence, remedies = [], list(remedies)
+    if records.rows and any(row_words(records, hypothesis.pooling, n) for n in members):
+        remedies.append("write the states of all residues and no others, tokens 1 to R of R + 2")
     moved = {n: fit.belongs_to for n, fit in found.items() if fit.belongs_to != n}
     if moved:
         words, more = order_words(records, moved)
         what = what.replace("under the name of another", words)
         evidence += more
-        remedy = "pair vectors and IDs anew, in one order"
+        remedies.append("pair vectors and IDs anew, in one order")
     if hypothesis.pooling == "padded":
         counts = Counter(found[n].pads + records.tokens[n] for n in members)
         (to, times), *_ = counts.most_common(1)
         evidence.append(f"{times:,} of them padded to {to:,} tokens")
-        remedy = "leave padding out of the mean, by the attention mask"
-    if hypothesis.source not in (PLAIN, WINDOWS):
-        remedy = hypothesis.source.remedy
     if hypothesis.post.kind == "scale":
         evidence.append(_scale_words(records, hypothesis, members))
     if hypothesis.half:
         evidence.append(
             "esmkit's own pass in that precision is about as far off, and in that direction"
         )
-        remedy = "embed in float32, or take differences of this size for what they are"
     before = _median([state.before[n].relative for n in members if n in state.before])
     after = _median([fit.relative for fit in found.values()])
     names = [records.names[n] for n in members]
-    return Cause(what, names, of, before, after, evidence, remedy)
+    return Cause(what, names, of, before, after, evidence, "; ".join(dict.fromkeys(remedies)))
 
 
 def _scale_words(records: Records, hypothesis: Hypothesis, members: Sequence[int]) -> str:

@@ -29,11 +29,6 @@ THREE = TWELVE[:3]
 
 
 @pytest.fixture(scope="module")
-def maker(tiny_folder: Path) -> Maker:
-    return Maker(tiny_folder)
-
-
-@pytest.fixture(scope="module")
 def means(maker: Maker) -> np.ndarray:
     return np.stack(list(maker.means({p.id: p.sequence for p in TWELVE}).values()))
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,29 +19,9 @@ from esmkit.against.sources import PLAIN
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
-from esmkit.sequences.proteins import Protein
-from oracles.checkpoints import random_sequence
-from oracles.planted import Maker, Vectors, fine_tuned, half, noisy
+from oracles.planted import Maker, Vectors, fine_tuned, half, noisy, proteins_of, written
 
 LENGTHS = (41, 76, 38, 95, 60, 55, 72, 49)
-
-
-def proteins_of(lengths: tuple[int, ...]) -> list[Protein]:
-    return [
-        Protein(f"P{n}", "M" + random_sequence(length - 1, n)) for n, length in enumerate(lengths)
-    ]
-
-
-@pytest.fixture(scope="module")
-def maker(tiny_folder: Path) -> Maker:
-    return Maker(tiny_folder)
-
-
-def write(path: Path, vectors: Vectors) -> Path:
-    with h5py.File(path, "w", track_order=True) as file:
-        for name, vector in vectors.items():
-            file[name] = vector
-    return path
 
 
 def relative(given: Vectors, own: Vectors) -> float:
@@ -62,7 +41,7 @@ def test_weights_near_these_are_not_half_precision(
     theirs = maker.means(texts, model=maker.changed(noisy(0.002)))
     # within what a pass in bfloat16 explains by its size alone
     assert 1e-4 < relative(theirs, right) < 3 * relative(half(maker, texts, torch.bfloat16), right)
-    found = verify_against(tiny, write(tmp_path / "tuned.h5", theirs), proteins)
+    found = verify_against(tiny, written(tmp_path / "tuned.h5", theirs), proteins)
     assert "half precision (" not in found.to_text(), found.to_text()
     assert "other weights of the same shape" in found.to_text()
     assert found.verdict == ("differs" if count == 8 else "unknown")
@@ -94,7 +73,7 @@ def test_some_of_other_sequences_are_no_other_weights(
     }[altered]
     odd = [p.id for p in proteins[::2]]
     theirs = maker.means({n: changed(t) if n in odd else t for n, t in texts.items()})
-    found = verify_against(tiny, write(tmp_path / "versions.h5", theirs), proteins)
+    found = verify_against(tiny, written(tmp_path / "versions.h5", theirs), proteins)
     (cause,) = found.parts[0].causes
     assert found.verdict == "unknown"
     assert cause.records == odd
@@ -218,7 +197,7 @@ def test_too_little_memory_is_said(
         raise error
 
     proteins = proteins_of((30,))
-    path = write(tmp_path / "large.h5", {"P0": np.ones(tiny.width, np.float32)})
+    path = written(tmp_path / "large.h5", {"P0": np.ones(tiny.width, np.float32)})
     monkeypatch.setattr(check, "_diagnose", full)
     with pytest.raises(InputError, match=r"fit into memory; give a FASTA of fewer of its proteins"):
         verify_against(tiny, path, proteins)

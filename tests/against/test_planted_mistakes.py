@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -14,35 +13,12 @@ from esmkit.against.sources import PLAIN
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import random_sequence
-from oracles.planted import Maker, Vectors, mistakes, shuffled, stacked
+from oracles.planted import Maker, mistakes, proteins_of, shuffled, stacked, written
 
 PLANTED = mistakes()
 
 LENGTHS = (41, 76, 38, 95, 60, 55, 72, 49)
 """No two alike, in no order: sorting by length shows."""
-
-
-def proteins_of(lengths: tuple[int, ...], letters: str = "") -> list[Protein]:
-    found = []
-    for number, length in enumerate(lengths):
-        text = "M" + random_sequence(length - 1, number)
-        if letters:
-            letter = letters[number % len(letters)]
-            text = f"{text[:4]}{letter}{text[5:]}"
-        found.append(Protein(f"P{number}", text))
-    return found
-
-
-@pytest.fixture(scope="module")
-def maker(tiny_folder: Path) -> Maker:
-    return Maker(tiny_folder)
-
-
-def write(path: Path, vectors: Vectors) -> Path:
-    with h5py.File(path, "w", track_order=True) as file:
-        for name, vector in vectors.items():
-            file[name] = vector
-    return path
 
 
 SLOW = {
@@ -62,11 +38,12 @@ def test_planted_mistakes_are_named(name: str, maker: Maker, tiny: Esm2, tmp_pat
     letters = "UBZO" if name.startswith("rare") else ""
     proteins = proteins_of(LENGTHS, letters)
     vectors = make(maker, {p.id: p.sequence for p in proteins})
-    found = verify_against(tiny, write(tmp_path / "theirs.h5", vectors), proteins)
+    found = verify_against(tiny, written(tmp_path / "theirs.h5", vectors), proteins)
     assert found.verdict == "differs", found.to_text()
     assert words in found.to_text()
     named = [cause for cause in found.parts[0].causes if words in "\n".join(cause.lines())]
     assert named
+    assert all(cause.remedy for cause in named)
     assert len(found.to_frame()) >= len(proteins) - 1  # a record of NaN has no row
 
 
@@ -85,7 +62,7 @@ def test_right_embeddings_are_not_accused(
         vectors = stacked(vectors, lambda x: x.astype(np.float16))
     if stored == "4 decimals":
         vectors = stacked(vectors, lambda x: np.round(x, 4))
-    found = verify_against(tiny, write(tmp_path / "theirs.h5", vectors), proteins)
+    found = verify_against(tiny, written(tmp_path / "theirs.h5", vectors), proteins)
     assert found.passed, found.to_text()
     assert (stored in found.to_text()) == (stored != "float32")
 
@@ -111,7 +88,7 @@ def test_an_order_of_proteins_of_one_length_is_not_one_of_length(
 ):
     proteins = proteins_of((40,) * 6)
     vectors = shuffled(maker.means({p.id: p.sequence for p in proteins}))
-    found = verify_against(tiny, write(tmp_path / "moved.h5", vectors), proteins)
+    found = verify_against(tiny, written(tmp_path / "moved.h5", vectors), proteins)
     assert found.verdict == "differs"
     assert "order of length" not in found.to_text()
 
@@ -124,10 +101,10 @@ def test_duplicates_and_near_copies(maker: Maker, tiny: Esm2, tmp_path: Path):
     right = maker.means({p.id: p.sequence for p in proteins})
     order = ["P1", "P0", "P2", "P3"]  # of copies
     moved = {name: right[of] for name, of in zip(right, order, strict=True)}
-    assert verify_against(tiny, write(tmp_path / "copies.h5", moved), proteins).passed
+    assert verify_against(tiny, written(tmp_path / "copies.h5", moved), proteins).passed
     order = ["P0", "P1", "P3", "P2"]
     moved = {name: right[of] for name, of in zip(right, order, strict=True)}
-    found = verify_against(tiny, write(tmp_path / "near.h5", moved), proteins)
+    found = verify_against(tiny, written(tmp_path / "near.h5", moved), proteins)
     assert "1 pair swapped" in found.to_text()
     assert found.to_frame().set_index("id").loc["P2", "belongs_to"] == "P3"
 
@@ -138,7 +115,7 @@ def test_each_record_has_its_own_cause(maker: Maker, tiny: Esm2, tmp_path: Path)
     cut = maker.means({p.id: p.sequence[:50] for p in proteins})
     sums = PLANTED["sum"][1](maker, {p.id: p.sequence for p in proteins})
     mixed = {**right, "P1": cut["P1"], "P3": cut["P3"], "P5": sums["P5"]}
-    found = verify_against(tiny, write(tmp_path / "mixed.h5", mixed), proteins)
+    found = verify_against(tiny, written(tmp_path / "mixed.h5", mixed), proteins)
     (part,) = found.parts
     assert {tuple(cause.records): cause.what for cause in part.causes} == {
         ("P1", "P3"): "cut after 50 residues",
@@ -157,7 +134,7 @@ def test_few_records_are_thin_evidence(maker: Maker, tiny: Esm2, tmp_path: Path)
     random = np.random.default_rng(5)
     right = maker.means({p.id: p.sequence for p in proteins})
     near = stacked(right, lambda x: x + 0.15 * x.std() * random.normal(size=x.shape))
-    found = verify_against(tiny, write(tmp_path / "near.h5", near), proteins)
+    found = verify_against(tiny, written(tmp_path / "near.h5", near), proteins)
     assert found.verdict == "unknown"
     assert "2 records are thin evidence" in found.to_text()
     assert "tried: " in found.to_text()
@@ -182,7 +159,7 @@ def test_arrays_of_residues(rows: str, maker: Maker, tiny: Esm2, tmp_path: Path)
             "",
         ),
     }[rows]
-    found = verify_against(tiny, write(tmp_path / "rows.h5", made), proteins)
+    found = verify_against(tiny, written(tmp_path / "rows.h5", made), proteins)
     assert words in found.to_text(), found.to_text()
     assert found.passed == (rows in ("residues", "tokens", "padded")), found.to_text()
 
@@ -192,8 +169,8 @@ def test_arrays_of_residues(rows: str, maker: Maker, tiny: Esm2, tmp_path: Path)
 def test_proteins_too_long_for_the_model_that_were_cut(maker: Maker, tiny: Esm2, tmp_path: Path):
     proteins = proteins_of((60, 1_040, 1_101))
     right = maker.means({p.id: p.sequence for p in proteins})
-    assert verify_against(tiny, write(tmp_path / "whole.h5", right), proteins).passed
+    assert verify_against(tiny, written(tmp_path / "whole.h5", right), proteins).passed
     short = maker.means({p.id: p.sequence[:1_022] for p in proteins})
-    found = verify_against(tiny, write(tmp_path / "cut.h5", short), proteins)
+    found = verify_against(tiny, written(tmp_path / "cut.h5", short), proteins)
     (cause,) = found.parts[0].causes
     assert (cause.what, cause.records) == ("cut after 1,022 residues", ["P1", "P2"])

@@ -5,11 +5,16 @@ Hidden states are those of ``EsmModel``, called as its documentation says, and p
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from transformers import EsmModel, EsmTokenizer
+
+from esmkit.sequences.proteins import Protein
+from oracles.checkpoints import random_sequence
 
 Vectors = dict[str, np.ndarray]
 
@@ -82,6 +87,26 @@ class Maker:
         model = copy.deepcopy(self.model)
         change(model)
         return model
+
+
+def proteins_of(lengths: tuple[int, ...], letters: str = "") -> list[Protein]:
+    """Return proteins of these lengths, the fifth letter of each replaced by one of `letters`."""
+    found = []
+    for number, length in enumerate(lengths):
+        text = "M" + random_sequence(length - 1, number)
+        if letters:
+            letter = letters[number % len(letters)]
+            text = f"{text[:4]}{letter}{text[5:]}"
+        found.append(Protein(f"P{number}", text))
+    return found
+
+
+def written(path: Path, vectors: Vectors) -> Path:
+    """Write HDF5 with a dataset for each protein, and return the path."""
+    with h5py.File(path, "w", track_order=True) as file:
+        for name, vector in vectors.items():
+            file[name] = vector
+    return path
 
 
 def residues_of(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

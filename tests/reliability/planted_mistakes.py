@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
@@ -38,6 +37,7 @@ from oracles.planted import (
     shuffled,
     stacked,
     without_dropout,
+    written,
 )
 
 Make = Callable[[Maker, dict[str, str]], Vectors]
@@ -223,13 +223,6 @@ def composition(m: Maker, p: dict[str, str]) -> Vectors:
         n: np.bincount([ord(letter) - 65 for letter in t], minlength=26) for n, t in p.items()
     }
     return {n: (share / share.sum() @ matrix).astype(np.float32) for n, share in shares.items()}
-
-
-def written(path: Path, vectors: Vectors) -> Path:
-    with h5py.File(path, "w", track_order=True) as file:
-        for name, vector in vectors.items():
-            file[name] = vector
-    return path
 
 
 def nothing_planted(vectors: Vectors, correct: Vectors) -> bool:
