@@ -29,6 +29,10 @@ transformers' passes have 0.46 to 0.71 in float16 and 0.20 to 0.62 in bfloat16 (
 to 0.45); weights moved by 0.1 to 0.5 %, or by up to 30 steps of training, have up to 0.22 and 0.14
 where they move the embeddings about as far."""
 
+CHANCE = 2.5
+"""Standard errors of a correlation by chance that kinship has to be over: of few numbers, such as one
+vector of a narrow model, it may be large without any kin."""
+
 MOST_READ = 5
 """Records that are read in half precision."""
 
@@ -111,7 +115,8 @@ def half_bounds(search: Any, hypothesis: Any) -> dict[str, float]:
             continue  # a device without it, or values beyond its range
         if not np.isfinite(half).all():
             continue
-        if not kinship((given - whole) / norms, (half - whole) / norms) >= KINSHIP[name]:
+        least = max(KINSHIP[name], CHANCE / float(np.sqrt(whole.size)))
+        if not kinship((given - whole) / norms, (half - whole) / norms) >= least:
             continue
         off = relative(half, whole)
         found[name] = times * float(np.sqrt((off**2).mean())) + records.storage.relative
