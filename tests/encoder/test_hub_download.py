@@ -4,12 +4,16 @@ The Hub is one of our own, on this machine (``oracles/hub.py``), so real bytes a
 """
 
 import argparse
+import datetime
 import errno
 import hashlib
+import ipaddress
 import json
 import os
+import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,13 +26,16 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from esm.pretrained import load_model_and_alphabet_local
 from huggingface_hub import constants
 from transformers import EsmForMaskedLM
 
 import esmkit
 from esmkit.encoder import checkpoints
-from esmkit.encoder.checkpoints import download, fetch, resolve
+from esmkit.encoder.checkpoints import download, fetch, resolve, web
 from esmkit.encoder.checkpoints import hub as asking
 from esmkit.encoder.checkpoints.known import DEFAULT
 from esmkit.errors import CheckpointError
@@ -40,6 +47,7 @@ from oracles.checkpoints import assert_close, make_checkpoint
 from oracles.fair_esm_files import write_fair_esm
 from oracles.hub import (
     Hub,
+    close_session,
     cut,
     drip,
     html,
@@ -777,13 +785,56 @@ def test_an_address_that_is_none(point, url: str):
     assert f"cannot ask the Hub at '{url}' (HF_ENDPOINT) (" in error_of()
 
 
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for this machine that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "a network")])
+    today = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    of_all, of_key = folder / "network.pem", folder / "key.pem"
+    of_all.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    of_key.write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
+    return of_all, of_key
+
+
+def test_a_network_with_certificates_of_its_own(point, tmp_path, monkeypatch, tiny_lm_folder: Path):
+    """Refused in one sentence, and weights once the variable that it names is set."""
+    trusted, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, key)
+    with hub(tls=context) as server:
+        server.put(REPO, files_of(tiny_lm_folder))
+        server.when(f"GET .*{WEIGHTS}", cut(20_000), 1)
+        point(server.address)
+        text = error_of()
+        assert "CERTIFICATE_VERIFY_FAILED" in text
+        (variable,) = re.findall(r"set (\w+) to the certificates of your network", text)
+        assert server.asked == []
+        monkeypatch.setenv(variable, str(trusted))
+        close_session()  # as in the next command
+        found = resolve(REPO)
+        assert found.source == "Hugging Face Hub"
+        assert server.count(f"GET .*{WEIGHTS}") == 2
+        assert (found.folder / WEIGHTS).read_bytes() == server.repos[REPO].files[WEIGHTS]
+
+
 def test_a_certificate_that_nobody_vouches_for(there: Hub, monkeypatch):
     def refused(*_: object) -> None:
         raise OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in chain")
 
     monkeypatch.setattr(asking, "head", refused)
     assert error_of().endswith(
-        "); set SSL_CERT_FILE to the certificates of your network, or give the folder of a model "
+        f"); set {web.certificates()} to the certificates of your network, or give the folder of a model "
         "with `model`"
     )
 

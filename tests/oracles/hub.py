@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -302,20 +303,25 @@ def without_ranges(handler: _Handler) -> bool:
 
 
 @contextlib.contextmanager
-def hub(prefix: str = "") -> Iterator[Hub]:
-    """Run a Hub and its storage, on two ports."""
+def hub(prefix: str = "", tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
+    """Run a Hub and its storage, on two ports; with a certificate under ``https``."""
     there = Hub(prefix=prefix)
     stopped = threading.Event()
     servers = []
     for _ in range(2):
         server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        if tls is not None:  # the handshake is the thread's of each connection
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         server.daemon_threads = True
         server.block_on_close = False
         server.hub, server.stopped = there, stopped
         server.handle_error = lambda *_: None  # whoever asked has gone
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         servers.append(server)
-    there.address, there.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in servers)
+    scheme = "http" if tls is None else "https"
+    there.address, there.storage = (f"{scheme}://127.0.0.1:{s.server_address[1]}" for s in servers)
     there.address += prefix
     try:
         yield there

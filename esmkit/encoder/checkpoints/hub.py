@@ -19,7 +19,14 @@ from esmkit.encoder.checkpoints.download import (
     bring,
 )
 from esmkit.encoder.checkpoints.trust import MAX_INDEX_BYTES, read_config, read_json
-from esmkit.encoder.checkpoints.web import Answer, has_token, head, named, seconds_to_wait
+from esmkit.encoder.checkpoints.web import (
+    Answer,
+    certificates,
+    has_token,
+    head,
+    named,
+    seconds_to_wait,
+)
 from esmkit.errors import CheckpointError
 from esmkit.text import Say, shorten, silent
 
@@ -289,7 +296,7 @@ def _no_config(repo: str) -> str:
 def _cannot_ask(error: Exception) -> str:
     advice = "check HF_ENDPOINT and the proxy variables"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        advice = "set SSL_CERT_FILE to the certificates of your network"
+        advice = f"set {certificates()} to the certificates of your network"
     return f"cannot ask {_hub()} ({named(error)}); {advice}, or give the folder of a model with `model`"
 
 

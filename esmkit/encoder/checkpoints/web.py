@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from esmkit.text import shorten
 
-__all__ = ["Answer", "has_token", "head", "named", "open_at", "seconds_to_wait"]
+__all__ = ["Answer", "certificates", "has_token", "head", "named", "open_at", "seconds_to_wait"]
 
 MOST_REDIRECTS = 10
 
@@ -87,6 +87,12 @@ def _session() -> tuple[Any, dict[str, bool]]:
         getattr(session, "stream", None)
     )  # since huggingface_hub 1.0, else requests
     return session, {"follow_redirects" if of_httpx else "allow_redirects": False}
+
+
+def certificates() -> str:
+    """Return the variable that names the file of certificates which are trusted."""
+    _, options = _session()
+    return "SSL_CERT_FILE" if "follow_redirects" in options else "REQUESTS_CA_BUNDLE"
 
 
 def _headers(url: str) -> dict[str, str]:
