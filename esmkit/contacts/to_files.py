@@ -14,7 +14,7 @@ from esmkit.contacts.map import ContactMap
 from esmkit.contacts.to_file import CONTACT_FORMATS, TEXT_FORMATS, Watch, contacts_file
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
-from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished
+from esmkit.files.names import FileNames, check_folder, file_name, remove_unfinished, with_ending
 from esmkit.files.outputs import format_of_name, is_stream
 from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
@@ -266,7 +266,7 @@ def predict_to_files(
     from esmkit.contacts.head import ContactHead
 
     streamed = is_stream(target)
-    scores = target.with_suffix(".scores.tsv") if structures and not streamed else None
+    scores = with_ending(target, ".scores.tsv") if structures and not streamed else None
     going_on = was_finishing(target)  # a run was stopped while it scored or drew
     if scores is not None:
         check_output(scores, force=run.force or going_on)

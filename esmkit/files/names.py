@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from esmkit.errors import OutputError
-from esmkit.files.disk import disk_errors, through_links
+from esmkit.files.disk import disk_errors, named_place, through_links
 from esmkit.files.outputs import is_stream
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "folder_beside",
     "is_unfinished",
     "remove_unfinished",
+    "with_ending",
 ]
 
 
@@ -142,8 +143,26 @@ def folder_beside(output: Path) -> Path:
     >>> folder_beside(Path("seqs.attention.h5")).name, folder_beside(Path("maps")).name
     ('seqs.attention', 'maps.figures')
     """
-    folder = output.with_suffix("")
-    return output.with_name(f"{output.name}.figures") if folder == output else folder
+    folder = with_ending(output, "")
+    return folder.with_name(f"{folder.name}.figures") if folder == output else folder
+
+
+def with_ending(output: Path, ending: str) -> Path:
+    """Return the file beside an output that is named as it is up to its ending.
+
+    Raises
+    ------
+    OutputError
+        If the output is the root of all folders, which has no name.
+
+    Examples
+    --------
+    >>> with_ending(Path("seqs.tsv"), ".scores.tsv").name
+    'seqs.scores.tsv'
+    >>> with_ending(Path("."), ".tsv").parent == Path.cwd().parent  # which will be refused as output
+    True
+    """
+    return (output if output.name else named_place(output)).with_suffix(ending)
 
 
 def remove_unfinished(folder: str | Path, of: str | None = None) -> None:

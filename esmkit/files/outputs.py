@@ -117,7 +117,8 @@ def choose_format(
         raise OptionError(
             f"{str(output)!r} says no format: let it end in "
             + ", ".join(f".{name}" for name in formats)
-            + f', or name one, such as `file_format="{formats[0]}"`'
+            # of one format there is no choice, and the command for it has no option
+            + (f', or name one, such as `file_format="{formats[0]}"`' if formats[1:] else "")
         )
     return named
 

@@ -13,10 +13,10 @@ from esmkit.files.disk import (
     disk_errors,
     file_identity,
     move_into_place,
+    named_place,
     place_of,
     sync,
     sync_folder,
-    through_links,
     write_durably,
 )
 from esmkit.files.locks import take_lock
@@ -193,7 +193,7 @@ class Together(contextlib.AbstractContextManager["Together"]):
 
 
 def _folder_of(place: Path) -> Path:
-    real = through_links(place)
+    real = named_place(place)
     return real.with_name(f"{real.name}.files.work")
 
 

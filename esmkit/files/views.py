@@ -7,7 +7,7 @@ from pathlib import Path
 
 from esmkit.errors import OptionError
 from esmkit.files.disk import check_output, disk_errors, write_durably
-from esmkit.files.names import FileNames
+from esmkit.files.names import FileNames, with_ending
 from esmkit.structure.record import Structure
 from esmkit.structure.views import VIEWERS, View, render
 
@@ -49,9 +49,10 @@ class ViewFiles:
             middle = f".{name_of(structure.id)}" if len(structures) > 1 else ""
             times[middle] += 1  # structures of one name in different folders
             middle += f"~{times[middle]}" if times[middle] > 1 else ""
-            start = self.beside.with_suffix("").name + middle + (f".{name}" if name else "")
+            plain = with_ending(self.beside, "")
+            start = plain.name + middle + (f".{name}" if name else "")
             endings = [ending for viewer, ending in VIEWERS.items() if viewer in self.viewers]
-            paths.append([self.beside.with_name(start + ending) for ending in endings])
+            paths.append([plain.with_name(start + ending) for ending in endings])
         return paths
 
     def check(

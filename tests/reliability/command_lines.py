@@ -348,6 +348,7 @@ class Workplace:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.kept, self.place)
         given = [word.replace("MODEL", str(self.model)) for word in arguments]
+        given = [word.replace("\0", "") for word in given]  # which no word of a command can hold
         done = self.run(given)
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode in (0, 1, 2), done

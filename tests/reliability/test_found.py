@@ -529,6 +529,30 @@ def test_command_lines_that_were_tracebacks(run, kept: Path, tiny_folder, argume
         fails(done, code)
 
 
+OUTPUTS = [
+    *("embed good.fasta -o", "attention good.fasta -o", "attention good.fasta --plot"),
+    *("attention good.fasta --reduce entropy -o", "contacts good.fasta --plot"),
+    "attention good.fasta --structure chains/one.pdb --on-structure -o",
+    *("contacts good.fasta --structure chains/one.pdb -o", "contacts fit --structures chains -o"),
+    *("contacts evaluate --structures chains -o", "score good.fasta -o", "score good.fasta --plot"),
+    *("score fit good.fasta -o", "score variants good.fasta --mutations good.csv -o"),
+    *("trace good.fasta --keep L1.residual -o", "heads --structures chains -o", "heads atlas"),
+    *("explore good.fasta -o", "explore good.fasta --id A -o", "reproduce --structures chains -o"),
+    "verify good.fasta --against theirs.csv -o",
+]
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+@pytest.mark.parametrize("words", OUTPUTS)
+def test_an_output_that_is_the_folder_one_is_in(run, kept: Path, tiny_folder, words: str, name):
+    """Neither has a name of its own, to which an ending or a suffix could be put."""
+    (kept / "good.csv").write_text("id,mutant,measured\nA,K2A,1.0\nA,K2R,2.0\n")
+    (kept / "theirs.csv").write_text("id,e0,e1\nA,0.5,1.5\n")
+    before = sorted(kept.parent.rglob("*"))
+    fails(run(*words.split(), name, "--model", tiny_folder, cwd=kept))
+    assert sorted(kept.parent.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

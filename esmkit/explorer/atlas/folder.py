@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from esmkit.errors import OutputError
 from esmkit.explorer.atlas.page import Atlas, Weights
 from esmkit.explorer.atlas.tables import Tables, other_of, read_tables
-from esmkit.files.disk import delete, delete_folder, disk_errors, through_links, write_durably
+from esmkit.files.disk import (
+    delete,
+    delete_folder,
+    disk_errors,
+    named_place,
+    through_links,
+    write_durably,
+)
 from esmkit.files.locks import take_lock
 from esmkit.files.run_options import Run
 from esmkit.heads.made import add_to_folder, read_made, record
@@ -132,7 +139,8 @@ def _put(folder: Path, page: Atlas, *, force: bool) -> None:
         with disk_errors(folder):
             write_durably(folder / ATLAS, text)
         return
-    place = folder.with_name(f".{folder.name}.atlas")  # of a run that was killed, if it is there
+    real = named_place(folder)
+    place = real.with_name(f".{real.name}.atlas")  # of a run that was killed, if it is there
     with disk_errors(folder):
         place.mkdir(exist_ok=True)
         with take_lock(place / "lock", folder / ATLAS) as lock:

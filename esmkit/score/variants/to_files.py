@@ -12,7 +12,7 @@ import numpy as np
 from esmkit.attention.figure_options import FigureOptions
 from esmkit.errors import InputError, OptionError
 from esmkit.files.disk import check_output, disk_errors, through_links
-from esmkit.files.names import FileNames, check_folder, remove_unfinished
+from esmkit.files.names import FileNames, check_folder, remove_unfinished, with_ending
 from esmkit.files.outputs import format_of_name, is_stream
 from esmkit.files.run_options import Run
 from esmkit.files.tables import write_table
@@ -217,7 +217,7 @@ def variants_to_files(
         )
     streamed = is_stream(target)
     going_on = was_finishing(target)  # a run was stopped while it compared or drew
-    beside = target.with_suffix(".measured.tsv") if measured and not streamed else None
+    beside = with_ending(target, ".measured.tsv") if measured and not streamed else None
     if beside is not None:
         check_output(beside, force=run.force or going_on)
     if folder is not None:
