@@ -230,7 +230,7 @@ def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
         )
         return Likeness(
             "other weights",
-            "other weights of the same shape: another checkpoint, or one that was fine-tuned; or "
+            "other weights of the same shape: another checkpoint, or one that was fine-tuned, or "
             "sequences altered in a way that is not known",
             evidence,
         )

@@ -651,6 +651,29 @@ def test_the_longest_folder_of_ray_is_let_through(tmp_path: Path, monkeypatch: p
             starting.check_folders()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_ray_that_is_late_is_started_once_more(monkeypatch: pytest.MonkeyPatch, times: int):
+    """Ray gives its parts 30 s, which a busy machine may need for loading them."""
+    from esmkit.embeddings.cluster import cluster
+
+    late = [Exception("The current node timed out during startup. This could happen ...")] * times
+    done: list[str] = []
+
+    def init(**_: object) -> None:
+        done.append("init")
+        if late:
+            raise late.pop()
+
+    ray = SimpleNamespace(init=init, shutdown=lambda: done.append("shutdown"))
+    monkeypatch.setattr(cluster, "check_folders", lambda: None)
+    if times == 1:
+        cluster._start(ray, Workers(number=1))
+    else:
+        with pytest.raises(OptionError, match=r"; twice .* busy machine; try again when"):
+            cluster._start(ray, Workers(number=1))
+    assert done == ["init", "shutdown", "init"]
+
+
 @pytest.mark.parametrize(
     ("raised", "said"),
     [

@@ -139,7 +139,9 @@ class Runner:
                 **cell.environment,
             },
         }
-        process = self.context.Process(target=in_a_process, args=(words, facts, self.patience))
+        # Ray does not start in a process that was forked with everything loaded
+        how = multiprocessing.get_context("spawn") if "ray" in words else self.context
+        process: Any = how.Process(target=in_a_process, args=(words, facts, self.patience))
         process.start()
         return process
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esmkit.embeddings.cluster.starting import check_folders, not_started
+from esmkit.embeddings.cluster.starting import check_folders, is_late, not_started
 from esmkit.errors import OptionError, needed
 
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
@@ -169,18 +169,22 @@ def _start(ray: Any, workers: Workers) -> None:
             "`number` or fewer `cpus`"
         )
     check_folders()
-    try:
-        with _silent():
-            ray.init(
-                address="local",  # or Ray would join whatever cluster it finds a trace of
-                num_cpus=here,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
-    except Exception as error:  # of a program that does not start Ray raises many kinds
-        raise not_started(error) from None
+    for last in (False, True):
+        try:
+            with _silent():
+                ray.init(
+                    address="local",  # or Ray would join whatever cluster it finds a trace of
+                    num_cpus=here,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    object_store_memory=OBJECT_STORE_BYTES,
+                )
+            return
+        except Exception as error:  # of a program that does not start Ray raises many kinds
+            if last or not is_late(str(error)):
+                raise not_started(error) from None
+            ray.shutdown()  # a busy machine: what was slow to load is in memory now
 
 
 def _processors() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from esmkit.errors import OptionError
 from esmkit.text import readable_bytes
 
-__all__ = ["check_folders", "not_started"]
+__all__ = ["check_folders", "is_late", "not_started"]
 
 SESSION = "/ray/session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"
 """What Ray adds to its folder, with the number of this process, to name the longest of its sockets."""
@@ -58,6 +58,11 @@ def check_folders() -> None:
         ) from None
 
 
+def is_late(said: str) -> bool:
+    """Tell whether Ray gave up because its parts took longer to start than the 30 s it gives them."""
+    return "timed out during startup" in said
+
+
 def not_started(error: BaseException) -> OptionError:
     """Return one sentence for whatever Ray raised when it did not start.
 
@@ -73,6 +78,11 @@ def not_started(error: BaseException) -> OptionError:
 
 
 def _remedy(text: str) -> str:
+    if is_late(text):
+        return (
+            "twice it took longer than the 30 s that Ray allows, as on a busy machine; try again when "
+            "less runs beside it, or compute without Ray"
+        )
     if "AF_UNIX" in text:
         return "set RAY_TMPDIR to a folder with a short name"
     if "No space left" in text or "shm" in text:
