@@ -147,12 +147,26 @@ def test_a_cell_of_40000_letters_in_place_of_a_mutation():
     assert str(parse_variant("NP_000468.1:p.Ala24Gly")) == "A24G"
 
 
-@pytest.mark.parametrize("sign", [";", ",", "/", "+", " "])
+@pytest.mark.parametrize("sign", [";", ",", "/", "+", " ", "|"])
 def test_a_reference_before_each_of_several_mutations(sign: str):
     """All but the last were lost without a word, as part of a reference."""
     asked = sign.join(["NP_1.1:p.Lys7del", "NP_1.1:p.Ala24Gly"])
     assert str(parse_variant(asked)) == "K7del:A24G"
     assert str(parse_variant("p.[NP_1:p.Lys7del;NP_1:p.Ala24Gly]")) == "K7del:A24G"
+
+
+@pytest.mark.parametrize("first", ["K7del", "k7_l9delinsGG", "(Lys7del)", "p.K7del", "K7*", "K7fs"])
+def test_a_mutation_before_a_reference_is_no_part_of_it(first: str):
+    """``|`` stands in the names of UniProt too, and between mutations: `A1G|NP_1:p.K2R` was K2R."""
+    whole = "sp|P02768|ALBU_HUMAN:p.A24G"
+    assert str(parse_variant(whole)) == "A24G"
+    try:
+        found = str(parse_variant(f"{first}|{whole}"))
+    except InputError as error:
+        assert "stop" in str(error) or "shift of the frame" in str(error)  # noqa: PT017
+    else:
+        assert found.endswith(":A24G")
+        assert found.startswith("K7")
 
 
 # -------------------------------------------------------------- names that no file can have

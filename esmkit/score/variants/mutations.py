@@ -27,9 +27,17 @@ _RANGE = re.compile(
     r"(?P<what>delins|del|ins|dup)(?P<new>[A-Za-z*]*)",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"(?<![^\s:;,/+\[])(?!p\.)[^\s:;,/+\[]+:(?=p\.)")
+_CHANGE = (
+    rf"(?:{_CODE})[0-9]+(?:_(?:{_CODE})[0-9]+)?"
+    rf"(?:{_CODE}|\*|=|del|dup|(?:del)?ins[^|]*|(?:{_CODE}|\*)?(?:fs|ext)[^|]*)"
+)
+_REFERENCE = re.compile(
+    rf"(?<![^\s:;,/+|\[])(?:(?!p\.|\(|(?:{_CHANGE})\|)[^\s:;,/+|\[]{{1,1000}}+(?:\||(?=:))){{1,9}}:(?=p\.)",
+    re.IGNORECASE,
+)
 # It begins where a word does, else a long one is tried from each of its letters; and holds no sign
-# that joins, else the variants before a second reference would count as part of that
+# that joins, else the variants before a second reference would count as part of that. `|` joins the
+# parts of a UniProt header too, so of these none may be a change
 _JOINED = re.compile(r"\s*[:;,/+|]\s*|\s+")
 _TRIPLETS = re.compile(r"(?:[A-Z][a-z]{2})+")
 _NUCLEIC = re.compile(r"(?:[^\s:]+:)?[cgnmr]\.", re.IGNORECASE)
