@@ -131,15 +131,15 @@ def _rounds(
     for _ in range(ROUNDS):
         if not left:
             break
-        hypothesis = search.find(left)
-        if hypothesis is None:
-            break
-        found = fits(model, records, hypothesis, left)
         before = len(left)
-        left = _take(state, hypothesis, found, left, records)
-        if len(left) == before:
+        for hypothesis in search.find(left):
+            found = fits(model, records, hypothesis, left)
+            left = _take(state, hypothesis, found, left, records)
+            if len(left) < before:
+                used.append(hypothesis)
+                break
+        else:
             break
-        used.append(hypothesis)
     return used
 
 

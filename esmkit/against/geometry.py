@@ -221,8 +221,10 @@ def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
             )
         return None
     correlations = _correlations(given, nearest.own)
-    right = float(np.mean(correlations.argmax(axis=1) == np.arange(len(given))))
-    mean = float(np.diagonal(correlations).mean())
+    of_own = np.diagonal(correlations)
+    # of copies of one sequence each is as much like the other
+    right = float(np.mean(of_own >= correlations.max(axis=1) - 1e-6))
+    mean = float(of_own.mean())
     if median > 0.8 and right >= 0.8:
         evidence.append(
             f"less the mean of all records, {right:.0%} of the records are most like their own "
@@ -231,7 +233,7 @@ def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
         return Likeness(
             "other weights",
             "other weights of the same shape: another checkpoint, or one that was fine-tuned, or "
-            "sequences altered in a way that is not known",
+            "sequences, pooling or numbers altered in a way that is not known",
             evidence,
         )
     from scipy.optimize import linear_sum_assignment

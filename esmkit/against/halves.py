@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from esmkit.against.pooling import OTHERS
 from esmkit.against.precision import relative
 from esmkit.against.records import MOST_MATCHED
 from esmkit.against.states import read
@@ -93,7 +94,8 @@ def half_bounds(search: Any, hypothesis: Any) -> dict[str, float]:
         parts = encoder.parts()
         if hypothesis.source.change:
             parts = hypothesis.source.change(parts)
-        stats = read(encoder, chosen, layers, rows=bool(records.rows), parts=parts)
+        others = hypothesis.pooling in OTHERS
+        stats = read(encoder, chosen, layers, rows=bool(records.rows), others=others, parts=parts)
         made = [records.digest(one, hypothesis.pooling) for one in stats]
         blank = np.full(records.digests.shape[-1], np.nan)
         return np.stack([blank if one is None else one.mean(axis=0) for one in made])

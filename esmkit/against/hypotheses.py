@@ -19,9 +19,10 @@ class Post:
 
     Attributes
     ----------
-    kind : {'none', 'scale', 'normed', 'affine', 'columns'}
+    kind : {'none', 'scale', 'normed', 'affine', 'columns', 'increasing'}
         Nothing; each multiplied by a number of its own; each centred and scaled by itself; each
-        column scaled and shifted by ``slope`` and ``shift``; columns in the order ``order``.
+        column scaled and shifted by ``slope`` and ``shift``; columns in the order ``order``; each
+        number put through a function that keeps their order.
     words : str
     cost : int
     slope, shift, order : numpy.ndarray, shape (D,), optional
@@ -46,6 +47,10 @@ class Post:
             centred = own - own.mean(axis=-1, keepdims=True)
             rest = given - given.mean(axis=-1, keepdims=True)
             return centred * _ratio(rest, centred) + given.mean(axis=-1, keepdims=True)
+        if self.kind == "increasing":
+            made = np.empty_like(given)
+            np.put_along_axis(made, own.argsort(axis=-1), np.sort(given, axis=-1), axis=-1)
+            return made
         return own
 
 
@@ -68,9 +73,10 @@ class Hypothesis:
     source : Source
         What was fed to the model.
     layers : tuple of int
-        Hidden states whose mean it is; N + 1 is the last before the final norm.
+        Hidden states whose mean it is; N + 1 is the last before the final norm, N + 2 the last
+        after two.
     pooling : str
-        A name of :data:`POOLINGS` or :data:`ROWS`, or ``padded``.
+        A name of :data:`POOLINGS` or :data:`ROWS`, ``padded`` or ``weighted``.
     post : Post
     reordered : bool
         Whether records stand under each other's names.
@@ -157,6 +163,7 @@ _POST_REMEDIES = {
     "normed": "leave out the scaling, or compare directions alone",
     "affine": "leave out the scaling of columns, or apply it to both sides",
     "columns": "bring the columns into the order of the model",
+    "increasing": "take the numbers as the model gives them",
 }
 
 
@@ -166,11 +173,12 @@ def _layer_remedy(layers: tuple[int, ...], last: int, expected: int) -> str:
     >>> _layer_remedy((5,), 6, 6)
     'take hidden state 6, or say that 5 is meant (`layer`)'
     """
-    if len(layers) > 1:
+    layer, *others = layers
+    if others:
         return f"take hidden state {expected} alone"
-    if layers[0] == last + 1:
-        return f"take hidden state {expected} after the final norm"
-    return f"take hidden state {expected}, or say that {layers[0]} is meant (`layer`)"
+    if layer > last:
+        return f"take hidden state {expected} after the final norm, which is applied once"
+    return f"take hidden state {expected}, or say that {layer} is meant (`layer`)"
 
 
 def _pooling_remedy(pooling: str, expected: str) -> str:
@@ -189,6 +197,8 @@ def pooling_words(name: str) -> str:
     """Return what a pooling is."""
     if name == "padded":
         return "the mean over all tokens, padding too"
+    if name == "weighted":
+        return "a weighted sum of this model's own states, and not their mean over residues"
     return (POOLINGS.get(name) or ROWS[name]).words
 
 
@@ -204,6 +214,8 @@ def layer_words(layers: tuple[int, ...], last: int, expected: int) -> str:
         return f"the mean of hidden states {listed}"
     if layer == last + 1:
         return f"hidden state {last} before the final norm"
+    if layer == last + 2:
+        return f"hidden state {last} after the final norm a second time"
     away = layer - expected
     words = f"hidden state {layer} and not {expected}"
     if abs(away) == 1:
@@ -215,7 +227,7 @@ def layer_words(layers: tuple[int, ...], last: int, expected: int) -> str:
 
 def layer_choices(last: int) -> list[tuple[tuple[int, ...], int]]:
     """Return hidden states and means of several, each with its cost."""
-    found: list[tuple[tuple[int, ...], int]] = [((n,), 0) for n in range(last + 2)]
+    found: list[tuple[tuple[int, ...], int]] = [((n,), int(n > last + 1)) for n in range(last + 3)]
     several = {
         *(tuple(range(last - n + 1, last + 1)) for n in (2, 3, 4) if n <= last),
         tuple(range(last + 1)),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from esmkit.against.states import Stats
 
-__all__ = ["POOLINGS", "ROWS", "Pooling", "RowChoice"]
+__all__ = ["OTHERS", "POOLINGS", "ROWS", "Pooling", "RowChoice"]
 
 Array = NDArray[np.floating]
 
@@ -78,6 +78,10 @@ def _without_ends(stats: Stats, *, first: bool, last: bool) -> Array | None:
     return (stats.total - first * stats.first - last * stats.last) / left
 
 
+def _other(name: str) -> Callable[[Stats], Array | None]:
+    return lambda stats: stats.others.get(name)
+
+
 def _with_padding(stats: Stats) -> Array | None:
     total, count = _with(stats, bos=True, eos=True)
     if total is None or not stats.pads:
@@ -122,8 +126,25 @@ POOLINGS: dict[str, Pooling] = {
         2,
     ),
     "mean_padding": Pooling("the mean over all tokens, padding too", _with_padding, 2),
+    "min": Pooling("the minimum over residues", _other("min"), 2),
+    "median": Pooling("the median over residues", _other("median"), 2),
+    "median_lower": Pooling(
+        "the median over residues (of an even number the lower one, as PyTorch takes it)",
+        _other("median_lower"),
+        2,
+    ),
+    "deviation": Pooling("the standard deviation over residues", _other("deviation"), 2),
+    "deviation_sample": Pooling(
+        "the standard deviation over residues (divided by R - 1)", _other("deviation_sample"), 2
+    ),
+    "mean_of_units": Pooling(
+        "the mean over residues, each scaled to length 1 before", _other("mean_of_units"), 2
+    ),
 }
 """By name; ``mean`` and ``bos`` are what ``esmkit embed`` makes."""
+
+OTHERS = ("min", "median", "median_lower", "deviation", "deviation_sample", "mean_of_units")
+"""Those that take longer than sums, and are made where they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

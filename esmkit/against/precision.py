@@ -70,6 +70,9 @@ _LEAST = 2.0**-14
 """Numbers below are stored in float16 with the steps of this one."""
 
 
+_LEAST_STEPPED = 64
+"""Numbers of an array from which steps of 8 bits are told by how many of them are equal."""
+
 FLOAT32 = Storage("")
 FLOAT16 = Storage("float16", 2.0**-11)
 BFLOAT16 = Storage("bfloat16", 2.0**-8)
@@ -106,7 +109,25 @@ def storage_of(arrays: Sequence[NDArray[np.floating]]) -> Storage:
         slack = 2e-7 * np.abs(scaled) + 1e-6
         if slack.max() < 0.1 and (np.abs(scaled - np.round(scaled)) <= slack).all():
             return Storage(f"{decimals} decimals", absolute=0.5 * 10.0**-decimals)
-    return FLOAT32
+    steps: list[float] = []
+    for array in arrays[::step]:
+        steps.append(_step_of(array if array.ndim < 2 else array[0]))
+        if not steps[-1]:
+            return FLOAT32
+    return Storage("steps of 8 bits", absolute=0.5 * max(steps))
+
+
+def _step_of(array: NDArray[np.floating]) -> float:
+    """Return the step of numbers that are at most 256 multiples of it; 0 if they are no such.
+
+    Int8, with a scale for each array and a zero anywhere: of 320 numbers many are equal then.
+    """
+    values = np.unique(np.ravel(array).astype(np.float64))
+    if array.size < _LEAST_STEPPED or not 3 < len(values) <= min(256, 0.9 * array.size):
+        return 0.0
+    step = float(np.diff(values).min())
+    places = (values - values[0]) / step
+    return step if places[-1] < 255.5 and np.abs(places - np.round(places)).max() < 1e-2 else 0.0
 
 
 def relative(given: NDArray[np.floating], own: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Embeddings in files of PyTorch, read without running anything in them, and in safetensors."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def _load(path: Path) -> Any:
 
     try:
         refuse_packed(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of PyTorch to whoever wrote the file
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError as error:
         raise InputError(f"{error.reason}; save the embeddings again with torch.save") from None
     except MemoryError:

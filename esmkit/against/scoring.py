@@ -13,7 +13,7 @@ from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.sources import Source
 from esmkit.against.states import Stats
 
-__all__ = ["Candidate", "Score", "best", "candidates", "scores", "unit"]
+__all__ = ["NEARLY_RIGHT", "Candidate", "Score", "best", "candidates", "scores", "unit"]
 
 Array = NDArray[np.float64]
 

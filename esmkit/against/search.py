@@ -1,13 +1,20 @@
 """The search for a hypothesis that explains records which are not what they should be."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.against.columns import (
+    INCREASING,
+    LEAST_ORDERED,
+    fitted_columns,
+    keeps_order,
+    reordered_columns,
+)
 from esmkit.against.halves import half_bounds
-from esmkit.against.hypotheses import Hypothesis, Post, layer_choices
+from esmkit.against.hypotheses import Hypothesis, layer_choices
 from esmkit.against.records import Records
 from esmkit.against.scoring import Candidate, Score, best, candidates, scores
 from esmkit.against.sources import (
@@ -19,6 +26,7 @@ from esmkit.against.sources import (
     with_padding,
 )
 from esmkit.against.states import MOST_PADDED, Request, padded, read
+from esmkit.against.weighted import MOST_TOKENS, weights_of
 from esmkit.encoder.encoder import Encoder
 from esmkit.sequences.windows import MAX_RESIDUES
 from esmkit.text import Say, silent
@@ -38,6 +46,10 @@ EACH = 2
 
 LEAST_FOR_COLUMNS = 6
 """Records from which two numbers for each column are fitted; fewer would prove nothing."""
+
+COARSEST = 2e-3
+"""Relative rounding up to which a sum with fitted weights is looked for: what is left of another model's
+vectors is larger."""
 
 LONGEST_PADDED = 1_024
 """Tokens up to which padding in the mean is looked for, if no record is longer."""
@@ -62,7 +74,7 @@ class Search:
         self.records = records
         self.expected = expected
         self.tried: dict[str, None] = {}
-        self.layers: range = range(model.layers + 2)
+        self.layers: range = range(model.layers + 3)
         self.choices: list[tuple[tuple[int, ...], int]] = layer_choices(model.layers)
         self.first: list[Candidate] = []
         self.sample: list[int] = []
@@ -70,8 +82,12 @@ class Search:
         self._near: list[tuple[float, Hypothesis]] = []
         self._say = say
 
-    def find(self, unexplained: Sequence[int]) -> Hypothesis | None:
-        """Return a hypothesis that explains some of these records, or None."""
+    def find(self, unexplained: Sequence[int]) -> Iterator[Hypothesis]:
+        """Yield hypotheses that may explain some of these records, the plainest first.
+
+        One that explains a sample under other names may explain no record in the end: the next is
+        looked for then.
+        """
         self.sample = self.choose(unexplained)
         self._near = []
         steps: list[tuple[str, Callable[[Sequence[int]], Hypothesis | None]]] = [
@@ -81,14 +97,15 @@ class Search:
             ("altered sequences and passes, cuts and windows", self._sources),
             ("padding that is attended to", self._unmasked),
             ("half precision", self._half),
+            ("sums of states with any weights", self._weighted),
+            ("numbers put through a function", self._increasing),
         ]
         for words, step in steps:
             self._say(f"trying {words}")
             self.tried[words] = None
             found = step(unexplained)
             if found is not None:
-                return found
-        return None
+                yield found
 
     def choose(self, unexplained: Sequence[int]) -> list[int]:
         """Choose records: of all lengths, short enough to be read often."""
@@ -112,9 +129,12 @@ class Search:
     ) -> tuple[list[Candidate], list[Score]]:
         """Read records in one way and score every layer and pooling."""
         parts = source.change(self.model.parts()) if source.change else None
-        stats = read(self.model, requests, self.layers, rows=bool(self.records.rows), parts=parts)
+        plain, rows = source in (PLAIN, WINDOWS), bool(self.records.rows)
+        stats = read(
+            self.model, requests, self.layers, rows=rows, others=plain and not rows, parts=parts
+        )
         # means of several layers of an altered sequence are two oddities too many
-        choices = [c for c in self.choices if len(c[0]) == 1 or source in (PLAIN, WINDOWS)]
+        choices = [c for c in self.choices if len(c[0]) == 1 or plain]
         made = list(candidates(self.records, source, stats, choices, self.expected))
         found = [score for block in made for score in scores(self.records, numbers, block)]
         return [one for block in made for one in block], found
@@ -192,6 +212,47 @@ class Search:
             return None
         post, one = min(fits, key=lambda pair: pair[1].cost)
         return Hypothesis(PLAIN, one.layers, one.pooling, post)
+
+    def _weighted(self, unexplained: Sequence[int]) -> Hypothesis | None:
+        """Look for sums of the states of fewer tokens than a vector has numbers."""
+        if self.records.rows:
+            return None
+        tokens = self.records.tokens
+        few = [n for n in self.sample if tokens[n] <= MOST_TOKENS * self.model.width][:EACH]
+        requests = [request for n in few if (request := self.request(PLAIN, n))]
+        if not requests:
+            return None
+        off = np.empty((len(few), len(self.layers)))
+        each = read(self.model, requests, self.layers, rows=True)
+        for row, number, stats in zip(off, few, each, strict=True):
+            assert stats.rows is not None
+            given = self.records.digests[number]
+            norm = float(np.linalg.norm(given))
+            allowed = self.records.storage.tolerance(np.array([norm]), len(given))[0]
+            if allowed > COARSEST:
+                return None
+            for place, states in enumerate(stats.rows.astype(np.float64)):
+                rest = given - weights_of(states, given) @ states
+                row[place] = float(np.linalg.norm(rest)) / norm / allowed
+        explained = (off <= 1).sum(axis=0)  # one is no chance
+        most = np.flatnonzero(explained == explained.max())
+        layer = int(most[off[:, most].min(axis=0).argmin()])
+        return Hypothesis(PLAIN, (layer,), "weighted") if explained[layer] else None
+
+    def _increasing(self, unexplained: Sequence[int]) -> Hypothesis | None:
+        """Vectors whose numbers are in the order of their own, such as logarithms of them."""
+        given = self.records.digests[self.sample]
+        if self.records.rows or min(len(np.unique(one)) for one in given) < LEAST_ORDERED:
+            return None
+        fits = [
+            one
+            for one in self.first
+            if np.isfinite(one.own).all() and keeps_order(self.records, one.own, given)
+        ]
+        if not fits:
+            return None
+        one = min(fits, key=lambda one: one.cost)
+        return Hypothesis(PLAIN, one.layers, one.pooling, INCREASING)
 
     def _sources(self, unexplained: Sequence[int]) -> Hypothesis | None:
         proteins = self.records.proteins
@@ -307,53 +368,3 @@ def _padded_means(
     total, states = padded(search.model, piece.ids, pads, layers)
     sums = total[:, None] + np.cumsum(states, axis=1, dtype=np.float64)
     return sums / (len(piece.ids) + np.arange(1, pads + 1))[:, None]
-
-
-def reordered_columns(records: Records, own: Array, given: Array) -> Post | None:
-    """Return which order the columns have, if all records have the same values in it."""
-    width = own.shape[-1]
-    if width < 8:
-        return None
-    norms = np.linalg.norm(own, axis=-1)
-    tolerance = records.storage.tolerance(norms, width)
-    gaps = np.sort(own[0]) - np.sort(given[0])
-    if np.linalg.norm(gaps) > tolerance[0] * norms[0]:
-        return None
-    order = np.empty(width, np.int64)
-    order[np.argsort(given[0], kind="stable")] = np.argsort(own[0], kind="stable")
-    off = np.linalg.norm(own[:, order] - given, axis=-1) / norms
-    moved = int((order != np.arange(width)).sum())
-    if moved < 2 or (len(own) > 1 and not (off[1:] <= 30 * tolerance[1:]).all()):
-        return None
-    text = np.array(sorted(range(width), key=str))
-    words = f"the columns in another order ({moved} of {width} moved)"
-    if np.mean(order == text) > 0.95:
-        order, words = text, "the columns sorted as text: 0, 1, 10, 100, 101, ..."
-    elif np.mean(order == np.arange(width)[::-1]) > 0.95:
-        order, words = np.arange(width)[::-1], "the columns from last to first"
-    return Post("columns", words, 1, order=order)
-
-
-def fitted_columns(records: Records, own: Array, given: Array) -> Post | None:
-    """Return a scale and a shift for each column that explain all records, if there are such."""
-    means, of_given = own.mean(axis=0), given.mean(axis=0)
-    spread, rest = own - means, given - of_given
-    variance = (spread**2).sum(axis=0)
-    if not (variance > 0).all():
-        return None
-    slope = (spread * rest).sum(axis=0) / variance
-    left = rest - spread * slope
-    whole = np.linalg.norm(rest)
-    # rounding is that of the vectors, not of what is left of them without their mean
-    larger = np.linalg.norm(own) / np.linalg.norm(spread)
-    size = np.array([np.linalg.norm(rest)], np.float64)
-    tolerance = records.storage.tolerance(size, rest.size)[0]
-    if not whole or np.linalg.norm(left) / whole > min(tolerance * max(larger, 1.0), 0.02):
-        return None
-    deviations = slope * own.std(axis=0)
-    words = "each column scaled and shifted by numbers of its own (min-max scaling, for one)"
-    if np.allclose(slope, 1, atol=0.01):
-        words = "one vector taken from all records (centred: the mean over records, perhaps)"
-    elif np.allclose(deviations, deviations.mean(), rtol=0.35) and (slope > 0).all():
-        words = "standardised: each column centred and divided by its deviation over records"
-    return Post("affine", words, 2, slope=slope, shift=of_given - means * slope)

@@ -1,7 +1,7 @@
 """Hidden states of proteins as somebody may have read them, gathered into what pooling needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +96,8 @@ class Stats:
         States of all tokens, if they were asked for.
     front : int
         Rows before the first residue.
+    others : dict from str to numpy.ndarray, shape (L, D)
+        Poolings that are no sums, by name, if they were asked for.
     """
 
     residues: int
@@ -109,6 +111,7 @@ class Stats:
     padding: Array
     rows: Array | None
     front: int
+    others: dict[str, Array] = field(default_factory=dict)
 
 
 class _BeforeNorm(Watch):
@@ -148,6 +151,7 @@ def read(
     layers: Sequence[int],
     *,
     rows: bool = False,
+    others: bool = False,
     parts: Parts | None = None,
 ) -> list[Stats]:
     """Run proteins through the model and gather what poolings are made of.
@@ -157,9 +161,12 @@ def read(
     model : Encoder
     requests : sequence of Request
     layers : sequence of int
-        Hidden states 0..N; N + 1 is the last layer before the final norm.
+        Hidden states 0..N; N + 1 is the last layer before the final norm, N + 2 the last hidden
+        state after a second one.
     rows : bool
         Keep the states of all tokens.
+    others : bool
+        Make the poolings that are no sums, which take longer.
     parts : Parts, optional
         The encoder in another form than it is.
 
@@ -179,24 +186,26 @@ def read(
         for place, where in pack.sequences():
             number, piece = flat[batch[place]]
             of_piece = states[:, where].cpu().numpy()
-            stats = _stats(of_piece, piece, rows=rows or several[number])
+            stats = _stats(of_piece, piece, rows=rows or several[number], others=others)
             found.setdefault(number, []).append((piece, stats))
-    return [_join(found[n], request, rows) for n, request in enumerate(requests)]
+    return [_join(found[n], request, rows, others) for n, request in enumerate(requests)]
 
 
 def _states(
     model: Encoder, pack: packing.Pack, parts: Parts, layers: Sequence[int]
 ) -> torch.Tensor:
-    """Return hidden states of a pack, (L, T, D) float32, the one before the final norm too."""
+    """Return hidden states of a pack, (L, T, D) float32, those around the final norm too."""
     watch = _BeforeNorm(model.layers)
     wanted = {min(layer, model.layers) for layer in layers}
     states = forward(pack, parts, model.operations, layers=wanted, watch=watch)
     if model.layers + 1 in layers and watch.kept is not None:
         states[model.layers + 1] = watch.kept[0, : pack.ids.shape[1]]
+    if model.layers + 2 in layers:
+        states[model.layers + 2] = parts.final_norm(states[model.layers])
     return torch.stack([states[layer].float() for layer in layers])
 
 
-def _stats(states: Array, piece: Piece, *, rows: bool) -> Stats:
+def _stats(states: Array, piece: Piece, *, rows: bool, others: bool) -> Stats:
     end = states.shape[1] - piece.back
     residues = states[:, piece.front : end]
     pads = int((piece.ids == PAD).sum())
@@ -212,10 +221,30 @@ def _stats(states: Array, piece: Piece, *, rows: bool) -> Stats:
         padding=states[:, states.shape[1] - pads :].sum(axis=1),
         rows=states.copy() if rows else None,
         front=piece.front,
+        others=_others(residues) if others else {},
     )
 
 
-def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool) -> Stats:
+def _others(residues: Array) -> dict[str, Array]:
+    """Return poolings of residues, (L, R, D), that are no sums: (L, D) by name."""
+    count = residues.shape[1]
+    lower, upper = (count - 1) // 2, count // 2
+    ordered = np.partition(residues, [lower, upper], axis=1)
+    deviation = residues.std(axis=1, dtype=np.float64).astype(np.float32)
+    norms = np.linalg.norm(residues, axis=-1, keepdims=True)
+    found = {
+        "min": residues.min(axis=1),
+        "median": (ordered[:, lower] + ordered[:, upper]) / 2,
+        "median_lower": ordered[:, lower],
+        "deviation": deviation,
+        "mean_of_units": (residues / np.maximum(norms, 1e-12)).mean(axis=1),
+    }
+    if count > 1:
+        found["deviation_sample"] = deviation * np.float32(count / (count - 1)) ** np.float32(0.5)
+    return found
+
+
+def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool, others: bool) -> Stats:
     """Put the pieces of one protein together."""
     if len(found) == 1:
         return found[0][1]
@@ -249,6 +278,7 @@ def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool) -> Sta
         padding=np.zeros_like(bos),
         rows=whole,
         front=1,
+        others=_others(residues) if others else {},
     )
 
 

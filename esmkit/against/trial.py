@@ -1,16 +1,19 @@
 """A hypothesis held against every record that nothing explains yet."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.pooling import OTHERS
 from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.scoring import unit
 from esmkit.against.sources import PLAIN, WINDOWS, Source, with_padding
 from esmkit.against.states import MOST_PADDED, Request, Stats, padded, read
+from esmkit.against.weighted import MOST_TOKENS, weights_of
 from esmkit.encoder.encoder import Encoder
 
 __all__ = ["Fit", "fits"]
@@ -41,6 +44,8 @@ class Fit:
         Number of the record whose protein it is of.
     pads : int
         Padding tokens that were fitted.
+    weights : numpy.ndarray, shape (T,), optional
+        Of the tokens, if they were fitted.
     """
 
     explained: bool
@@ -48,6 +53,7 @@ class Fit:
     absolute: float
     belongs_to: int
     pads: int = 0
+    weights: NDArray[np.float64] | None = None
 
 
 def fits(
@@ -76,6 +82,10 @@ def fits(
     if hypothesis.pooling == "padded":
         short = [n for n in numbers if records.tokens[n] <= MOST_PADDED]
         return {n: _padded(model, records, hypothesis, n) for n in short}
+    if hypothesis.pooling == "weighted":
+        most = MOST_TOKENS * model.width
+        few = [n for n in numbers if records.tokens[n] <= most]
+        return {n: _weighted(model, records, hypothesis, n) for n in few}
     found: dict[int, Fit] = {}
     own: dict[int, NDArray[np.float64]] = {}
     for source in sources or _sources(hypothesis):
@@ -108,8 +118,10 @@ def _read(
 ) -> Iterator[tuple[list[int], list[Stats]]]:
     """Read records a few at a time; those to which the source does not apply are left out."""
     parts = source.change(model.parts()) if source.change else None
+    how: Any = {"rows": bool(records.rows), "others": hypothesis.pooling in OTHERS, "parts": parts}
+    layers = list(hypothesis.layers)
     waiting: list[tuple[int, Request]] = []
-    for place, number in enumerate(numbers):
+    for number in numbers:
         protein, text = records.proteins[number], records.texts[number]
         to = hypothesis.padded_to.get(records.names[number])
         request = source.request(protein, text) if to is None else None
@@ -117,19 +129,11 @@ def _read(
             request = with_padding(protein, to)
         if request is not None:
             waiting.append((number, request))
-        if waiting and (len(waiting) == AT_ONCE or place == len(numbers) - 1):
-            requests = [request for _, request in waiting]
-            layers = list(hypothesis.layers)
-            stats = read(model, requests, layers, rows=bool(records.rows), parts=parts)
-            yield [n for n, _ in waiting], stats
+        if len(waiting) == AT_ONCE:
+            yield [n for n, _ in waiting], read(model, [r for _, r in waiting], layers, **how)
             waiting = []
     if waiting:
-        requests = [request for _, request in waiting]
-        layers = list(hypothesis.layers)
-        yield (
-            [n for n, _ in waiting],
-            read(model, requests, layers, rows=bool(records.rows), parts=parts),
-        )
+        yield [n for n, _ in waiting], read(model, [r for _, r in waiting], layers, **how)
 
 
 def _fit(records: Records, hypothesis: Hypothesis, stats: Stats, number: int) -> Fit | None:
@@ -171,6 +175,17 @@ def _padded(model: Encoder, records: Records, hypothesis: Hypothesis, number: in
     pads = int(off.argmin())
     fit = _measured(records, hypothesis, means[pads], given, number)
     return Fit(fit.explained, fit.relative, fit.absolute, number, pads)
+
+
+def _weighted(model: Encoder, records: Records, hypothesis: Hypothesis, number: int) -> Fit:
+    """Fit the weights of the tokens of one record."""
+    request = PLAIN.request(records.proteins[number], records.texts[number])
+    assert request is not None
+    (stats,) = read(model, [request], list(hypothesis.layers), rows=True)
+    assert stats.rows is not None
+    states, given = stats.rows.mean(axis=0, dtype=np.float64), records.digests[number]
+    weights = weights_of(states, given)
+    return replace(_measured(records, hypothesis, weights @ states, given, number), weights=weights)
 
 
 def _reorder(

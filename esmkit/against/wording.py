@@ -16,6 +16,7 @@ from esmkit.against.rows import order_words, row_words
 from esmkit.against.search import Search
 from esmkit.against.sources import PLAIN, WINDOWS
 from esmkit.against.trial import Fit
+from esmkit.against.weighted import weight_words
 from esmkit.encoder.encoder import Encoder
 from esmkit.sequences.windows import MAX_RESIDUES
 
@@ -130,6 +131,12 @@ def _cause(
         counts = Counter(found[n].pads + records.tokens[n] for n in members)
         (to, times), *_ = counts.most_common(1)
         evidence.append(f"{times:,} of them padded to {to:,} tokens")
+    if hypothesis.pooling == "weighted":
+        evidence += [
+            f"{records.names[n]}: {weight_words(weights)}"
+            for n in members[:3]
+            if (weights := found[n].weights) is not None
+        ]
     if hypothesis.post.kind == "scale":
         evidence.append(_scale_words(records, hypothesis, members))
     if hypothesis.half:

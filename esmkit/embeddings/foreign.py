@@ -59,6 +59,9 @@ def hdf5_keys(file: h5py.File) -> dict[str, str]:
     keys = list(file)
     if any(isinstance(file[key], h5py.Group) for key in keys[:_MOST_CHECKED]):
         keys = _paths(file)
+    odd = next((key for key in keys if not isinstance(key, str)), None)
+    if odd is not None:  # as h5py gives what is no UTF-8
+        raise ValueError(f"the name of an array is not UTF-8: {text_of(odd)!r}")
     check_arrays(_facts(file[key]) for key in keys)
     if not all(map(_NO_ID.fullmatch, keys)) or _ORIGINAL not in file[keys[0]].attrs:
         return {key: key for key in keys}

@@ -300,12 +300,12 @@ def _fill(
         for row in range(run.start, run.end):
             builder.set_line_counter(row)
             atom = atoms[row]
-            place, occupancy = list(map(_number, atom.xyz)), _number(atom.occupancy)
+            with np.errstate(over="ignore"):  # the builder refuses what is too large
+                place = np.array(list(map(_number, atom.xyz)), "f")
+            occupancy = _number(atom.occupancy)
             try:
                 b_factor = _number(atom.b_factor) if known is None else known
-                builder.init_atom(
-                    atom.name, np.array(place, "f"), b_factor, occupancy, atom.altloc, atom.name
-                )
+                builder.init_atom(atom.name, place, b_factor, occupancy, atom.altloc, atom.name)
             except InputError:
                 if is_protein:
                     raise

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import esmkit
 from esmkit.against import check, states, trial, verify_against
 from esmkit.against import search as searching
 from esmkit.against.geometry import likeness
@@ -19,6 +20,7 @@ from esmkit.against.sources import PLAIN
 from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
+from esmkit.sequences.proteins import Protein
 from oracles.planted import Maker, Vectors, fine_tuned, half, noisy, proteins_of, written
 
 LENGTHS = (41, 76, 38, 95, 60, 55, 72, 49)
@@ -60,6 +62,17 @@ def test_two_passes_in_half_precision_go_the_same_way(maker: Maker):
     assert kinship(coarse, np.zeros_like(coarse)) == 0
 
 
+def test_copies_are_under_their_own_names(maker: Maker, tiny: Esm2, tmp_path: Path):
+    """Of two copies each is as much like the other as like itself."""
+    proteins = proteins_of(LENGTHS[:4])
+    proteins += [Protein(f"copy{n}", proteins[n].sequence) for n in range(2)]
+    texts = {p.id: p.sequence for p in proteins}
+    theirs = maker.means(texts, model=fine_tuned(maker, 5))
+    found = verify_against(tiny, written(tmp_path / "copies.h5", theirs), proteins)
+    (cause,) = found.parts[0].causes
+    assert cause.what.startswith("other weights of the same shape: another checkpoint")
+
+
 @pytest.mark.parametrize("altered", ["an end that is not listed", "a point mutation"])
 def test_some_of_other_sequences_are_no_other_weights(
     altered: str, maker: Maker, tiny: Esm2, tmp_path: Path
@@ -79,6 +92,51 @@ def test_some_of_other_sequences_are_no_other_weights(
     assert cause.records == odd
     assert cause.what.startswith("not known: near this model's embeddings, and other records are")
     assert not cause.remedy
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (lambda h: h[1:-1:2].mean(0), "the mean over 9 of 17 residues, from 1 to 17"),
+        (lambda h: h[5:12].mean(0), "the mean over 7 of 17 residues, 5 to 11"),
+        (lambda h: torch.softmax(h[:, 3], 0) @ h, "; BOS and EOS too"),
+        (lambda h: 3 * h[4] - h[9], "weights of residues from -1 to 3, together 2"),
+    ],
+)
+def test_any_sum_of_own_states_is_known(pool, words: str, maker: Maker, tiny: Esm2, tmp_path: Path):
+    """With fewer tokens than numbers, whose states these are shows whatever the weights."""
+    proteins = proteins_of((17, 12, 15))
+    texts = {p.id: p.sequence for p in proteins}
+    theirs = maker.pooled(texts, pool)
+    found = verify_against(tiny, written(tmp_path / "theirs.h5", theirs), proteins)
+    assert found.verdict == "differs"
+    (cause,) = found.parts[0].causes
+    assert cause.what.startswith("a weighted sum of this model's own states")
+    assert words in cause.evidence[0]
+    # other weights are no such sum, and neither is what is rounded coarsely
+    tuned = maker.pooled(texts, pool) | {"P0": np.random.default_rng(0).normal(size=32)}
+    for vectors in (
+        {n: v + 0.01 * np.random.default_rng(1).normal(size=32) for n, v in theirs.items()},
+        {n: np.round(v, 1) for n, v in theirs.items()},
+        tuned,
+    ):
+        found = verify_against(tiny, written(tmp_path / "others.h5", vectors), proteins)
+        assert found.verdict != "same"
+        named = {n for c in found.parts[0].causes if "weighted sum" in c.what for n in c.records}
+        assert named == ({"P1", "P2"} if vectors is tuned else set())
+
+
+def test_eight_bits_are_storage_and_no_mistake(real: Esm2, tmp_path: Path):
+    proteins = list(esmkit.data.demo_proteins()[:3])
+    right = {p.id: real.embed(p).mean for p in proteins}
+    scale = {n: np.abs(v).max() / 127 for n, v in right.items()}
+    kept = {n: (np.round(v / scale[n]) * scale[n]).astype(np.float32) for n, v in right.items()}
+    assert relative(kept, right) > 0.005
+    found = verify_against(real, written(tmp_path / "int8.h5", kept), proteins)
+    assert found.passed, found.to_text()
+    assert "storage with steps of 8 bits" in found.to_text()
+    moved = {n: v + 0.02 * np.random.default_rng(0).normal(size=len(v)) for n, v in right.items()}
+    assert not verify_against(real, written(tmp_path / "x.h5", moved), proteins).passed
 
 
 def whitened(vectors: np.ndarray) -> np.ndarray:
@@ -132,7 +190,7 @@ def test_all_that_are_near_may_be_of_other_sequences():
     found = likeness(near, own(vectors), same_width=True)
     assert found.kind == "other weights"
     assert found.words.startswith("other weights of the same shape: another checkpoint")
-    assert "or sequences altered in a way that is not known" in found.words
+    assert "or sequences, pooling or numbers altered in a way that is not known" in found.words
 
 
 def test_padding_is_looked_for_up_to_a_length(

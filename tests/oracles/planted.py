@@ -57,6 +57,7 @@ class Maker:
             for name, text in proteins.items()
         }
 
+    @torch.inference_mode()
     def pooled(
         self,
         proteins: dict[str, str],
@@ -258,6 +259,34 @@ def mistakes() -> dict[str, tuple[str, Callable[[Maker, dict[str, str]], Vectors
         "maximum": (
             "the maximum over residues",
             lambda m, p: m.pooled(p, lambda h: h[1:-1].max(0)[0]),
+        ),
+        "minimum": (
+            "the minimum over residues",
+            lambda m, p: m.pooled(p, lambda h: h[1:-1].min(0)[0]),
+        ),
+        "median": (
+            "the median over residues",
+            lambda m, p: m.pooled(p, lambda h: h[1:-1].median(0)[0]),
+        ),
+        "standard deviation": (
+            "the standard deviation over residues",
+            lambda m, p: m.pooled(p, lambda h: h[1:-1].std(0)),
+        ),
+        "residues scaled to length 1": (
+            "each scaled to length 1 before",
+            lambda m, p: m.pooled(
+                p, lambda h: torch.nn.functional.normalize(h[1:-1], dim=-1).mean(0)
+            ),
+        ),
+        "logarithm": (
+            "a function that keeps their order",
+            lambda m, p: stacked(m.means(p), lambda x: np.sign(x) * np.log1p(np.abs(x))),
+        ),
+        "final norm twice": (
+            "after the final norm a second time",
+            lambda m, p: m.pooled(
+                p, lambda h: m.model.encoder.emb_layer_norm_after(h.clone())[1:-1].mean(0)
+            ),
         ),
         "BOS token": ("the BOS token", lambda m, p: m.pooled(p, lambda h: h[0])),
         "EOS token": ("the EOS token", lambda m, p: m.pooled(p, lambda h: h[-1])),

@@ -139,6 +139,8 @@ def _put(chance: random.Random, file: Any, name: str, array: Array) -> Any:
             return file.create_dataset(name, huge, "f4", chunks=tuple(min(n, 1024) for n in huge))
         if kind == 3:
             return file.create_dataset(name, data=["text", "more"])
+        if array.dtype.kind == "M":  # which HDF5 has no type for
+            array = array.astype("<i8")
         return file.create_dataset(name, data=array)
     except (TypeError, ValueError):  # a group where the name says a dataset, or the other way round
         return None

@@ -80,7 +80,7 @@ def proteins_of(name: str) -> list[esmkit.Protein]:
         "10": lambda: demo[:10],
         "40": lambda: chains[:40],
         "peptides": lambda: [
-            esmkit.Protein(f"p{i}", demo[i % 10].sequence[7 * i : 7 * i + 5 + i % 9])
+            esmkit.Protein(f"p{i}", demo[i % 10].sequence[3 * i : 3 * i + 5 + i % 9])
             for i in range(12)
         ],
         "near": lambda: [
@@ -116,6 +116,7 @@ def right() -> dict[str, tuple[tuple[str, ...], Make]]:
         "right, padded batches": (SAME, lambda m, p: m.batch(p, pooled, size=4)),
         "right, stored in float16": (SAME, stored(lambda x: x.astype(np.float16))),
         "right, stored in bfloat16": (SAME, stored(bfloat16)),
+        "right, in steps of 8 bits": (SAME, stored(in_steps)),
         "right, 3 decimals": (SAME, stored(lambda x: np.round(x, 3))),
         "right, in float64": (SAME, stored(lambda x: x.astype(np.float64))),
         "right, residues": (SAME, rows),
@@ -128,6 +129,12 @@ def right() -> dict[str, tuple[tuple[str, ...], Make]]:
             lambda m, p: {n: m.states(m.ids(t))[-1].numpy() for n, t in p.items()},
         ),
     }
+
+
+def in_steps(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors as int8 and a scale for each keep them."""
+    scale = np.abs(vectors).max(axis=1, keepdims=True) / 127
+    return (np.round(vectors / scale) * scale).astype(np.float32)
 
 
 def pieces(m: Maker, p: dict[str, str], size: int = 1_022) -> Vectors:
@@ -202,6 +209,14 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
         "a layer early, no token dropout": (
             ("one layer too early", "no token dropout"),
             lambda m, p: m.means(p, m.last - 1, model=m.changed(without_dropout)),
+        ),
+        "the middle of each protein": (
+            ("a weighted sum of this model's own states",),
+            lambda m, p: m.pooled(p, lambda h: h[len(h) // 4 : -(len(h) // 4)].mean(0)),
+        ),
+        "weights of attention": (
+            ("a weighted sum of this model's own states",),
+            lambda m, p: m.pooled(p, lambda h: torch.softmax(3 * h[:, 7], 0) @ h),
         ),
         "BOS in the mean, stored in float16": (
             ("residues and BOS",),

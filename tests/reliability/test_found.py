@@ -372,6 +372,39 @@ def test_heaps_of_whole_files_end(tmp_path: Path, monkeypatch):
         open_hdf5(path).close()
 
 
+def test_names_in_hdf5_that_are_not_utf8(tmp_path: Path):
+    """h5py gives them as bytes, on which the search for IDs ended in a TypeError."""
+    path = hdf5(
+        tmp_path / "x.h5", {"PROTEIN": np.ones(3, np.float32), "P1": np.ones(3, np.float32)}
+    )
+    path.write_bytes(path.read_bytes().replace(b"PROTEIN\0", b"PROT\xc5IN\0"))
+    for open_it in (esmkit.read, read_given):
+        with pytest.raises(EsmkitError, match=r"array is not UTF-8: 'PROT.IN'"):
+            open_it(path)
+
+
+def test_a_pt_file_of_an_unknown_pickle_protocol(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    torch.save({"P1": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x80\x02", b"\x80\xef"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(read_given(path).parts[0].arrays) == ["P1"]  # not a word of PyTorch's
+
+
+def test_coordinates_too_large_for_float32(tmp_path: Path):
+    names = ["group_PDB", "id", "label_atom_id", "label_comp_id", "label_asym_id"]
+    names += ["label_seq_id", "Cartn_x", "Cartn_y", "Cartn_z", "type_symbol"]
+    path = tmp_path / "far.cif"
+    head = ["data_x", "loop_", *(f"_atom_site.{name}" for name in names)]
+    path.write_text("\n".join([*head, "ATOM 1 N MET A 1 1e300 1.0 1.0 N", "#"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=r"missing or wrong coordinate \(Å, below 1,000,000\)"):
+            read_structure(path)
+
+
 @pytest.mark.parametrize("said", ODD)
 @pytest.mark.parametrize("ending", [".h5", ".npz", ".csv", ".parquet"])
 def test_provenance_of_another_form(tmp_path: Path, ending: str, said: str):
