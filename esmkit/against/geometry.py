@@ -156,7 +156,9 @@ def likeness(given: Array, own: Sequence[Candidate], *, same_width: bool) -> Lik
             return found
     if count < LEAST_RECORDS:
         return Likeness(
-            "unknown", "not known", [f"{count} records are too few to compare distances"]
+            "unknown",
+            "not known",
+            [f"{count} record{'s are' if count > 1 else ' is'} too few to compare distances"],
         )
     tried = [one.own for one in _few(own)]
     correlation, p = _related(given, tried) if tried else (0.0, 1.0)

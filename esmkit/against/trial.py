@@ -87,7 +87,7 @@ def fits(
         few = [n for n in numbers if records.tokens[n] <= most]
         return {n: _weighted(model, records, hypothesis, n) for n in few}
     found: dict[int, Fit] = {}
-    own: dict[int, NDArray[np.float64]] = {}
+    own: dict[int, list[NDArray[np.float64]]] = {}
     for source in sources or _sources(hypothesis):
         left = [n for n in numbers if n not in found or not found[n].explained]
         for chunk, stats in _read(model, records, hypothesis, source, left):
@@ -99,7 +99,7 @@ def fits(
                     found[number] = fit
                 digest = records.digest(one, hypothesis.pooling)
                 if hypothesis.reordered and digest is not None:
-                    own[number] = digest.mean(axis=0)
+                    own.setdefault(number, []).append(digest.mean(axis=0))
     if hypothesis.reordered:
         _reorder(records, hypothesis, found, own)
     return found
@@ -192,15 +192,19 @@ def _reorder(
     records: Records,
     hypothesis: Hypothesis,
     found: dict[int, Fit],
-    own: dict[int, NDArray[np.float64]],
+    own: dict[int, list[NDArray[np.float64]]],
 ) -> None:
-    """Find, for each record under a wrong name, the protein whose vector it is."""
+    """Find, for each record under a wrong name, the protein whose vector it is.
+
+    Of a long protein there are two: read whole, and in windows.
+    """
     free = {n for n, fit in found.items() if not fit.explained}
     waiting = sorted(free)
-    proteins = [n for n in sorted(own) if n in free][:MOST_MATCHED]
-    if not proteins:
+    pairs = [(n, vector) for n in sorted(own) if n in free for vector in own[n]][:MOST_MATCHED]
+    if not pairs:
         return
-    block = np.stack([own[n] for n in proteins])
+    proteins = [n for n, _ in pairs]
+    block = np.stack([vector for _, vector in pairs])
     given = records.digests[waiting]
     if hypothesis.post.kind in ("scale", "normed"):
         centred = hypothesis.post.kind == "normed"
@@ -212,7 +216,7 @@ def _reorder(
             owner = proteins[place]
             if owner not in free:
                 continue
-            made = hypothesis.post.apply(own[owner], records.digests[number])
+            made = hypothesis.post.apply(block[place], records.digests[number])
             fit = _measured(records, hypothesis, made, records.digests[number], number)
             if fit.explained:
                 free.discard(owner)

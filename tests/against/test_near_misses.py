@@ -21,7 +21,7 @@ from esmkit.encoder.encoder import Encoder
 from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
-from oracles.planted import Maker, Vectors, fine_tuned, half, noisy, proteins_of, written
+from oracles.planted import Maker, Vectors, fine_tuned, half, noisy, proteins_of, rolled, written
 
 LENGTHS = (41, 76, 38, 95, 60, 55, 72, 49)
 
@@ -60,6 +60,19 @@ def test_two_passes_in_half_precision_go_the_same_way(maker: Maker):
     assert kinship(coarse, weights) > 0.3
     assert abs(kinship(coarse, tuned)) < CHANCE / np.sqrt(96) < kinship(coarse, weights)
     assert kinship(coarse, np.zeros_like(coarse)) == 0
+
+
+@pytest.mark.parametrize("read_in", ["one piece", "windows"])
+def test_long_proteins_under_other_names(read_in: str, maker: Maker, tiny: Esm2, tmp_path: Path):
+    """Read whole or in windows, which are looked for side by side."""
+    proteins = proteins_of((40, 1_030, 1_045))
+    right = maker.means({p.id: p.sequence for p in proteins})
+    if read_in == "windows":
+        right = {p.id: tiny.embed(p, long="window").mean for p in proteins}
+    found = verify_against(tiny, written(tmp_path / "moved.h5", rolled(right)), proteins)
+    (cause,) = found.parts[0].causes
+    assert cause.what == "names and vectors shifted by 1 place"
+    assert cause.records == [p.id for p in proteins]
 
 
 def test_copies_are_under_their_own_names(maker: Maker, tiny: Esm2, tmp_path: Path):
