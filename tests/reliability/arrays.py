@@ -98,7 +98,8 @@ def _hdf5(chance: random.Random) -> bytes:
                 file[chance.choice(("ids", "headers", "labels"))] = ids
             if not chance.randrange(4):
                 file["idptr"] = np.arange(chance.choice((1, rows))) * 3
-                file["embedding_ptr"] = _array(chance, (rows,))
+                where = _array(chance, (rows,))
+                file["embedding_ptr"] = where.view("<i8") if where.dtype.kind == "M" else where
         elif kind < 3:  # groups, one in another
             for name, array in _named(chance).items():
                 deep = "/".join(chance.choices(("layer_1", "layer 2", "a", "mean"), k=kind))

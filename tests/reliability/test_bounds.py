@@ -23,7 +23,7 @@ def requirements() -> list[Requirement]:
     for extra in FOR_USERS:
         lines += PROJECT["optional-dependencies"][extra]
     found = [Requirement(line) for line in lines]
-    assert len(found) == 17
+    assert len(found) == 18
     return found
 
 
