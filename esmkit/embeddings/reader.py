@@ -77,12 +77,13 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
 
     def _open(self) -> None:
         self._close: Callable[[], None] | None = None
-        if (self._place / DATASET_PROVENANCE).is_file():
-            self._open_dataset()
-            return
-        if not self._place.is_file():
+        is_dataset = (self._place / DATASET_PROVENANCE).is_file()
+        if not is_dataset and not self._place.is_file():
             raise OutputError(self._missing())
         try:
+            if is_dataset:
+                self._open_dataset()
+                return
             kind = format_of_content(self._place)
             openers = {
                 "h5": self._open_h5,

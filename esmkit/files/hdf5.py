@@ -84,8 +84,8 @@ def _check_part(stream: IO[bytes], start: int, end: int) -> None:
         length = int.from_bytes(data[place + 8 : place + 16], "little")
         if 4_096 <= length <= _LONGEST and not _ends(data, place, min(place + length, len(data))):
             raise OSError(
-                f"its heap of texts at byte {start + place:,} has an entry without a length, on which "
-                "the HDF5 library never ends"
+                f"its heap of texts at byte {start + place:,} has an entry of no possible length, on "
+                "which the HDF5 library never ends"
             )
         place = data.find(_MARK, place + 1)
 
@@ -95,10 +95,9 @@ def _ends(data: bytes, start: int, end: int) -> bool:
     place, last, read = start + 16, end - _ENTRY.size, _ENTRY.unpack_from
     while place <= last:
         number, length = read(data, place)
-        if number:
-            place += _ENTRY.size + (length + 7 & ~7)
-        elif length:
-            place += length
-        else:
+        if number:  # the library adds lengths as numbers of 64 bits
+            length = _ENTRY.size + (length + 7 & ~7) & 2**64 - 1
+        if not 0 < length < 2**63:  # the same place again, or one before it
             return False
+        place += length
     return True

@@ -162,7 +162,7 @@ def with_ending(output: Path, ending: str) -> Path:
     >>> with_ending(Path("."), ".tsv").parent == Path.cwd().parent  # which will be refused as output
     True
     """
-    return (output if output.name else named_place(output)).with_suffix(ending)
+    return (output if output.name not in ("", "..") else named_place(output)).with_suffix(ending)
 
 
 def remove_unfinished(folder: str | Path, of: str | None = None) -> None:

@@ -329,8 +329,10 @@ for kind in (esmkit.read, esmkit.EmbeddingFile, esmkit.AttentionFile, esmkit.Sco
 """
 
 
-@pytest.mark.parametrize("by", ["a block of zeros", "a free space without a length"])
-def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str):
+@pytest.mark.parametrize(
+    "by", ["a block of zeros", "a free space without a length", 2**64 - 16, 2**64 - 17, 2**64 - 32]
+)
+def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str | int):
     """In C, where Ctrl-C does not reach: a process of its own, which can be ended."""
     path = hdf5(tmp_path / "x.h5", {"A": np.ones(3, np.float32)}, **OWN)
     data = bytearray(path.read_bytes())
@@ -339,6 +341,8 @@ def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str):
         assert json.loads(str(file.attrs["provenance"])) == OWN
     if by == "a block of zeros":
         data[heap + 16 : heap + 4_096] = bytes(4_080)
+    elif isinstance(by, int):  # an entry whose length goes around the end of 64 bits
+        data[heap + 24 : heap + 32] = struct.pack("<Q", by)
     else:
         (length,) = struct.unpack_from("<Q", data, heap + 24)
         free = heap + 32 + (length + 7) // 8 * 8
@@ -352,7 +356,7 @@ def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str):
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert len(said) == 6
-    words = f"its heap of texts at byte {heap:,} has an entry without a length"
+    words = f"its heap of texts at byte {heap:,} has an entry of no possible length"
     assert all(words in line for line in said if "holds no scores" not in line)
     assert sum(words in line for line in said) >= 5
 
@@ -419,6 +423,13 @@ def test_provenance_of_another_form(tmp_path: Path, ending: str, said: str):
         if given.close is not None:
             given.close()
         gc.collect()
+
+
+@pytest.mark.parametrize("text", ["[]", "{bad", '{"layers": 6}'])
+def test_provenance_of_another_form_in_a_dataset(tmp_path: Path, text: str):
+    (tmp_path / "_provenance.json").write_text(text)
+    with pytest.raises(OutputError, match=r"is not a file of embeddings, or is damaged \("):
+        esmkit.read(tmp_path)
 
 
 @pytest.mark.parametrize("said", [said for said in ODD if "task" not in said])
