@@ -16,6 +16,7 @@ from esmkit.cli.options import (
     on_invalid_option,
 )
 from esmkit.cli.values import Command
+from esmkit.cli.words import in_command_words
 from esmkit.text import Say, visible_lines
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _compare(
     if output is not None:
         kind = "tsv" if output.lower().endswith((".tsv", ".txt")) else "csv"
         write_table(Path(output), result.to_frame(), kind)
-    click.echo(
-        json.dumps(result.to_dict(), indent=2) if as_json else visible_lines(result.to_text())
-    )
+    lines = visible_lines(result.to_text()).split("\n")
+    said = [in_command_words(one) if one.startswith("  remedy:") else one for one in lines]
+    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else "\n".join(said))
     result.raise_if_failed()

@@ -174,3 +174,14 @@ def test_proteins_too_long_for_the_model_that_were_cut(maker: Maker, tiny: Esm2,
     found = verify_against(tiny, written(tmp_path / "cut.h5", short), proteins)
     (cause,) = found.parts[0].causes
     assert (cause.what, cause.records) == ("cut after 1,022 residues", ["P1", "P2"])
+
+
+def test_a_remedy_names_the_option_of_the_command(
+    run, maker: Maker, tiny_folder: Path, tmp_path: Path
+):
+    proteins = proteins_of(LENGTHS[:3])
+    (tmp_path / "x.fasta").write_text("".join(f">{p.id}\n{p.sequence}\n" for p in proteins))
+    written(tmp_path / "x.h5", maker.means({p.id: p.sequence for p in proteins}, 1))
+    done = run("verify", "x.fasta", "--against", "x.h5", "--model", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "remedy: take hidden state 2, or say that 1 is meant (--layer)" in done.stdout

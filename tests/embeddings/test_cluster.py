@@ -780,3 +780,20 @@ def test_memory_file_system_is_atomic_and_flat():
     folder.remove("a")
     folder.remove("a")
     assert not folder.exists("a")
+
+
+@pytest.mark.parametrize("text", ["[]", "6", '{"layers": 6}', "{bad"])
+def test_a_dataset_whose_provenance_is_of_another_form_is_not_merged(tmp_path: Path, text: str):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "_provenance.json").write_text(text)
+    with pytest.raises(OutputError, match=r"_provenance.json of .* is damaged \(.*; make the data"):
+        merge_dataset(tmp_path / "ds", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_dataset_is_not_merged_into_the_folder_one_is_in(tmp_path: Path, monkeypatch, name: str):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    with pytest.raises(OutputError, match=r"is a folder|is the root of all folders"):
+        merge_dataset(tmp_path / "ds", name, file_format="csv")

@@ -437,9 +437,9 @@ def test_provenance_of_another_form_in_a_dataset(tmp_path: Path, text: str):
 def test_provenance_of_another_form_in_other_files(tmp_path: Path, task: str, said: str):
     odd = {**ODD[said], "task": task} if isinstance(ODD[said], dict) else ODD[said]
     path = with_provenance(tmp_path / "x.h5", odd)
-    for kind in (esmkit.AttentionFile, TraceFile, esmkit.ScoreFile):
-        with pytest.raises(OutputError):
-            kind(path)
+    kinds = {"attention": esmkit.AttentionFile, "trace": TraceFile, "score": esmkit.ScoreFile}
+    with pytest.raises(OutputError, match="its provenance"):
+        kinds[task](path)
 
 
 def test_facts_of_a_protein_that_are_damaged(tmp_path: Path):

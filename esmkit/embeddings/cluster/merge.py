@@ -21,12 +21,12 @@ from esmkit.files.disk import (
     check_output,
     disk_errors,
     move_into_place,
+    named_place,
     sync,
-    through_links,
     write_durably,
 )
 from esmkit.files.outputs import choose_format, is_stream
-from esmkit.files.provenance import provenance_sidecar
+from esmkit.files.provenance import parse_provenance, provenance_sidecar
 from esmkit.files.run_options import Run
 from esmkit.files.task import writing
 from esmkit.files.together import Together
@@ -66,7 +66,7 @@ def merge_dataset(
             "a dataset is merged into a file, not to standard output; name one with `output`"
         )
     kind = choose_format(output, file_format, tuple(EMBEDDING_FORMATS), streamed=(), say=run.say)
-    target = through_links(Path(output))
+    target = named_place(Path(output))
     files = [provenance_sidecar(target), target] if kind == "csv" else [target]
     Together.take_back(target)
     for path in reversed(files):
@@ -79,7 +79,12 @@ def merge_dataset(
         raise OutputError(
             f"{folder.url!r} is not a complete dataset; run the embedding that makes it to its end"
         )
-    provenance = {**json.loads(folder.read(PROVENANCE_FILE)), "format": kind}
+    try:
+        provenance = {**parse_provenance(folder.read(PROVENANCE_FILE)), "format": kind}
+    except (ValueError, RecursionError) as error:
+        raise OutputError(
+            f"{PROVENANCE_FILE} of {folder.url!r} is damaged ({error}); make the dataset anew"
+        ) from error
     _check_count(folder, names, provenance)
     with Together(target, files) as together:
         staged = together.staged(target)
