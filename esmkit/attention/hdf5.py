@@ -299,6 +299,7 @@ class AttentionFile(ProteinFile[AttentionMaps]):
                 )
             with self._reading():
                 shape = self.provenance["model_shape"]
+                self._checkpoint: str = self.provenance["checkpoint"]["name"]
                 self._choice = choose_heads(
                     self.provenance["heads"],
                     "all",
@@ -345,7 +346,7 @@ class AttentionFile(ProteinFile[AttentionMaps]):
             eos=np.asarray(group["eos"]).reshape(count, -1),
             get=partial(self._map, key),
             windows=int(attributes["windows"]),
-            checkpoint=self.provenance["checkpoint"]["name"],
+            checkpoint=self._checkpoint,
         )
 
     def _map(self, key: str, place: int) -> NDArray[np.float32]:
@@ -360,4 +361,4 @@ class AttentionFile(ProteinFile[AttentionMaps]):
     def _said(self) -> str:
         names = self.heads
         some = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        return f"{len(names)} head(s) {some}, {self.provenance['checkpoint']['name']}"
+        return f"{len(names)} head(s) {some}, {self._checkpoint}"

@@ -14,7 +14,12 @@ from esmkit.files.arrays import NPZ_PROVENANCE, protein_id, stored
 from esmkit.files.contents import describe, format_of_content, separator_of
 from esmkit.files.hdf5 import open_hdf5
 from esmkit.files.outputs import is_stream
-from esmkit.files.provenance import PROVENANCE, parse_provenance, provenance_sidecar
+from esmkit.files.provenance import (
+    PROVENANCE,
+    parse_provenance,
+    provenance_of_attribute,
+    provenance_sidecar,
+)
 from esmkit.files.reading import UNREADABLE, ProteinFile, damage
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
 from esmkit.sequences.ids import UniqueIds, accession_of
@@ -140,8 +145,12 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
             self.provenance: dict[str, Any] = {}
             self._keys = hdf5_keys(handle)
         else:
-            self.provenance = parse_provenance(str(written))
-            self._keys = {protein_id(str(key)): str(key) for key in handle}
+            self.provenance = provenance_of_attribute(str(written))
+            self._keys = (
+                {protein_id(str(key)): str(key) for key in handle}
+                if self.provenance
+                else hdf5_keys(handle)
+            )
         if self.provenance.get("task") == "attention":
             raise OutputError(
                 f"{str(self.path)!r} holds attention maps; open it with `esmkit.read` or "
@@ -211,7 +220,7 @@ class EmbeddingFile(ProteinFile[NDArray[np.float32]]):
                 f"but no {' or '.join(sorted(lacking))}; read it with `pandas.read_parquet`"
             )
         written = (arrow.schema.metadata or {}).get(PROVENANCE.encode(), b"{}")
-        self.provenance = parse_provenance(written)
+        self.provenance = provenance_of_attribute(written)
         lists = arrow.column("embedding").combine_chunks()
         vectors = lists.flatten().to_numpy().reshape(len(lists), -1)
         self._use_table(arrow.drop(["embedding"]).to_pandas(), _as_float32(vectors))

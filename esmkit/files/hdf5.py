@@ -43,8 +43,9 @@ def open_hdf5(path: str | Path) -> h5py.File:
     Raises
     ------
     OSError
-        If it is no HDF5 file, or so damaged that the library would never return from it. Of a file
-        over 64 MiB only both ends are looked through.
+        If it is no HDF5 file, or so damaged that the library would never return from it, or made so
+        that looking for that would take long. Of a file over 64 MiB only both ends are looked
+        through.
 
     Examples
     --------
@@ -79,25 +80,32 @@ def _parts(size: int) -> list[tuple[int, int]]:
 def _check_part(stream: IO[bytes], start: int, end: int) -> None:
     stream.seek(start)
     data = stream.read(end - start)
+    left = len(data) // _ENTRY.size  # entries there can be, for heaps do not overlap
     place = data.find(_MARK)
     while place >= 0:
         length = int.from_bytes(data[place + 8 : place + 16], "little")
-        if 4_096 <= length <= _LONGEST and not _ends(data, place, min(place + length, len(data))):
-            raise OSError(
-                f"its heap of texts at byte {start + place:,} has an entry of no possible length, on "
-                "which the HDF5 library never ends"
-            )
+        if 4_096 <= length <= _LONGEST:
+            entries = _entries(data, place, min(place + length, len(data)), left)
+            if entries is None:
+                raise OSError(
+                    f"its heap of texts at byte {start + place:,} has an entry of no possible length, "
+                    "on which the HDF5 library never ends"
+                )
+            left -= entries
+            if left < 0:
+                raise OSError(f"its heap of texts at byte {start + place:,} overlaps with others")
         place = data.find(_MARK, place + 1)
 
 
-def _ends(data: bytes, start: int, end: int) -> bool:
-    """Tell whether going from entry to entry of a heap comes to its end."""
-    place, last, read = start + 16, end - _ENTRY.size, _ENTRY.unpack_from
-    while place <= last:
+def _entries(data: bytes, start: int, end: int, most: int) -> int | None:
+    """Count the entries of a heap, up to one more than `most`; None if they never come to its end."""
+    place, last, read, count = start + 16, end - _ENTRY.size, _ENTRY.unpack_from, 0
+    while place <= last and count <= most:
+        count += 1
         number, length = read(data, place)
         if number:  # the library adds lengths as numbers of 64 bits
             length = _ENTRY.size + (length + 7 & ~7) & 2**64 - 1
         if not 0 < length < 2**63:  # the same place again, or one before it
-            return False
+            return None
         place += length
-    return True
+    return count

@@ -17,6 +17,7 @@ __all__ = [
     "PROVENANCE",
     "change",
     "parse_provenance",
+    "provenance_of_attribute",
     "provenance_sidecar",
     "run_identity",
     "run_provenance",
@@ -32,7 +33,7 @@ _FORMS: dict[str, type] = {
     **{"task": str, "per": str, "layers": list},
     **{"checkpoint": dict, "options": dict, "lm_head": dict, "model_shape": dict},
 }
-"""What readers of files take entries of provenance for, where they are there and not null."""
+"""What readers of files take entries of provenance for; one that is null is not there."""
 
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
@@ -62,16 +63,50 @@ def parse_provenance(text: str | bytes) -> dict[str, Any]:
     words = {str: "text", list: "a list", dict: "an object"}
     for name, form in _FORMS.items():
         given = found.get(name)
-        if given is not None and not isinstance(given, form):
+        if given is None:
+            found.pop(name, None)
+        elif not isinstance(given, form):
             raise ValueError(
                 f"its provenance says {name} {_brief(given)}, where {words[form]} should be"
             )
-    layers = found.get("layers") or []
+    layers = found.get("layers", [])
     if not all(type(layer) is int for layer in layers):
         raise ValueError(
             f"its provenance says layers {_brief(layers)}, where whole numbers should be"
         )
+    checkpoint = found.get("checkpoint", {})
+    name = checkpoint.get("name")
+    if name is None:
+        checkpoint.pop("name", None)
+    elif not isinstance(name, str):
+        raise ValueError(
+            f"its provenance says the checkpoint's name {_brief(name)}, where text should be"
+        )
     return found
+
+
+def provenance_of_attribute(text: str | bytes) -> dict[str, Any]:
+    """Return the provenance of an attribute, whose name other programs give to theirs too.
+
+    Raises
+    ------
+    ValueError
+        If it is esmkit's and damaged. What is of another form and does not name esmkit is another
+        program's: the file is read as that of somebody else.
+
+    Examples
+    --------
+    >>> provenance_of_attribute('{"task": "embed", "esmkit": "0.2.0"}')["task"]
+    'embed'
+    >>> provenance_of_attribute("made with ProtT5 by the core facility")
+    {}
+    """
+    try:
+        return parse_provenance(text)
+    except ValueError:
+        if (b'"esmkit"' if isinstance(text, bytes) else '"esmkit"') in text:  # type: ignore[operator]
+            raise
+        return {}
 
 
 def change(name: str, before: Any, now: Any) -> str:

@@ -177,9 +177,12 @@ class TraceFile(ProteinFile[StoredTrace]):
                 )
             with self._reading():
                 shape = self.provenance["model_shape"]
+                self._checkpoint: str = self.provenance["checkpoint"]["name"]
                 layers, heads, width = (int(shape[n]) for n in ("layers", "heads", "width"))
                 self._known = Activations(layers, heads, width, 4 * width)  # F names nothing
-                self._names_kept = tuple(self.provenance["keep"])
+                self._names_kept = tuple(map(str, self.provenance["keep"]))
+                if not self._names_kept:
+                    raise ValueError("its provenance names no activation")
                 self._keys = {protein_id(str(key)): str(key) for key in self._file}
         except EsmkitError:
             self._release()
@@ -221,4 +224,4 @@ class TraceFile(ProteinFile[StoredTrace]):
     def _said(self) -> str:
         names = self._names_kept
         some = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        return f"{len(names)} activation(s) {some}, {self.provenance['checkpoint']['name']}"
+        return f"{len(names)} activation(s) {some}, {self._checkpoint}"

@@ -147,7 +147,12 @@ class ScoreFile(ProteinFile[Any]):
     def _open_h5(self) -> None:
         self._handle = open_hdf5(self._place)
         self._close = self._handle.close
-        self.provenance: dict[str, Any] = parse_provenance(str(self._handle.attrs[PROVENANCE]))
+        facts = parse_provenance(str(self._handle.attrs[PROVENANCE]))
+        lacking = {"lm_head", "masked", "long", "checkpoint"} - set(facts)
+        if lacking or "name" not in facts["checkpoint"]:
+            what = ", ".join(sorted(lacking)) or "the checkpoint's name"
+            raise ValueError(f"its provenance does not say {what}")
+        self.provenance: dict[str, Any] = facts
         self.per = "residue"
         self._keys = {protein_id(str(key)): str(key) for key in self._handle}
 

@@ -4,16 +4,20 @@ import contextlib
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import sys
+import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +25,12 @@ from hypothesis import strategies as st
 import esmkit
 from esmkit.embeddings.cluster import Workers, check_dataset, merge_dataset
 from esmkit.embeddings.cluster import cluster as cluster_module
-from esmkit.embeddings.cluster.cluster import WorkerPool, plan_workers, worker_bytes
+from esmkit.embeddings.cluster.cluster import (
+    WorkerPool,
+    import_ray,
+    plan_workers,
+    worker_bytes,
+)
 from esmkit.embeddings.cluster.dataset import Input, Manifest, held_parts, part_name, read_manifest
 from esmkit.embeddings.cluster.pipeline import _facts, _finish, _identity
 from esmkit.embeddings.cluster.plan import Failures, begin, range_bytes_for
@@ -656,13 +665,20 @@ def test_ray_that_is_late_is_started_once_more(monkeypatch: pytest.MonkeyPatch, 
     """Ray gives its parts 30 s, which a busy machine may need for loading them."""
     from esmkit.embeddings.cluster import cluster
 
-    late = [Exception("The current node timed out during startup. This could happen ...")] * times
     done: list[str] = []
+
+    class Node:
+        def __init__(self) -> None:
+            if done.count("init") <= times:
+                raise Exception("The current node timed out during startup. This could happen ...")
+
+        def kill_all_processes(self, **_: object) -> None:
+            done.append("ended")
+            raise ProcessLookupError  # one that ended by itself
 
     def init(**_: object) -> None:
         done.append("init")
-        if late:
-            raise late.pop()
+        Node()
 
     ray = SimpleNamespace(init=init, shutdown=lambda: done.append("shutdown"))
     monkeypatch.setattr(cluster, "check_folders", lambda: None)
@@ -671,7 +687,39 @@ def test_ray_that_is_late_is_started_once_more(monkeypatch: pytest.MonkeyPatch, 
     else:
         with pytest.raises(OptionError, match=r"; twice .* busy machine; try again when"):
             cluster._start(ray, Workers(number=1))
-    assert done == ["init", "shutdown", "init"]
+    assert done == ["init", "ended", "shutdown", "init", *["ended"] * (times - 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
+@pytest.mark.filterwarnings("ignore:::ray")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_ray_that_was_late_leaves_no_program(monkeypatch: pytest.MonkeyPatch):
+    """Its shutdown knows only of a Ray that did start: the first ran on beside the second."""
+    from ray._private import node, services
+
+    before = set(psutil.Process().children(recursive=True))
+    clock = SimpleNamespace(**{**vars(time), "monotonic": itertools.count(0, 31).__next__})
+    monkeypatch.setattr(node, "time", clock)
+
+    def get_node(*_: object) -> None:
+        raise RuntimeError("not there yet")
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    started: list[int] = []
+    start = services.start_ray_process
+
+    def counted(*args: Any, **options: Any) -> Any:
+        found = start(*args, **options)
+        started.append(found.process.pid)
+        return found
+
+    monkeypatch.setattr(services, "start_ray_process", counted)
+    with pytest.raises(OptionError, match=r"; twice .* busy machine; try again when"):
+        cluster_module._start(import_ray(), Workers(number=1))
+    assert len(started) >= 4
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not [found for found in left if found.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize(

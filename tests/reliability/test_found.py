@@ -35,6 +35,7 @@ from esmkit.encoder.names import choose_heads, parse_head
 from esmkit.errors import EsmkitError, InputError, OptionError, OutputError
 from esmkit.files.arrays import MOST_TIMES, MOST_UNFOLDED, refuse_unfolding
 from esmkit.files.hdf5 import open_hdf5
+from esmkit.files.provenance import _FORMS
 from esmkit.files.work_folder import work_folder_of
 from esmkit.inside.edits import read_edits
 from esmkit.inside.hdf5 import TraceFile
@@ -288,12 +289,12 @@ def test_frames_of_arrays_that_are_not_as_they_say(tmp_path: Path):
 
 
 ODD = {
-    "a list": [],
-    "a number of layers": {"layers": 2, "checkpoint": {"name": "x"}},
-    "layers in words": {"layers": ["last"], "checkpoint": {"name": "x"}},
-    "a checkpoint that is a name": {"checkpoint": "facebook/esm2_t6_8M_UR50D"},
-    "options that are a list": {"options": [1], "checkpoint": {"name": "x"}},
-    "a task that is none": {"task": {}, "checkpoint": {"name": "x"}},
+    "a list": ["esmkit"],
+    "a number of layers": {"esmkit": "0", "layers": 2, "checkpoint": {"name": "x"}},
+    "layers in words": {"esmkit": "0", "layers": ["last"], "checkpoint": {"name": "x"}},
+    "a checkpoint that is a name": {"esmkit": "0", "checkpoint": "facebook/esm2_t6_8M_UR50D"},
+    "options that are a list": {"esmkit": "0", "options": [1], "checkpoint": {"name": "x"}},
+    "a task that is none": {"esmkit": "0", "task": {}, "checkpoint": {"name": "x"}},
 }
 
 
@@ -361,6 +362,18 @@ def test_hdf5_on_which_its_library_never_ends(tmp_path: Path, by: str | int):
     assert sum(words in line for line in said) >= 5
 
 
+def test_heaps_that_overlap_take_no_time(tmp_path: Path):
+    """Each of a thousand was gone through, which took a time that was that of its file squared."""
+    path = hdf5(tmp_path / "x.h5", {"A": np.ones(3, np.float32)}, **OWN)
+    header = b"GCOL\x01\0\0\0" + struct.pack("<Q", 2**24)
+    with path.open("ab") as stream:
+        for number in range(1_000, 0, -1):  # a heap whose first entry ends where all of them go on
+            stream.write(header + struct.pack("<H6xQ", 1, 32 * number - 32))
+        stream.write(struct.pack("<H6xQ", 1, 0) * 500_000)
+    with pytest.raises(OSError, match=r"its heap of texts at byte [\d,]+ overlaps with others"):
+        open_hdf5(path)
+
+
 def test_heaps_of_whole_files_end(tmp_path: Path, monkeypatch):
     """Full heaps, long texts, a file of which both ends are looked through."""
     path = tmp_path / "x.h5"
@@ -423,6 +436,56 @@ def test_provenance_of_another_form(tmp_path: Path, ending: str, said: str):
         if given.close is not None:
             given.close()
         gc.collect()
+
+
+@pytest.mark.parametrize(
+    "text", ["made with ProtT5", '{"layers": 24}', "[1]", '{"task": 3, "a": {}}']
+)
+@pytest.mark.parametrize("ending", [".h5", ".parquet"])
+def test_provenance_that_another_program_wrote(tmp_path: Path, ending: str, text: str):
+    """`make it anew with esmkit embed` was said of a file that esmkit never made."""
+    path = tmp_path / f"x{ending}"
+    if ending == ".h5":
+        hdf5(path, {"A": np.ones(3, np.float32)})
+        with h5py.File(path, "a") as file:
+            file.attrs["provenance"] = text
+    else:
+        table = pyarrow.table({"id": ["A"], "embedding": [[1.0, 1.0, 1.0]]})
+        parquet.write_table(table.replace_schema_metadata({"provenance": text}), path)
+    with esmkit.read(path) as found:
+        assert found.provenance == {}
+        assert "not written by esmkit" in repr(found)
+        assert found["A"].tolist() == [1, 1, 1]
+        assert found.to_frame().index.tolist() == ["A"]
+
+
+@pytest.mark.parametrize("ending", [".h5", ".npz", ".csv", ".parquet"])
+@pytest.mark.parametrize("name", [*_FORMS])
+def test_provenance_that_says_null(tmp_path: Path, ending: str, name: str):
+    """Nothing is said by it: `repr` and `to_frame` met an AttributeError or TypeError."""
+    path = with_provenance(tmp_path / f"x{ending}", {"esmkit": "0", "per": "protein", name: None})
+    with esmkit.read(path) as found:
+        assert "unknown checkpoint" in repr(found)
+        assert found.layers == []
+        assert found.to_frame().shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    "said", [None, {}, {"name": None}, {"name": 3}], ids=["null", "empty", "none", "a number"]
+)
+@pytest.mark.parametrize("task", ["embed", "attention", "trace", "score"])
+def test_a_checkpoint_without_a_name_in_other_files(tmp_path: Path, task: str, said: Any):
+    shape = {"layers": 2, "heads": 4, "width": 32}
+    own = {"task": task, "esmkit": "0", "model_shape": shape, "heads": ["L1H1"]}
+    own |= {"keep": ["L1.residual"], "lm_head": {}, "masked": True, "long": "window"}
+    path = with_provenance(tmp_path / "x.h5", {**own, "checkpoint": said})
+    if task == "embed" and not (said and said["name"]):
+        with esmkit.read(path) as found:
+            assert "unknown checkpoint" in repr(found)
+        return
+    kinds = {"attention": esmkit.AttentionFile, "trace": TraceFile, "score": esmkit.ScoreFile}
+    with pytest.raises(OutputError, match=r"is damaged .*; make it anew"):
+        kinds.get(task, esmkit.read)(path)
 
 
 @pytest.mark.parametrize("text", ["[]", "{bad", '{"layers": 6}'])
@@ -606,9 +669,15 @@ def test_an_output_that_is_the_folder_one_is_in(run, kept: Path, tiny_folder, wo
     """Neither has a name of its own, to which an ending or a suffix could be put."""
     (kept / "good.csv").write_text("id,mutant,measured\nA,K2A,1.0\nA,K2R,2.0\n")
     (kept / "theirs.csv").write_text("id,e0,e1\nA,0.5,1.5\n")
-    before = sorted(kept.parent.rglob("*"))
+    places = (kept.parent, Path(name))
+    before = [
+        sorted(place.rglob("*") if place == kept.parent else place.iterdir()) for place in places
+    ]
     fails(run(*words.split(), name, "--model", tiny_folder, cwd=kept))
-    assert sorted(kept.parent.rglob("*")) == before
+    after = [
+        sorted(place.rglob("*") if place == kept.parent else place.iterdir()) for place in places
+    ]
+    assert after == before
 
 
 @pytest.mark.parametrize(

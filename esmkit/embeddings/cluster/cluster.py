@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esmkit.embeddings.cluster.starting import check_folders, is_late, not_started
+from esmkit.embeddings.cluster.starting import check_folders, end_parts, is_late, not_started
 from esmkit.errors import OptionError, needed
 
 __all__ = ["WorkerPool", "Workers", "connect", "import_ray", "plan_workers", "worker_bytes"]
@@ -182,6 +182,7 @@ def _start(ray: Any, workers: Workers) -> None:
                 )
             return
         except Exception as error:  # of a program that does not start Ray raises many kinds
+            end_parts(error)
             if last or not is_late(str(error)):
                 raise not_started(error) from None
             ray.shutdown()  # a busy machine: what was slow to load is in memory now

@@ -1,16 +1,18 @@
 """What keeps Ray from starting on this machine, in words, and before it is tried where possible."""
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from esmkit.errors import OptionError
 from esmkit.text import readable_bytes
 
-__all__ = ["check_folders", "is_late", "not_started"]
+__all__ = ["check_folders", "end_parts", "is_late", "not_started"]
 
 SESSION = "/ray/session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"
 """What Ray adds to its folder, with the number of this process, to name the longest of its sockets."""
@@ -61,6 +63,24 @@ def check_folders() -> None:
 def is_late(said: str) -> bool:
     """Tell whether Ray gave up because its parts took longer to start than the 30 s it gives them."""
     return "timed out during startup" in said
+
+
+def end_parts(error: BaseException) -> None:
+    """End the programs of a Ray that did not start: ``ray.shutdown`` knows only of one that did.
+
+    They would run beside the next one until this process ends. The object that started them is named
+    nowhere but in the calls that the error came through.
+
+    Parameters
+    ----------
+    error : BaseException
+        From ``ray.init``.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        end = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if end is not None:
+            with contextlib.suppress(Exception):  # each of them may have ended by itself
+                end(check_alive=False, allow_graceful=True)
 
 
 def not_started(error: BaseException) -> OptionError:
