@@ -51,7 +51,7 @@ Edits: TypeAlias = Mapping[str, Any]
 """Values by the names of the activations that they replace, in the order in which they are made."""
 
 _KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
-_SLICE = re.compile(r"(-?\d{0,18}):(-?\d{0,18})(?::(-?\d{1,18}))?")
+_SLICE = re.compile(r"(-?\d{1,18})?:(-?\d{1,18})?(?::(-?\d{1,18}))?")
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Places:
                 found.append(slice(None))
             elif re.fullmatch(r"-?\d{1,18}", part):
                 found.append(int(part))
-            elif match and match[3] != "0":
-                found.append(slice(*(int(number) if number else None for number in match.groups())))
+            elif match and (match[3] is None or int(match[3])):
+                found.append(slice(*(number and int(number) for number in match.groups())))
             else:
                 raise OptionError(
                     f"places of an edit are residues such as [7], [10:20] or [3,7,bos], from 0, "

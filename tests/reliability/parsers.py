@@ -159,7 +159,9 @@ def words(folder: Path) -> One:
 
     def edits(text: str) -> None:
         name, _, value = text.partition("=")
-        read_edits({name: value or "zero"}, known)
+        for edit in read_edits({name: value or "zero"}, known):
+            if edit.places is not None:
+                edit.places.of(50, "a protein")
 
     def head(text: str) -> None:
         (name,) = head_names([text])

@@ -125,6 +125,20 @@ def test_a_number_of_thousands_of_digits(asked):
         asked()
 
 
+@pytest.mark.parametrize(
+    "places", ["-:", ":-", "-", "-:-", "::-", "1:-:2", "::0", "::00", "::-0", "1:2:000", "--1:", ":"]
+)
+def test_places_of_an_edit_are_numbers_or_refused(places: str):
+    """A sign without digits, a step of several zeros: ValueError of `int` and of `slice`."""
+    if places == ":":
+        (edit,) = read_edits({f"L0.residual[{places}]": "zero"}, KNOWN)
+        assert edit.places is not None
+        assert edit.places.of(3, "x").tolist() == [0, 1, 2]
+        return
+    with pytest.raises(OptionError, match="places of an edit are residues such as"):
+        read_edits({f"L0.residual[{places}]": "zero"}, KNOWN)
+
+
 def test_such_a_number_in_files(run, kept: Path, tiny_folder: Path):
     path = kept / "model.pdb"
     path.write_text(f"MODEL {DIGITS}\n" + (kept / "chains" / "one.pdb").read_text())
