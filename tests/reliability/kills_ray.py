@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -85,9 +85,10 @@ def started(fasta: Path, out: Path, model: str) -> Iterator["subprocess.Popen[by
 
 
 def digest(out: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file under its final name."""
+    """Return the SHA-256 of every file under its final name; the folder it lies in is left out."""
+    here = str(out.parent.resolve()).encode()
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        path.name: hashlib.sha256(path.read_bytes().replace(here, b"")).hexdigest()
         for path in sorted(out.glob("*"))
         if path.is_file() and not path.name.startswith((".", "_attempt"))
     }
@@ -104,13 +105,7 @@ def victim(driver: "subprocess.Popen[bytes]", word: str) -> "psutil.Process | No
         family = psutil.Process(driver.pid).children(recursive=True)
     except psutil.Error:
         return None
-    for process in family:
-        try:
-            if word in " ".join(process.cmdline()[:1]):
-                return process
-        except psutil.Error:
-            continue
-    return None
+    return next((process for process in family if word in name_of(process)), None)
 
 
 def strike(driver: "subprocess.Popen[bytes]", way: str) -> bool:
@@ -134,17 +129,25 @@ def wait_for_the_end(family: "list[psutil.Process]", seconds: float = 60.0) -> l
 
     Two agents that do no work outlive the driver of Ray 2.60; they are no fault.
     """
-    _, left = psutil.wait_procs(family, seconds)
-    names = []
-    for process in left:
-        try:
-            name = " ".join(process.cmdline()[:1])
+    until = time.monotonic() + seconds
+    while (
+        working := [p for p in family if "Agent" not in name_of(p)]
+    ) and time.monotonic() < until:
+        family = [process for process in family if name_of(process)]
+        time.sleep(0.1)
+    names = [name for process in working if (name := name_of(process))]
+    for process in family:
+        with suppress(psutil.Error):
             process.kill()
-        except psutil.Error:
-            continue
-        if name and "Agent" not in name:
-            names.append(name)
     return names
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return the first word of its command line; nothing of one that has ended."""
+    try:
+        return " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return ""
 
 
 class Trials:
@@ -154,7 +157,7 @@ class Trials:
         sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
         from kill_commands import make_inputs
 
-        make_inputs(folder / "inputs", 60, 1)
+        make_inputs(folder / "inputs", 150, 1)
         self.folder, self.model = folder, model
         self.random = random.Random(seed)
         self.fasta = folder / "inputs" / "seqs.fasta"
@@ -165,8 +168,6 @@ class Trials:
         assert not alone.failures, alone.failures
         self.seconds = time.monotonic() - start
         self.whole = digest(out)
-        first = min(times_of_parts(out).values())
-        self.first = self.seconds - (max(times_of_parts(out).values()) - first) / 1e9 - 2
         print(f"undisturbed: {self.seconds:.1f} s, {len(self.whole)} files", file=sys.stderr)
 
     def _place(self, name: str) -> Path:
@@ -194,12 +195,16 @@ class Trials:
             now.failures.append(f"finished, and made again or gone: {again}")
 
     def _stopped(self, out: Path, now: Trial) -> None:
-        now.at = round(self.random.uniform(0.3 * self.first, 1.05 * self.seconds), 2)
         before = times_of_parts(out)
+        count = len(self.whole) - 2
+        most = len(before) + self.random.randrange(max(1, count - len(before)))
+        later = self.random.uniform(0, 0.2 if most else self.seconds)
         with started(self.fasta, out, self.model) as driver:
-            until = time.monotonic() + now.at
-            while time.monotonic() < until and driver.poll() is None:
-                time.sleep(0.02)
+            start = time.monotonic()
+            while len(times_of_parts(out)) < most and driver.poll() is None:
+                time.sleep(0.002)
+            time.sleep(later)
+            now.at = round(time.monotonic() - start, 2)
             family = []
             if driver.poll() is None:
                 family = psutil.Process(driver.pid).children(recursive=True)

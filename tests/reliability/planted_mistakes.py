@@ -210,8 +210,8 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
             ("one layer too early", "no token dropout"),
             lambda m, p: m.means(p, m.last - 1, model=m.changed(without_dropout)),
         ),
-        "the middle of each protein": (
-            ("a weighted sum of this model's own states",),
+        "the middle of each protein": (  # of a peptide of 4 to 7 residues, all but two
+            ("a weighted sum of this model's own states|but the first and the last",),
             lambda m, p: m.pooled(p, lambda h: h[len(h) // 4 : -(len(h) // 4)].mean(0)),
         ),
         "weights of attention": (

@@ -126,7 +126,8 @@ def test_a_number_of_thousands_of_digits(asked):
 
 
 @pytest.mark.parametrize(
-    "places", ["-:", ":-", "-", "-:-", "::-", "1:-:2", "::0", "::00", "::-0", "1:2:000", "--1:", ":"]
+    "places",
+    ["-:", ":-", "-", "-:-", "::-", "1:-:2", "::0", "::00", "::-0", "1:2:000", "--1:", ":"],
 )
 def test_places_of_an_edit_are_numbers_or_refused(places: str):
     """A sign without digits, a step of several zeros: ValueError of `int` and of `slice`."""
