@@ -127,6 +127,7 @@ def test_the_command_writes_its_sections_and_keeps_others(tmp_path: Path, monkey
     found = command.sections(output.read_text())
     assert list(found) == ["Start-up", "Memory and the number of sequences", "Threads", "GPU"]
     assert "| `esmkit --help` |" in found["Start-up"]
+    assert "| its first word on a terminal |" in found["Start-up"]
     assert "\n| 5 | " in found["Memory and the number of sequences"]
     assert found["GPU"] == "kept"
     assert "; 1 round." in found["Threads"]

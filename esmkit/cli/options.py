@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from esmkit.cli.waiting import waiting
 from esmkit.cli.words import in_command_words
 from esmkit.files.run_options import Run
 from esmkit.text import silent, visible, working
@@ -65,9 +66,9 @@ class ModelChoice:
         if self.lm_head is not None:
             existing_head(self.lm_head)
         say = make_say(quiet=False)
-        with working(make_say(self.quiet), "loading PyTorch and the weights"):
+        with waiting("loading PyTorch", make_say(self.quiet)):
             from esmkit.esm2 import load
-
+        with working(make_say(self.quiet), "loading the weights"):
             loaded = load(
                 self.name,
                 self.device,

