@@ -91,7 +91,7 @@ def provenance_of_attribute(text: str | bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is esmkit's and damaged. What is of another form and does not name esmkit is another
+        If it is cut off or damaged. What is of another form and does not name esmkit is another
         program's: the file is read as that of somebody else.
 
     Examples
@@ -103,8 +103,10 @@ def provenance_of_attribute(text: str | bytes) -> dict[str, Any]:
     """
     try:
         return parse_provenance(text)
-    except ValueError:
-        if (b'"esmkit"' if isinstance(text, bytes) else '"esmkit"') in text:  # type: ignore[operator]
+    except ValueError as error:
+        said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        cut = isinstance(error, json.JSONDecodeError) and said.lstrip().startswith("{")
+        if cut or '"esmkit"' in said:
             raise
         return {}
 
