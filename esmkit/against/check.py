@@ -327,8 +327,8 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
         )
     if pairing.unknown:
         notes.append(
-            f"{len(pairing.unknown):,} records of the file are of other proteins: "
-            f"{listed(pairing.unknown)}"
+            f"{len(pairing.unknown):,} {'record' if len(pairing.unknown) == 1 else 'records'} of the "
+            f"file {'is' if len(pairing.unknown) == 1 else 'are'} of other proteins: {listed(pairing.unknown)}"
         )
     return notes
 

@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 LEAST_ORDERED = 16
 """Different numbers of a vector from which their order proves something."""
 
+FAR_FROM_0 = 0.8
+"""Mean of a column in its deviations from which it is not centred; of a few records it is not 0."""
+
 INCREASING = Post(
     "increasing",
     "each number put through a function that keeps their order, such as log or tanh",
@@ -72,10 +75,21 @@ def fitted_columns(records: Records, own: Array, given: Array) -> Post | None:
     tolerance = records.storage.tolerance(size, rest.size)[0]
     if not whole or np.linalg.norm(left) / whole > min(tolerance * max(larger, 1.0), 0.02):
         return None
-    deviations = slope * own.std(axis=0)
-    words = "each column scaled and shifted by numbers of its own (min-max scaling, for one)"
-    if np.allclose(slope, 1, atol=0.01):
-        words = "one vector taken from all records (centred: the mean over records, perhaps)"
-    elif np.allclose(deviations, deviations.mean(), rtol=0.35) and (slope > 0).all():
-        words = "standardised: each column centred and divided by its deviation over records"
+    words = _column_words(slope, given)
     return Post("affine", words, 2, slope=slope, shift=of_given - means * slope)
+
+
+def _column_words(slope: Array, given: Array) -> str:
+    """Say how columns were scaled and shifted, by what they are now."""
+    deviations, means = given.std(axis=0), given.mean(axis=0)
+    if np.allclose(slope, 1, atol=0.01):
+        return "one vector taken from all records (centred: the mean over records, perhaps)"
+    alike = np.allclose(deviations, deviations.mean(), rtol=0.35) and (slope > 0).all()
+    if alike and np.median(np.abs(means) / deviations) < FAR_FROM_0:
+        return "standardised: each column centred and divided by its deviation over records"
+    ends = float(given.min()), float(given.max())
+    if (slope > 0).all() and np.allclose(ends, (0, 1), atol=1e-3):
+        return "each column brought to 0 to 1 (min-max scaling)"
+    if (slope > 0).all() and np.allclose(ends, (-1, 1), atol=1e-3):
+        return "each column brought to -1 to 1 (scaled by its extremes)"
+    return "each column scaled and shifted by numbers of its own"

@@ -9,6 +9,7 @@ from esmkit.against.expected import Expected, State
 from esmkit.against.geometry import all_alike, likeness, width_words
 from esmkit.against.hypotheses import Hypothesis
 from esmkit.against.naming import Pairing
+from esmkit.against.padding import PADDED
 from esmkit.against.records import Records
 from esmkit.against.result import Cause, PartDiagnosis
 from esmkit.against.scoring import Candidate, candidates
@@ -136,11 +137,25 @@ def _rounds(
             found = fits(model, records, hypothesis, left)
             left = _take(state, hypothesis, found, left, records)
             if len(left) < before:
+                _take_longest(model, state, hypothesis, records)
                 used.append(hypothesis)
                 break
         else:
             break
     return used
+
+
+def _take_longest(model: Encoder, state: State, hypothesis: Hypothesis, records: Records) -> None:
+    """Of batches with pooled padding, take the longest records too: they have none, but the rest."""
+    if hypothesis.pooling not in PADDED:
+        return
+    alone = (PLAIN, hypothesis.layers, PADDED[hypothesis.pooling].alone)
+    longest = [
+        n
+        for n, by in state.by.items()
+        if (by.source, by.layers, by.pooling) == alone and by.cost == hypothesis.cost
+    ]
+    _take(state, hypothesis, fits(model, records, hypothesis, longest), longest, records)
 
 
 def _take(

@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.against.pooling import POOLINGS, ROWS
 from esmkit.against.scoring import Candidate
 
-__all__ = ["Likeness", "all_alike", "likeness", "width_words"]
+__all__ = ["THIN", "Likeness", "all_alike", "likeness", "width_words"]
 
 Array = NDArray[np.float64]
 
 LEAST_RECORDS = 5
 """Records from which distances between proteins say something."""
+
+THIN = "not known; other weights of the same shape would look like this"
+"""How it begins if what there is of records is near this model's, and little."""
 
 PERMUTATIONS = 999
 RELATED = 0.01
@@ -181,7 +185,7 @@ def likeness(given: Array, own: Sequence[Candidate], *, same_width: bool) -> Lik
         )
     return Likeness(
         "unknown",
-        "not known: nothing in common with this model's embeddings of these proteins",
+        "not known: which proteins are alike here is not which are alike for this model",
         [evidence],
     )
 
@@ -190,6 +194,10 @@ def _few(own: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates whose distances are compared: means of single layers."""
     wanted = ("mean", "bos", "residues")
     return [one for one in own if one.pooling in wanted and len(one.layers) == 1]
+
+
+def _pooled(name: str) -> str:
+    return (POOLINGS.get(name) or ROWS[name]).words
 
 
 def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
@@ -209,16 +217,15 @@ def _other_weights(given: Array, own: Sequence[Candidate]) -> Likeness | None:
     common = len(given) * float((shift**2).sum()) / total if total else 0.0
     layer = "+".join(map(str, nearest.layers))
     evidence = [
-        f"nearest is hidden state {layer}, {nearest.pooling}: median cosine {median:.4f}",
-        f"relative difference {off(nearest) ** 0.5:.2g}, of which {common:.0%} is a shift common to "
-        "all records",
+        f"nearest is hidden state {layer}, {_pooled(nearest.pooling)}: median cosine {median:.4f}",
+        f"relative difference {off(nearest) ** 0.5:.2g}"
+        + (f", of which {common:.0%} is the same in all records" if len(given) > 1 else ""),
     ]
     if len(given) < LEAST_RECORDS:
         if median > 0.9:
             return Likeness(
                 "unknown",
-                "not known; other weights of the same shape would look like this, but "
-                f"{len(given)} {'record is' if len(given) == 1 else 'records are'} thin evidence",
+                f"{THIN}, but {len(given)} {'record is' if len(given) == 1 else 'records are'} thin evidence",
                 evidence,
             )
         return None

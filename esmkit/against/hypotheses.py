@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.against.padding import PADDED
 from esmkit.against.pooling import POOLINGS, ROWS
 from esmkit.against.sources import PLAIN, WINDOWS, Source
 
-__all__ = ["NONE", "Hypothesis", "Post", "layer_choices", "layer_words"]
+__all__ = ["NONE", "Hypothesis", "Post", "layer_choices", "layer_words", "pooling_words"]
 
 Array = NDArray[np.float64]
 
@@ -76,7 +77,7 @@ class Hypothesis:
         Hidden states whose mean it is; N + 1 is the last before the final norm, N + 2 the last
         after two.
     pooling : str
-        A name of :data:`POOLINGS` or :data:`ROWS`, ``padded`` or ``weighted``.
+        A name of :data:`POOLINGS`, :data:`ROWS` or :data:`PADDED`, or ``weighted``.
     post : Post
     reordered : bool
         Whether records stand under each other's names.
@@ -86,6 +87,8 @@ class Hypothesis:
         Tokens that a record was padded to, for sources with padding that is attended to.
     slack : float
         Relative difference that it explains beyond rounding.
+    variants : tuple of Source
+        Sources like ``source`` that are tried in turn, for each record may be of another.
     """
 
     source: Source = PLAIN
@@ -96,6 +99,7 @@ class Hypothesis:
     half: str = ""
     padded_to: dict[str, int] = field(default_factory=dict)
     slack: float = 0.0
+    variants: tuple[Source, ...] = ()
 
     @property
     def cost(self) -> int:
@@ -161,9 +165,9 @@ class Hypothesis:
 
 
 _POST_REMEDIES = {
-    "scale": "leave out the scaling, or compare directions alone",
-    "normed": "leave out the scaling, or compare directions alone",
-    "affine": "leave out the scaling of columns, or apply it to both sides",
+    "scale": "leave out the scaling, or scale what you compare it with in the same way",
+    "normed": "leave out the scaling, or scale what you compare it with in the same way",
+    "affine": "leave out the scaling of columns, or scale what you compare it with in the same way",
     "columns": "bring the columns into the order of the model",
     "increasing": "take the numbers as the model gives them",
 }
@@ -187,8 +191,15 @@ def _pooling_remedy(pooling: str, expected: str) -> str:
     """Return how to come from a pooling to the expected one."""
     if expected == "bos":
         return "take the state of the first token, BOS"
+    if pooling in PADDED:
+        return "take the mean over tokens 1 to R of each record, R its residues: no EOS, no padding"
     return {
-        "padded": "leave padding out of the mean, by the attention mask",
+        "mean_counted": "divide by the number of residues",
+        "sum_all_by_residues": "leave BOS and EOS out of the sum",
+        "max": "take the mean in place of the maximum",
+        "max_all": "take the mean in place of the maximum, of the residues alone",
+        "min": "take the mean in place of the minimum",
+        "median": "take the mean in place of the median",
         "mean_padding": "leave padding out of the mean, by the attention mask",
         "bos": "take the mean over residues, or say that BOS is meant (`pool`)",
         "sum": "divide by the number of residues",
@@ -197,8 +208,8 @@ def _pooling_remedy(pooling: str, expected: str) -> str:
 
 def pooling_words(name: str) -> str:
     """Return what a pooling is."""
-    if name == "padded":
-        return "the mean over all tokens, padding too"
+    if name in PADDED:
+        return PADDED[name].words
     if name == "weighted":
         return "a weighted sum of this model's own states, and not their mean over residues"
     return (POOLINGS.get(name) or ROWS[name]).words

@@ -57,6 +57,11 @@ def _sum(*, bos: bool = False, eos: bool = False) -> Callable[[Stats], Array | N
     return lambda stats: _with(stats, bos=bos, eos=eos)[0]
 
 
+def _specials_by_residues(stats: Stats) -> Array | None:
+    total = _with(stats, bos=True, eos=True)[0]
+    return None if total is None else total / stats.residues
+
+
 def _most_of_all(stats: Stats) -> Array | None:
     if stats.bos is None or stats.eos is None:
         return None
@@ -96,6 +101,14 @@ POOLINGS: dict[str, Pooling] = {
     "mean_bos": Pooling("the mean over residues and BOS", _mean(bos=True)),
     "mean_eos": Pooling("the mean over residues and EOS", _mean(eos=True)),
     "sum": Pooling("the sum over residues, not the mean", _sum()),
+    "mean_counted": Pooling(
+        "the sum over residues divided by R + 2, as if BOS and EOS were residues",
+        lambda s: s.total / (s.residues + 2),
+        2,
+    ),
+    "sum_all_by_residues": Pooling(
+        "the sum over residues, BOS and EOS, divided by R alone", _specials_by_residues, 2
+    ),
     "sum_all": Pooling("the sum over residues, BOS and EOS", _sum(bos=True, eos=True), 2),
     "max": Pooling("the maximum over residues", lambda s: s.most),
     "max_all": Pooling("the maximum over residues, BOS and EOS", _most_of_all),

@@ -65,7 +65,7 @@ class Cause:
         found = [f"{which} {plural}: {self.what}" if self.of > 1 else self.what]
         if self.before is not None and self.after is not None:
             found.append(
-                f"  relative difference {self.before:.1e} from what it should be, {self.after:.1e} from this"
+                f"  relative difference {self.before:.1e} from what it should be, {self.after:.1e} with this cause"
             )
         elif self.before is not None:
             found.append(f"  relative difference {self.before:.1e}")

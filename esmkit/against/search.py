@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.against.altered import alterations_of, of_a_kind
 from esmkit.against.columns import (
     INCREASING,
     LEAST_ORDERED,
@@ -15,6 +16,7 @@ from esmkit.against.columns import (
 )
 from esmkit.against.halves import half_bounds
 from esmkit.against.hypotheses import Hypothesis, layer_choices
+from esmkit.against.padding import PADDED
 from esmkit.against.records import Records
 from esmkit.against.scoring import Candidate, Score, best, candidates, scores
 from esmkit.against.sources import (
@@ -99,6 +101,7 @@ class Search:
             ("half precision", self._half),
             ("sums of states with any weights", self._weighted),
             ("numbers put through a function", self._increasing),
+            ("ends left out, tags, letters written as others", self._altered),
         ]
         for words, step in steps:
             self._say(f"trying {words}")
@@ -171,23 +174,34 @@ class Search:
         return self._hypothesis(chosen) if chosen.mean_square < 0.7 * plain[0].mean_square else None
 
     def _padded(self, unexplained: Sequence[int]) -> Hypothesis | None:
-        """Means over padding that nothing attends to: the number of tokens is fitted."""
+        """Look for padding that nothing attends to and that is pooled; its tokens are counted."""
         if self.records.rows:
             return None
         tokens = self.records.tokens
         longest = min(max(*tokens, LONGEST_PADDED), MOST_PADDED)
         for number in [n for n in self.sample if tokens[n] < min(max(tokens), longest)][:EACH]:
-            layers = range(self.model.layers + 1)
-            vectors = _padded_means(self, number, longest - tokens[number], layers)
-            given = self.records.digests[number]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                norms = np.linalg.norm(vectors, axis=-1)
-                off = np.linalg.norm(vectors - given, axis=-1) / norms
-            tolerance = self.records.storage.tolerance(norms, len(given))
-            if (off <= tolerance).any():
-                layer = int(np.unravel_index((off / tolerance).argmin(), off.shape)[0])
-                return Hypothesis(PLAIN, (layer,), "padded")
+            found = self._padded_alike(number, longest - tokens[number])
+            if found is not None:
+                return found
         return None
+
+    def _padded_alike(self, number: int, pads: int) -> Hypothesis | None:
+        """Return the layer and pooling by which a record may have such padding in it."""
+        request = self.request(PLAIN, number)
+        assert request is not None  # the plain source reads everything
+        (piece,) = request.pieces
+        given, found = self.records.digests[number], []
+        layers = range(self.model.layers + 1)
+        for layer, states in enumerate(padded(self.model, piece.ids, pads, layers)):
+            for name, pooling in PADDED.items():
+                vectors = pooling.make(states, len(piece.ids))[1:]
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    norms = np.linalg.norm(vectors, axis=-1)
+                    off = np.linalg.norm(vectors - given, axis=-1) / norms
+                off = off / self.records.storage.tolerance(norms, len(given))
+                found.append((float(np.nanmin(off, initial=np.inf)), layer, name))
+        off, layer, name = min(found)
+        return Hypothesis(PLAIN, (layer,), name) if off <= 1 else None
 
     def _columns(self, unexplained: Sequence[int]) -> Hypothesis | None:
         """Vectors whose columns are in another order, or scaled and shifted one by one."""
@@ -275,6 +289,28 @@ class Search:
             return None
         return self._hypothesis(min(found, key=lambda pair: (pair[1].cost, pair[0]))[1])
 
+    def _altered(self, unexplained: Sequence[int]) -> Hypothesis | None:
+        """Look for alterations of which each record may have another."""
+        if self.records.rows:
+            return None
+        proteins, left = self.records.proteins, set(unexplained)
+        known = [protein for n, protein in enumerate(proteins) if n not in left]
+        order = sorted(unexplained, key=lambda n: (len(proteins[n]) < 20, len(proteins[n])))
+        for number in order[:EACH]:
+            for sources in alterations_of(proteins[number], known):
+                pairs = [(s, r) for s in sources if (r := self.request(s, number)) is not None]
+                if not pairs:
+                    continue
+                requests = [request for _, request in pairs]
+                _, scored = self._scored(sources[0], [number] * len(pairs), requests)
+                top = best([s for s in scored if s.post.kind == "none" and not s.reordered])
+                if top is not None:
+                    chosen = pairs[int(top.explained.argmax())][0]
+                    tokens = sum(self.records.tokens[n] for n in unexplained)
+                    variants = of_a_kind(chosen, sources, tokens)
+                    return replace(self._hypothesis(top), source=chosen, variants=variants)
+        return None
+
     def _note_near(self, scored: Sequence[Score], numbers: Sequence[int]) -> None:
         """Remember a source that comes much nearer than every plain reading of the same records."""
         same = [s for s in scored if s.post.kind == "none" and not s.reordered]
@@ -356,15 +392,3 @@ _NO_MASK = "padding attended to like residues, no attention mask ({})"
 
 MARGIN_OF_HALVES = 1.05
 """The same for half precision, where rounding itself makes the squares."""
-
-
-def _padded_means(
-    search: Search, number: int, pads: int, layers: Sequence[int]
-) -> NDArray[np.float64]:
-    """Return the means over all tokens and 1 to ``pads`` of padding, (L, M, D)."""
-    request = search.request(PLAIN, number)
-    assert request is not None  # the plain source reads everything
-    (piece,) = request.pieces
-    total, states = padded(search.model, piece.ids, pads, layers)
-    sums = total[:, None] + np.cumsum(states, axis=1, dtype=np.float64)
-    return sums / (len(piece.ids) + np.arange(1, pads + 1))[:, None]

@@ -12,7 +12,10 @@ from esmkit.sequences.proteins import Protein
 from esmkit.sequences.tokens import BOS, EOS, MASK, PAD, TOKENS, UNKNOWN
 from esmkit.sequences.windows import MAX_RESIDUES, windows
 
-__all__ = ["PLAIN", "WINDOWS", "Source", "cut", "cuts_of", "sources_of", "unmasked", "with_padding"]
+__all__ = [
+    *("PLAIN", "WINDOWS", "Source", "cut", "cuts_of", "sequence_changed", "sources_of"),
+    *("token_changed", "unmasked", "with_padding"),
+]
 
 _ID = {token: number for number, token in enumerate(TOKENS)}
 _GAPS = "-."
@@ -44,6 +47,8 @@ class Source:
     cost : int
     remedy : str
         What to do about it.
+    note : str
+        Which it is of several of its kind, such as "the first 22".
     """
 
     words: str
@@ -51,6 +56,7 @@ class Source:
     change: Callable[[Parts], Parts] | None = None
     cost: int = 1
     remedy: str = "embed the sequences as they are in the FASTA"
+    note: str = ""
 
 
 def _ids(letters: Iterable[str], *, bos: bool = True, eos: bool = True) -> NDArray[np.int64]:
@@ -74,7 +80,9 @@ def _merged(text: str) -> Iterator[str]:
         unknown = letter not in _ID
 
 
-def _changed(change: Callable[[str], str]) -> Callable[[Protein, str], Request | None]:
+def sequence_changed(change: Callable[[str], str]) -> Callable[[Protein, str], Request | None]:
+    """Return what reads a protein with its sequence changed; None where it stays the same."""
+
     def request(protein: Protein, text: str) -> Request | None:
         new = change(protein.sequence)
         return _one(new) if new and new != protein.sequence else None
@@ -87,7 +95,9 @@ def _replace(letters: str, by: str) -> Callable[[str], str]:
     return lambda sequence: sequence.translate(table)
 
 
-def _to_tokens(letters: str, token: str) -> Callable[[Protein, str], Request | None]:
+def token_changed(letters: str, token: str) -> Callable[[Protein, str], Request | None]:
+    """Return what reads a protein with some letters as another token."""
+
     def request(protein: Protein, text: str) -> Request | None:
         if not set(letters) & set(protein.sequence):
             return None
@@ -197,14 +207,14 @@ def _all_masked(protein: Protein, text: str) -> Request | None:
 
 
 _SEQUENCES = (
-    Source("the letters B, O, U and Z written as X", _changed(_replace("BOUZ", "X"))),
-    Source("the letters B, O, U and Z left out", _changed(_replace("BOUZ", ""))),
-    Source("the letters B, O, U, X and Z left out", _changed(_replace("BOUXZ", ""))),
-    Source("U written as C", _changed(_replace("U", "C"))),
-    Source("the letters B, O, U and Z read as <unk>", _to_tokens("BOUZ", "<unk>")),
-    Source("the letters B, O, U, X and Z read as <unk>", _to_tokens("BOUXZ", "<unk>")),
-    Source("the letters B, O, U, X and Z read as <mask>", _to_tokens("BOUXZ", "<mask>")),
-    Source("X read as <mask>", _to_tokens("X", "<mask>")),
+    Source("the letters B, O, U and Z written as X", sequence_changed(_replace("BOUZ", "X"))),
+    Source("the letters B, O, U and Z left out", sequence_changed(_replace("BOUZ", ""))),
+    Source("the letters B, O, U, X and Z left out", sequence_changed(_replace("BOUXZ", ""))),
+    Source("U written as C", sequence_changed(_replace("U", "C"))),
+    Source("the letters B, O, U and Z read as <unk>", token_changed("BOUZ", "<unk>")),
+    Source("the letters B, O, U, X and Z read as <unk>", token_changed("BOUXZ", "<unk>")),
+    Source("the letters B, O, U, X and Z read as <mask>", token_changed("BOUXZ", "<mask>")),
+    Source("X read as <mask>", token_changed("X", "<mask>")),
     Source(
         "an unknown letter after the last residue, such as the * that ends a sequence",
         lambda protein, text: _one([*protein.sequence, "<unk>"]),
@@ -234,14 +244,18 @@ _SEQUENCES = (
     ),
     Source("every residue X", lambda protein, text: _one("X" * len(protein))),
     Source("every residue <mask>", _all_masked),
-    Source("read in reverse", _changed(lambda sequence: sequence[::-1])),
+    Source("read in reverse", sequence_changed(lambda sequence: sequence[::-1])),
     Source(
         "the first residue, a methionine, left out",
-        _changed(lambda s: s[1:] if s.startswith("M") else s),
+        sequence_changed(lambda s: s[1:] if s.startswith("M") else s),
     ),
-    Source("a methionine put before the first residue", _changed(lambda s: "M" + s)),
-    Source("the last residue left out", _changed(lambda s: s[:-1])),
-    Source("the first residue left out", _changed(lambda s: s[1:] if s[0] != "M" else s), cost=2),
+    Source("a methionine put before the first residue", sequence_changed(lambda s: "M" + s)),
+    Source("the last residue left out", sequence_changed(lambda s: s[:-1])),
+    Source(
+        "the first residue left out",
+        sequence_changed(lambda s: s[1:] if s[0] != "M" else s),
+        cost=2,
+    ),
 )
 
 _PASSES = (

@@ -283,10 +283,8 @@ def _join(found: list[tuple[Piece, Stats]], request: Request, rows: bool, others
 
 
 @torch.inference_mode()
-def padded(
-    model: Encoder, ids: NDArray[np.int64], pads: int, layers: Sequence[int]
-) -> tuple[Array, Array]:
-    """Return a sequence's states, and those of padding after it that nothing attends to.
+def padded(model: Encoder, ids: NDArray[np.int64], pads: int, layers: Sequence[int]) -> Array:
+    """Return the states of a sequence, and of padding after it that nothing attends to.
 
     The network of transformers is asked, as one who pads asks it.
 
@@ -301,10 +299,7 @@ def padded(
 
     Returns
     -------
-    numpy.ndarray of float32, shape (L, D)
-        Sum of the states of all T tokens.
-    numpy.ndarray of float32, shape (L, M, D)
-        States of the padding.
+    numpy.ndarray of float32, shape (L, T + M, D)
     """
     row = np.concatenate([ids, np.full(pads, PAD)])
     mask = np.arange(len(row)) < len(ids)
@@ -314,6 +309,4 @@ def padded(
         attention_mask=torch.from_numpy(mask.astype(np.int64))[None].to(model.device),
         output_hidden_states=True,
     ).hidden_states
-    stacked = torch.stack([states[layer][0].float() for layer in layers]).cpu().numpy()
-    total = stacked[:, : len(ids)].sum(axis=1, dtype=np.float64).astype(np.float32)
-    return total, stacked[:, len(ids) :]
+    return torch.stack([states[layer][0].float() for layer in layers]).cpu().numpy()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.padding import PADDED
 from esmkit.against.pooling import OTHERS
 from esmkit.against.records import MOST_MATCHED, Records
 from esmkit.against.scoring import unit
@@ -46,6 +47,10 @@ class Fit:
         Padding tokens that were fitted.
     weights : numpy.ndarray, shape (T,), optional
         Of the tokens, if they were fitted.
+    factor : float
+        Number that the vector was multiplied by, if one was fitted.
+    source : Source, optional
+        What was fed to the model, if several ways were tried.
     """
 
     explained: bool
@@ -54,6 +59,8 @@ class Fit:
     belongs_to: int
     pads: int = 0
     weights: NDArray[np.float64] | None = None
+    factor: float = 1.0
+    source: Source | None = None
 
 
 def fits(
@@ -79,7 +86,7 @@ def fits(
     dict from int to Fit
         Of every record to which it applies.
     """
-    if hypothesis.pooling == "padded":
+    if hypothesis.pooling in PADDED:
         short = [n for n in numbers if records.tokens[n] <= MOST_PADDED]
         return {n: _padded(model, records, hypothesis, n) for n in short}
     if hypothesis.pooling == "weighted":
@@ -96,7 +103,7 @@ def fits(
                 if fit is None:
                     continue
                 if number not in found or fit.relative < found[number].relative:
-                    found[number] = fit
+                    found[number] = replace(fit, source=source)
                 digest = records.digest(one, hypothesis.pooling)
                 if hypothesis.reordered and digest is not None:
                     own.setdefault(number, []).append(digest.mean(axis=0))
@@ -106,6 +113,8 @@ def fits(
 
 
 def _sources(hypothesis: Hypothesis) -> list[Source]:
+    if hypothesis.variants:
+        return list(hypothesis.variants)
     return [PLAIN, WINDOWS] if hypothesis.source is PLAIN else [hypothesis.source]
 
 
@@ -141,7 +150,11 @@ def _fit(records: Records, hypothesis: Hypothesis, stats: Stats, number: int) ->
     if pair is None:
         return None
     own, given = pair
-    return _measured(records, hypothesis, hypothesis.post.apply(own, given), given, number)
+    made = hypothesis.post.apply(own, given)
+    fit = _measured(records, hypothesis, made, given, number)
+    if hypothesis.post.kind != "scale":
+        return fit
+    return replace(fit, factor=float((made * own).sum() / ((own * own).sum() or np.nan)))
 
 
 def _measured(
@@ -163,18 +176,16 @@ def _measured(
 
 
 def _padded(model: Encoder, records: Records, hypothesis: Hypothesis, number: int) -> Fit:
-    """Fit the number of padding tokens in the mean of one record."""
+    """Fit the number of padding tokens that were pooled with one record."""
     request = PLAIN.request(records.proteins[number], records.texts[number])
     assert request is not None
     ids, given = request.pieces[0].ids, records.digests[number]
     most = min(max(*records.tokens, 1_024), MOST_PADDED) - len(ids)
-    total, states = padded(model, ids, max(1, most), hypothesis.layers)
-    sums = np.concatenate([total[0][None], states[0]]).astype(np.float64).cumsum(axis=0)
-    means = sums / (len(ids) + np.arange(len(sums)))[:, None]
-    off = np.linalg.norm(means - given, axis=-1) / np.linalg.norm(means, axis=-1)
+    (states,) = padded(model, ids, max(1, most), hypothesis.layers)
+    vectors = PADDED[hypothesis.pooling].make(states, len(ids))
+    off = np.linalg.norm(vectors - given, axis=-1) / np.linalg.norm(vectors, axis=-1)
     pads = int(off.argmin())
-    fit = _measured(records, hypothesis, means[pads], given, number)
-    return Fit(fit.explained, fit.relative, fit.absolute, number, pads)
+    return replace(_measured(records, hypothesis, vectors[pads], given, number), pads=pads)
 
 
 def _weighted(model: Encoder, records: Records, hypothesis: Hypothesis, number: int) -> Fit:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esmkit.against.expected import Expected, State
-from esmkit.against.geometry import Likeness, likeness
-from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.geometry import THIN, Likeness, likeness
+from esmkit.against.hypotheses import Hypothesis, pooling_words
 from esmkit.against.records import Records
 from esmkit.against.result import Cause, PartDiagnosis
 from esmkit.against.rows import order_words, row_words
@@ -21,6 +21,9 @@ from esmkit.encoder.encoder import Encoder
 from esmkit.sequences.windows import MAX_RESIDUES
 
 __all__ = ["row_of", "told"]
+
+MOST_NOTES = 4
+"""Records of which the cause says what each was."""
 
 
 def row_of(
@@ -88,7 +91,15 @@ def told(
                 model.layers, (expected.layer, expected.pool), any_layer=expected.any_layer
             )
             causes.append(_cause(records, hypothesis, what, remedies, members, state, of))
-    left = [n for n in range(len(records)) if n not in state.fits]
+    copied = _copied(records, state)
+    if copied:
+        cause = _copies(records, copied, state, of)
+        causes.append(cause)
+        rows += [
+            (n, row_of(name, records, n, "differs", cause.what, state.before.get(n)))
+            for n in copied
+        ]
+    left = [n for n in range(len(records)) if n not in state.fits and n not in copied]
     tried = list(search.tried)
     verdict = "differs" if causes else "same"
     if left:
@@ -127,6 +138,9 @@ def _cause(
         what = what.replace("under the name of another", words)
         evidence += more
         remedies.append("pair vectors and IDs anew, in one order")
+    notes = {n: fit.source.note for n, fit in found.items() if fit.source and fit.source.note}
+    if notes:
+        evidence.append(_notes_of_records(records, notes))
     if hypothesis.pooling == "padded":
         counts = Counter(found[n].pads + records.tokens[n] for n in members)
         (to, times), *_ = counts.most_common(1)
@@ -138,7 +152,8 @@ def _cause(
             if (weights := found[n].weights) is not None
         ]
     if hypothesis.post.kind == "scale":
-        evidence.append(_scale_words(records, hypothesis, members))
+        what, remedies = _scaled(records, hypothesis, found, what, remedies)
+        evidence.append(_norm_words(records, members))
     if hypothesis.half:
         evidence.append(
             "esmkit's own pass in that precision is about as far off, and in that direction"
@@ -149,12 +164,72 @@ def _cause(
     return Cause(what, names, of, before, after, evidence, "; ".join(dict.fromkeys(remedies)))
 
 
-def _scale_words(records: Records, hypothesis: Hypothesis, members: Sequence[int]) -> str:
-    """Say which number vectors were multiplied by, as far as it shows."""
+def _notes_of_records(records: Records, notes: dict[int, str]) -> str:
+    """Say in which way records were altered: once if it is the same in all."""
+    if len(set(notes.values())) == 1 and len(notes) > 1:
+        return f"in all of them: {next(iter(notes.values()))}"
+    listed = [f"{records.names[n]}: {note}" for n, note in notes.items()][:MOST_NOTES]
+    more = f"; and {len(notes) - MOST_NOTES:,} more" if len(notes) > MOST_NOTES else ""
+    return "; ".join(listed) + more
+
+
+def _scaled(
+    records: Records,
+    hypothesis: Hypothesis,
+    found: dict[int, Fit],
+    what: str,
+    remedies: list[str],
+) -> tuple[str, list[str]]:
+    """Say what vectors were multiplied by, as far as it shows, and what to do about it.
+
+    A sum is a mean multiplied by a number: which of them it was shows only where the factor does.
+    """
+    factors = np.array([fit.factor for fit in found.values()])
+    times = hypothesis.post.words
+    norms = np.linalg.norm(records.digests[list(found)], axis=-1)
+    if len(norms) > 1 and np.allclose(norms, norms[0], rtol=1e-3):
+        what = what.replace(times, f"{times}, to one length (normalised, L2)")
+    total = pooling_words("sum")
+    if hypothesis.pooling != "sum" or total not in what:
+        return what, remedies
+    several = len({len(records.proteins[fit.belongs_to]) for fit in found.values()}) > 1
+    if several and (factors > 0).all() and np.allclose(factors, factors[0], rtol=1e-3):
+        by = (
+            "the sum over residues divided by {:.4g} in every record, not by the number of residues"
+        )
+        what = what.replace(f"{total}; {times}", by.format(1 / factors[0]))
+        return what, remedies[:1]
+    return what.replace(f"{total}; ", ""), remedies[1:]
+
+
+def _norm_words(records: Records, members: Sequence[int]) -> str:
+    """Say how long vectors are."""
     norms = np.linalg.norm(records.digests[list(members)], axis=-1)
     if np.allclose(norms, norms[0], rtol=1e-3):
-        return f"all are of length {norms[0]:.4g}: normalised (L2)"
-    return f"their lengths are {norms.min():.3g} to {norms.max():.3g}"
+        return f"all vectors have the norm {norms[0]:.4g}"
+    return f"the norms of the vectors are {norms.min():.3g} to {norms.max():.3g}"
+
+
+def _copied(records: Records, state: State) -> dict[int, int]:
+    """Return the records whose vector is that of another, which it is right of."""
+    if records.rows:
+        return {}
+    own = {records.digests[n].tobytes(): n for n, fit in state.fits.items() if fit.belongs_to == n}
+    left = (n for n in range(len(records)) if n not in state.fits)
+    return {n: own[key] for n in left if (key := records.digests[n].tobytes()) in own}
+
+
+def _copies(records: Records, copied: dict[int, int], state: State, of: int) -> Cause:
+    """Return the cause of vectors that stand under several names."""
+    names = records.names
+    examples = "; ".join(f"{names[n]} holds {names[m]}" for n, m in list(copied.items())[:3])
+    before = _median([state.before[n].relative for n in copied if n in state.before])
+    return Cause(
+        "the vector of another protein, which has it too",
+        *([names[n] for n in copied], of, before),
+        evidence=[examples],
+        remedy="give each protein its own vector: of a batch, each its own row",
+    )
 
 
 def _unexplained(
@@ -175,7 +250,8 @@ def _unexplained(
     given = records.digests[numbers]
     own = [replace(one, own=_chosen(one.own, search.sample, numbers)) for one in search.first]
     found = likeness(given, own, same_width=True)
-    if found.kind == "other weights" and any(_exact(state.by[n]) for n in state.fits):
+    near = found.kind == "other weights" or found.words.startswith(THIN)
+    if near and any(_exact(state.by[n]) for n in state.fits):
         found = Likeness(
             "unknown",
             "not known: near this model's embeddings, and other records are exactly its own; another "
@@ -184,7 +260,8 @@ def _unexplained(
         )
     known = found.kind in ("other weights", "other model", "random")
     remedies = {
-        "other weights": "compare with the checkpoint that they were made with (`model`)",
+        "other weights": "make sure that the sequences and the pooling are the same, then compare with "
+        "the checkpoint that they were made with (`model`)",
         "other model": "find out which model made them, and how",
         "random": "find out how these vectors were made, or embed the proteins again",
     }
