@@ -91,7 +91,7 @@ def told(
                 model.layers, (expected.layer, expected.pool), any_layer=expected.any_layer
             )
             causes.append(_cause(records, hypothesis, what, remedies, members, state, of))
-    copied = _copied(records, state)
+    copied = {} if alike else _copied(records, state)
     if copied:
         cause = _copies(records, copied, state, of)
         causes.append(cause)
@@ -184,22 +184,24 @@ def _scaled(
 
     A sum is a mean multiplied by a number: which of them it was shows only where the factor does.
     """
-    factors = np.array([fit.factor for fit in found.values()])
     times = hypothesis.post.words
     norms = np.linalg.norm(records.digests[list(found)], axis=-1)
     if len(norms) > 1 and np.allclose(norms, norms[0], rtol=1e-3):
-        what = what.replace(times, f"{times}, to one length (normalised, L2)")
-    total = pooling_words("sum")
-    if hypothesis.pooling != "sum" or total not in what:
+        return what.replace(times, f"{times}, to one length: normalised (L2)"), remedies
+    if hypothesis.pooling not in ("sum", "mean"):
         return what, remedies
-    several = len({len(records.proteins[fit.belongs_to]) for fit in found.values()}) > 1
-    if several and (factors > 0).all() and np.allclose(factors, factors[0], rtol=1e-3):
-        by = (
-            "the sum over residues divided by {:.4g} in every record, not by the number of residues"
-        )
-        what = what.replace(f"{total}; {times}", by.format(1 / factors[0]))
-        return what, remedies[:1]
-    return what.replace(f"{total}; ", ""), remedies[1:]
+    total = pooling_words("sum")
+    residues = np.array([len(records.proteins[fit.belongs_to]) for fit in found.values()])
+    of_sum = np.array([fit.factor for fit in found.values()])
+    if hypothesis.pooling == "mean":
+        of_sum = of_sum / residues
+    if len(set(residues)) > 1 and of_sum[0] > 0 and np.allclose(of_sum, of_sum[0], rtol=1e-3):
+        divided = f"{total.partition(',')[0]} divided by {1 / of_sum[0]:.4g} in every record"
+        what = what.replace(f"{total}; ", "").replace(times, divided)
+        return what, ["divide by the number of residues of each record"]
+    if hypothesis.pooling == "sum":
+        return what.replace(f"{total}; ", ""), remedies[1:]
+    return what, remedies
 
 
 def _norm_words(records: Records, members: Sequence[int]) -> str:

@@ -26,6 +26,7 @@ SLOW = {
     *("a layer early in bfloat16", "the same for all", "read in reverse", "small letters"),
     *("rotary frequencies anew", "no special tokens", "first methionine cut"),
     *("sum, no token dropout", "mean of two layers", "BOS token, normalised"),
+    *("last 12 residues cut", "a tag in front", "L written as I"),
 }
 """Of mistakes that take the whole search there are quick ones of the same kind among the others."""
 

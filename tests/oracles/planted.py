@@ -247,6 +247,25 @@ def mistakes() -> dict[str, tuple[str, Callable[[Maker, dict[str, str]], Vectors
             "padding too",
             lambda m, p: m.batch(p, lambda h, mask: h.mean(0)),
         ),
+        "padding in the mean, but BOS": (
+            "the mean over all tokens but BOS, padding too",
+            lambda m, p: m.batch(p, lambda h, mask: h[1:-1].mean(0)),
+        ),
+        "padding in the maximum": (
+            "the maximum over all tokens, padding too",
+            lambda m, p: m.batch(p, lambda h, mask: h.max(0)[0]),
+        ),
+        "divided by all tokens": (
+            "divided by R + 2",
+            lambda m, p: m.pooled(p, lambda h: h[1:-1].sum(0) / len(h)),
+        ),
+        "divided by the longest": (
+            "in every record",
+            lambda m, p: {
+                n: x / (2 + max(map(len, p.values())))
+                for n, x in m.pooled(p, lambda h: h[1:-1].sum(0)).items()
+            },
+        ),
         "no attention mask": (
             "no attention mask",
             lambda m, p: m.batch(p, residues_of, masked=False),
@@ -362,6 +381,34 @@ def mistakes() -> dict[str, tuple[str, Callable[[Maker, dict[str, str]], Vectors
             lambda m, p: stacked(
                 m.means(p), lambda x: np.random.default_rng(7).normal(size=x.shape)
             ),
+        ),
+        "brought to 0 to 1": (
+            "min-max",
+            lambda m, p: stacked(m.means(p), lambda x: (x - x.min(0)) / (x.max(0) - x.min(0))),
+        ),
+        "the first of each batch": (
+            "the vector of another protein",
+            lambda m, p: stacked(m.means(p), lambda x: x[np.arange(len(x)) // 4 * 4]),
+        ),
+        "first 12 residues cut": (
+            "residues at the beginning left out",
+            lambda m, p: m.means(mapped(p, lambda t: t[12:])),
+        ),
+        "last 12 residues cut": (
+            "residues at the end left out",
+            lambda m, p: m.means(mapped(p, lambda t: t[:-12])),
+        ),
+        "a tag in front": (
+            "before the first residue",
+            lambda m, p: m.means(mapped(p, lambda t: "MGSSHHHHHHSSGLVPRGSH" + t)),
+        ),
+        "a tag behind": (
+            "a tag after the last residue",
+            lambda m, p: m.means(mapped(p, lambda t: t + "LEHHHHHH")),
+        ),
+        "L written as I": (
+            "one letter written as another",
+            lambda m, p: m.means(mapped(p, lambda t: t.replace("L", "I"))),
         ),
         "the same for all": (
             "the same vector",

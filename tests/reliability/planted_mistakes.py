@@ -176,6 +176,7 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
     scaled = "multiplied by a number"
     words: dict[str, tuple[str, ...]] = {
         "normalised": (scaled,),
+        "divided by the longest": ("in every record|R \\+ 2",),  # of one protein a factor alone
         "IDs shifted": (moved,),
         "IDs shuffled": (moved,),
         "sorted by length": (moved,),
