@@ -43,6 +43,8 @@ class Records:
         Rows that a digest is made of; 0 for vectors.
     places : list of int
         Place of each record's protein in the FASTA.
+    named : bool
+        Whether records have IDs, and are not rows that were taken in the order of the FASTA.
     """
 
     names: list[str]
@@ -53,6 +55,7 @@ class Records:
     digests: Array
     rows: int
     places: list[int]
+    named: bool = True
 
     @classmethod
     def of(
@@ -62,6 +65,8 @@ class Records:
         texts: Sequence[str],
         arrays: Sequence[NDArray[np.float32]],
         places: Sequence[int],
+        *,
+        named: bool = True,
     ) -> "Records":
         """Gather records and make their digests."""
         rows = 0
@@ -70,7 +75,7 @@ class Records:
         digests = np.stack([a[:rows].ravel() if rows else a for a in arrays]).astype(np.float64)
         return cls(
             *(list(names), list(proteins), list(texts), list(arrays)),
-            *(storage_of(arrays), digests, rows, list(places)),
+            *(storage_of(arrays), digests, rows, list(places), named),
         )
 
     def __len__(self) -> int:

@@ -83,11 +83,19 @@ def order_words(records: Records, moved: Mapping[int, int]) -> tuple[str, list[s
         or _order(owners, np.array(records.tokens))
         or "vectors under each other's names (shuffled)"
     )
+    if not records.named:
+        words = _OF_ROWS.get(words, words.replace("names and vectors", "rows"))
+        words = words.removesuffix(", and names in another").replace("vectors", "rows", 1)
+        words += ", in respect to the FASTA"
     examples = [
         f"{_shown(records.names[n])} holds {_shown(records.proteins[moved[n]].id)}"
         for n in list(moved)[:3]
     ]
     return words, ["; ".join(examples)]
+
+
+_OF_ROWS = {"vectors under each other's names (shuffled)": "rows shuffled"}
+"""Of rows without IDs."""
 
 
 def _order(owners: NDArray[np.int64], tokens: NDArray[np.int64]) -> str:

@@ -137,7 +137,11 @@ def _cause(
         words, more = order_words(records, moved)
         what = what.replace("under the name of another", words)
         evidence += more
-        remedies.append("pair vectors and IDs anew, in one order")
+        remedies.append(
+            "pair vectors and IDs anew, in one order"
+            if records.named
+            else "give the file with the IDs of its rows, or bring the rows into the order of the FASTA"
+        )
     notes = {n: fit.source.note for n, fit in found.items() if fit.source and fit.source.note}
     if notes:
         evidence.append(_notes_of_records(records, notes))
@@ -294,12 +298,9 @@ def _notes(
 ) -> list[str]:
     """Say what is worth knowing and no mistake."""
     notes = []
-    if records.storage.words and state.fits:
+    if records.storage.words and state.fits and not any(h.half for h in hypotheses):
         notes.append(f"the numbers are stored with {records.storage.words}, which is no mistake")
-    if any(h.pooling == "tokens" for h in hypotheses):
-        notes.append(
-            "the first row of each array is BOS and the last EOS; rows 1 to R are residues"
-        )
+    notes += _row_notes(records, state)
     if expected.any_layer and hypotheses:
         notes.append(f"it is hidden state {hypotheses[0].layers[0]}; the file does not say which")
     long = [n for n in state.fits if len(records.proteins[n]) > MAX_RESIDUES]
@@ -310,6 +311,16 @@ def _notes(
         elif len(expected.sources) > 1:
             notes.append(f"{which}the file says that they were cut there")
     return notes
+
+
+def _row_notes(records: Records, state: State) -> list[str]:
+    """Say which rows of arrays are no residues."""
+    of_tokens = [n for n, by in state.by.items() if by.pooling == "tokens"]
+    more = {len(records.arrays[n]) - len(records.proteins[n]) for n in of_tokens}
+    if not more or min(more) < 1:
+        return []
+    eos = " and the last EOS" if more == {2} else ""
+    return [f"the first row of each array is BOS{eos}; rows 1 to R are residues"]
 
 
 def _summary(
