@@ -13,8 +13,16 @@ from esmkit.sequences.tokens import BOS, EOS, MASK, PAD, TOKENS, UNKNOWN
 from esmkit.sequences.windows import MAX_RESIDUES, windows
 
 __all__ = [
-    *("PLAIN", "WINDOWS", "Source", "cut", "cuts_of", "sequence_changed", "sources_of"),
-    *("token_changed", "unmasked", "with_padding"),
+    "PLAIN",
+    "WINDOWS",
+    "Source",
+    "cut",
+    "cuts_of",
+    "sequence_changed",
+    "sources_of",
+    "token_changed",
+    "unmasked",
+    "with_padding",
 ]
 
 _ID = {token: number for number, token in enumerate(TOKENS)}

@@ -192,19 +192,23 @@ def _scaled(
     norms = np.linalg.norm(records.digests[list(found)], axis=-1)
     if len(norms) > 1 and np.allclose(norms, norms[0], rtol=1e-3):
         return what.replace(times, f"{times}, to one length: normalised (L2)"), remedies
-    if hypothesis.pooling not in ("sum", "mean"):
-        return what, remedies
-    total = pooling_words("sum")
+    factors = np.array([fit.factor for fit in found.values()])
+    same, layers = np.allclose(factors, factors[0], rtol=1e-3), len(hypothesis.layers)
+    if same and layers > 1 and abs(factors[0] - layers) < 1e-3 * layers:
+        what = what.replace("the mean of hidden states", "the sum of hidden states")
+        return what.replace(f"; {times}", ""), remedies[:-1]
+    total, by_residues = pooling_words("sum"), "divide by the number of residues"
     residues = np.array([len(records.proteins[fit.belongs_to]) for fit in found.values()])
-    of_sum = np.array([fit.factor for fit in found.values()])
-    if hypothesis.pooling == "mean":
-        of_sum = of_sum / residues
-    if len(set(residues)) > 1 and of_sum[0] > 0 and np.allclose(of_sum, of_sum[0], rtol=1e-3):
+    of_sum = factors if hypothesis.pooling == "sum" else factors / residues
+    summed = hypothesis.pooling in ("sum", "mean") and len(set(residues)) > 1 and of_sum[0] > 0
+    if hypothesis.pooling == "sum":  # which a mean is too, multiplied by a number
+        what = what.replace(f"{total}; ", "")
+        remedies = [remedy for remedy in remedies if remedy != by_residues]
+    if summed and np.allclose(of_sum, of_sum[0], rtol=1e-3):
         divided = f"{total.partition(',')[0]} divided by {1 / of_sum[0]:.4g} in every record"
-        what = what.replace(f"{total}; ", "").replace(times, divided)
-        return what, ["divide by the number of residues of each record"]
-    if hypothesis.pooling == "sum":
-        return what.replace(f"{total}; ", ""), remedies[1:]
+        return what.replace(times, divided), [*remedies[:-1], f"{by_residues} of each record"]
+    if same and len(factors) > 1:
+        what = what.replace(times, f"each vector multiplied by {factors[0]:.4g}")
     return what, remedies
 
 
