@@ -270,8 +270,8 @@ def _unexplained(
         )
     known = found.kind in ("other weights", "other model", "random")
     remedies = {
-        "other weights": "make sure that the sequences and the pooling are the same, then compare with "
-        "the checkpoint that they were made with (`model`)",
+        "other weights": "make sure that the sequences and the pooling are the same and that dropout was "
+        "off (`model.eval()`), then compare with the checkpoint that they were made with (`model`)",
         "other model": "find out which model made them, and how",
         "random": "find out how these vectors were made, or embed the proteins again",
     }
