@@ -9,7 +9,8 @@ import numpy as np
 from esmkit.against.arrays import read_hdf5, read_npy, read_npz
 from esmkit.against.given import Given, Lazy, Part
 from esmkit.against.pytorch import read_folder, read_pytorch, read_safetensors
-from esmkit.against.tables import read_parquet, read_text_table
+from esmkit.against.tables import read_feather, read_parquet
+from esmkit.against.texts import read_text_table
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import EsmkitError, InputError, MissingDependencyError
 from esmkit.files.contents import describe, format_of_content
@@ -140,6 +141,8 @@ def _foreign(place: Path) -> Given:
         return read_hdf5(path)
     if kind == "parquet":
         return read_parquet(path, {})
+    if head.startswith(b"ARROW1"):
+        return read_feather(path)
     if kind == "npz":
         with zipfile.ZipFile(place) as archive:
             pickled = any(name.endswith("data.pkl") for name in archive.namelist())
