@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from esmkit.against.arrays import given_of_objects, part_of
 from esmkit.against.given import Given, Part, by_unique_name
+from esmkit.against.named import beside, given_of_objects, part_of
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError, InputError
 from esmkit.files.arrays import refuse_unfolding
@@ -92,16 +92,18 @@ def read_pytorch(path: str) -> Given:
             f"{path!r} holds contacts of extract.py of fair-esm and no embeddings; run it once more, "
             "and let it include the mean"
         )
-    bad = next(
-        (k for k, v in found.items() if not isinstance(v, torch.Tensor | list | tuple)), None
-    )
-    if bad is not None:
+    plain = {k: v for k, v in found.items() if isinstance(v, torch.Tensor | list | tuple)}
+    arrays = {str(key): _numpy(value) for key, value in plain.items()}
+    bad = next((k for k in found if k not in plain), None)
+    if bad is None:
+        return given_of_objects(path, "a dict of tensors", arrays)
+    told = beside(path, "a dict of tensors", arrays)  # what else it says may be the model's name
+    if told is None:
         raise InputError(
             f"{shorten(repr(bad))} in {path!r} is of type {type(found[bad]).__name__}, where a tensor "
             "should be; give a dict from ID to tensor"
         )
-    arrays = {str(key): _numpy(value) for key, value in found.items()}
-    return given_of_objects(path, "a dict of tensors", arrays)
+    return told
 
 
 def _are_weights(found: Mapping[Any, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def of_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str, A
     index = [c for c in columns[:1] if _is_index(table, c, text)]
     if names is None and index and not _counts(table[index[0]]):
         names = index[0]
-    special = {names, sequence, layer, residue, lists, "length", *index}
+    special = {names, sequence, layer, residue, lists, "length", "Unnamed: 0", *index}
     vectors: list[Any]
     if lists is not None:
         with np.errstate(over="ignore"):  # what float32 cannot hold is told of each record
@@ -116,7 +117,15 @@ def of_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str, A
         name = "" if len(parts) == 1 else f"layer {of_layer}"
         stated = number if number is not None else facts.get("layer")
         made.append(Part(single, name, stated, facts.get("pool"), facts.get("long")))
+    if lists is None and not of_residues and len(made) == 1 and sequence is None:
+        made = [replace(made[0], across=_across(table, numeric))]
     return Given(path, kind, made, sequences, facts.get("checkpoint", {}))
+
+
+def _across(table: "pandas.DataFrame", columns: Sequence[str]) -> Part:
+    """Return the columns as records."""
+    with np.errstate(over="ignore"):
+        return Part({name: table[name].to_numpy(np.float32) for name in columns})
 
 
 def _stacked(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas
 import pytest
+import torch
 
 from esmkit.against import verify_against
+from esmkit.against.given import Given
+from esmkit.against.layout import laid_out
+from esmkit.against.naming import pair
+from esmkit.against.reading import read_given
 from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
@@ -171,3 +177,156 @@ def test_a_table_that_cannot_be_read_names_its_line(right: Right, tiny: Esm2, tm
     path.write_text("1 32\nP0 " + "0.5 " * 32 + "\nP1 0.5\n")
     with pytest.raises(InputError, match=r"line 3 of .* is not a name and 32 numbers"):
         verify_against(tiny, path, PROTEINS)
+
+
+def holds(path: Path, right: Right, *, residues: bool = False) -> Given:
+    """Hold what is read against what is right, protein by protein."""
+    found = laid_out(read_given(path), right.width, PROTEINS)
+    (part,) = found.parts
+    places = pair(list(part.arrays), PROTEINS, str(path)).proteins
+    assert sorted(places.values()) == list(range(len(PROTEINS)))
+    for name, place in places.items():
+        want = right.residues[IDS[place]] if residues else right.means[place]
+        np.testing.assert_allclose(part.arrays[name], want, atol=1e-6)
+    if found.close is not None:
+        found.close()
+    return found
+
+
+def in_hdf5(**arrays: Any) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+
+    return make
+
+
+def transposed(right: Right) -> dict[str, Callable[[Path], Any]]:
+    across = np.ascontiguousarray(right.means.T)
+    back = right.frame(back=True).T
+    named = back.set_axis([f"dim_{n}" for n in range(right.width)], axis="index")
+    return {
+        "a.npy": lambda path: np.save(path, across),
+        "b.npz": lambda path: np.savez(path, across),
+        "c.npz": lambda path: np.savez(path, embeddings=across[:, ::-1], ids=BACK),
+        "d.pt": lambda path: torch.save(torch.from_numpy(across), path),
+        "e.csv": lambda path: back.to_csv(path, index=False),
+        "f.csv": back.to_csv,
+        "g.tsv": lambda path: named.to_csv(path, sep="\t"),
+        "h.txt": lambda path: np.savetxt(path, across),
+        "i.parquet": named.to_parquet,
+        "j.h5": in_hdf5(embeddings=across[:, ::-1], ids=BACK),
+    }
+
+
+TRANSPOSED = [*"abcdefghij"]
+
+
+@pytest.mark.parametrize("file", TRANSPOSED)
+def test_transposed_vectors_are_turned(file: str, right: Right, tmp_path: Path):
+    name, make = next(pair for pair in transposed(right).items() if pair[0].startswith(file))
+    make(tmp_path / name)
+    notes = holds(tmp_path / name, right).notes
+    assert notes == ["the arrays are transposed, 32 numbers x 4 records: they were read so"]
+
+
+def test_transposed_residues_are_turned(right: Right, tmp_path: Path):
+    turned = {name: rows.T for name, rows in right.residues.items()}
+    in_hdf5(**turned)(tmp_path / "x.h5")
+    np.savez(tmp_path / "x.npz", **turned)
+    for file in ("x.h5", "x.npz"):
+        notes = holds(tmp_path / file, right, residues=True).notes
+        assert notes == ["the arrays are transposed, 32 numbers x residues: they were read so"]
+    more = {name: np.ones((32, 7 + n)) for n, name in enumerate(IDS)}
+    np.savez(tmp_path / "y.npz", **more)
+    with pytest.raises(InputError, match="are transposed: 32 numbers x residues; give them as"):
+        holds(tmp_path / "y.npz", right)
+
+
+def test_transposed_vectors_of_other_proteins_are_refused(right: Right, tmp_path: Path):
+    np.save(tmp_path / "x.npy", right.means.T[:, :3])
+    with pytest.raises(InputError, match="are transposed: 32 numbers x 3 records; give them as"):
+        holds(tmp_path / "x.npy", right)
+
+
+def test_as_many_proteins_as_numbers_stay_as_they_are(right: Right, tmp_path: Path):
+    many = [Protein(f"Q{n}", random_sequence(20, n)) for n in range(right.width)]
+    for width in (7, right.width):
+        block = np.random.default_rng(0).normal(size=(right.width, width)).astype(np.float32)
+        np.save(tmp_path / "x.npy", block)
+        found = laid_out(read_given(tmp_path / "x.npy"), right.width, many)
+        assert not found.notes
+        np.testing.assert_array_equal(found.parts[0].arrays["row 3"], block[3])
+
+
+def padded(right: Right) -> tuple[Any, Any, Any]:
+    """Return residues padded with what is no zero, a mask and lengths, in reverse."""
+    lengths = np.array([len(right.residues[name]) for name in BACK])
+    block = np.full((len(BACK), lengths.max(), right.width), 7, np.float32)
+    for row, name in zip(block, BACK, strict=True):
+        row[: len(right.residues[name])] = right.residues[name]
+    return block, np.arange(lengths.max()) < lengths[:, None], lengths
+
+
+def test_masks_and_lengths_cut_the_rows(right: Right, tmp_path: Path):
+    block, mask, lengths = padded(right)
+    flat = np.concatenate([right.residues[name] for name in BACK])
+    tokens = np.ones(mask.shape, int)
+    ways: list[dict[str, Any]] = [
+        {"embeddings": block, "mask": mask, "ids": BACK},
+        {"embeddings": block, "attention_mask": mask.astype(int), "names": BACK, "y": lengths},
+        {"embeddings": block, "lengths": lengths, "accessions": BACK, "input_ids": tokens},
+        {"embeddings": block, "padding_mask": ~mask, "keys": BACK, "done": True},
+        {"embeddings": block, "mask": ~mask, "identifiers": BACK},
+        {"embeddings": flat, "lengths": lengths, "ids": BACK},
+        {"embeddings": block[::-1], "mask": mask[::-1]},
+    ]
+    for way in ways:
+        np.savez(tmp_path / "x.npz", **way)
+        in_hdf5(**way)(tmp_path / "x.h5")
+        tensors = {
+            name: value if isinstance(value, list | bool) else torch.from_numpy(value.copy())
+            for name, value in way.items()
+        }
+        torch.save(tensors, tmp_path / "x.pt")
+        for file in ("x.npz", "x.h5", "x.pt"):
+            holds(tmp_path / file, right, residues=True)
+
+
+def test_what_is_no_vector_is_passed_over(right: Right, tmp_path: Path):
+    back, kinds = right.means[::-1], ["a", "b", "a", "b"]
+    ways: list[dict[str, Any]] = [
+        {"X": back, "names": np.array(BACK, dtype=object), "y": np.arange(4)},
+        {"X": back, "ids": BACK, "labels": kinds, "coordinates": back[:, :3]},
+        {"X": right.means, "y": np.arange(4)},
+        {"arr_0": back, "arr_1": BACK},
+        {"my_proteins": back, "headers": BACK, "epoch": 3, "labels": np.arange(4)},
+    ]
+    for way in ways:
+        np.savez(tmp_path / "x.npz", **way)
+        holds(tmp_path / "x.npz", right)
+
+
+def test_anndata(right: Right, tmp_path: Path):
+    sparse = pytest.importorskip("scipy.sparse")
+    back = right.means[::-1].copy()
+    path = tmp_path / "x.h5ad"
+    in_hdf5(**{"X": back, "obs/_index": BACK, "obs/length": [1] * 4, "var/_index": ["a"]})(path)
+    assert holds(path, right).kind == "AnnData"
+    in_hdf5(X=back, obs=np.array([(one.encode(),) for one in BACK], [("index", "S9")]))(path)
+    holds(path, right)
+    for form in ("csr", "csc"):
+        held = getattr(sparse, f"{form}_matrix")(back)
+        kept = {f"X/{n}": getattr(held, n) for n in ("data", "indices", "indptr")}
+        in_hdf5(**kept, **{"obs/cell": BACK})(path)
+        with h5py.File(path, "a") as file:
+            file["obs"].attrs["_index"] = "cell"
+            file["X"].attrs.update({"encoding-type": f"{form}_matrix", "shape": back.shape})
+        holds(path, right)
+    in_hdf5(
+        **{"X": np.ones((4, 9)), "obsm/pca": back[:, :2], "obsm/esm": back, "obs/_index": BACK}
+    )(path)
+    assert holds(path, right).notes == [
+        "the other arrays of the file are no vectors: obsm/esm was read"
+    ]
