@@ -8,6 +8,7 @@ import numpy as np
 
 from esmkit.against.arrays import read_hdf5, read_npy, read_npz
 from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.plain import read_json, read_pickled
 from esmkit.against.pytorch import read_folder, read_pytorch, read_safetensors
 from esmkit.against.tables import read_feather, read_parquet
 from esmkit.against.texts import read_text_table
@@ -16,7 +17,7 @@ from esmkit.errors import EsmkitError, InputError, MissingDependencyError
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.paths import no_name
-from esmkit.text import missing, shorten
+from esmkit.text import missing, open_text, shorten
 
 __all__ = ["read_given"]
 
@@ -151,6 +152,10 @@ def _foreign(place: Path) -> Given:
         return read_safetensors(path)
     if place.suffix.lower() in (".pt", ".pth"):
         return read_pytorch(path)
+    if head.startswith(b"\x80") or place.suffix.lower() in (".pkl", ".pickle"):
+        return read_pickled(path)
+    if _is_json(place, head):
+        return read_json(path)
     text = not (b"\0" in head or head.startswith((b"\x80", b"%PDF", b"\x89PNG")))
     what = describe(place)
     if head.startswith(b"\x1f\x8b") or (kind == "csv") or (text and what.startswith("text that")):
@@ -167,3 +172,11 @@ def _is_safetensors(head: bytes) -> bool:
     """Tell the format by its length of a header and the JSON that follows."""
     length = int(np.frombuffer(head[:8].ljust(8, b"\0"), "<u8")[0])
     return head[8:10] in (b'{"', b"{}") and 2 <= length < 2**32
+
+
+def _is_json(place: Path, head: bytes) -> bool:
+    """Tell JSON by its first sign, gzip or not."""
+    if head.startswith(b"\x1f\x8b"):
+        with open_text(place, "JSON", "*.json") as stream:
+            head = stream.read(64).encode()
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")

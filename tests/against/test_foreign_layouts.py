@@ -1,5 +1,8 @@
 """Right embeddings in layouts that nobody agreed on: none is accused, whatever its order."""
 
+import gzip
+import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -330,3 +333,99 @@ def test_anndata(right: Right, tmp_path: Path):
     assert holds(path, right).notes == [
         "the other arrays of the file are no vectors: obsm/esm was read"
     ]
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_of_arrays_are_read(protocol: int, right: Right, tmp_path: Path):
+    back = dict(zip(BACK, right.means[::-1], strict=True))
+    objects: list[Any] = [
+        back,
+        {name: row.astype(">f8") for name, row in back.items()},
+        {name: row.tolist() for name, row in back.items()},
+        (BACK, right.means[::-1]),
+        {"ids": np.array(BACK), "embeddings": np.asfortranarray(right.means[::-1]), "epoch": 3},
+        list(back.items()),
+        right.means,
+    ]
+    for found in objects:
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(found, protocol))
+        holds(tmp_path / "x.pkl", right)
+        torch.save(found, tmp_path / "x.pt")
+        holds(tmp_path / "x.pt", right)
+    (tmp_path / "y.pickle").write_bytes(pickle.dumps(right.residues, protocol))
+    holds(tmp_path / "y.pickle", right, residues=True)
+
+
+def test_pickles_of_all_else_are_refused(
+    right: Right, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    cases = [
+        (
+            {"P0": Evil()},
+            "holds a builtins.print, which reading would run; write the arrays with np",
+        ),
+        (
+            right.frame(),
+            "holds a pandas.*, which reading would run; write the table with df.to_parq",
+        ),
+        ({"P0": torch.ones(3)}, "would run; write the arrays with np.savez"),
+        ([1], "a Python pickle of a list of 1 items"),
+        ([[[[[[1.0]]]]]], "deep in each other"),
+    ]
+    for found, words in cases:
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(found))
+        with pytest.raises(InputError, match=words):
+            read_given(tmp_path / "x.pkl")
+    whole = pickle.dumps(right.residues)
+    for size in range(1, len(whole), 997):
+        (tmp_path / "x.pkl").write_bytes(whole[:size])
+        with pytest.raises(InputError, match="a Python pickle that cannot be read"):
+            read_given(tmp_path / "x.pkl")
+    torch.save({"P0": np.ones(3), "P1": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match="which reading would run"):
+        read_given(tmp_path / "x.pt")
+    assert "run" not in capsys.readouterr().out
+
+
+def test_json_is_read(right: Right, tmp_path: Path):
+    lists = dict(zip(BACK, right.means[::-1].tolist(), strict=True))
+    rows = [{"id": name, "length": 3, "embedding": row} for name, row in lists.items()]
+    table = right.frame(back=True)
+    objects: list[Any] = [
+        lists,
+        rows,
+        {"ids": BACK, "embeddings": list(lists.values())},
+        {name: {"embedding": row} for name, row in lists.items()},
+        list(lists.items()),
+        right.means.tolist(),
+        *(json.loads(table.to_json(orient=form)) for form in ("columns", "index", "split")),
+        json.loads(table.reset_index(names="id").to_json(orient="records")),
+    ]
+    for found in objects:
+        (tmp_path / "x.json").write_text(json.dumps(found, indent=1))
+        holds(tmp_path / "x.json", right)
+        (tmp_path / "x.json.gz").write_bytes(gzip.compress(json.dumps(found).encode()))
+        holds(tmp_path / "x.json.gz", right)
+    for lines in (rows, [{name: row} for name, row in lists.items()], right.means.tolist()):
+        (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        holds(tmp_path / "x.jsonl", right)
+    residues = {name: block.tolist() for name, block in right.residues.items()}
+    (tmp_path / "x.json").write_text(json.dumps(residues))
+    holds(tmp_path / "x.json", right, residues=True)
+
+
+def test_json_that_cannot_be_read_names_its_line(right: Right, tmp_path: Path):
+    path = tmp_path / "x.json"
+    for text, words in (
+        ('{"P0": [1, 2,', "line 1 of .* is no JSON"),
+        ('{"P0": [1, 2]}\n{"P1": [1,\n', "line 2 of .* is no JSON"),
+        ('{"P0": "MKV"}', "is JSON of a dict of 1 items and no embeddings"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_given(path)
