@@ -8,6 +8,7 @@ import numpy as np
 
 from esmkit.against.arrays import read_hdf5, read_npy, read_npz
 from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.listed import with_ids_beside
 from esmkit.against.plain import read_json, read_pickled
 from esmkit.against.pytorch import read_folder, read_pytorch, read_safetensors
 from esmkit.against.tables import read_feather, read_parquet
@@ -53,7 +54,7 @@ def read_given(path: str | Path) -> Given:
         own = _own(place)
         found = own if own is not None else _foreign(place)
         if any(len(part.arrays) for part in found.parts):
-            return found
+            return with_ids_beside(found, place)
         if found.close is not None:
             found.close()
         raise InputError(f"{str(path)!r} holds no records; make the file anew")

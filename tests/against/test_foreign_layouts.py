@@ -18,6 +18,8 @@ from esmkit.against.given import Given
 from esmkit.against.layout import laid_out
 from esmkit.against.naming import pair
 from esmkit.against.reading import read_given
+from esmkit.against.records import Records
+from esmkit.against.rows import token_words
 from esmkit.errors import InputError
 from esmkit.esm2 import Esm2
 from esmkit.sequences.proteins import Protein
@@ -429,3 +431,52 @@ def test_json_that_cannot_be_read_names_its_line(right: Right, tmp_path: Path):
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             read_given(path)
+
+
+def test_ids_in_a_list_beside_an_array(right: Right, tmp_path: Path):
+    np.save(tmp_path / "x.npy", right.means[::-1])
+    np.savetxt(tmp_path / "x.csv", right.means[::-1], delimiter=",")
+    text = "".join(f"{name}\n" for name in BACK)
+    for list_name in ("x_ids.txt", "x.ids", "x.ids.txt", "ids.txt"):
+        (tmp_path / list_name).write_text(text)
+        for file in ("x.npy", "x.csv"):
+            notes = holds(tmp_path / file, right).notes
+            assert notes == [f"the file has no IDs: they were taken from {list_name} beside it"]
+        (tmp_path / list_name).unlink()
+    (tmp_path / "ids.txt").write_text("Q1\nQ2\n")  # of another file
+    np.save(tmp_path / "x.npy", right.means)
+    assert not holds(tmp_path / "x.npy", right).notes
+    (tmp_path / "x_ids.txt").write_text("Q1\nQ2\n")
+    with pytest.raises(InputError, match=r"has 4 rows, and .* beside it names another number"):
+        read_given(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", right.means[::-1].T)
+    (tmp_path / "x_ids.txt").write_text(f"id\n{text}")
+    assert len(holds(tmp_path / "x.npy", right).notes) == 2
+
+
+def test_an_array_of_each_sequence_once(right: Right, tiny: Esm2, tmp_path: Path):
+    """Of a FASTA in which a sequence is there twice, under two IDs."""
+    np.save(tmp_path / "x.npy", right.means)
+    more = [*PROTEINS[:2], Protein("copy", PROTEINS[0].sequence), *PROTEINS[2:]]
+    found = verify_against(tiny, tmp_path / "x.npy", more)
+    assert found.passed, found.to_text()
+    assert "1 of 5 proteins are not in the file: copy" in found.notes
+    pairing = pair([f"row {n}" for n in range(4)], more, "x.npy")
+    assert (list(pairing.proteins.values()), pairing.distinct) == ([0, 1, 3, 4], True)
+    with pytest.raises(
+        InputError, match="3 records without IDs and there are 5 proteins of 4 diff"
+    ):
+        pair(["row 0", "row 1", "row 2"], more, "x.npy")
+
+
+def test_rows_of_tokens_are_told_by_their_number(right: Right):
+    def words(*cuts: slice) -> str:
+        arrays = [right.tokens[name][cut] for name, cut in zip(IDS, cuts, strict=False)]
+        count = len(arrays)
+        texts = [protein.sequence for protein in PROTEINS[:count]]
+        records = Records.of(IDS[:count], PROTEINS[:count], texts, arrays, list(range(count)))
+        return token_words(records)
+
+    assert "is BOS and the last EOS;" in words(slice(None), slice(None))
+    assert "is BOS and the last one the last residue, without EOS" in words(slice(-1), slice(-1))
+    assert "EOS" not in words(slice(-1), slice(None))
