@@ -183,7 +183,8 @@ def read_npy(path: str) -> Given:
     else:
         found = unnamed(path, "npy, one array without IDs", block, name)
     (part,) = found.parts
-    return replace(found, parts=[replace(part, name="")])
+    across = None if part.across is None else replace(part.across, name="")
+    return replace(found, parts=[replace(part, name="", across=across)])
 
 
 def _pepe_headers(path: Path, rows: int) -> list[str] | None:
