@@ -2,15 +2,26 @@
 
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from esmkit.against.given import Given, Lazy, Part, by_unique_name
+from esmkit.against.annotated import is_annotated, read_annotated
+from esmkit.against.given import Given, Lazy
+from esmkit.against.named import (
+    NAMES,
+    VECTORS,
+    beside,
+    given_of_objects,
+    matrix,
+    part_of,
+    unnamed,
+)
 from esmkit.against.pickled import read_object_array
 from esmkit.embeddings.foreign import hdf5_keys, text_of
 from esmkit.errors import InputError
@@ -18,64 +29,15 @@ from esmkit.files.arrays import refuse_unfolding, stored
 from esmkit.files.hdf5 import open_hdf5
 from esmkit.text import shorten
 
-__all__ = ["given_of_objects", "read_hdf5", "read_npy", "read_npz"]
-
-NAMES = ("headers", "ids", "id", "labels", "names", "keys", "identifiers", "proteins", "seq_ids")
-"""Arrays that hold the IDs of the rows of another."""
-
-VECTORS = ("embeddings", "embedding", "vectors", "representations", "x", "features", "data")
+__all__ = ["read_hdf5", "read_npy", "read_npz"]
 
 MOST_BYTES = 2**33
 """Of one array of an npz: 35,000 residues of the largest ESM-2 are a twelfth of that in float32."""
 
+_FEW = 16
+"""Datasets of a file up to which one may hold the IDs of another."""
+
 _LAYER = re.compile(r"(?:.*(?<![a-z])layer[_ -]?)?(\d+)", re.IGNORECASE)
-
-_POOLS = {"bos": "bos", "cls": "bos", "mean": "mean"}
-
-_NOT = ("no", "non", "not", "without", "minus", "excl", "excluding")
-
-
-def _layer_in(name: str) -> int | None:
-    found = re.search(r"(?<![a-z])layer[_ -]?(\d{1,9})(?!\d)", name, re.IGNORECASE)
-    found = found or re.fullmatch(r"(\d{1,9})", name)
-    return int(found[1]) if found else None
-
-
-def _pool_in(name: str) -> str | None:
-    """Return the pooling that a name tells; None where it tells none, several or one of residues.
-
-    >>> _pool_in("mean_without_bos"), _pool_in("ribosome"), _pool_in("layer6-CLS")
-    ('mean', None, 'bos')
-    """
-    words = re.split(r"[^a-z0-9]+", name.casefold())
-    told = {
-        _POOLS[word]
-        for before, word in zip(["", *words], words, strict=False)
-        if word in _POOLS and before not in _NOT
-    }
-    return told.pop() if len(told) == 1 else None
-
-
-def part_of(arrays: Mapping[str, Any], name: str) -> Part:
-    """Return a part with what its name tells of it."""
-    return Part(arrays, name, _layer_in(name), _pool_in(name))
-
-
-def _matrix(path: str, kind: str, ids: Sequence[Any], block: Any, name: str = "") -> Given:
-    """Return rows of one array, under names that stand in another."""
-    names = [text_of(one) for one in ids]
-    if len(names) != len(block):
-        raise InputError(
-            f"{path!r} has {len(names):,} IDs and {len(block):,} rows of numbers; make it anew"
-        )
-    places = by_unique_name(names)
-    return Given(path, kind, [part_of(Lazy(places, lambda n: np.asarray(block[n])), name)])
-
-
-def _unnamed(path: str, kind: str, block: Any, name: str = "") -> Given:
-    """Return rows without names."""
-    rows = {f"row {n}": n for n in range(len(block))}
-    return Given(path, kind, [part_of(Lazy(rows, lambda n: np.asarray(block[n])), name)])
 
 
 def read_hdf5(path: str) -> Given:
@@ -89,12 +51,14 @@ def read_hdf5(path: str) -> Given:
         handle.close()
         raise
     checkpoint = {} if name is None else {"name": name}
-    return Given(found.path, found.kind, found.parts, found.sequences, checkpoint, handle.close)
+    return replace(found, checkpoint=checkpoint, close=handle.close)
 
 
 def _read_hdf5(path: str, handle: Any) -> Given:
     if not len(handle):
         raise InputError(f"{path!r} is HDF5 without anything in it; make the file anew")
+    if is_annotated(handle):
+        return read_annotated(path, handle)
     ids = next((handle[n] for n in NAMES if isinstance(handle.get(n), h5py.Dataset)), None)
     vectors = next((handle[n] for n in VECTORS if n in handle), None)
     if isinstance(vectors, h5py.Group) and ids is not None:  # protembedder's
@@ -105,14 +69,16 @@ def _read_hdf5(path: str, handle: Any) -> Given:
             "HDF5, a group of datasets and their headers",
             [part_of(Lazy(keys, lambda key: stored(group[key])), "")],
         )
-    if isinstance(vectors, h5py.Dataset) and len(handle) <= 6 and vectors.ndim > 1:
-        stored(vectors, slice(0))
+    if len(handle) <= _FEW and all(isinstance(handle[n], h5py.Dataset) for n in handle):
+        sets = {name: handle[name] for name in handle if handle[name].shape}
+        for one in sets.values():
+            stored(one, slice(0))
         if "embedding_ptr" in handle and "idptr" in handle and ids is not None:
             return _scikit_bio(path, handle, ids, vectors)
-        if ids is not None:
-            return _matrix(path, "HDF5, one array beside its IDs", stored(ids), vectors)
-        return _unnamed(path, "HDF5, one array without IDs", vectors)
-    keys = hdf5_keys(handle)
+        found = beside(path, "HDF5", sets)
+        if found is not None:
+            return found
+    keys = _across(handle) or hdf5_keys(handle)
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None
     if parts is None:
         kind = "HDF5, a dataset for each protein"
@@ -125,6 +91,16 @@ def _read_hdf5(path: str, handle: Any) -> Given:
         # every layer has a protein's vector; numbers of groups that share them out are no layers
         made = [replace(part, layer=None) if part.name.isdecimal() else part for part in made]
     return Given(path, "HDF5, groups of datasets", made)
+
+
+def _across(handle: Any) -> dict[str, str] | None:
+    """Return the datasets by ID where all have as many rows and not as many columns."""
+    shapes = [getattr(handle[key], "shape", None) for key in islice(handle, _FEW)]
+    if not all(shape and len(shape) == 2 for shape in shapes):
+        return None
+    if len({shape[0] for shape in shapes}) > 1 or len({shape[1] for shape in shapes}) == 1:
+        return None
+    return {text_of(handle[key].attrs.get("original_id", key)): key for key in handle}
 
 
 def _grouped(paths: Sequence[str]) -> dict[str, dict[str, str]] | None:
@@ -185,29 +161,6 @@ def read_npz(path: str) -> Given:
     return given_of_objects(path, "npz", arrays)
 
 
-def given_of_objects(path: str, kind: str, arrays: Mapping[str, Any]) -> Given:
-    """Return what named arrays hold: IDs beside a matrix, or an array for each protein."""
-    ids = next((arrays[n] for n in arrays if n.casefold() in NAMES), None)
-    rest = {n: a for n, a in arrays.items() if n.casefold() not in NAMES}
-    if ids is not None and len(rest) == 1:
-        (name, block), *_ = rest.items()
-        return _matrix(path, f"{kind}, one array beside its IDs", list(ids), block, "")
-    if (
-        ids is not None
-        and rest
-        and all(np.ndim(a) > 1 and len(a) == len(ids) for a in rest.values())
-    ):
-        each = [
-            _matrix(path, kind, list(ids), block, name).parts[0] for name, block in rest.items()
-        ]
-        return Given(path, f"{kind}, arrays beside their IDs", each)
-    (name, block), *others = arrays.items()
-    plain = name.casefold() in VECTORS or re.fullmatch(r"arr_\d+", name)
-    if not others and plain and np.ndim(block) > 1:
-        return _unnamed(path, f"{kind}, one array without IDs", block)
-    return Given(path, f"{kind}, an array for each protein", [part_of(dict(arrays), "")])
-
-
 def read_npy(path: str) -> Given:
     """Read one bare array; of PEPE the table of headers beside it too."""
     with Path(path).open("rb") as stream:
@@ -224,13 +177,14 @@ def read_npy(path: str) -> Given:
     name = "" if name.isdecimal() else name  # of a protein or a run; a layer is named so in words
     headers = _pepe_headers(Path(path), len(block))
     if headers is not None:
-        found = _matrix(path, "npy as PEPE writes it", headers, block, name)
+        found = matrix(path, "npy as PEPE writes it", headers, block, name)
     elif block.ndim == 1 and block.dtype != object:
         found = Given(path, "npy, one vector", [part_of({"row 0": block}, name)])
     else:
-        found = _unnamed(path, "npy, one array without IDs", block, name)
+        found = unnamed(path, "npy, one array without IDs", block, name)
     (part,) = found.parts
-    return Given(path, found.kind, [Part(part.arrays, "", part.layer, part.pool)])
+    across = None if part.across is None else replace(part.across, name="")
+    return replace(found, parts=[replace(part, name="", across=across)])
 
 
 def _pepe_headers(path: Path, rows: int) -> list[str] | None:

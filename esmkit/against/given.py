@@ -33,6 +33,8 @@ class Part:
         Pooling that the file says it is.
     long : str, optional
         The rule for long proteins that the file says it was made with.
+    across : Part, optional
+        The same numbers with a record in each column, where the file does not tell which is meant.
     """
 
     arrays: Mapping[str, Array]
@@ -40,6 +42,7 @@ class Part:
     layer: int | None = None
     pool: str | None = None
     long: str | None = None
+    across: "Part | None" = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Given:
     checkpoint : dict
         What the file says of the weights; empty if nothing.
     close : callable
+    notes : list of str
+        What had to be done to read it.
+    spares : list of Part
+        Arrays that may be meant where ``parts`` are not of a model's width.
     """
 
     path: str
@@ -64,6 +71,8 @@ class Given:
     sequences: dict[str, str] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
     close: Any = None
+    notes: list[str] = field(default_factory=list)
+    spares: list[Part] = field(default_factory=list)
 
 
 class Lazy(Mapping[str, Array]):

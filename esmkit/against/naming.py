@@ -26,6 +26,8 @@ class Pairing:
         Place of the protein in the FASTA, by name in the file, in the order of the file.
     by_place : bool
         Whether names are numbers that were taken for places.
+    distinct : bool
+        Whether those are places among the proteins without such as have the sequence of one before.
     absent : list of int
         Proteins that the file does not have.
     unknown : list of str
@@ -39,6 +41,7 @@ class Pairing:
     absent: list[int] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    distinct: bool = False
 
 
 def _plain(name: str) -> str:
@@ -132,7 +135,8 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
     Parameters
     ----------
     names : sequence of str
-        In the order of the file; such as are numbered from 0 or 1, all of them, mean places.
+        In the order of the file; such as are numbered from 0 or 1, all of them, mean places: among
+        all proteins, or among those of different sequences where there are as many.
     proteins : sequence of Protein
     path : str
         The file, for messages.
@@ -168,12 +172,20 @@ def pair(names: Sequence[str], proteins: Sequence[Protein], path: str) -> Pairin
     numbers = _numbers(names)
     if numbers is not None and len(names) == len(proteins):
         return Pairing(numbers, True)
+    firsts = list({protein.sequence: n for n, protein in reversed([*enumerate(proteins)])}.values())
+    firsts.sort()
+    if numbers is not None and len(names) == len(firsts):  # made of each sequence once
+        kept = {name: firsts[place] for name, place in numbers.items()}
+        again = sorted({*range(len(proteins))} - {*firsts})
+        return Pairing(kept, True, again, distinct=True)
     theirs = ", ".join(repr(shorten(visible(name))) for name in names[:_LISTED])
     ours = ", ".join(repr(shorten(visible(p.id))) for p in proteins[:_LISTED])
     if numbers is not None:
         raise InputError(
-            f"{path!r} has {len(names):,} records without IDs and there are {len(proteins):,} "
-            "proteins, so whose is whose cannot be told; give the FASTA that it was made of"
+            f"{path!r} has {len(names):,} records without IDs and there are {len(proteins):,} proteins"
+            + (f" of {len(firsts):,} different sequences" if len(firsts) < len(proteins) else "")
+            + ", so whose is whose cannot be told; write IDs beside the records, or give a FASTA of "
+            "these records only"
         )
     raise InputError(
         f"no record of {path!r} ({theirs}) has the ID of a protein ({ours}); give the FASTA that it "

@@ -1,8 +1,9 @@
-"""Object arrays of NumPy without running them: a reader of the few opcodes that NumPy writes.
+"""Pickles of NumPy's arrays without running them: a reader of the few opcodes that they need.
 
 ``np.save`` writes arrays of text of Python, and arrays of arrays, as a pickle, which may run
-anything when it is loaded. Such a file is taken apart here into its opcodes; those that build
-lists, text and arrays of numbers are carried out, and all others refused.
+anything when it is loaded; so may a pickle of a dict of arrays. Such a file is taken apart here into
+its opcodes; those that build dicts, lists, text and arrays of numbers are carried out, and all others
+refused.
 """
 
 import pickletools
@@ -12,14 +13,20 @@ from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["read_object_array"]
+__all__ = ["Refused", "read_object_array", "read_pickle"]
 
 _ARRAY = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
-_KNOWN = _ARRAY | {"numpy ndarray", "numpy dtype"}
+_SCALAR = {"numpy.core.multiarray scalar", "numpy._core.multiarray scalar"}
+_BUFFER = {"numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer"}
+_KNOWN = _ARRAY | _SCALAR | _BUFFER | {"numpy ndarray", "numpy dtype", "_codecs encode"}
+
+_DEEPEST = 4
+"""Dicts and lists in each other."""
 
 _PLAIN = {
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "INT"),
     *("LONG1", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINFLOAT", "UNICODE", "LONG"),
+    *("FLOAT", "LONG4", "BYTEARRAY8"),
 }
 
 
@@ -33,44 +40,123 @@ class _Blank:
     value: Any = None
 
 
-def _refuse(what: str) -> ValueError:
-    return ValueError(f"its object array holds {what}, where text or arrays of numbers should be")
+class _Type:
+    """A type of numbers, whose byte order comes later."""
+
+    def __init__(self, text: Any) -> None:
+        if not isinstance(text, str) or np.dtype(text).kind not in "fiubUO":
+            raise Refused("numbers of another kind")
+        self.text = text
 
 
-def _number_type(text: Any) -> str:
-    if not isinstance(text, str) or np.dtype(text).kind not in "fiuUO":
-        raise _refuse("numbers of another kind")
-    return text
+class Refused(ValueError):
+    """A pickle holds something else than arrays, text and numbers.
+
+    Attributes
+    ----------
+    what : str
+        In words.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"its object array holds {what}, where text or arrays of numbers should be"
+        )
+        self.what = what
+
+
+def _numbers(data: Any, kind: Any, shape: Any, order: str) -> Any:
+    if not isinstance(kind, _Type) or not isinstance(data, bytes | bytearray):
+        raise Refused("numbers of another kind")
+    return np.frombuffer(data, np.dtype(kind.text)).reshape(
+        shape, order="F" if order == "F" else "C"
+    )
 
 
 def _build(blank: Any, state: Any) -> Any:
     """Fill an array with what a pickle says of it."""
-    if isinstance(blank, str):  # a dtype: only its byte order may be told here
+    if isinstance(blank, _Type):  # only its byte order may be told here
         order = state[1]
         if order not in ("<", ">", "|", "="):
-            raise _refuse("numbers of another kind")
-        return blank if order in "|=" else order + blank.lstrip("<>|=")
+            raise Refused("numbers of another kind")
+        if order in "<>":
+            blank.text = order + blank.text.lstrip("<>|=")
+        return blank
     if not isinstance(blank, _Blank):
-        raise _refuse("an object")
+        raise Refused("an object")
     _, shape, kind, fortran, data = state
+    order = "F" if fortran else "C"
     if isinstance(data, list):
-        if not kind.lstrip("<>|=").startswith("O") or int(np.prod(shape)) != len(data):
-            raise _refuse("a list of another length than it says")
+        objects = isinstance(kind, _Type) and kind.text.lstrip("<>|=").startswith("O")
+        if not objects or int(np.prod(shape)) != len(data):
+            raise Refused("a list of another length than it says")
         items = np.empty(len(data), object)
         items[:] = [item.value if isinstance(item, _Blank) else item for item in data]
         blank.value = items.reshape(shape, order="F" if fortran else "C")
         return blank
-    found = np.frombuffer(data, np.dtype(_number_type(kind)))
-    blank.value = found.reshape(shape, order="F" if fortran else "C")
+    blank.value = _numbers(data, kind, shape, order)
     return blank
 
 
-def _call(function: str, arguments: tuple[Any, ...]) -> Any:
+def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
     if function in _ARRAY:
         return _Blank()
     if function == "numpy dtype":
-        return _number_type(arguments[0])
-    raise _refuse(f"a call of {function.replace(' ', '.')}")
+        return _Type(arguments[0])
+    if function in _SCALAR and len(arguments) == 2:
+        kind, data = arguments
+        return _numbers(data, kind, (1,), "C")[0]
+    if function in _BUFFER and len(arguments) == 4:
+        found = _Blank()
+        found.value = _numbers(*arguments)
+        return found
+    if function == "_codecs encode" and arguments[1:] == ("latin1",):
+        return str(arguments[0]).encode("latin1")
+    raise Refused(f"a call of {str(function).replace(' ', '.')}")
+
+
+def read_pickle(stream: IO[bytes]) -> Any:
+    """Return what a pickle holds: dicts, lists, tuples, text, numbers and arrays of NumPy.
+
+    Parameters
+    ----------
+    stream : binary file
+        At its beginning.
+
+    Raises
+    ------
+    Refused
+        If it holds anything else.
+    ValueError
+        If it is damaged.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> read_pickle(BytesIO(pickle.dumps({"P1": np.ones(2)})))
+    {'P1': array([1., 1.])}
+    """
+    try:
+        return _unwrapped(_run(stream), _DEEPEST)
+    except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"it is damaged: {error}") from None
+
+
+def _unwrapped(found: Any, deepest: int) -> Any:
+    """Return an object with its arrays in place of what they were built in."""
+    if isinstance(found, _Blank):
+        if found.value is None:
+            raise Refused("an array without numbers")
+        return found.value
+    if isinstance(found, _Type | _Mark):
+        raise Refused("a type")
+    if isinstance(found, dict | list | tuple) and not deepest:
+        raise Refused("dicts or lists deep in each other")
+    if isinstance(found, dict):
+        return {key: _unwrapped(value, deepest - 1) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return type(found)(_unwrapped(value, deepest - 1) for value in found)
+    return found
 
 
 def read_object_array(stream: IO[bytes]) -> np.ndarray[Any, Any]:
@@ -106,7 +192,7 @@ def read_object_array(stream: IO[bytes]) -> np.ndarray[Any, Any]:
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"its object array is damaged ({error})") from None
     if not isinstance(found, _Blank) or found.value is None:
-        raise _refuse("something else")
+        raise Refused("something else")
     return found.value
 
 
@@ -133,7 +219,7 @@ def _run(stream: IO[bytes]) -> Any:
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             path = argument if name == "GLOBAL" else " ".join(map(str, taken(2)))
             if path not in _KNOWN:
-                raise _refuse(f"a {path.replace(' ', '.')}")
+                raise Refused(f"a {path.replace(' ', '.')}")
             stack.append(path)
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE", "PUT"):
             memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
@@ -160,8 +246,15 @@ def _step(
         stack.append(constants[name])
     elif name == "MARK":
         stack.append(_Mark())
-    elif name == "EMPTY_LIST":
-        stack.append([])
+    elif name in ("EMPTY_LIST", "EMPTY_DICT"):
+        stack.append([] if name == "EMPTY_LIST" else {})
+    elif name in ("DICT", "SETITEM", "SETITEMS"):
+        items = list(taken(2)) if name == "SETITEM" else to_mark()
+        if name == "DICT":
+            stack.append({})
+        if not isinstance(stack[-1], dict):
+            raise Refused("an object")
+        stack[-1].update(zip(items[::2], items[1::2], strict=True))
     elif name == "EMPTY_TUPLE":
         stack.append(())
     elif name in ("TUPLE", "LIST"):
@@ -171,6 +264,8 @@ def _step(
         stack.append(taken(int(name[-1])))
     elif name in ("APPEND", "APPENDS"):
         items = to_mark() if name == "APPENDS" else list(taken(1))
+        if not isinstance(stack[-1], list):
+            raise Refused("an object")
         stack[-1].extend(items)
     elif name == "REDUCE":
         function, arguments = taken(2)
@@ -179,4 +274,4 @@ def _step(
         blank, state = taken(2)
         stack.append(_build(blank, state))
     else:
-        raise _refuse(f"an opcode {name}")
+        raise Refused(f"an opcode {name}")

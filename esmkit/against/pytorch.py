@@ -2,14 +2,17 @@
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from esmkit.against.arrays import given_of_objects, part_of
 from esmkit.against.given import Given, Part, by_unique_name
+from esmkit.against.named import beside, given_of_objects, part_of
+from esmkit.against.pickled import read_pickle
+from esmkit.against.plain import given_of_plain
 from esmkit.encoder.checkpoints.trust import refuse_packed
 from esmkit.errors import CheckpointError, InputError
 from esmkit.files.arrays import refuse_unfolding
@@ -40,6 +43,11 @@ def _load(path: Path) -> Any:
         raise
     except Exception as error:  # of a file that is no pickle PyTorch raises whatever comes up
         named = re.search(r"(?:GLOBAL |[Ff]unction |class )([\w.]+)", str(error))
+        if named and named[1].startswith("numpy"):
+            try:
+                return _of_numpy(path)
+            except ValueError:
+                pass  # tensors beside arrays, or an object
         if named:
             raise InputError(
                 f"{str(path)!r} holds a Python object that is not a tensor ({named[1]}), which "
@@ -48,6 +56,18 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"{str(path)!r} is not a file of PyTorch, or it is damaged; copy or make it again"
         ) from None
+
+
+def _of_numpy(path: Path) -> Any:
+    """Return arrays of NumPy that ``torch.save`` pickled, without running anything."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("the form of PyTorch before 1.6")
+    with zipfile.ZipFile(path) as archive:
+        name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+        held = archive.getinfo(name)
+        refuse_unfolding(name, held.file_size, held.compress_size)
+        with archive.open(name) as member:
+            return read_pickle(member)
 
 
 def _numpy(value: Any) -> Any:
@@ -68,6 +88,9 @@ def read_pytorch(path: str) -> Given:
     import torch
 
     found = _load(Path(path))
+    if _has_arrays(found):
+        remedy = "save a dict from ID to tensor"
+        return given_of_plain(path, "arrays in a file of PyTorch", found, remedy)
     if isinstance(found, torch.Tensor) and not found.ndim:
         raise InputError(f"{path!r} holds a single number; give a file of embeddings")
     if isinstance(found, torch.Tensor):
@@ -75,6 +98,9 @@ def read_pytorch(path: str) -> Given:
     if isinstance(found, list | tuple) and found and all(map(torch.is_tensor, found)):
         rows = {f"row {n}": _numpy(tensor) for n, tensor in enumerate(found)}
         return Given(path, "a list of tensors without IDs", [part_of(rows, "")])
+    if isinstance(found, list | tuple) and found:  # IDs and their vectors
+        remedy = "save a dict from ID to tensor"
+        return given_of_plain(path, "a file of PyTorch", _in_numpy(found), remedy)
     if not isinstance(found, dict) or not found:
         raise InputError(
             f"{path!r} holds {'nothing' if not found else f'a {type(found).__name__}'}, where a "
@@ -92,16 +118,33 @@ def read_pytorch(path: str) -> Given:
             f"{path!r} holds contacts of extract.py of fair-esm and no embeddings; run it once more, "
             "and let it include the mean"
         )
-    bad = next(
-        (k for k, v in found.items() if not isinstance(v, torch.Tensor | list | tuple)), None
-    )
-    if bad is not None:
+    plain = {k: v for k, v in found.items() if isinstance(v, torch.Tensor | list | tuple)}
+    arrays = {str(key): _numpy(value) for key, value in plain.items()}
+    bad = next((k for k in found if k not in plain), None)
+    if bad is None:
+        return given_of_objects(path, "a dict of tensors", arrays)
+    told = beside(path, "a dict of tensors", arrays)  # what else it says may be the model's name
+    if told is None:
         raise InputError(
             f"{shorten(repr(bad))} in {path!r} is of type {type(found[bad]).__name__}, where a tensor "
             "should be; give a dict from ID to tensor"
         )
-    arrays = {str(key): _numpy(value) for key, value in found.items()}
-    return given_of_objects(path, "a dict of tensors", arrays)
+    return told
+
+
+def _in_numpy(found: Any) -> Any:
+    if isinstance(found, list | tuple):
+        return type(found)(map(_in_numpy, found))
+    return _numpy(found)
+
+
+def _has_arrays(found: Any) -> bool:
+    """Tell what holds arrays of NumPy in place of tensors."""
+    inner = found.values() if isinstance(found, Mapping) else found
+    several = isinstance(found, Mapping | list | tuple)
+    return isinstance(found, np.ndarray) or (
+        several and any(isinstance(one, np.ndarray) for one in inner)
+    )
 
 
 def _are_weights(found: Mapping[Any, Any]) -> bool:

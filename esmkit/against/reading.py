@@ -8,14 +8,17 @@ import numpy as np
 
 from esmkit.against.arrays import read_hdf5, read_npy, read_npz
 from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.listed import with_ids_beside
+from esmkit.against.plain import read_json, read_pickled
 from esmkit.against.pytorch import read_folder, read_pytorch, read_safetensors
-from esmkit.against.tables import read_parquet, read_text_table
+from esmkit.against.tables import read_feather, read_parquet
+from esmkit.against.texts import read_text_table
 from esmkit.embeddings.reader import EmbeddingFile
 from esmkit.errors import EsmkitError, InputError, MissingDependencyError
 from esmkit.files.contents import describe, format_of_content
 from esmkit.files.outputs import is_stream
 from esmkit.paths import no_name
-from esmkit.text import missing, shorten
+from esmkit.text import missing, open_text, shorten
 
 __all__ = ["read_given"]
 
@@ -51,7 +54,7 @@ def read_given(path: str | Path) -> Given:
         own = _own(place)
         found = own if own is not None else _foreign(place)
         if any(len(part.arrays) for part in found.parts):
-            return found
+            return with_ids_beside(found, place)
         if found.close is not None:
             found.close()
         raise InputError(f"{str(path)!r} holds no records; make the file anew")
@@ -140,6 +143,8 @@ def _foreign(place: Path) -> Given:
         return read_hdf5(path)
     if kind == "parquet":
         return read_parquet(path, {})
+    if head.startswith(b"ARROW1"):
+        return read_feather(path)
     if kind == "npz":
         with zipfile.ZipFile(place) as archive:
             pickled = any(name.endswith("data.pkl") for name in archive.namelist())
@@ -148,6 +153,10 @@ def _foreign(place: Path) -> Given:
         return read_safetensors(path)
     if place.suffix.lower() in (".pt", ".pth"):
         return read_pytorch(path)
+    if head.startswith(b"\x80") or place.suffix.lower() in (".pkl", ".pickle"):
+        return read_pickled(path)
+    if _is_json(place, head):
+        return read_json(path)
     text = not (b"\0" in head or head.startswith((b"\x80", b"%PDF", b"\x89PNG")))
     what = describe(place)
     if head.startswith(b"\x1f\x8b") or (kind == "csv") or (text and what.startswith("text that")):
@@ -164,3 +173,11 @@ def _is_safetensors(head: bytes) -> bool:
     """Tell the format by its length of a header and the JSON that follows."""
     length = int(np.frombuffer(head[:8].ljust(8, b"\0"), "<u8")[0])
     return head[8:10] in (b'{"', b"{}") and 2 <= length < 2**32
+
+
+def _is_json(place: Path, head: bytes) -> bool:
+    """Tell JSON by its first sign, gzip or not."""
+    if head.startswith(b"\x1f\x8b"):
+        with open_text(place, "JSON", "*.json") as stream:
+            head = stream.read(64).encode()
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")

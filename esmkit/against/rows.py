@@ -10,7 +10,7 @@ from esmkit.against.records import Records
 from esmkit.sequences.tokens import SPECIALS
 from esmkit.text import shorten, visible
 
-__all__ = ["order_words", "row_words"]
+__all__ = ["order_words", "row_words", "token_words"]
 
 
 def row_words(records: Records, pooling: str, number: int) -> list[str]:
@@ -42,6 +42,30 @@ def row_words(records: Records, pooling: str, number: int) -> list[str]:
             return []
         return [f"rows after EOS, {'zeros' if zeros else 'of padding'}"]
     return [ROWS[pooling].words]
+
+
+def token_words(records: Records) -> str:
+    """Return the note on arrays whose first row is BOS: what their other rows are, if all agree.
+
+    Parameters
+    ----------
+    records : Records
+        Arrays with a row for each token.
+
+    Returns
+    -------
+    str
+        Nothing on EOS where some have it and others not, or where rows of padding follow.
+    """
+    more = {len(array) - len(p) for array, p in zip(records.arrays, records.proteins, strict=True)}
+    if more == {SPECIALS}:
+        return "the first row of each array is BOS and the last EOS; rows 1 to R are residues"
+    if more == {SPECIALS - 1}:
+        return (
+            "the first row of each array is BOS and the last one the last residue, without EOS; rows "
+            "1 to R are residues"
+        )
+    return "the first row of each array is BOS; rows 1 to R are residues"
 
 
 def _is_block(records: Records) -> bool:

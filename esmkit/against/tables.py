@@ -1,7 +1,8 @@
-"""Tables of embeddings that anybody wrote: CSV, TSV, Parquet."""
+"""Tables of embeddings that anybody wrote, whose columns are found: Parquet, Feather, text."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,27 @@ import numpy as np
 from esmkit.against.given import Given, Part, by_unique_name
 from esmkit.errors import InputError
 from esmkit.files.tables import from_spreadsheet, import_pyarrow
-from esmkit.text import open_text, shorten
+from esmkit.text import shorten
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["read_parquet", "read_text_table"]
+__all__ = [
+    "IDS",
+    "SEQUENCES",
+    "cells_of",
+    "is_number",
+    "of_frame",
+    "of_rows",
+    "read_feather",
+    "read_parquet",
+]
 
-_IDS = (
+IDS = (
     *("id", "identifier", "protein_id", "proteinid", "protein", "seq_id", "sequence_id", "name"),
     *("accession", "entry", "uniprot", "uniprot_id", "header", "label", "labels", "key"),
 )
-_SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
+SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
 _LISTS = ("embedding", "embeddings", "vector", "representation", "mean", "emb", "features")
 _RESIDUES = ("residue_number", "residue_idx", "residue_index", "position", "pos", "residue")
 _LAYERS = ("layer", "repr_layer")
@@ -32,6 +42,9 @@ _LEAST_LISTED = 20
 """Numbers in a cell without brackets from which it is a vector, whatever its column is called."""
 
 _NUMBERED = re.compile(r"(.*?)[_. -]?(\d+)")
+
+_INDEX = re.compile(r"__index_level_\d+__|unnamed: 0|index|level_0", re.IGNORECASE)
+"""Columns that an index of pandas becomes."""
 
 
 def _named(columns: Sequence[str], known: Sequence[str]) -> str | None:
@@ -44,28 +57,32 @@ def _values(columns: Sequence[str], numeric: Sequence[str]) -> list[str]:
     """Return the columns of a vector: those numbered from 0 or 1 under one name, else all numbers."""
     groups: dict[str, list[str]] = {}
     for column in columns:
-        numbered = _NUMBERED.fullmatch(str(column))
+        numbered = _NUMBERED.fullmatch(re.sub(r"^(\d+)\.0$", r"\1", str(column)))
         if numbered and column in numeric:
             groups.setdefault(numbered[1], []).append(column)
     best = max(groups.values(), key=len, default=[])
     return best if len(best) > 1 else list(numeric)
 
 
-def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str, Any]) -> Given:
+def of_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str, Any]) -> Given:
     """Find IDs, layers, residues and vectors in a table."""
     import pandas
 
+    table = _with_index(table)
     columns = [str(column) for column in table.columns]
     table = table.set_axis(columns, axis="columns")
     text = [c for c in columns if not pandas.api.types.is_numeric_dtype(table[c])]
-    sequence, layer = _named(text, _SEQUENCES), _named(columns, _LAYERS)
+    sequence, layer = _named(text, SEQUENCES), _named(columns, _LAYERS)
     residue = _named(columns, _RESIDUES)
     lists = _column_of_lists(table, text)
-    names = _named([c for c in columns if c != lists], _IDS)
+    names = _named([c for c in columns if c != lists], IDS)
     if names is None:
         rest = [c for c in text if c not in (sequence, lists, residue)]
         names = rest[0] if rest else sequence
-    special = {names, sequence, layer, residue, lists, "length", "Unnamed: 0"}
+    index = [c for c in columns[:1] if _is_index(table, c, text)]
+    if names is None and index and not _counts(table[index[0]]):
+        names = index[0]
+    special = {names, sequence, layer, residue, lists, "length", "Unnamed: 0", *index}
     vectors: list[Any]
     if lists is not None:
         with np.errstate(over="ignore"):  # what float32 cannot hold is told of each record
@@ -100,7 +117,15 @@ def _from_frame(path: str, table: "pandas.DataFrame", kind: str, facts: dict[str
         name = "" if len(parts) == 1 else f"layer {of_layer}"
         stated = number if number is not None else facts.get("layer")
         made.append(Part(single, name, stated, facts.get("pool"), facts.get("long")))
+    if lists is None and not of_residues and len(made) == 1 and sequence is None:
+        made = [replace(made[0], across=_across(table, numeric))]
     return Given(path, kind, made, sequences, facts.get("checkpoint", {}))
+
+
+def _across(table: "pandas.DataFrame", columns: Sequence[str]) -> Part:
+    """Return the columns as records."""
+    with np.errstate(over="ignore"):
+        return Part({name: table[name].to_numpy(np.float32) for name in columns})
 
 
 def _stacked(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +164,7 @@ def _is_list(column: Any, least: int) -> bool:
     if isinstance(value, str):
         cells = _cells(value)
         listed = re.match(r"\s*(array|tensor)?[(\[]", value) or len(cells) >= least
-        return bool(listed and cells) and all(map(_is_number, cells[:3]))
+        return bool(listed and cells) and all(map(is_number, cells[:3]))
     return isinstance(value, np.ndarray | list)
 
 
@@ -161,44 +186,12 @@ def _as_vector(value: Any, path: str) -> Any:
         ) from None
 
 
-def read_parquet(path: str, facts: dict[str, Any]) -> Given:
-    """Read a table of Parquet: a column of lists, or one column a number."""
-    _, parquet = import_pyarrow()
-    with Path(path).open("rb") as stream:
-        table = parquet.read_table(stream).to_pandas()
-    if table.index.name is not None or table.index.dtype == object or table.index.nlevels > 1:
-        table = table.reset_index()
-    return _from_frame(path, table, "a table of Parquet", facts)
+def is_number(cell: str) -> bool:
+    """Tell whether text is a number.
 
-
-def read_text_table(path: str, facts: dict[str, Any]) -> Given:
-    """Read a CSV or TSV, gzip too: with a header or without."""
-    import pandas
-
-    with open_text(path, "CSV", "*.csv") as stream:
-        first = stream.readline()
-        separator = max(",\t;", key=first.count) if any(s in first for s in ",\t;") else r"\s+"
-        cells = first.rstrip("\r\n").split(separator if separator != r"\s+" else None)
-        bare = sum(_is_number(cell) for cell in cells) > len(cells) / 2
-        named = sum(bool(re.fullmatch(r"\d+", cell.strip('"'))) for cell in cells) == len(cells) - 1
-        bare = bare and not named  # columns named 0, 1, 2, ... are a header
-        stream.seek(0)
-        options: Any = {"dtype": None if bare else _text_of(cells)}
-        table = pandas.read_csv(
-            stream,
-            **options,
-            sep=separator,
-            header=None if bare else 0,
-            keep_default_na=False,
-            na_values=["nan", "NaN", "inf", "-inf"] if bare else [],
-        )
-    if table.index.dtype == object:  # R writes names of rows without a name for their column
-        table = table.reset_index()
-    table = _with_numbers(table, None if bare else set(_text_of(cells)))
-    return _from_frame(path, table, "a table of text", facts)
-
-
-def _is_number(cell: str) -> bool:
+    >>> is_number("1e-5"), is_number("P1")
+    (True, False)
+    """
     try:
         float(cell)
     except ValueError:
@@ -206,25 +199,68 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _text_of(cells: Sequence[str]) -> dict[str, type]:
-    """Return the columns of names, which "NA" and "1e5" may be."""
-    plain = [cell.strip().strip('"') for cell in cells]
-    return {c: str for c in plain if c.casefold() in (*_IDS, *_SEQUENCES)}
+def cells_of(line: str, width: int) -> tuple[str, Any] | None:
+    """Return the name and the numbers at the end of a line; None if they are not so many.
+
+    >>> cells_of("P1 one 0.5 0.25", 2)[0]
+    'P1 one'
+    """
+    cells = line.rsplit(None, width)
+    if len(cells) != width + 1:
+        return None
+    try:
+        return cells[0].strip(), np.array(cells[1:], np.float32)
+    except ValueError:
+        return None
 
 
-def _with_numbers(table: "pandas.DataFrame", keep: set[str] | None) -> "pandas.DataFrame":
-    """Return a table whose columns of numbers are numbers, though a cell be ``nan`` or empty."""
+def of_rows(path: str, kind: str, rows: dict[str, Any]) -> Given:
+    """Return vectors by name as what a file holds."""
+    return Given(path, kind, [Part(rows)])
+
+
+def _with_index(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Return a table whose names of rows are its first column; places are no names."""
     import pandas
 
-    changed = {}
-    for place, name in enumerate(table.columns):
-        column = table[name]
-        if pandas.api.types.is_numeric_dtype(column) or str(name) in (keep or ()):
-            continue
-        numbers: Any = pandas.to_numeric(column, errors="coerce")
-        odd = {str(value).strip().casefold() for value in column[numbers.isna()]}
-        if odd <= {"", "nan", "na", "none", "inf", "-inf"} and place:
-            changed[name] = numbers
-    return (
-        table.assign(**changed) if changed and all(isinstance(n, str) for n in changed) else table
-    )
+    index = table.index
+    if isinstance(index, pandas.RangeIndex) or (index.nlevels == 1 and _counts(index.to_series())):
+        return table.reset_index(drop=True)
+    if set(index.names) & set(table.columns):
+        return table.reset_index(drop=True)
+    return table.reset_index()
+
+
+def _counts(column: Any) -> bool:
+    """Tell whether whole numbers count the rows, from 0 or 1."""
+    if column.dtype.kind not in "iu" or not len(column):
+        return False
+    values = column.to_numpy()
+    return bool(values[0] in (0, 1) and (values == values[0] + np.arange(len(values))).all())
+
+
+def _is_index(table: "pandas.DataFrame", name: str, text: Sequence[str]) -> bool:
+    """Tell the column of an index: by its name, or because it counts the rows beside numbers."""
+    if name in text or table[name].dtype.kind not in "iu":
+        return bool(_INDEX.fullmatch(name)) and name not in text
+    floats = any(table[c].dtype.kind == "f" for c in table.columns[1:])
+    return bool(_INDEX.fullmatch(name)) or (len(table) > 1 and floats and _counts(table[name]))
+
+
+def read_parquet(path: str, facts: dict[str, Any]) -> Given:
+    """Read a table of Parquet: a column of lists, or one column a number.
+
+    Names may stand in a column or be the index of pandas.
+    """
+    _, parquet = import_pyarrow()
+    with Path(path).open("rb") as stream:
+        table = parquet.read_table(stream).to_pandas()
+    return of_frame(path, table, "a table of Parquet", facts)
+
+
+def read_feather(path: str) -> Given:
+    """Read a table of Feather, which is Arrow's own file."""
+    pyarrow, _ = import_pyarrow()
+    with Path(path).open("rb") as stream:
+        table = pyarrow.ipc.open_file(stream).read_all().to_pandas()
+    return of_frame(path, table, "a table of Feather", {})
