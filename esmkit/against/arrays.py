@@ -95,7 +95,7 @@ def _read_hdf5(path: str, handle: Any) -> Given:
 
 def _across(handle: Any) -> dict[str, str] | None:
     """Return the datasets by ID where all have as many rows and not as many columns."""
-    shapes = [getattr(handle[key], "shape", None) for key in islice(handle, _FEW)]
+    shapes: list[Any] = [getattr(handle[key], "shape", None) for key in islice(handle, _FEW)]
     if not all(shape and len(shape) == 2 for shape in shapes):
         return None
     if len({shape[0] for shape in shapes}) > 1 or len({shape[1] for shape in shapes}) == 1:

@@ -209,7 +209,7 @@ def _axes(array: Any) -> int:
 def _kind(array: Any) -> str:
     """Return what an array is of: ``text``, ``iu`` (whole numbers), ``b``, ``f`` or ``O``."""
     if isinstance(array, list | tuple):
-        first = array[0] if array else None
+        first: Any = array[0] if array else None
         if isinstance(first, str | bytes):
             return "text"
         return "O" if np.ndim(first) else _kind(np.asarray(array))

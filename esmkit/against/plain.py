@@ -229,7 +229,9 @@ def _of_list(path: str, kind: str, found: Sequence[Any]) -> Given | None:
         if any(vector is None for vector in vectors):
             return _of_cells(path, kind, found)
         given = _rows(path, kind, names, vectors)
-        texts = [next((o[k] for k in _SEQUENCES if isinstance(o.get(k), str)), None) for o in found]
+        texts: list[Any] = [
+            next((o[k] for k in _SEQUENCES if isinstance(o.get(k), str)), None) for o in found
+        ]
         if None not in texts:
             given.sequences.update(zip(given.parts[0].arrays, texts, strict=True))
         return given
