@@ -11,6 +11,7 @@ import torch
 from esmkit.against.examine import examine
 from esmkit.against.expected import Expected, sources_for
 from esmkit.against.given import Given, Lazy, Part, check_arrays
+from esmkit.against.layout import laid_out
 from esmkit.against.naming import Pairing, pair
 from esmkit.against.reading import read_given
 from esmkit.against.result import Diagnosis, PartDiagnosis
@@ -128,6 +129,7 @@ def compare(
     given = read_given(path)
     try:
         chosen, written = _proteins(given, proteins)
+        given = laid_out(given, model.width, chosen)
         return _diagnose(model, given, chosen, list(texts or written), wanted, pool, progress)
     except (MemoryError, RuntimeError) as error:
         # PyTorch has no class of its own for the memory of a CPU
@@ -185,7 +187,7 @@ def _diagnose(
     if not proteins:
         raise InputError("there is no protein to compare with; give at least one")
     parts: list[PartDiagnosis] = []
-    notes: list[str] = []
+    notes = list(given.notes)
     chosen, left_out = _chosen(model, list(_expanded(model, given, proteins)), layer, pool)
     for number, part in enumerate(chosen):
         names = list(part.arrays)
@@ -306,7 +308,12 @@ def _pairing_notes(pairing: Pairing, proteins: Sequence[Protein]) -> list[str]:
         return ", ".join(shorten(visible(name), 40) for name in names[:_LISTED]) + more
 
     notes = []
-    if pairing.by_place:
+    if pairing.distinct:
+        notes.append(
+            f"the file has no IDs and as many records as there are different sequences, "
+            f"{len(pairing.proteins):,}: they were taken for these in the order of the FASTA"
+        )
+    elif pairing.by_place:
         first = next(name for name, place in pairing.proteins.items() if not place)
         notes.append(
             "the file has no IDs: its first record was taken for the first protein, and so on"

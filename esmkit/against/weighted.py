@@ -33,7 +33,7 @@ def weights_of(states: Array, vector: Array) -> Array:
     Examples
     --------
     >>> states = np.random.default_rng(0).normal(size=(5, 32))
-    >>> weights_of(states, states[1:4].mean(axis=0)).round(3) + 0.0
+    >>> (weights_of(states, states[1:4].mean(axis=0)).round(3) + 0.0).tolist()
     [0.0, 0.333, 0.333, 0.333, 0.0]
     """
     return np.asarray(np.linalg.lstsq(states.T, vector, rcond=None)[0], np.float64)

@@ -12,7 +12,7 @@ from esmkit.against.geometry import THIN, Likeness, likeness
 from esmkit.against.hypotheses import Hypothesis, pooling_words
 from esmkit.against.records import Records
 from esmkit.against.result import Cause, PartDiagnosis
-from esmkit.against.rows import order_words, row_words
+from esmkit.against.rows import order_words, row_words, token_words
 from esmkit.against.search import Search
 from esmkit.against.sources import PLAIN, WINDOWS
 from esmkit.against.trial import Fit
@@ -320,11 +320,8 @@ def _notes(
 def _row_notes(records: Records, state: State) -> list[str]:
     """Say which rows of arrays are no residues."""
     of_tokens = [n for n, by in state.by.items() if by.pooling == "tokens"]
-    more = {len(records.arrays[n]) - len(records.proteins[n]) for n in of_tokens}
-    if not more or min(more) < 1:
-        return []
-    eos = " and the last EOS" if more == {2} else ""
-    return [f"the first row of each array is BOS{eos}; rows 1 to R are residues"]
+    rows_more = [len(records.arrays[n]) - len(records.proteins[n]) for n in of_tokens]
+    return [token_words(records)] if min(rows_more, default=0) > 0 else []
 
 
 def _summary(
