@@ -69,14 +69,15 @@ def _read_hdf5(path: str, handle: Any) -> Given:
             "HDF5, a group of datasets and their headers",
             [part_of(Lazy(keys, lambda key: stored(group[key])), "")],
         )
-    if len(handle) <= _FEW and all(isinstance(handle[n], h5py.Dataset) for n in handle):
+    few = len(handle) <= _FEW and all(isinstance(name, str) for name in handle)
+    if few and all(isinstance(handle[n], h5py.Dataset) for n in handle):
         sets = {name: handle[name] for name in handle if handle[name].shape}
-        for one in sets.values():
-            stored(one, slice(0))
         if "embedding_ptr" in handle and "idptr" in handle and ids is not None:
             return _scikit_bio(path, handle, ids, vectors)
         found = beside(path, "HDF5", sets)
         if found is not None:
+            for one in sets.values():
+                stored(one, slice(0))  # which sees whether the file holds as much as it says
             return found
     keys = _across(handle) or hdf5_keys(handle)
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None

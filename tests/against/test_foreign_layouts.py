@@ -46,7 +46,7 @@ class Right:
     def frame(self, *, back: bool = False, names: Any = None) -> pandas.DataFrame:
         """Return a table with the IDs as its index, in reverse if need be."""
         table = pandas.DataFrame(self.means, index=IDS, columns=names)
-        return table[::-1] if back else table
+        return table.iloc[::-1] if back else table
 
 
 @pytest.fixture(scope="module")
@@ -239,12 +239,12 @@ def test_transposed_vectors_are_turned(file: str, right: Right, tmp_path: Path):
 def test_transposed_residues_are_turned(right: Right, tmp_path: Path):
     turned = {name: rows.T for name, rows in right.residues.items()}
     in_hdf5(**turned)(tmp_path / "x.h5")
-    np.savez(tmp_path / "x.npz", **turned)
+    np.savez(tmp_path / "x.npz", allow_pickle=True, **turned)
     for file in ("x.h5", "x.npz"):
         notes = holds(tmp_path / file, right, residues=True).notes
         assert notes == ["the arrays are transposed, 32 numbers x residues: they were read so"]
     more = {name: np.ones((32, 7 + n)) for n, name in enumerate(IDS)}
-    np.savez(tmp_path / "y.npz", **more)
+    np.savez(tmp_path / "y.npz", allow_pickle=True, **more)
     with pytest.raises(InputError, match="are transposed: 32 numbers x residues; give them as"):
         holds(tmp_path / "y.npz", right)
 
@@ -405,8 +405,8 @@ def test_json_is_read(right: Right, tmp_path: Path):
         {name: {"embedding": row} for name, row in lists.items()},
         list(lists.items()),
         right.means.tolist(),
-        *(json.loads(table.to_json(orient=form)) for form in ("columns", "index", "split")),
-        json.loads(table.reset_index(names="id").to_json(orient="records")),
+        *(json.loads(str(table.to_json(orient=form))) for form in ("columns", "index", "split")),
+        json.loads(str(table.reset_index(names="id").to_json(orient="records"))),
     ]
     for found in objects:
         (tmp_path / "x.json").write_text(json.dumps(found, indent=1))

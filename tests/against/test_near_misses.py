@@ -216,7 +216,7 @@ def test_padding_is_looked_for_up_to_a_length(
     read: list[int] = []
     plain = states.padded
 
-    def noted(model: Encoder, ids: np.ndarray, pads: int, layers: list[int]) -> tuple:
+    def noted(model: Encoder, ids: np.ndarray, pads: int, layers: list[int]) -> Any:
         read.append(len(ids) + pads)
         return plain(model, ids, pads, layers)
 
