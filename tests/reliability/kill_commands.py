@@ -128,8 +128,7 @@ COMMANDS: dict[str, Command] = {
         goes_on=False,
     ),
 }
-"""All commands that write. The workers of ``esmkit embed --engine ray`` are killed in the tests of
-the cluster."""
+"""All commands that write but ``esmkit embed --engine ray``, which `kills_ray.py` stops."""
 
 OF_LAYERS = {6: {"L0H1,L1H0": "L5H4,L2H3", "L0H1": "L5H4", "L1H0": "L5H4"}}
 """Other heads for a model of so many layers."""
