@@ -53,11 +53,14 @@ def read_given(path: str | Path) -> Given:
     try:
         own = _own(place)
         found = own if own is not None else _foreign(place)
-        if any(len(part.arrays) for part in found.parts):
-            return with_ids_beside(found, place)
-        if found.close is not None:
-            found.close()
-        raise InputError(f"{str(path)!r} holds no records; make the file anew")
+        try:
+            if any(len(part.arrays) for part in found.parts):
+                return with_ids_beside(found, place)
+            raise InputError(f"{str(path)!r} holds no records; make the file anew")
+        except BaseException:
+            if found.close is not None:
+                found.close()
+            raise
     except MissingDependencyError:
         raise
     except EsmkitError as error:
