@@ -66,7 +66,7 @@ def examine(
         [texts[p] for p in places],
         [arrays[n] for n in usable],
         places,
-        named=not pairing.by_place,
+        by_id=not pairing.by_place,
     )
     of = len(arrays)
     width = records.arrays[0].shape[-1]

@@ -43,7 +43,7 @@ class Records:
         Rows that a digest is made of; 0 for vectors.
     places : list of int
         Place of each record's protein in the FASTA.
-    named : bool
+    by_id : bool
         Whether records have IDs, and are not rows that were taken in the order of the FASTA.
     """
 
@@ -55,7 +55,7 @@ class Records:
     digests: Array
     rows: int
     places: list[int]
-    named: bool = True
+    by_id: bool = True
 
     @classmethod
     def of(
@@ -66,7 +66,7 @@ class Records:
         arrays: Sequence[NDArray[np.float32]],
         places: Sequence[int],
         *,
-        named: bool = True,
+        by_id: bool = True,
     ) -> "Records":
         """Gather records and make their digests."""
         rows = 0
@@ -75,7 +75,7 @@ class Records:
         digests = np.stack([a[:rows].ravel() if rows else a for a in arrays]).astype(np.float64)
         return cls(
             *(list(names), list(proteins), list(texts), list(arrays)),
-            *(storage_of(arrays), digests, rows, list(places), named),
+            *(storage_of(arrays), digests, rows, list(places), by_id),
         )
 
     def __len__(self) -> int:

@@ -107,7 +107,7 @@ def order_words(records: Records, moved: Mapping[int, int]) -> tuple[str, list[s
         or _order(owners, np.array(records.tokens))
         or "vectors under each other's names (shuffled)"
     )
-    if not records.named:
+    if not records.by_id:
         words = _OF_ROWS.get(words, words.replace("names and vectors", "rows"))
         words = words.removesuffix(", and names in another").replace("vectors", "rows", 1)
         words += ", in respect to the FASTA"

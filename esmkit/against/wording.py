@@ -139,7 +139,7 @@ def _cause(
         evidence += more
         remedies.append(
             "pair vectors and IDs anew, in one order"
-            if records.named
+            if records.by_id
             else "give the file with the IDs of its rows, or bring the rows into the order of the FASTA"
         )
     notes = {n: fit.source.note for n, fit in found.items() if fit.source and fit.source.note}
