@@ -74,10 +74,8 @@ def _read_hdf5(path: str, handle: Any) -> Given:
         sets = {name: handle[name] for name in handle if handle[name].shape}
         if "embedding_ptr" in handle and "idptr" in handle and ids is not None:
             return _scikit_bio(path, handle, ids, vectors)
-        found = beside(path, "HDF5", sets)
+        found = beside(path, "HDF5", sets) if _are_whole(sets) else None
         if found is not None:
-            for one in sets.values():
-                stored(one, slice(0))  # which sees whether the file holds as much as it says
             return found
     keys = _across(handle) or hdf5_keys(handle)
     parts = _grouped(list(keys.values())) if all("/" in key for key in keys.values()) else None
@@ -92,6 +90,16 @@ def _read_hdf5(path: str, handle: Any) -> Given:
         # every layer has a protein's vector; numbers of groups that share them out are no layers
         made = [replace(part, layer=None) if part.name.isdecimal() else part for part in made]
     return Given(path, "HDF5, groups of datasets", made)
+
+
+def _are_whole(sets: dict[str, Any]) -> bool:
+    """Tell whether the file holds as much of its datasets as it says; else each is told of later."""
+    try:
+        for one in sets.values():
+            stored(one, slice(0))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _across(handle: Any) -> dict[str, str] | None:

@@ -31,6 +31,12 @@ _PADS = ("padding_mask", "key_padding_mask")
 
 _LENGTHS = ("lengths", "length", "seq_lengths", "lens", "seq_lens", "sequence_lengths")
 
+WIDEST = 16_384
+"""Numbers of a vector up to which the columns of a matrix may be meant; ESM-2 15B has 5,120."""
+
+MOST_COLUMNS = 1_000_000
+"""Columns up to which they may be meant."""
+
 _POOLS = {"bos": "bos", "cls": "bos", "mean": "mean"}
 
 _NOT = ("no", "non", "not", "without", "minus", "excl", "excluding")
@@ -118,7 +124,7 @@ def unnamed(path: str, kind: str, block: Any, name: str = "", cut: Any = None) -
         return cut(n, np.asarray(block[n])) if cut else np.asarray(block[n])
 
     part = part_of(Lazy(rows, get), name)
-    if _axes(block) == 2:
+    if _axes(block) == 2 and len(block) <= WIDEST and block.shape[1] <= MOST_COLUMNS:
         columns = {f"row {n}": n for n in range(block.shape[1])}
         other = part_of(Lazy(columns, lambda n: np.asarray(block[:, n])), name)
         part = replace(part, across=other)

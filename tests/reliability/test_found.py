@@ -404,6 +404,20 @@ def test_heaps_of_whole_files_end(tmp_path: Path, monkeypatch):
         open_hdf5(path).close()
 
 
+@pytest.mark.parametrize("shape", [(4, 2**40), (2**40, 4), (1, 2**24)])
+def test_a_matrix_of_columns_without_end(tmp_path: Path, shape: tuple[int, int]):
+    """Each column was given a name, as many as the file said there were."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("embeddings", shape, np.float32, chunks=(1, 4))
+    start = time.process_time()
+    with pytest.raises(
+        InputError, match=r"and the file holds 0 bytes of it|numbers, more than any"
+    ):
+        check_arrays(read_given(path).parts[0], ["embeddings"], str(path))
+    assert time.process_time() - start < 2
+
+
 def test_names_in_hdf5_that_are_not_utf8(tmp_path: Path):
     """h5py gives them as bytes, on which the search for IDs ended in a TypeError."""
     path = hdf5(
