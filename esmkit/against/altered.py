@@ -44,7 +44,7 @@ ALIKE = {
 }
 """Further letters that a letter is written as: like it, or ambiguous."""
 
-MOST_TRIED = 150_000
+MOST_READ = 150_000
 """Tokens up to which all alterations of a kind are tried on every record."""
 
 FEW = 4
@@ -98,7 +98,7 @@ def of_a_kind(chosen: Source, sources: Sequence[Source], tokens: int) -> tuple[S
         Those of its kind.
     tokens : int
     """
-    if tokens * len(sources) > MOST_TRIED:
+    if tokens * len(sources) > MOST_READ:
         return (chosen,)
     return (chosen, *(one for one in sources if one is not chosen))
 

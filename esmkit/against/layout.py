@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from esmkit.against.given import Given, Lazy, Part
+from esmkit.against.named import across_words
 from esmkit.against.naming import pair
 from esmkit.errors import InputError
 from esmkit.sequences.proteins import Protein
@@ -104,7 +105,7 @@ def _turned_vectors(
     # of a square names alone can tell
     turn = others == "ids" and rows != "ids" if columns == width else bool(others) and not rows
     if turn:
-        return across, _note(width, f"{len(across.arrays):,} records")
+        return across, across_words(width, f"{len(across.arrays):,} records")
     if rows or columns % width == 0:
         return part, None
     raise _refused(path, width, f"{len(across.arrays):,} records")
@@ -125,11 +126,7 @@ def _turned_residues(
     def get(name: str) -> Any:
         return np.asarray(part.arrays[name]).T
 
-    return replace(part, arrays=Lazy(names, get)), _note(width, "residues")
-
-
-def _note(width: int, what: str) -> str:
-    return f"the arrays are transposed, {width:,} numbers x {what}: they were read so"
+    return replace(part, arrays=Lazy(names, get)), across_words(width, "residues")
 
 
 def _refused(path: str, width: int, what: str) -> InputError:

@@ -67,8 +67,8 @@ def _under(given: Given, part: Part, across: Part | None, ids: Sequence[str], pa
     if len(ids) == len(part.arrays):
         return replace(given, parts=[_renamed(part, ids)], notes=notes)
     assert across is not None
-    shape = (len(part.arrays), len(across.arrays))
-    return replace(given, parts=[_renamed(across, ids)], notes=[*notes, across_words(shape)])
+    notes.append(across_words(len(part.arrays), f"{len(across.arrays):,} records"))
+    return replace(given, parts=[_renamed(across, ids)], notes=notes)
 
 
 def _renamed(part: Part, ids: Sequence[str]) -> Part:

@@ -12,7 +12,16 @@ from esmkit.embeddings.foreign import text_of
 from esmkit.errors import InputError
 from esmkit.files.arrays import stored
 
-__all__ = ["NAMES", "VECTORS", "beside", "given_of_objects", "matrix", "part_of", "unnamed"]
+__all__ = [
+    "NAMES",
+    "VECTORS",
+    "across_words",
+    "beside",
+    "given_of_objects",
+    "matrix",
+    "part_of",
+    "unnamed",
+]
 
 NAMES = (
     *("headers", "ids", "id", "names", "keys", "identifiers", "accessions", "accession", "entry"),
@@ -90,7 +99,7 @@ def matrix(
         get: Callable[[int], Any] = lambda n: np.asarray(block[n])  # noqa: E731
     elif _axes(block) == 2 and len(names) == block.shape[1]:
         get = lambda n: np.asarray(block[:, n])  # noqa: E731
-        notes = [across_words(block.shape)]
+        notes = [across_words(len(block), f"{len(names):,} records")]
     else:
         raise InputError(
             f"{path!r} has {len(names):,} IDs and {len(block):,} rows of numbers; make it anew"
@@ -99,15 +108,13 @@ def matrix(
     return Given(path, kind, [part], notes=notes)
 
 
-def across_words(shape: Sequence[int]) -> str:
-    """Return the note on an array that was read with a record in each column.
+def across_words(width: int, what: str) -> str:
+    """Return the note on arrays that were read with a record, or a residue, in each column.
 
-    >>> across_words((320, 9))
+    >>> across_words(320, "9 records")
     'the arrays are transposed, 320 numbers x 9 records: they were read so'
     """
-    return (
-        f"the arrays are transposed, {shape[0]:,} numbers x {shape[1]:,} records: they were read so"
-    )
+    return f"the arrays are transposed, {width:,} numbers x {what}: they were read so"
 
 
 def unnamed(path: str, kind: str, block: Any, name: str = "", cut: Any = None) -> Given:

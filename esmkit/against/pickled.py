@@ -23,6 +23,9 @@ _KNOWN = _ARRAY | _SCALAR | _BUFFER | {"numpy ndarray", "numpy dtype", "_codecs 
 _DEEPEST = 4
 """Dicts and lists in each other."""
 
+MOST_ITEMS = 20_000_000
+"""Items of dicts and lists, arrays being one each: vectors of 60,000 proteins, number by number."""
+
 _PLAIN = {
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "INT"),
     *("LONG1", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINFLOAT", "UNICODE", "LONG"),
@@ -137,26 +140,36 @@ def read_pickle(stream: IO[bytes]) -> Any:
     {'P1': array([1., 1.])}
     """
     try:
-        return _unwrapped(_run(stream), _DEEPEST)
+        return _unwrapped(_run(stream), _DEEPEST)[0]
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it is damaged: {error}") from None
 
 
-def _unwrapped(found: Any, deepest: int) -> Any:
-    """Return an object with its arrays in place of what they were built in."""
+def _unwrapped(found: Any, deepest: int) -> tuple[Any, int]:
+    """Return an object with its arrays in place of what they were built in, and how many items it has.
+
+    One list may stand in another any number of times, by a byte or two each.
+    """
     if isinstance(found, _Blank):
         if found.value is None:
             raise Refused("an array without numbers")
-        return found.value
+        return found.value, 1
     if isinstance(found, _Type | _Mark):
         raise Refused("a type")
-    if isinstance(found, dict | list | tuple) and not deepest:
+    if not isinstance(found, dict | list | tuple):
+        return found, 1
+    if not deepest:
         raise Refused("dicts or lists deep in each other")
+    made, count = [], 1
+    for value in found.values() if isinstance(found, dict) else found:
+        one, items = _unwrapped(value, deepest - 1)
+        count += items
+        if count > MOST_ITEMS:
+            raise Refused("more items than can be read one by one")
+        made.append(one)
     if isinstance(found, dict):
-        return {key: _unwrapped(value, deepest - 1) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return type(found)(_unwrapped(value, deepest - 1) for value in found)
-    return found
+        return dict(zip(found, made, strict=True)), count
+    return type(found)(made), count
 
 
 def read_object_array(stream: IO[bytes]) -> np.ndarray[Any, Any]:

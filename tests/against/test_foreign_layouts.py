@@ -480,3 +480,14 @@ def test_rows_of_tokens_are_told_by_their_number(right: Right):
     assert "is BOS and the last EOS;" in words(slice(None), slice(None))
     assert "is BOS and the last one the last residue, without EOS" in words(slice(-1), slice(-1))
     assert "EOS" not in words(slice(-1), slice(None))
+
+
+def test_a_pickle_of_lists_in_lists_without_end(tmp_path: Path):
+    """One list may be named a thousand times in another: 8 kB for a million million numbers."""
+    inner: Any = [0.5] * 1_000
+    for _ in range(3):
+        inner = [inner] * 1_000
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(inner))
+    assert (tmp_path / "x.pkl").stat().st_size < 40_000
+    with pytest.raises(InputError, match=r"more items than can be read one by one.*np\.savez"):
+        read_given(tmp_path / "x.pkl")
