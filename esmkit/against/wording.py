@@ -91,9 +91,9 @@ def told(
                 model.layers, (expected.layer, expected.pool), any_layer=expected.any_layer
             )
             causes.append(_cause(records, hypothesis, what, remedies, members, state, of))
-    copied = {} if alike else _copied(records, state)
+    copied = _copied(records, state)
     if copied:
-        cause = _copies(records, copied, state, of)
+        cause = _copies(records, copied, alike, state, of)
         causes.append(cause)
         rows += [
             (n, row_of(name, records, n, "differs", cause.what, state.before.get(n)))
@@ -229,13 +229,14 @@ def _copied(records: Records, state: State) -> dict[int, int]:
     return {n: own[key] for n in left if (key := records.digests[n].tobytes()) in own}
 
 
-def _copies(records: Records, copied: dict[int, int], state: State, of: int) -> Cause:
+def _copies(records: Records, copied: dict[int, int], alike: bool, state: State, of: int) -> Cause:
     """Return the cause of vectors that stand under several names."""
     names = records.names
     examples = "; ".join(f"{names[n]} holds {names[m]}" for n, m in list(copied.items())[:3])
     before = _median([state.before[n].relative for n in copied if n in state.before])
+    same = ": every record holds the same vector" if alike else ""
     return Cause(
-        "the vector of another protein, which has it too",
+        f"the vector of another protein, which has it too{same}",
         *([names[n] for n in copied], of, before),
         evidence=[examples],
         remedy="give each protein its own vector: of a batch, each its own row",

@@ -110,6 +110,28 @@ def test_duplicates_and_near_copies(maker: Maker, tiny: Esm2, tmp_path: Path):
     assert found.to_frame().set_index("id").loc["P2", "belongs_to"] == "P3"
 
 
+@pytest.mark.parametrize("whose", ["P0", "P2", "nobody's"])
+def test_one_vector_for_all_is_said_to_be_whose_it_is(
+    whose: str, maker: Maker, tiny: Esm2, tmp_path: Path
+):
+    proteins = proteins_of((40, 30, 50))
+    right = maker.means({p.id: p.sequence for p in proteins})
+    drawn = np.random.default_rng(7).normal(size=tiny.width).astype(np.float32)
+    given = dict.fromkeys(right, right.get(whose, drawn))
+    found = verify_against(tiny, written(tmp_path / "same.h5", given), proteins)
+    (cause,) = found.parts[0].causes
+    if whose == "nobody's":
+        assert cause.what == "every record holds the same vector"
+        assert len(cause.records) == 3
+    else:
+        assert cause.what.startswith(
+            "the vector of another protein, which has it too: every record"
+        )
+        assert set(cause.records) == {"P0", "P1", "P2"} - {whose}
+        assert f"{cause.records[0]} holds {whose}" in found.to_text()
+    assert cause.remedy
+
+
 def test_each_record_has_its_own_cause(maker: Maker, tiny: Esm2, tmp_path: Path):
     proteins = proteins_of(LENGTHS)
     right = maker.means({p.id: p.sequence for p in proteins})
