@@ -176,7 +176,7 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
     scaled = "multiplied by a number"
     words: dict[str, tuple[str, ...]] = {
         "normalised": (scaled,),
-        "divided by the longest": ("in every record|R \\+ 2",),  # of one protein a factor alone
+        "divided by the longest": ("in every record|R + 2",),  # of one protein they are the same
         "IDs shifted": (moved,),
         "IDs shuffled": (moved,),
         "sorted by length": (moved,),
@@ -190,6 +190,8 @@ def planted() -> dict[str, tuple[tuple[str, ...], Make]]:
         "BOS token, normalised": ("the BOS token", scaled),
         "one NaN": ("NaN",),
         "padding in the mean": ("padding too|BOS and EOS",),  # of one protein there is none
+        "padding in the maximum": ("padding too|BOS and EOS",),
+        "last 12 residues cut": ("left out|cut after",),  # of one protein they are the same
     }
     found: dict[str, tuple[tuple[str, ...], Make]] = {
         name: (words.get(name, (said,)), make) for name, (said, make) in mistakes().items()
