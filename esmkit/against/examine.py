@@ -131,6 +131,8 @@ def _rounds(
                 _take(state, nearer, found, list(range(len(records))), records)
                 return [nearer]
     for _ in range(ROUNDS):
+        copied = state.copied(records)
+        left = [n for n in left if n not in copied]
         if not left:
             break
         before = len(left)

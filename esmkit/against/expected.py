@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from esmkit.against.hypotheses import Hypothesis
+from esmkit.against.records import Records
 from esmkit.against.sources import PLAIN, WINDOWS, Source, cut
 from esmkit.against.trial import Fit
 from esmkit.sequences.windows import MAX_RESIDUES
@@ -54,3 +55,11 @@ class State:
     fits: dict[int, Fit] = field(default_factory=dict)
     by: dict[int, Hypothesis] = field(default_factory=dict)
     before: dict[int, Fit] = field(default_factory=dict)
+
+    def copied(self, records: Records) -> dict[int, int]:
+        """Return the unexplained records whose vector is that of another, which it is right of."""
+        if records.rows:
+            return {}
+        own = {records.digests[n].tobytes(): n for n, f in self.fits.items() if f.belongs_to == n}
+        left = (n for n in range(len(records)) if n not in self.fits)
+        return {n: own[key] for n in left if (key := records.digests[n].tobytes()) in own}

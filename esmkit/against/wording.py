@@ -91,7 +91,7 @@ def told(
                 model.layers, (expected.layer, expected.pool), any_layer=expected.any_layer
             )
             causes.append(_cause(records, hypothesis, what, remedies, members, state, of))
-    copied = _copied(records, state)
+    copied = state.copied(records)
     if copied:
         cause = _copies(records, copied, alike, state, of)
         causes.append(cause)
@@ -218,15 +218,6 @@ def _norm_words(records: Records, members: Sequence[int]) -> str:
     if np.allclose(norms, norms[0], rtol=1e-3):
         return f"all vectors have the norm {norms[0]:.4g}"
     return f"the norms of the vectors are {norms.min():.3g} to {norms.max():.3g}"
-
-
-def _copied(records: Records, state: State) -> dict[int, int]:
-    """Return the records whose vector is that of another, which it is right of."""
-    if records.rows:
-        return {}
-    own = {records.digests[n].tobytes(): n for n, fit in state.fits.items() if fit.belongs_to == n}
-    left = (n for n in range(len(records)) if n not in state.fits)
-    return {n: own[key] for n in left if (key := records.digests[n].tobytes()) in own}
 
 
 def _copies(records: Records, copied: dict[int, int], alike: bool, state: State, of: int) -> Cause:

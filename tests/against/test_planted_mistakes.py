@@ -110,11 +110,17 @@ def test_duplicates_and_near_copies(maker: Maker, tiny: Esm2, tmp_path: Path):
     assert found.to_frame().set_index("id").loc["P2", "belongs_to"] == "P3"
 
 
+@pytest.mark.parametrize("mutants", [False, True])
 @pytest.mark.parametrize("whose", ["P0", "P2", "nobody's"])
 def test_one_vector_for_all_is_said_to_be_whose_it_is(
-    whose: str, maker: Maker, tiny: Esm2, tmp_path: Path
+    whose: str, mutants: bool, maker: Maker, tiny: Esm2, tmp_path: Path
 ):
+    """Also of mutants, which with one letter written as another would be the protein it is of."""
     proteins = proteins_of((40, 30, 50))
+    if mutants:
+        text = proteins[0].sequence.replace("W", "A")
+        letters = (text, f"{text[:7]}W{text[8:]}", f"{text[:20]}W{text[21:]}")
+        proteins = [Protein(f"P{n}", sequence) for n, sequence in enumerate(letters)]
     right = maker.means({p.id: p.sequence for p in proteins})
     drawn = np.random.default_rng(7).normal(size=tiny.width).astype(np.float32)
     given = dict.fromkeys(right, right.get(whose, drawn))
