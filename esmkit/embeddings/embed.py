@@ -17,7 +17,7 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Layers
-from esmkit.encoder.threads import side_by_side
+from esmkit.encoder.threads import side_by_side, threads_of_a_pass
 from esmkit.errors import InputError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
 from esmkit.sequences.many import Results
@@ -99,15 +99,21 @@ def _read(
     """Run pieces through the model in one pass."""
     ids = [encode(piece.protein.sequence[piece.start : piece.stop]) for piece in pieces]
     pack = packing.pack(ids, model.device)
-    states = model.forward(pack, layers, names=[piece.protein.id for piece in pieces])
+    names = [piece.protein.id for piece in pieces]
+    states = model.forward(pack, layers, names=names, check=False)
     where = dict(pack.sequences())
     each = [states[:, where[place]] for place in range(len(pieces))]  # (L, T, D)
-    # One transfer from the device for all pooled vectors
-    starts = torch.stack([of_piece[:, 0].float() for of_piece in each]).cpu().numpy()
-    means = torch.stack([of_piece[:, 1:-1].float().mean(dim=1) for of_piece in each]).cpu().numpy()
+    # One transfer from the device for all pooled vectors, and for whether all numbers are finite
+    starts = torch.stack([of_piece[:, 0].float() for of_piece in each])  # (B, L, D)
+    means = torch.stack([of_piece[:, 1:-1].float().mean(dim=1) for of_piece in each])
+    finite = torch.isfinite(states).all().float()[None]
+    values = torch.cat((starts.flatten(), means.flatten(), finite)).cpu().numpy()
+    if not values[-1]:
+        model.refuse_non_finite(pack, states, names)
+    pooled = values[:-1].reshape(2, *starts.shape)
     return [
         _Read(bos, mean, _residues(of_piece) if keep_residues or piece.of > 1 else None)
-        for piece, bos, mean, of_piece in zip(pieces, starts, means, each, strict=True)
+        for piece, bos, mean, of_piece in zip(pieces, *pooled, each, strict=True)
     ]
 
 
@@ -212,10 +218,11 @@ def compute(
         return pieces, found
 
     def is_large(pieces: list[_Stretch]) -> bool:
-        return pieces[0].tokens > packing.PASS_TOKENS
+        return pieces[0].tokens > packing.pass_tokens()
 
     passes = _passes(model, items, options, budget, missing, first_first)
-    with side_by_side(None if one_by_one else model.device) as run:
+    device = None if one_by_one else model.device
+    with side_by_side(device, share=threads_of_a_pass()) as run:
         for pieces, found in run(read, passes, alone=is_large):
             done = []
             for piece, of_piece in zip(pieces, found, strict=True):

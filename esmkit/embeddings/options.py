@@ -38,8 +38,8 @@ class EmbedOptions:
     on_invalid : {'error', 'replace', 'skip', 'degap'}
         Letters that ESM-2 has no token for.
     batch_tokens : int
-        Most tokens in one forward pass. On a CPU at most 1,024 tokens per pass; a longer sequence
-        is a pass of its own.
+        Most tokens in one forward pass. On a CPU at most 1,024 tokens per pass, or with more than 16
+        cores a multiple of that; a longer sequence is a pass of its own.
 
     Raises
     ------

@@ -278,6 +278,7 @@ class Encoder:
         heads: Mapping[int, Sequence[int]] | None = None,
         prepare: Prepare | None = None,
         watch: Watch = Watch(),  # noqa: B008 - it holds nothing
+        check: bool = True,
     ) -> torch.Tensor:
         """Run the encoder over a pack.
 
@@ -294,6 +295,8 @@ class Encoder:
             :class:`esmkit.encoder.stream.MapStream`.
         watch : Watch
             Sees every activation, and may change it.
+        check : bool
+            Look for NaN and infinity; a caller that does so itself saves waiting for a GPU once more.
 
         Returns
         -------
@@ -307,7 +310,7 @@ class Encoder:
         NonFiniteError
             If a result is NaN or infinite.
         """
-        if int(pack.ids.min()) < 0 or int(pack.ids.max()) >= len(TOKENS):
+        if pack.has_unknown:
             raise InputError(
                 f"token ids must be 0 to {len(TOKENS) - 1}; use esmkit.sequences.encode"
             )
@@ -325,13 +328,14 @@ class Encoder:
                 'model with `device="cpu"`'
             ) from None
         chosen = torch.stack([states[layer] for layer in layers])  # (L, T, D)
-        if not bool(torch.isfinite(chosen).all()):
-            self._refuse_non_finite(pack, chosen, names)
+        if check and not bool(torch.isfinite(chosen).all()):
+            self.refuse_non_finite(pack, chosen, names)
         return chosen
 
-    def _refuse_non_finite(
+    def refuse_non_finite(
         self, pack: Pack, states: torch.Tensor, names: Sequence[str] | None
     ) -> None:
+        """Raise NonFiniteError with the sequence of a pack whose states, (L, T, D), are not finite."""
         for place, tokens in pack.sequences():
             if not bool(torch.isfinite(states[:, tokens]).all()):
                 name = repr(names[place]) if names else f"number {place + 1}"

@@ -129,7 +129,7 @@ def embed_tokens(pack: Pack, parts: Parts) -> torch.Tensor:
     is_mask = pack.ids == MASK  # (1, T)
     exact = torch.promote_types(embedded.dtype, torch.float32)
     share = torch.zeros(pack.ids.shape, dtype=exact, device=pack.ids.device)
-    if bool(is_mask.any()):
+    if pack.has_mask:
         for _, tokens in pack.sequences():
             share[0, tokens] = is_mask[0, tokens].to(exact).mean()
     embedded = embedded.masked_fill(is_mask[..., None], 0.0)

@@ -27,11 +27,13 @@ from esmkit.encoder.compiled import compile_attention
 from esmkit.encoder.operations import Observe, Operations, filled_up
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
+from esmkit.encoder.threads import threads_of_a_pass
 
 __all__ = ["FastOperations", "in_blocks", "onednn_product"]
 
 MOST_ROWS = 1024
-"""oneDNN gets blocks of 1,024 tokens and a last one of a multiple of 64, filled up with zeros.
+"""oneDNN gets blocks of 1,024 tokens for each thread that shares a pass, and a last one of a multiple of
+64, filled up with zeros.
 
 It keeps a compiled primitive, with scratch memory, for each of the last shapes that it has seen (see
 :func:`esmkit.encoder.process.tune_process`), and packs have ever new shapes."""
@@ -223,10 +225,10 @@ def _parts_of(columns: list[torch.Tensor]) -> list[slice]:
 
 def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
     """Apply a function of rows to blocks of few sizes; the last is filled up with zeros."""
-    tokens = rows[0].shape[-2]
+    tokens, most = rows[0].shape[-2], MOST_ROWS * threads_of_a_pass()
     parts = []
-    for start in range(0, tokens, MOST_ROWS):
-        block = [x[..., start : start + MOST_ROWS, :] for x in rows]
+    for start in range(0, tokens, most):
+        block = [x[..., start : start + most, :] for x in rows]
         parts.append(fast(*(filled_up(x, dim=x.ndim - 2) for x in block)))
     whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
     return whole if whole.shape[-2] == tokens else whole[..., :tokens, :].contiguous()

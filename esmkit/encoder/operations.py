@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from esmkit.encoder.checkpoints.parts import LayerParts
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
+from esmkit.encoder.threads import threads_of_a_pass
 
 __all__ = ["ROWS", "Observe", "Operations", "attend_by_group", "filled_up"]
 
@@ -123,8 +124,11 @@ def attend_by_group(
 
 
 def filled_up(x: torch.Tensor, *, dim: int) -> torch.Tensor:
-    """Add zeros to a dimension up to a multiple of 64; what has such a size already is returned."""
-    missing = -x.shape[dim] % ROWS
+    """Add zeros to a dimension up to a multiple of 64, for each thread that shares a pass.
+
+    What has such a size already is returned.
+    """
+    missing = -x.shape[dim] % (ROWS * threads_of_a_pass())
     if not missing:
         return x
     return nn.functional.pad(x, (0, 0) * (x.ndim - 1 - dim) + (0, missing))

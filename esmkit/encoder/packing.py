@@ -16,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.encoder.forks import make_ready
+from esmkit.encoder.threads import threads_of_a_pass
 from esmkit.errors import InputError
+from esmkit.sequences.tokens import MASK, TOKENS
 
-__all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "most_tokens", "pack"]
+__all__ = ["Group", "Pack", "batches_by_tokens", "look_ahead", "most_tokens", "pack", "pass_tokens"]
 
 PASS_TOKENS = 1_024
-"""Most tokens of one forward pass on a CPU, so that hidden states stay in its cache.
+"""Most tokens of one forward pass on a CPU, for each thread that shares it, so that hidden states stay
+in its cache.
 
 A piece that is longer goes alone."""
 
@@ -71,12 +74,17 @@ class Pack:
         In the order of the row; together they cover it.
     order : tuple of int, length B
         ``order[k]`` is the place, in what was given to :func:`pack`, of the k-th sequence here.
+    has_mask, has_unknown : bool
+        Whether there is a ``<mask>``, or an id outside the vocabulary: to ask a GPU, one has to wait
+        for it.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     groups: tuple[Group, ...]
     order: tuple[int, ...]
+    has_mask: bool
+    has_unknown: bool
 
     def sequences(self) -> Iterator[tuple[int, slice]]:
         """Yield (place in what was given to :func:`pack`, tokens in the row) of each sequence."""
@@ -118,17 +126,24 @@ def pack(sequences: Sequence[NDArray[np.int64]], device: torch.device | str = "c
         start += length
     ids = np.concatenate([sequences[i] for i in order])
     positions = np.concatenate([np.arange(len(sequences[i])) for i in order])
-    return Pack(
-        torch.from_numpy(ids)[None].to(device),
-        torch.from_numpy(positions)[None].to(device),
-        tuple(groups),
-        tuple(order),
-    )
+    row = torch.from_numpy(np.stack((ids, positions)))[:, None]  # (2, 1, T): one transfer
+    if torch.device(device).type == "cuda":  # which fetches it while the processor goes on
+        there = row.pin_memory().to(device, non_blocking=True)
+    else:
+        there = row.to(device)
+    has_unknown = bool(ids.min() < 0 or ids.max() >= len(TOKENS))
+    has_mask = bool((ids == MASK).any())
+    return Pack(there[0], there[1], tuple(groups), tuple(order), has_mask, has_unknown)
+
+
+def pass_tokens() -> int:
+    """Return how many tokens of short pieces a forward pass on a CPU has; a longer piece goes alone."""
+    return PASS_TOKENS * threads_of_a_pass()
 
 
 def most_tokens(batch_tokens: int, device: torch.device) -> int:
     """Return how many tokens a forward pass has at most, of those that the user allows."""
-    return min(batch_tokens, PASS_TOKENS) if device.type == "cpu" else batch_tokens
+    return min(batch_tokens, pass_tokens()) if device.type == "cpu" else batch_tokens
 
 
 def batches_by_tokens(tokens: Sequence[int], budget: int) -> list[list[int]]:

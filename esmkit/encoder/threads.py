@@ -2,6 +2,9 @@
 
 A pass of some 1,000 tokens is too small to be shared between threads: they wait for each other after
 every operation. Given a pass each, they do not.
+
+What Python itself does of a pass holds its lock, which one thread can hold at a time, so that there
+is an end to this: see :data:`MOST_PASSES`.
 """
 
 import contextlib
@@ -13,7 +16,15 @@ from typing import Protocol, TypeVar
 
 import torch
 
-__all__ = ["side_by_side"]
+__all__ = ["MOST_PASSES", "side_by_side", "threads_of_a_pass"]
+
+MOST_PASSES = 16
+"""Most passes that are computed side by side; with more cores each has several threads, and as many
+times the tokens.
+
+With products, attention and norms slept for as long as they take (``python -m benchmarks cores``, two cores
+with AVX2), 16 passes at once of one thread each are 14 times as fast as one, 32 are 21 times and 128
+are 24 times; 16 passes of eight threads each are 75 times as fast."""
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -34,19 +45,34 @@ class SideBySide(Protocol):
     ) -> Iterator[Made]: ...
 
 
+_here = threading.local()
+
+
+def threads_of_a_pass() -> int:
+    """Return how many of PyTorch's threads share a pass on a CPU: one, unless there are over 16.
+
+    In a thread of :func:`side_by_side` those that it was given, elsewhere those that it would give.
+    """
+    share: int | None = getattr(_here, "share", None)
+    return share or -(-torch.get_num_threads() // MOST_PASSES)
+
+
 @contextlib.contextmanager
-def side_by_side(device: torch.device | None) -> Iterator[SideBySide]:
+def side_by_side(device: torch.device | None, *, share: int = 1) -> Iterator[SideBySide]:
     """Give a ``map`` that keeps the order and works in as many threads as PyTorch has on a CPU.
 
-    It runs ahead by as many items as there are threads, so that memory stays small. On another
-    device, with one thread or without a device it is a plain ``map``.
+    It runs ahead by as many items as are worked on, so that memory stays small. On another device,
+    with one thread or without a device it is a plain ``map``.
 
     Parameters
     ----------
     device : torch.device, optional
+    share : int
+        How many of PyTorch's threads share an item; see :func:`threads_of_a_pass`.
     """
     threads = torch.get_num_threads()
-    if device is None or device.type != "cpu" or threads == 1:
+    workers = max(1, threads // share)
+    if device is None or device.type != "cpu" or workers == 1:
         yield _one_by_one
         return
     with contextlib.ExitStack() as stack:
@@ -67,9 +93,9 @@ def side_by_side(device: torch.device | None) -> Iterator[SideBySide]:
                     yield make(item)
                     continue
                 if pool is None:
-                    pool = stack.enter_context(_pool(threads))
+                    pool = stack.enter_context(_pool(workers, share, threads))
                 waiting.append(pool.submit(make, item))
-                if len(waiting) > threads:
+                if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -87,23 +113,24 @@ def _one_by_one(
 
 
 @contextlib.contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Start threads that use one thread of PyTorch's each.
+def _pool(workers: int, share: int, threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Start threads that use so many threads of PyTorch's each; the program's have ``threads``.
 
     After an error what waits is dropped, and what is being computed is not waited for: a run that
     is stopped has something to write first.
     """
-    started = threading.Barrier(threads + 1)
+    started = threading.Barrier(workers + 1)
 
     def start() -> None:
-        torch.set_num_threads(1)
-        # In a thread's first operation PyTorch sets the number that was set last, wherever: 1, still
+        _here.share = share
+        torch.set_num_threads(share)
+        # In a thread's first operation PyTorch sets the number that was set last: this, still
         torch.get_num_threads()
         started.wait()
 
-    pool = ThreadPoolExecutor(threads, "esmkit", initializer=start)
+    pool = ThreadPoolExecutor(workers, "esmkit", initializer=start)
     try:
-        for _ in range(threads):  # a thread is started for each task that finds none idle
+        for _ in range(workers):  # a thread is started for each task that finds none idle
             pool.submit(int)
         started.wait()
         # The program's own threads, those to come too, keep their number

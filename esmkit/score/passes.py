@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.masked import Request, masked_logits
-from esmkit.encoder.threads import side_by_side
+from esmkit.encoder.threads import side_by_side, threads_of_a_pass
 from esmkit.score.options import ScoreOptions
 from esmkit.score.sites import PORTION_TOKENS, Sites
 from esmkit.sequences.proteins import Protein
@@ -131,10 +131,11 @@ def one_pass(
         return pieces, _read(model, pieces)
 
     def is_large(pieces: list[_Piece]) -> bool:
-        return pieces[0].tokens > packing.PASS_TOKENS
+        return pieces[0].tokens > packing.pass_tokens()
 
     passes = _passes(model, items, options, missing, first_first)
-    with side_by_side(None if one_by_one else model.device) as run:
+    device = None if one_by_one else model.device
+    with side_by_side(device, share=threads_of_a_pass()) as run:
         for pieces, found in run(read, passes, alone=is_large):
             done: list[tuple[int, Protein, Logits]] = []
             for piece, logits in zip(pieces, found, strict=True):

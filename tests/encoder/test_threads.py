@@ -6,7 +6,11 @@ import time
 import pytest
 import torch
 
-from esmkit.encoder.threads import side_by_side
+from esmkit.embeddings import embed as embedding
+from esmkit.encoder import packing
+from esmkit.encoder import threads as of_passes
+from esmkit.encoder.operations import filled_up
+from esmkit.encoder.threads import side_by_side, threads_of_a_pass
 
 CPU = torch.device("cpu")
 
@@ -135,3 +139,77 @@ def test_with_one_thread_or_another_device_it_is_a_map():
                 assert list(run(lambda _: threading.get_ident(), range(3))) == [own] * 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture
+def set_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "share", "workers"),
+    [(1, 1, 1), (2, 1, 2), (16, 1, 16), (17, 2, 8), (32, 2, 16), (33, 3, 11), (128, 8, 16)],
+)
+def test_with_many_cores_each_pass_has_several(cores: int, share: int, workers: int, set_threads):
+    """Up to 16 passes at once, each of as many times the tokens as it has threads."""
+    set_threads(cores)
+    assert threads_of_a_pass() == share
+    assert packing.pass_tokens() == 1_024 * share
+    assert packing.most_tokens(10**6, CPU) == 1_024 * share
+    assert packing.most_tokens(700, CPU) == 700
+    assert packing.most_tokens(10**6, torch.device("cuda")) == 10**6
+    seen: set[tuple[int, int, int, int]] = set()
+    ready = threading.Barrier(workers)
+
+    def make(item: int) -> int:
+        ready.wait(20)  # as many as that are at work at once
+        rows = len(filled_up(torch.zeros(1, 2), dim=0))
+        count = torch.get_num_threads()
+        seen.add((threading.get_ident(), count, threads_of_a_pass(), rows))
+        return item
+
+    with side_by_side(CPU, share=threads_of_a_pass()) as run:
+        assert list(run(make, range(2 * workers))) == list(range(2 * workers))
+    assert len(seen) == workers
+    assert {found[1:] for found in seen} == {(share, share, 64 * share)}
+    assert torch.get_num_threads() == cores
+
+
+def test_shared_passes_give_the_same_numbers(set_threads, tiny, monkeypatch):
+    """To rounding, whatever the number of cores; and the very same up to 16."""
+    drawn = torch.Generator().manual_seed(0)
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    lengths = [1, 5, 300, 299, 1_021, *range(20, 400, 7)]
+    proteins = {
+        f"p{n}": "".join(letters[i] for i in torch.randint(20, (size,), generator=drawn))
+        for n, size in enumerate(lengths)
+    }
+    passes: list[int] = []
+    read = embedding._read
+
+    def counted(pieces, **given):
+        passes.append(sum(piece.tokens for piece in pieces))
+        return read(pieces, **given)
+
+    monkeypatch.setattr(embedding, "_read", counted)
+
+    def embed(cores: int, most: int = 16) -> torch.Tensor:
+        passes.clear()
+        set_threads(cores)
+        monkeypatch.setattr(of_passes, "MOST_PASSES", most)
+        return torch.stack(
+            [torch.from_numpy(found.mean) for found in tiny.embed(proteins, residues=False)]
+        )
+
+    alone = embed(1)
+    assert max(passes) <= 1_024
+    few = len(passes)
+    assert torch.equal(embed(2), alone)
+    assert torch.equal(embed(5), alone)
+    for cores, most in ((2, 1), (4, 2), (5, 2), (6, 2)):
+        found = embed(cores, most)
+        assert 1_024 < max(passes) <= 1_024 * -(-cores // most)
+        assert len(passes) < few
+        assert torch.allclose(found, alone, rtol=0, atol=5e-6)
