@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -18,7 +19,8 @@ from esmkit.attention.options import AttentionOptions
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import HeadChoice, Heads, Layers, choose_heads
-from esmkit.encoder.stream import Prepare
+from esmkit.encoder.stream import Prepare, Sink
+from esmkit.encoder.threads import side_by_side, threads_of_a_pass
 from esmkit.errors import NonFiniteError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
 from esmkit.sequences.many import Results, one_table
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Assembly", "Piece", "attention", "compute"]
+
+MOST_HELD_BYTES = 48 * 2**20
+"""Float32 maps of a pass up to which passes are computed side by side, one in each thread, each with its
+prepared maps held until its turn: ten proteins of 100 residues, with all heads of the 8M model. Of
+longer ones a pass is computed by all threads, and its maps are handed out as they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,8 @@ def compute(
         For each number whether it is wanted; passes without any that is are left out.
     prepare : callable, optional
         Makes of a block of maps what ``take`` is given in their place; called in several threads
-        at once (see :class:`esmkit.encoder.stream.MapStream`), where work on large blocks is done best.
+        at once, where work on large blocks is done best. With it passes of short proteins are
+        computed side by side (:data:`MOST_HELD_BYTES`).
 
     Yields
     ------
@@ -108,49 +116,106 @@ def compute(
         finite = bool(torch.isfinite(maps[:, :, 0].sum()))
         return finite, prepare(maps) if prepare is not None and finite else maps
 
-    # Passes are cut from the whole stream, so that a run that goes on where another one stopped
-    # makes the very passes that are missing: the last bits of a sum depend on the pass.
+    def run(one: _Pass, sink: Sink) -> None:
+        pack = packing.pack(one.tokens, model.device)
+        states, heads = [model.layers], choice.by_layer
+        model.forward(pack, states, names=one.names, sink=sink, heads=heads, prepare=check)
+
+    def hand_out(one: _Pass, layer: int, place: int, heads: Sequence[int], made: Any) -> None:
+        if not one.wanted[place]:
+            return
+        finite, maps = made
+        if not finite:
+            raise NonFiniteError(
+                f"the attention of layer {layer} is NaN or infinite for sequence "
+                f"{one.names[place]!r}; {model.non_finite_remedy}"
+            )
+        take(one.pieces[place], layer, heads, maps)
+
+    def is_large(one: _Pass) -> bool:
+        return one.bytes_of(len(choice.heads)) > MOST_HELD_BYTES
+
+    def read(one: _Pass) -> _Read:
+        if prepare is None or is_large(one):  # alone, so that its turn has come
+            run(one, partial(hand_out, one))
+            return _Read(one, [])
+        found = _Read(one, [])
+        try:
+            run(one, lambda *made: found.made.append(made))
+        except NonFiniteError as error:  # what was made before is handed out first
+            found.error = error
+        return found
+
+    passes = _passes(model, items, long, batch_tokens, missing)
+    device = model.device if prepare is not None else None
+    with side_by_side(device, share=threads_of_a_pass()) as map_passes:
+        for found in map_passes(read, passes, alone=is_large):
+            for made in found.made:
+                hand_out(found.one, *made)
+            if found.error is not None:
+                raise found.error
+            done = found.one.completed()
+            if done:
+                yield done
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Pieces that go through the model together.
+
+    Attributes
+    ----------
+    pieces : list of Piece
+    wanted : list of bool
+        Whether a piece's maps are missing.
+    names : list of str
+        ID of the protein of each piece.
+    tokens : list of int64 arrays
+    """
+
+    pieces: list[Piece]
+    wanted: list[bool]
+    names: list[str]
+    tokens: list[NDArray[np.int64]]
+
+    def bytes_of(self, heads: int) -> int:
+        """Return what the float32 maps of so many heads take."""
+        return heads * 4 * sum(len(ids) ** 2 for ids in self.tokens)
+
+    def completed(self) -> list[int]:
+        """Return the numbers of the proteins whose last piece this pass has."""
+        pairs = zip(self.pieces, self.wanted, strict=True)
+        return [piece.number for piece, new in pairs if new and piece.index == piece.count - 1]
+
+
+@dataclass(slots=True)
+class _Read:
+    """A pass and what was made in it: (layer, place, heads, maps), if it waits for its turn."""
+
+    one: _Pass
+    made: list[tuple[Any, ...]]
+    error: NonFiniteError | None = None
+
+
+def _passes(
+    model: Encoder,
+    items: Iterable[tuple[int, Protein]],
+    long: Long,
+    batch_tokens: int,
+    missing: NDArray[np.bool_] | None,
+) -> Iterator[_Pass]:
+    """Cut a stream of proteins into passes; leave out those of which nothing is missing.
+
+    Passes are cut from the whole stream, so that a run that goes on where another one stopped makes
+    the very passes that are missing: the last bits of a sum depend on the pass.
+    """
     most = packing.most_tokens(batch_tokens, model.device)
     for part in packing.look_ahead(_pieces(items, long), most):
         pieces = [piece for piece, _ in part]
         wanted = [missing is None or bool(missing[piece.number]) for piece in pieces]
-        if not any(wanted):
-            continue
-        names = [protein.id for _, protein in part]
-
-        def check_and_take(
-            layer: int,
-            place: int,
-            heads: Sequence[int],
-            made: tuple[bool, Any],
-            pieces: list[Piece] = pieces,
-            names: list[str] = names,
-            wanted: list[bool] = wanted,
-        ) -> None:
-            if not wanted[place]:
-                return
-            finite, maps = made
-            if not finite:
-                raise NonFiniteError(
-                    f"the attention of layer {layer} is NaN or infinite for sequence "
-                    f"{names[place]!r}; {model.non_finite_remedy}"
-                )
-            take(pieces[place], layer, heads, maps)
-
-        ids = [encode(protein.sequence[piece.start : piece.stop]) for piece, protein in part]
-        pack = packing.pack(ids, model.device)
-        model.forward(
-            pack,
-            [model.layers],
-            names=names,
-            sink=check_and_take,
-            heads=choice.by_layer,
-            prepare=check,
-        )
-        last = [piece.index == piece.count - 1 for piece in pieces]
-        done = [p.number for p, ends, new in zip(pieces, last, wanted, strict=True) if ends and new]
-        if done:
-            yield done
+        if any(wanted):
+            tokens = [encode(protein.sequence[p.start : p.stop]) for p, protein in part]
+            yield _Pass(pieces, wanted, [protein.id for _, protein in part], tokens)
 
 
 def _pieces(
