@@ -6,6 +6,7 @@ first layer and head width. What raises, or differs by more than rounding, is no
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -20,12 +21,13 @@ from esmkit.encoder.compiled import (
     is_compiled_unasked,
     why_not_compiled,
 )
+from esmkit.encoder.cuda import HALVES, CudaOperations
 from esmkit.encoder.devices import can_be_compiled
 from esmkit.encoder.onednn import FastOperations
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
-from esmkit.text import Say
+from esmkit.text import Say, silent
 
 __all__ = ["choose_operations", "fault_of_attention", "fault_of_products", "retry"]
 
@@ -33,6 +35,9 @@ LARGEST_DIFFERENCE = 1e-5
 """Largest accepted difference from PyTorch's result, over its largest value.
 
 Rounding makes some 1e-6; a GELU by tanh 3e-5 or more."""
+
+LARGEST_OF_HALVES = 2e-2
+"""The same in half precision: bfloat16 keeps 8 bits."""
 
 WIDTH = 64
 """Width of the layer of fixed size."""
@@ -66,6 +71,8 @@ def choose_operations(
     OptionError
         If attention is to be compiled, and cannot be or gives other numbers.
     """
+    if device == "cuda":
+        return _on_cuda(parts, say)
     if not can_be_compiled(device, dtype):
         return Operations()
     if compiled is None and is_compiled_unasked():
@@ -99,6 +106,8 @@ def retry(operations: Operations, parts: Parts) -> Operations:
     parts : Parts
         On their device, in their data type.
     """
+    if isinstance(operations, CudaOperations):
+        return _on_cuda(parts, silent)
     if not isinstance(operations, FastOperations):
         return operations
     compiled = operations.compiled and (why_not_compiled() or fault_of_attention(parts)) is None
@@ -106,6 +115,26 @@ def retry(operations: Operations, parts: Parts) -> Operations:
     if not (compiled or products):
         return Operations()
     return FastOperations(products=products, compiled=compiled)
+
+
+def _on_cuda(parts: Parts, say: Say) -> Operations:
+    """Return the operations for a CUDA device: attention in few calls, if it gives the same numbers."""
+    half = parts.layers[0].query.weight.dtype in HALVES
+    if half and _fault_on_device(CudaOperations(varlen=True), parts) is None:
+        return CudaOperations(varlen=True)
+    reason = _fault_on_device(CudaOperations(varlen=False), parts)
+    if reason is None:
+        return CudaOperations(varlen=False)
+    say(f"attention runs once for each length: {reason}; all works, more slowly")
+    return Operations()
+
+
+def _fault_on_device(fast: Operations, parts: Parts) -> str | None:
+    """Say what is wrong with attention where the model is, if anything is."""
+    query = parts.layers[0].query.weight
+    largest = LARGEST_DIFFERENCE if query.dtype not in HALVES else LARGEST_OF_HALVES
+    compare = partial(_compare_attention, dtype=query.dtype, device=query.device)
+    return _fault(fast, lambda: parts, compare, largest=largest)
 
 
 def fault_of_products(parts: Parts) -> str | None:
@@ -128,6 +157,8 @@ def _fault(
     fast: Operations,
     give: Callable[[], Given],
     compare: Callable[[Operations, Given], list[torch.Tensor]],
+    *,
+    largest: float = LARGEST_DIFFERENCE,
 ) -> str | None:
     """Compute something both ways, and say how they differ or what was raised."""
     try:
@@ -145,7 +176,7 @@ def _fault(
         text = str(error).strip().splitlines()
         return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     worst = max(differences)
-    if worst <= LARGEST_DIFFERENCE:
+    if worst <= largest:
         return None
     return f"the numbers differ from PyTorch's by {worst:.1e} of the largest"
 
@@ -171,14 +202,21 @@ def _compare_products(operations: Operations, layer: LayerParts) -> list[torch.T
     ]
 
 
-def _compare_attention(operations: Operations, parts: Parts) -> list[torch.Tensor]:
+def _compare_attention(
+    operations: Operations,
+    parts: Parts,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     width = 2 * len(parts.inverse_frequencies)
     shape = (3, 1, TRIED_TOKENS, parts.heads, width)
     drawn = torch.randn(shape, generator=random, dtype=torch.float32)
-    query, key, value = drawn.transpose(2, 3)  # (1, H, T, K), laid out as products give them
+    given = drawn.to(device=device, dtype=dtype)
+    query, key, value = given.transpose(2, 3)  # (1, H, T, K), laid out as products give them
     positions = torch.cat([torch.arange(g.length).repeat(g.count) for g in GROUPS])[None]
-    rotary = rotary_tables(positions, parts.inverse_frequencies, torch.float32)
+    rotary = rotary_tables(positions.to(device), parts.inverse_frequencies, dtype)
     return [operations.attend(query, key, value, rotary, GROUPS)]
 
 
