@@ -7,17 +7,23 @@ python -m benchmarks --full              the whole proteome, and 100,000 sequenc
 
 import datetime
 import re
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+import numpy as np
 
-from benchmarks import attention, contacts, gpu, inside, live, scaling, score
-from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement
-from benchmarks.harness import machine, run_in_turn, table
+from benchmarks import attention, contacts, cores, gpu, inside, live, scaling, score, sizes
+from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement, how
+from benchmarks.gpu import operations
+from benchmarks.harness import THREADS, machine, run_in_turn, table
+from benchmarks.peak import in_words, peaks
 from benchmarks.proteome import proteome, write_fasta
+from esmkit.esm2 import load
+from esmkit.sequences.proteins import Protein
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 OURS = "esmkit embed"
@@ -30,7 +36,7 @@ Made by `python -m benchmarks` (`pip install -c constraints.txt -e '.[bench]'`).
 
 def embed(rounds: int, full: bool, proteins: int) -> list[str]:
     """Everybody who embeds, on the same proteins, and how far the results are apart."""
-    chosen = proteome(None if full else proteins)
+    chosen, before = proteome(None if full else proteins), peaks(THREADS)
     residues = sum(map(len, chosen))
     with tempfile.TemporaryDirectory() as folder:
         fasta = str(write_fasta(chosen, Path(folder) / "in.fasta"))
@@ -41,10 +47,30 @@ def embed(rounds: int, full: bool, proteins: int) -> list[str]:
         slow |= run_in_turn("benchmarks.embed", [OURS], {"fasta": few}, 1)
     lines = [f"{len(chosen):,} proteins, {residues:,} residues, means to a file:", ""]
     lines += table(results, OURS)
+    lines += ["", of_the_peak(chosen, [run.seconds for run in results[OURS]], before)]
+    lines += ["", "How each was run, with two threads and in float32:", ""]
+    lines += [f"- {name}: {how(name)}." for name in (*PROGRAMS, *SLOW)]
     lines += ["", "Largest difference of a mean embedding from esmkit's, on 12 of the proteins: "]
     lines[-1] += "; ".join(f"{n} {value:.1e}" for n, value in apart.items() if n != OURS) + "."
     lines += ["", f"On these 12 ({sum(map(len, chosen[:12])):,} residues), once:", ""]
     return lines + table(slow, OURS)
+
+
+def of_the_peak(
+    proteins: Sequence[Protein], seconds: Sequence[float], before: dict[str, float]
+) -> str:
+    """Say what the processor can do at most, and how much of it esmkit made of its time."""
+    peak = {kind: max(rate, before[kind]) for kind, rate in peaks(THREADS).items()}
+    if not peak:
+        return "The processor's peak was not measured: there is no C compiler."
+    tokens = np.array([len(protein.sequence.rstrip("*")) + 2 for protein in proteins])
+    rate = operations(load(), tokens) / statistics.median(seconds)
+    return (
+        f"The processor's peak, measured before and after in {THREADS} threads, in 10^9 multiplications "
+        f"and additions a second: {in_words(peak)}. `{OURS}` made {rate / 1e9:,.0f} of products and "
+        f"attention alone, {rate / peak['float32']:.0%}; softmax, norms, reading and writing are not "
+        "counted as work."
+    )
 
 
 def floor(rounds: int, full: bool, proteins: int) -> list[str]:
@@ -78,6 +104,8 @@ PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {
     ),
     "length": ("One sequence of many residues", lambda rounds, *_: scaling.length(rounds)),
     "threads": ("Threads", lambda rounds, *_: scaling.threads(rounds)),
+    "sizes": ("Larger models", lambda rounds, *_: sizes.report(rounds)),
+    "cores": ("Many cores", lambda rounds, *_: cores.report(rounds)),
     "gpu": ("GPU", lambda rounds, *_: gpu.gpu(rounds)),
 }
 

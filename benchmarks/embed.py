@@ -8,6 +8,7 @@ Loading the model and one warm-up are not counted. ``agreement`` compares what t
 
 import os
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def floor(folder: Path, fasta: str) -> Work:
     import esmkit
     from esmkit.embeddings.options import EmbedOptions
     from esmkit.encoder.onednn import FastOperations, in_blocks, onednn_product
-    from esmkit.encoder.packing import PASS_TOKENS, Pack, batches_by_tokens, look_ahead, pack
+    from esmkit.encoder.packing import Pack, batches_by_tokens, look_ahead, pack, pass_tokens
     from esmkit.encoder.threads import side_by_side
     from esmkit.sequences.tokens import encode
 
@@ -169,7 +170,7 @@ def floor(folder: Path, fasta: str) -> Work:
     ids = [encode(protein.sequence.rstrip("*")) for protein in read_fasta(fasta)]
     packs = []
     for window in look_ahead(((len(x), x) for x in ids), 32 * budget):
-        for batch in batches_by_tokens([len(x) for x in window], PASS_TOKENS):
+        for batch in batches_by_tokens([len(x) for x in window], pass_tokens()):
             packs.append(pack([window[i] for i in batch]))
 
     @torch.inference_mode()
@@ -211,8 +212,39 @@ FLOOR: dict[str, Callable[..., Work]] = {
     "the floor: products and attention alone": floor,
 }
 
-SLOW: dict[str, Callable[..., Work]] = {"esm-cpp": others.PROGRAMS["esm-cpp"]}
+SLOW: dict[str, Callable[..., Work]] = {
+    name: program for name, program in others.PROGRAMS.items() if "plain loops" in name
+}
 """Without AVX-512 kernels that work (they return NaN) it takes minutes for what others do in one."""
+
+
+def how(name: str) -> str:
+    """Say how a program was run: versions, what computes its products, threads."""
+    torch = f"PyTorch {version('torch')}"
+    with_torch = f"products of {torch} (MKL)"
+    ways = {
+        "esmkit embed": f"products of oneDNN in {torch}, attention compiled here, a pass in each thread",
+        "esmkit embed --no-compile": f"the same with attention of {torch}",
+        "fair-esm": f"fair-esm {_version('fair-esm')}, {with_torch}, both threads on a batch",
+        "Hugging Face": f"transformers {_version('transformers')}, {with_torch}, both threads on a batch",
+        "ONNX Runtime": f"onnxruntime {_version('onnxruntime')}, its own products, both threads on a batch",
+        "OpenVINO": f"openvino {_version('openvino')}, oneDNN's products, two batches at a time",
+        "protembedder": f"protembedder {_version('protembedder')} with fair-esm, {with_torch}",
+        "PEPE": f"pepe-cli {_version('pepe-cli')} with transformers, {with_torch}",
+        "esm-cpp, plain loops": "esm-cpp 0.2.1, loops without AVX instructions of its own; its AVX-512 "
+        "kernels return NaN here, and it has none for AVX2; a protein at a time, two threads",
+        "esm-cpp, plain loops, int8": "the same with weights and activations in 8 bits",
+    }
+    if name in ways:
+        return ways[name]
+    return next(way for start, way in ways.items() if name.startswith(start))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def written(name: str, folder: Path) -> dict[str, Any]:

@@ -18,9 +18,11 @@ All get the weights of the default checkpoint, two threads, and the input that
   runs with NumPy 2, so that it is installed without its requirements into a folder of its own,
   outside the environment. Hidden states come from ``forward_with_hidden_states``, one protein at
   a time; its batches (``forward_scheduled``) return logits alone, and were no faster when tried.
-  On x86 it has kernels for AVX-512 and, for all other machines, plain loops. With the AVX-512
-  kernels hidden states of these weights become NaN, from the third or fourth on (8 proteins of 8), so the
-  right results are those of the plain loops. Both are measured. It computes the frequencies of the
+  On x86 it has kernels for AVX-512, for 8-bit integers too (VNNI, AMX), and otherwise plain loops: its
+  ``avx2`` is these loops, and as fast. With the AVX-512 kernels hidden states of these weights become
+  NaN, from the third or fourth on (8 proteins of 8), so the right results are those of the plain loops.
+  8-bit integers (``quantize_weights``) are slower in plain loops than float32, and leave a mean
+  embedding with a cosine of 0.9997 to it. It computes the frequencies of the
   rotary embedding instead of taking the rounded ones in the file: single residues differ by 1e-3.
 """
 
@@ -220,9 +222,13 @@ def load_esm_cpp(folder: Path, kernels: str) -> Any:
     return model
 
 
-def esm_cpp(folder: Path, fasta: str, kernels: str = "ref") -> Callable[[], None]:
+def esm_cpp(
+    folder: Path, fasta: str, kernels: str = "ref", *, quantized: bool = False
+) -> Callable[[], None]:
     """``forward_with_hidden_states``, protein by protein."""
     model = load_esm_cpp(folder, kernels)
+    if quantized:
+        model.quantize_weights()
 
     def mean(sequence: str) -> NDArray[np.float32]:
         _, states = model.forward_with_hidden_states(encode(sequence).astype(np.int32))
@@ -241,14 +247,22 @@ def esm_cpp_avx512(folder: Path, fasta: str) -> Callable[[], None]:
     return esm_cpp(folder, fasta, "avx512")
 
 
+def esm_cpp_int8(folder: Path, fasta: str) -> Callable[[], None]:
+    """The same with weights and activations in 8 bits."""
+    return esm_cpp(folder, fasta, quantized=True)
+
+
+LOOPS = "esm-cpp, plain loops"
+
 PROGRAMS = {
     "protembedder": protembedder,
     "PEPE": pepe,
-    "esm-cpp": esm_cpp,
+    LOOPS: esm_cpp,
+    "esm-cpp, plain loops, int8": esm_cpp_int8,
     "esm-cpp, AVX-512 (returns NaN)": esm_cpp_avx512,
 }
 
-READERS = {"protembedder": read_protembedder, "PEPE": read_pepe, "esm-cpp": read_means}
+READERS = {"protembedder": read_protembedder, "PEPE": read_pepe, LOOPS: read_means}
 """How to read what a program wrote, where that can be compared."""
 
 

@@ -1,5 +1,8 @@
 """Every benchmark once, as small as it gets, so that none rots. No time is asserted."""
 
+import platform
+import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,17 +14,23 @@ from benchmarks import __main__ as command
 from benchmarks import (
     attention,
     contacts,
+    cores,
     embed,
     exported,
     gpu,
     harness,
     inside,
     others,
+    peak,
     scaling,
     score,
+    sizes,
 )
 from benchmarks.harness import Result, ratios, table
 from benchmarks.proteome import MOST_RESIDUES, proteome, write_fasta
+from esmkit.encoder import compiled, onednn, threads
+from esmkit.sequences.proteins import Protein
+from oracles.checkpoints import has_compiler
 
 needs_proteome = pytest.mark.skipif(find_spec("pyhmmer") is None, reason="pyhmmer is not installed")
 OF_OTHERS = {*exported.PROGRAMS, *others.PROGRAMS}  # tests/test_benchmarks_exported.py has these
@@ -178,3 +187,82 @@ def test_reading_the_inside(monkeypatch):
     monkeypatch.setattr(inside, "SECONDS", 0.0)
     monkeypatch.setattr(inside, "chosen", lambda: inside.demo_proteins()[:1])
     assert len(inside.report(1)) == 5
+
+
+def test_every_program_says_how_it_was_run():
+    for name in (*embed.PROGRAMS, *embed.SLOW):
+        assert len(embed.how(name)) > 20
+    assert embed.how("Hugging Face, eager, batches of 8 in file order").startswith("transformers ")
+
+
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore")
+def test_the_peak_is_that_of_the_processor(monkeypatch: pytest.MonkeyPatch, real):
+    monkeypatch.setattr(peak, "SECONDS", 0.01)
+    found = peak.peaks(1)
+    if not has_compiler():
+        assert found == {}
+        return
+    assert set(found) <= set(peak.KINDS)
+    assert 1e9 < found["float32"] < 1e12
+    assert peak.in_words({"float32": 2e9, "int8": 1e13}) == "float32 2, int8 10,000"
+    words = command.of_the_peak([Protein("p", "MKT" * 50)], [1.0], {"float32": 1e18, **found})
+    assert "float32" in words
+    assert "made 2 of products" in words
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert peak.peaks(1) == {}
+
+
+def test_the_peak_of_wider_processors_compiles(tmp_path: Path):
+    """bfloat16 and 8-bit integers are loops of their own, which only some processors can run."""
+    if platform.machine() != "x86_64" or shutil.which("gcc") is None:
+        pytest.skip("there is no gcc for x86-64 here")
+    source = tmp_path / "peak.c"
+    source.write_text(peak.SOURCE)
+    made = subprocess.run(
+        ["gcc", "-march=sapphirerapids", "-O2", "-fopenmp", "-S", "-o", "-", str(source)],
+        capture_output=True,
+        text=True,
+    )
+    if "bad value" in made.stderr:
+        pytest.skip("this gcc knows no processor with bfloat16")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("vdpbf16ps") >= 12
+    assert made.stdout.count("vpdpbusd") >= 12
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@needs_proteome
+@pytest.mark.filterwarnings("ignore")
+def test_many_cores_are_modelled_by_what_was_measured(monkeypatch: pytest.MonkeyPatch, real):
+    """The very code of a run, in which operations sleep for as long as they took."""
+    monkeypatch.setattr(cores, "CORES", (1, 2, 20))
+    lines = cores.report(1)
+    if lines[0].startswith("Not run"):
+        pytest.skip(lines[0])
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("| 2")]
+    twice = float(rows[0][1])
+    assert 1.5 < twice < 2.5
+    assert rows[1][2].split() == ["10,", "2"]  # passes at once, threads of each
+    for module in (onednn, compiled, threads):
+        assert "Clock" not in repr(vars(module))
+    assert threads.MOST_PASSES == 16
+
+
+@pytest.mark.slow
+@needs_proteome
+@pytest.mark.filterwarnings("ignore")
+def test_larger_models_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real):
+    """Every program of every size, of a shape that is none of theirs."""
+    monkeypatch.setattr(sizes, "SHAPES", {"tiny": (2, 32, 4)})
+    monkeypatch.setattr(sizes, "PROTEINS", {"tiny": 2})
+    monkeypatch.setattr(sizes, "benchmark_cache", lambda: tmp_path)
+    for number, prepare in enumerate(sizes.PROGRAMS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prepare(folder, size="tiny")()
+    ours, theirs = (np.load(tmp_path / str(n) / embed.OUTPUT) for n in (0, 1))
+    assert list(ours) == list(theirs)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=2e-5)
