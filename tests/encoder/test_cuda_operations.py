@@ -36,11 +36,14 @@ def groups_of(lengths: list[int]) -> tuple[Group, ...]:
     return tuple(found)
 
 
-def drawn(tokens: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def drawn(
+    tokens: int, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values (1, H, T, K), laid out as products give them."""
     random = torch.Generator().manual_seed(0)
     shape = (3, 1, tokens, HEADS, WIDTH)
-    return list(torch.randn(shape, generator=random).to(dtype).transpose(2, 3))
+    query, key, value = torch.randn(shape, generator=random).to(dtype).transpose(2, 3)
+    return query, key, value
 
 
 def end_to_end(
@@ -63,12 +66,11 @@ def end_to_end(
     assert cuts[0] == 0
     assert cuts[-1] == len(q)
     assert all(x.is_contiguous() and x.ndim == 3 for x in (q, k, v))
-    mixed = [
-        scaled_dot_product_attention(
-            *(x[a:b].transpose(0, 1)[None] for x in (q, k, v)), scale=given["scale"]
-        )[0].transpose(0, 1)
-        for a, b in itertools.pairwise(cuts)
-    ]
+    mixed = []
+    for a, b in itertools.pairwise(cuts):
+        query, key, value = (x[a:b].transpose(0, 1)[None] for x in (q, k, v))
+        found = scaled_dot_product_attention(query, key, value, scale=given["scale"])
+        mixed.append(found[0].transpose(0, 1))
     return torch.cat(mixed)
 
 
