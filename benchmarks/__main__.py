@@ -16,7 +16,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks import attention, contacts, cores, gpu, inside, live, scaling, score, sizes
+from benchmarks import (
+    attention,
+    contacts,
+    cores,
+    gpu,
+    inside,
+    live,
+    precision,
+    scaling,
+    score,
+    sizes,
+)
 from benchmarks.embed import FLOOR, PROGRAMS, SLOW, agreement, how
 from benchmarks.gpu import operations
 from benchmarks.harness import THREADS, machine, run_in_turn, table
@@ -104,6 +115,7 @@ PARTS: dict[str, tuple[str, Callable[[int, bool, int], list[str]]]] = {
     ),
     "length": ("One sequence of many residues", lambda rounds, *_: scaling.length(rounds)),
     "threads": ("Threads", lambda rounds, *_: scaling.threads(rounds)),
+    "precision": ("Precision", lambda *_: precision.report()),
     "sizes": ("Larger models", lambda rounds, *_: sizes.report(rounds)),
     "cores": ("Many cores", lambda rounds, *_: cores.report(rounds)),
     "gpu": ("GPU", lambda rounds, *_: gpu.gpu(rounds)),
