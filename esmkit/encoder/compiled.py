@@ -17,7 +17,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +35,7 @@ __all__ = [
     "CompileError",
     "cannot_compile",
     "compile_attention",
+    "compile_library",
     "is_compiled_unasked",
     "why_not_compiled",
 ]
@@ -95,28 +96,62 @@ def compile_attention() -> Attend:
         If there is no C compiler with OpenMP, the cache cannot be written or is another user's, or
         the result does not agree with PyTorch's.
     """
+    compiler, library = compile_library(SOURCE, trial=f"{__name__}:try_library")
+    attend = _load(library)
+    error = _difference(attend)
+    if not error <= LARGEST_ERROR:
+        raise cannot_compile(
+            f"the attention that {compiler} compiled differs from PyTorch's by {error:.1e}",
+            f"{LEAVE_OUT}, or choose another compiler with the environment variable CC",
+        )
+    return attend
+
+
+def compile_library(
+    source: Path, *, trial: str, flags: Sequence[str] = (), needs: tuple[str, str] | None = None
+) -> tuple[str, Path]:
+    """Compile a source for the CPU at hand, or find it in the cache.
+
+    Parameters
+    ----------
+    source : Path
+        In C.
+    trial : str
+        ``module:function`` that loads the library of a path and computes with it, which is done in
+        a process of its own before it is kept.
+    flags : sequence of str
+        Of the compiler, beside :data:`FLAGS`.
+    needs : (str, str), optional
+        A macro that the compiler defines if the CPU has what the source needs, and what that is.
+
+    Returns
+    -------
+    (str, Path)
+        The compiler and the library.
+
+    Raises
+    ------
+    OptionError
+        As of :func:`compile_attention`, and if the CPU lacks what is needed.
+    """
     try:
         compiler = shlex.split(os.environ.get("CC") or "cc")
         library = cache_folder("compiled")
     except (ValueError, RuntimeError) as error:  # a quote without its other; a user without a home
         remedy = f"mend the environment variables CC and ESMKIT_CACHE, or {LEAVE_OUT}"
         raise cannot_compile(str(error), remedy) from None
-    flags = [*FLAGS, *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])]
+    wide = ["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []
+    every = [*FLAGS, *wide, *flags]
     # What the compiler takes this CPU and itself for: a cache may be shared by unlike machines
-    macros = _run([*compiler, *flags, "-dM", "-E", str(SOURCE)])
-    key = hashlib.sha256(macros + SOURCE.read_bytes() + repr(flags).encode()).hexdigest()[:16]
-    library /= f"attention-{key}.so"
+    macros = _run([*compiler, *every, "-dM", "-E", str(source)])
+    if needs is not None and f"#define {needs[0]} ".encode() not in macros:
+        raise cannot_compile(f"this processor, or {compiler[0]!r}, has no {needs[1]}", LEAVE_OUT)
+    key = hashlib.sha256(macros + source.read_bytes() + repr(every).encode()).hexdigest()[:16]
+    library /= f"{source.stem}-{key}.so"
     _make_folder(library.parent)
     if not _is_whole(library):
-        _compile([*compiler, *flags], library)
-    attend = _load(library)
-    error = _difference(attend)
-    if not error <= LARGEST_ERROR:
-        raise cannot_compile(
-            f"the attention that {compiler[0]} compiled differs from PyTorch's by {error:.1e}",
-            f"{LEAVE_OUT}, or choose another compiler with the environment variable CC",
-        )
-    return attend
+        _compile([*compiler, *every], source, library, trial)
+    return compiler[0], library
 
 
 def is_compiled_unasked() -> bool:
@@ -198,7 +233,7 @@ def _is_whole(library: Path) -> bool:
         return False
 
 
-def _compile(command: list[str], library: Path) -> None:
+def _compile(command: list[str], source: Path, library: Path, trial: str) -> None:
     """Compile into a temporary file, try it, and rename it: what is in the cache is whole and works."""
     try:
         handle, name = tempfile.mkstemp(dir=library.parent, suffix=".so")
@@ -207,9 +242,9 @@ def _compile(command: list[str], library: Path) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        _run([*command, str(SOURCE), "-o", name, "-lm"])
+        _run([*command, str(source), "-o", name, "-lm"])
         temporary.chmod(0o700)  # the linker goes by the umask
-        _try(temporary, command[0])
+        _try(temporary, command[0], trial)
         digest = sha256_of_file(temporary)
         temporary.replace(library)
         library.with_suffix(".sha256").write_text(digest, encoding="ascii")
@@ -220,10 +255,11 @@ def _compile(command: list[str], library: Path) -> None:
             temporary.unlink()
 
 
-def _try(library: Path, compiler: str) -> None:
+def _try(library: Path, compiler: str, trial: str) -> None:
     """Load a library and compute with it in another process, which it may end."""
-    trial = "import sys; from esmkit.encoder.compiled import try_library; try_library(sys.argv[1])"
-    command = [sys.executable or "python3", "-c", trial, str(library)]
+    module, function = trial.split(":")
+    code = f"import sys; from {module} import {function} as trial; trial(sys.argv[1])"
+    command = [sys.executable or "python3", "-c", code, str(library)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     how = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment}
     try:

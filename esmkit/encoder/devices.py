@@ -57,8 +57,8 @@ def choose_dtype(dtype: str) -> "torch.dtype":
 
 
 def can_be_compiled(device: str, dtype: str) -> bool:
-    """Say whether the compiled attention is written for a device and a dtype."""
-    return (device, dtype) == ("cpu", "float32")
+    """Say whether there are compiled operations for a device and a dtype."""
+    return device == "cpu" and dtype in ("float32", "bfloat16")
 
 
 def refuse_to_compile(device: str, dtype: str) -> None:
@@ -67,10 +67,10 @@ def refuse_to_compile(device: str, dtype: str) -> None:
     Raises
     ------
     OptionError
-        If it is to be compiled for anything but float32 on a CPU.
+        If it is to be compiled for anything but float32 and bfloat16 on a CPU.
     """
     if not can_be_compiled(device, dtype):
         raise OptionError(
-            f"attention is compiled for float32 on a CPU, not for {dtype} on {device}; leave "
+            f"attention is compiled for float32 and bfloat16 on a CPU, not for {dtype} on {device}; leave "
             '`compiled` out, or give `device="cpu"`'
         )

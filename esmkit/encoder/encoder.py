@@ -23,6 +23,7 @@ from esmkit.encoder.checkpoints.trust import existing_head
 from esmkit.encoder.devices import choose_device, choose_dtype, refuse_to_compile
 from esmkit.encoder.forks import expect_forks
 from esmkit.encoder.forward import forward
+from esmkit.encoder.halves import HalfOperations, with_wide_stream
 from esmkit.encoder.lm_head import LmHead, warn_if_fitted
 from esmkit.encoder.names import Layers, resolve_layers
 from esmkit.encoder.operations import Operations
@@ -109,7 +110,7 @@ class Encoder:
         self._lm_head = lm_head.to(device) if isinstance(lm_head, HeadWeights) else lm_head
         name = str(dtype).removeprefix("torch.")
         self.operations: Operations = choose_operations(
-            self.parts(), device.type, name, compiled=compiled, say=say
+            parts_of(self.network), device.type, name, compiled=compiled, say=say
         )
 
     @classmethod
@@ -138,8 +139,9 @@ class Encoder:
             Data type of weights and activations.
         compiled : bool, optional
             Compile attention for this CPU, which takes a C compiler and, once, some seconds: about
-            twice as fast as PyTorch's, and different by rounding. By default where it can be: in
-            float32 on a CPU, on Linux, if there is a compiler.
+            twice as fast as PyTorch's, and different by rounding; in bfloat16 products and norms too.
+            By default where it can be: on a CPU, on Linux, if there is a compiler, and in bfloat16 if
+            the processor has AVX512-BF16.
         lm_head : str or Path, optional
             A masked-LM head that was fitted to these weights, in place of their own; by default
             theirs, else the one that comes with esmkit for the offline checkpoint.
@@ -214,7 +216,7 @@ class Encoder:
         self.network = _move(self.network, self.device, self.dtype)
         if isinstance(self._lm_head, HeadWeights):
             self._lm_head = self._lm_head.to(self.device)
-        self.operations = retry(self.operations, self.parts())
+        self.operations = retry(self.operations, parts_of(self.network))
 
     def __repr__(self) -> str:
         return (
@@ -255,7 +257,8 @@ class Encoder:
 
     def parts(self) -> Parts:
         """Return the modules of the network under esmkit's names, as they are now."""
-        return parts_of(self.network)
+        parts = parts_of(self.network)
+        return with_wide_stream(parts) if isinstance(self.operations, HalfOperations) else parts
 
     def resolve_layers(self, layers: Layers) -> list[int]:
         """Turn layer numbers, negatives counted from the end, into 0..N in the order asked for.
@@ -327,7 +330,7 @@ class Encoder:
                 'fewer with `batch_tokens`, or read long chains with `long="window"`, or load the '
                 'model with `device="cpu"`'
             ) from None
-        chosen = torch.stack([states[layer] for layer in layers])  # (L, T, D)
+        chosen = torch.stack([states[layer].to(self.dtype) for layer in layers])  # (L, T, D)
         if check and not bool(torch.isfinite(chosen).all()):
             self.refuse_non_finite(pack, chosen, names)
         return chosen

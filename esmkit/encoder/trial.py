@@ -7,7 +7,7 @@ first layer and head width. What raises, or differs by more than rounding, is no
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from esmkit.encoder.compiled import (
 )
 from esmkit.encoder.cuda import HALVES, CudaOperations
 from esmkit.encoder.devices import can_be_compiled
+from esmkit.encoder.halves import HalfOperations, with_wide_stream
 from esmkit.encoder.onednn import FastOperations
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
@@ -75,6 +76,8 @@ def choose_operations(
         return _on_cuda(parts, say)
     if not can_be_compiled(device, dtype):
         return Operations()
+    if dtype == "bfloat16":
+        return _in_halves(parts, compiled, say)
     if compiled is None and is_compiled_unasked():
         reason = why_not_compiled() or fault_of_attention(parts)
         compiled = reason is None
@@ -108,6 +111,8 @@ def retry(operations: Operations, parts: Parts) -> Operations:
     """
     if isinstance(operations, CudaOperations):
         return _on_cuda(parts, silent)
+    if isinstance(operations, HalfOperations):
+        return _in_halves(parts, None, silent)
     if not isinstance(operations, FastOperations):
         return operations
     compiled = operations.compiled and (why_not_compiled() or fault_of_attention(parts)) is None
@@ -115,6 +120,45 @@ def retry(operations: Operations, parts: Parts) -> Operations:
     if not (compiled or products):
         return Operations()
     return FastOperations(products=products, compiled=compiled)
+
+
+def _in_halves(parts: Parts, compiled: bool | None, say: Say) -> Operations:
+    """Return the operations for bfloat16 on a CPU."""
+    if compiled is False or (compiled is None and not is_compiled_unasked()):
+        return Operations()
+    reason = fault_of_halves(parts)
+    if reason is None:
+        return HalfOperations()
+    if compiled:
+        raise cannot_compile(reason, f'{LEAVE_OUT}, or load the model with `dtype="float32"`')
+    say(
+        f"bfloat16 is PyTorch's, not compiled for this CPU: {reason}; all works, slower than float32"
+    )
+    return Operations()
+
+
+def fault_of_halves(parts: Parts) -> str | None:
+    """Say what is wrong with compiled products, norms and attention in bfloat16, if anything is."""
+    fast, dtype = HalfOperations(), torch.bfloat16
+    products = partial(_compare_products, dtype=dtype)
+    for layer in (partial(_random_layer, dtype), lambda: parts.layers[0]):
+        reason = _fault(fast, layer, products, largest=LARGEST_OF_HALVES)
+        if reason is not None:
+            return reason
+    attention = partial(_compare_attention, dtype=dtype, wide=True)
+    reason = _fault(fast, lambda: parts, attention, largest=LARGEST_OF_HALVES)
+    return reason or _fault(fast, lambda: parts, _compare_norms, largest=LARGEST_OF_HALVES)
+
+
+def _compare_norms(operations: Operations, parts: Parts) -> list[torch.Tensor]:
+    random, norm = torch.Generator().manual_seed(0), parts.final_norm
+    shape = (1, TRIED_TOKENS, parts.layers[0].query.in_features)
+    x = torch.randn(shape, generator=random, dtype=torch.float32)
+    if isinstance(operations, HalfOperations):
+        return [with_wide_stream(parts).final_norm(x)]
+    of_norm: Any = norm
+    scale, shift = of_norm.weight.float(), of_norm.bias.float()
+    return [nn.functional.layer_norm(x, shape[-1:], scale, shift, of_norm.eps).bfloat16()]
 
 
 def _on_cuda(parts: Parts, say: Say) -> Operations:
@@ -191,10 +235,13 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return difference if difference == difference else float("inf")
 
 
-def _compare_products(operations: Operations, layer: LayerParts) -> list[torch.Tensor]:
+def _compare_products(
+    operations: Operations, layer: LayerParts, *, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     shape = (1, TRIED_TOKENS, layer.query.in_features)
     x, add = (torch.randn(shape, generator=random, dtype=torch.float32) for _ in range(2))
+    x = x.to(dtype)
     return [
         *(operations.linear(x, dense) for dense in (layer.query, layer.key, layer.value)),
         operations.linear(x, layer.output, add=add),
@@ -208,6 +255,7 @@ def _compare_attention(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    wide: bool = False,
 ) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     width = 2 * len(parts.inverse_frequencies)
@@ -216,11 +264,12 @@ def _compare_attention(
     given = drawn.to(device=device, dtype=dtype)
     query, key, value = given.transpose(2, 3)  # (1, H, T, K), laid out as products give them
     positions = torch.cat([torch.arange(g.length).repeat(g.count) for g in GROUPS])[None]
-    rotary = rotary_tables(positions.to(device), parts.inverse_frequencies, dtype)
+    exact = torch.float32 if wide else dtype
+    rotary = rotary_tables(positions.to(device), parts.inverse_frequencies, exact)
     return [operations.attend(query, key, value, rotary, GROUPS)]
 
 
-def _random_layer() -> LayerParts:
+def _random_layer(dtype: torch.dtype = torch.float32) -> LayerParts:
     """Return a layer whose values are of the size of 1, so that each formula shows its shape."""
     random = torch.Generator().manual_seed(1)
 
@@ -228,8 +277,9 @@ def _random_layer() -> LayerParts:
         dense = nn.Linear(inputs, outputs, device="meta")  # draws nothing from the user's generator
         weight = torch.randn((outputs, inputs), generator=random, dtype=torch.float32)
         bias = torch.randn((outputs,), generator=random, dtype=torch.float32)
-        dense.weight = nn.Parameter(1.5 * inputs**-0.5 * weight, requires_grad=False)
-        dense.bias = nn.Parameter(0.1 * bias, requires_grad=False)
+        weight, bias = 1.5 * inputs**-0.5 * weight, 0.1 * bias
+        dense.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+        dense.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         return dense
 
     query, key, value, output = (linear(WIDTH, WIDTH) for _ in range(4))

@@ -214,7 +214,10 @@ def test_without_onednn_everything_works(tiny_folder, tiny: Esm2, monkeypatch):
 
 
 def test_other_precisions_keep_pytorchs_operations(tiny_folder):
-    assert type(load(tiny_folder, "cpu", "bfloat16").operations) is Operations
+    for dtype in ("bfloat16", "float16"):
+        model = load(tiny_folder, "cpu", dtype, compiled=False)
+        assert type(model.operations) is Operations
+    assert type(load(tiny_folder, "cpu", "float16").operations) is Operations
 
 
 def test_the_network_is_transformers_own(tiny: Esm2):

@@ -108,8 +108,8 @@ ALLOWED = {
         "embeddings/cluster/cluster.py",
         "explorer/live/kernel/build.py",  # the C compiler, where someone builds the kernel anew
     },
-    # attention.c; how much freed memory malloc keeps
-    "ctypes": {"encoder/compiled.py", "encoder/process.py"},
+    # attention.c and halves.c; how much freed memory malloc keeps
+    "ctypes": {"encoder/compiled.py", "encoder/halves.py", "encoder/process.py"},
     # is the Hub there, and what of it is here; one file of it
     "huggingface_hub": {
         f"encoder/checkpoints/{name}.py" for name in ("hub", "cached", "download", "web")
