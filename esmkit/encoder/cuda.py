@@ -34,7 +34,7 @@ def varlen_attention() -> Varlen:
     Raises
     ------
     RuntimeError
-        If this PyTorch lacks it: it came with 2.10.
+        If this PyTorch lacks it.
     """
     try:
         from torch.nn.attention.varlen import varlen_attn
