@@ -326,6 +326,16 @@ def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
     )
 
 
+def _is_plain_norm(norm: nn.Module) -> bool:
+    """Say whether a layer norm has weights, no hook, and nothing stands in its place."""
+    return (
+        type(norm) is nn.LayerNorm
+        and norm.weight is not None
+        and norm.bias is not None
+        and not (norm._forward_hooks or norm._forward_pre_hooks)
+    )
+
+
 def _is_stream(x: torch.Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu"
 
@@ -359,6 +369,8 @@ class _WideNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         norm = self._of[0]
+        if not _is_plain_norm(norm):
+            return norm(x.to(torch.bfloat16))
         scale, shift = norm.weight.float(), norm.bias.float()
         width = x.shape[-1]
         if torch.is_grad_enabled() or width % LANES or not _is_stream(x) or not x.is_contiguous():

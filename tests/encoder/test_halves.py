@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -256,12 +257,15 @@ def test_a_changed_weight_is_seen(model: Esm2):
 def test_what_stands_in_place_of_a_layer_is_called(model: Esm2):
     before = model.embed("MKTVRQERLK").mean
     layer = model.parts().layers[0]
-    calls: list[int] = []
-    hook = layer.query.register_forward_hook(lambda *_: calls.append(1))
-    hooked = model.embed("MKTVRQERLK").mean
-    hook.remove()
-    assert calls
-    assert cosine(hooked, before) > 0.9995
+    network: Any = model.network
+    norm = network.encoder.layer[1].attention.LayerNorm
+    for of_network in (layer.query, norm, network.get_input_embeddings()):
+        calls: list[int] = []
+        hook = of_network.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        hooked = model.embed("MKTVRQERLK").mean
+        hook.remove()
+        assert calls
+        assert cosine(hooked, before) > 0.9995
 
 
 def test_pickled_and_loaded_elsewhere(model: Esm2):
