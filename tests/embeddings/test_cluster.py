@@ -160,6 +160,25 @@ def test_a_record_is_in_the_range_where_it_begins(lengths: list[int], size: int)
         assert read_range(io.BytesIO(content), k, size) == b"".join(mine)
 
 
+def test_what_a_killed_worker_was_about_is_gone_at_the_end(engine: InProcess, fasta: Path):
+    """Its file that was not yet renamed, and its note of an attempt; what is somebody's stays."""
+    engine([fasta], stop_after=1)
+    out = Path(engine.output)
+    left = (".part-00000-0000001.parquet.1f.tmp", "._attempt-00000-0000003-1.d4.tmp")
+    real = Embedder.__call__
+
+    def killed(self: Embedder, row: dict[str, Any]) -> dict[str, Any]:
+        for name in (*left, "_attempt-00000-0000003-1", "notes.txt", ".hidden"):
+            (out / name).write_bytes(b"begun")
+        return real(self, row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Embedder, "__call__", killed)
+        engine([fasta])
+    assert [p.name for p in out.iterdir() if p.name.startswith((".", "_attempt"))] == [".hidden"]
+    assert (out / "notes.txt").exists()
+
+
 def test_a_file_longer_than_a_block_streams_alike(tmp_path: Path):
     content = b"".join(b">%d\n%s\n" % (i, b"ACDEFGHIKL" * 40) for i in range(8_000))
     alone = [read_range(io.BytesIO(content), k, 700_000) for k in range(5)]

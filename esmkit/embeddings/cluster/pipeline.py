@@ -18,7 +18,13 @@ from tqdm import tqdm
 
 from esmkit.embeddings.cluster.cluster import WorkerPool, Workers, connect, plan_workers
 from esmkit.embeddings.cluster.dataset import PROVENANCE_FILE, Input, Manifest, Part
-from esmkit.embeddings.cluster.plan import Failures, RangePlan, begin, range_bytes_for
+from esmkit.embeddings.cluster.plan import (
+    Failures,
+    RangePlan,
+    begin,
+    is_left_by_killed,
+    range_bytes_for,
+)
 from esmkit.embeddings.cluster.storage import Folder, absolute, size_of
 from esmkit.embeddings.cluster.worker import Embedder, Settings, identify, read_item
 from esmkit.embeddings.options import EmbedOptions
@@ -340,6 +346,8 @@ def _finish(
         "inputs": files,
         "input_report": report.to_dict(),
     }
+    for name in filter(is_left_by_killed, folder.names()):
+        folder.remove(name)
     folder.write(PROVENANCE_FILE, (json.dumps(provenance, indent=2) + "\n").encode())
 
 

@@ -24,7 +24,7 @@ from esmkit.files.provenance import change
 from esmkit.files.run_options import Run
 from esmkit.text import Say
 
-__all__ = ["Failures", "RangePlan", "begin", "range_bytes_for"]
+__all__ = ["Failures", "RangePlan", "begin", "is_left_by_killed", "range_bytes_for"]
 
 LEAST_RANGE, MOST_RANGE = 32 * 2**10, 2**20
 """Bounds of the input in one part, in bytes. On one core the 8M model takes minutes for the most."""
@@ -284,9 +284,14 @@ def _empty(folder: Folder, names: list[str]) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    if name in (MANIFEST, ERRORS, PROVENANCE_FILE) or name.startswith("_attempt-"):
+    if name in (MANIFEST, ERRORS, PROVENANCE_FILE) or is_left_by_killed(name):
         return True
-    return part_of_name(name) is not None or (name.startswith(".") and name.endswith(".tmp"))
+    return part_of_name(name) is not None
+
+
+def is_left_by_killed(name: str) -> bool:
+    """Say whether a file is what a worker was about when it was killed: nobody else deletes it."""
+    return name.startswith("_attempt-") or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _compare(folder: Folder, before: Manifest, now: Manifest, asked_range: bool) -> set[int]:
