@@ -37,6 +37,9 @@ CORES = (1, 2, 4, 8, 16, 32, 64, 128)
 RESIDUES = 254
 """Of each protein: four, with BOS and EOS, make a pass of 1,024 tokens."""
 
+TIMED, LEAST, EACH, REAL = 8, 16, 6, 32
+"""Passes that are timed; that are slept through, at least and for each core; that really run."""
+
 WAKING = 60e-6
 """Seconds by which a sleep is longer than was asked for."""
 
@@ -176,7 +179,7 @@ def seconds_of(model: Any, passes: int) -> float:
 
 def parts(model: Any, clock: Clock, rounds: int) -> tuple[float, list[str]]:
     """Return the seconds of a pass on one core, and a table of what they are spent on."""
-    passes = 8
+    passes = TIMED
     whole = []
     with as_if(1, 1):
         seconds_of(model, passes)  # warms up
@@ -211,7 +214,7 @@ def with_cores(model: Any, clock: Clock) -> list[str]:
         for most in (cores, threads.MOST_PASSES):
             with as_if(cores, most):
                 clock.share = threads.threads_of_a_pass()
-                passes = max(16, 6 * cores)
+                passes = max(LEAST, EACH * cores)
                 rates.append(passes / seconds_of(model, passes))
         first = first or rates[0]
         shared = "as before" if clock.share == 1 else f"{cores // clock.share}, {clock.share}"
@@ -234,7 +237,7 @@ def more_than_cores(model: Any, rounds: int) -> list[str]:
     for turn in range(rounds + 1):  # the first warms up
         for name, (cores, most) in ways.items():
             with as_if(cores, most):
-                taken = seconds_of(model, 32)
+                taken = seconds_of(model, REAL)
             if turn:
                 seconds[name].append(taken)
     first = seconds["2, of 1 thread"]
@@ -267,7 +270,7 @@ def report(rounds: int) -> list[str]:
         "",
         *of_cores,
         "",
-        "Really, on the cores that are here, 32,768 tokens; what sharing costs is in the row of one pass "
+        f"Really, on the cores that are here, {1_024 * REAL:,} tokens; what sharing costs is in the row of one pass "
         "of two threads:",
         "",
         *here,
