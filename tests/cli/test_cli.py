@@ -222,6 +222,7 @@ def test_verify(run, tiny_folder: Path, fasta: Path, tmp_path: Path, monkeypatch
     assert "residue 3: 'J'" in fails(run("verify", bad, "--model", tiny_folder, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_verify_of_a_fitted_head(run, tiny: Esm2, fasta: Path, tmp_path: Path):
     write_head(tmp_path / "mine.safetensors", tiny.checkpoint.sha256, tiny.width)
     model = ("--model", tiny.checkpoint.folder, "--lm-head")

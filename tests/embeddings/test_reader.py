@@ -427,6 +427,7 @@ def test_pickled_copied_and_forked_files_open_again(results: Path, tmp_path, mon
         monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_children_and_parent_read_at_once(tmp_path: Path):
     """An npz that shared its place in the file with another process would give other values."""
     for kind in ("h5", "npz"):
@@ -472,7 +473,7 @@ class Embeddings(Dataset[Any]):
         return self.file[self.names[place]]
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_data_loader_with_workers(tmp_path: Path, start: str):
     values = vectors(IDS)
     data = Embeddings(write(tmp_path / "x.h5", "h5", values))

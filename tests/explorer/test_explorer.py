@@ -299,6 +299,7 @@ def test_1000_residues_with_all_heads_are_under_60_mb(shape_8m: Esm2):
     assert 20e6 < len(page.to_html()) < 60e6
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_out_and_said(shape_8m: Esm2):
     protein = random_sequence(300, 8)
     full = len(esmkit.explore(shape_8m, protein).to_html())
@@ -363,6 +364,7 @@ def test_pages_have_words_and_colours_for_every_family_of_labels():
         assert len(set(theme)) == len(FAMILIES)
 
 
+@pytest.mark.slow
 def test_labels_from_memory_and_from_a_folder(tiny: Esm2, tmp_path: Path):
     profile = made_profile()
     profile.save(tmp_path / "heads")
@@ -414,6 +416,7 @@ def test_the_object_shows_and_saves_itself(tiny: Esm2, tmp_path: Path):
         esmkit.explore(tiny, ["MK", "MV"])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_large_page_is_not_put_into_a_notebook(tiny: Esm2, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("esmkit.explorer.offline.INLINE_LIMIT", 1_000)
     shown = esmkit.explore(tiny, "MKV")._repr_html_()

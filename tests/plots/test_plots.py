@@ -170,6 +170,7 @@ def test_chosen_heads_are_laid_out_in_reading_order(tiny: Esm2):
         assert len({top for top, _ in places}) == rows
 
 
+@pytest.mark.slow
 def test_large_models_fit(tmp_path: Path):
     model = load(make_checkpoint(tmp_path / "deep", (33, 20, 40)), "cpu")
     figure = plots.attention_grid(attention(model, SEQUENCE))
@@ -183,6 +184,7 @@ def test_large_models_fit(tmp_path: Path):
     assert wide.get_size_inches()[0] == 7.2  # one layer only: rows of eight
 
 
+@pytest.mark.slow
 def test_grid_reads_one_map_at_a_time():
     squares, held = softmax_maps(6, 2_000), []
 
@@ -406,6 +408,7 @@ def test_tiny_proteins(tiny: Esm2, residues: int, tmp_path: Path):
     assert f"{plural} · {maps.checkpoint}" in texts(plots.attention_grid(maps))
 
 
+@pytest.mark.slow
 def test_windows_leave_grey_where_pairs_were_never_seen(tiny: Esm2, tmp_path: Path):
     maps = attention(tiny, random_sequence(1_500, seed=1))
     assert maps.windows > 1
