@@ -60,20 +60,6 @@ class EightBits(Operations):
         """Return W_2 h + b_2, plus ``add``."""
         return self.linear(hidden, layer.contract, add=add)
 
-    def feed_forward(
-        self,
-        normed: torch.Tensor,
-        layer: LayerParts,
-        *,
-        add: torch.Tensor,
-        hidden: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Return both, one after the other."""
-        inner = self.expand(normed, layer)
-        if hidden is not None:
-            hidden.append(inner)
-        return self.contract(inner, layer, add=add)
-
 
 def in_bfloat16() -> tuple[str, Esm2]:
     """Return a model in compiled bfloat16, in plain C where the processor has no better."""

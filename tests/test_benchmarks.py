@@ -22,13 +22,14 @@ from benchmarks import (
     inside,
     others,
     peak,
+    precision,
     scaling,
     score,
     sizes,
 )
 from benchmarks.harness import Result, ratios, table
 from benchmarks.proteome import MOST_RESIDUES, proteome, write_fasta
-from esmkit.encoder import compiled, onednn, threads
+from esmkit.encoder import compiled, halves, onednn, threads
 from esmkit.sequences.proteins import Protein
 from oracles.checkpoints import has_compiler
 
@@ -249,6 +250,29 @@ def test_many_cores_are_modelled_by_what_was_measured(monkeypatch: pytest.Monkey
     for module in (onednn, compiled, threads):
         assert "Clock" not in repr(vars(module))
     assert threads.MOST_PASSES == 16
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_each_precision_is_compared_with_float32(monkeypatch: pytest.MonkeyPatch, real):
+    if not has_compiler():
+        pytest.skip("there is no C compiler here")
+    monkeypatch.setattr(halves, "FLAGS", halves.FLAGS)  # put back afterwards
+    shortest = min(precision.ts50(), key=len)
+    monkeypatch.setattr(precision, "ts50", lambda: [shortest])
+    monkeypatch.setattr(precision, "WAYS", precision.WAYS[::3])  # the two that are made here
+    try:
+        rows = [line.split("|")[1:-1] for line in precision.report() if line.startswith("| ")][1:]
+    finally:
+        halves.halves_library.cache_clear()
+    assert [row[0].split(",")[0].split("(")[0].strip() for row in rows] == [
+        *("float32", "bfloat16", "int8")
+    ]
+    for row in rows[1:]:
+        assert 0.99 < float(row[1]) <= 1
+        assert float(row[4]) > 0  # attention is not the very same
+        assert float(row[7]) > 0
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ be had, sequences are padded to the longest of their size and the padding is mas
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -82,12 +83,8 @@ def _attend_end_to_end(
     scaling: float,
 ) -> torch.Tensor:
     """Attend in one call: (1, H, T, K) to (1, T, H, K)."""
-    lengths = [group.length for group in groups for _ in range(group.count)]
-    tokens = sum(lengths)
-    starts = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
-    starts = starts.to(query.device, non_blocking=True)
+    starts, longest, tokens = _starts(groups, query.device)
     q, k, v = (x[0, :, :tokens].transpose(0, 1).contiguous() for x in (query, key, value))
-    longest = max(lengths)
     # One split: the numbers of a sequence do not depend on its neighbours
     mixed = varlen_attention()(
         *(q, k, v, starts, starts, longest, longest), scale=scaling, num_splits=1
@@ -108,13 +105,42 @@ def attend_padded(
     is; as a key it is masked.
     """
     mixed = []
-    for same in _of_like_length(groups):
-        places, real = (x.to(query.device, non_blocking=True) for x in same.places())  # (b, n)
+    for places, real, kept in _laid_out(groups, query.device):
         q, k, v = (x[0][:, places].transpose(0, 1) for x in (query, key, value))  # (b, H, n, K)
-        mask = None if same.shortest == same.longest else real[:, None, None]
-        result = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-        mixed.append(result.transpose(1, 2)[real])  # tokens in the order of the row, (t, H, K)
+        result = scaled_dot_product_attention(q, k, v, attn_mask=real, scale=scaling)
+        mixed.append(
+            result.transpose(1, 2).flatten(0, 1)[kept]
+        )  # in the order of the row, (t, H, K)
     return _with_rest(torch.cat(mixed), query.shape[2])
+
+
+@lru_cache(maxsize=8)  # all layers of a pass ask for the same
+@torch.inference_mode(False)  # what is kept may be used where gradients are wanted
+def _starts(groups: tuple[Group, ...], device: torch.device) -> tuple[torch.Tensor, int, int]:
+    """Return where sequences begin, and the last ends, the longest and all tokens."""
+    lengths = [group.length for group in groups for _ in range(group.count)]
+    starts = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device="cpu")
+    return starts.to(device), max(lengths), sum(lengths)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _laid_out(
+    groups: tuple[Group, ...], device: torch.device
+) -> list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]]:
+    """Return, for sequences of like length, what :func:`attend_padded` needs of them, on the device.
+
+    Which token of the row stands where, (b, n); the mask of keys, (b, 1, 1, n), if there is padding;
+    and which of the b n places are no padding, (t,): counted here, for a device that is asked has to
+    be waited for.
+    """
+    found = []
+    for same in _of_like_length(groups):
+        places, real = same.places()
+        kept = real.flatten().nonzero()[:, 0].to(device)
+        padded = same.shortest < same.longest
+        found.append((places.to(device), real[:, None, None].to(device) if padded else None, kept))
+    return found
 
 
 def _with_rest(mixed: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -149,9 +175,9 @@ class _LikeLength:
 
     def places(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return which token of the row stands where, and whether it does: (b, n) each."""
-        counts = torch.tensor(self.lengths)[:, None]
+        counts = torch.tensor(self.lengths, device="cpu")[:, None]
         first = self.start + counts.cumsum(0) - counts
-        steps = torch.arange(self.longest)[None]
+        steps = torch.arange(self.longest, device="cpu")[None]
         real = steps < counts
         return first + steps * real, real
 

@@ -7,7 +7,7 @@
    residual stream) is done as the sums are written.
 
    Compiled by compiled.py for the machine at hand. With ESMKIT_PLAIN the instructions are written out in
-   plain C, so that all of it can be tried on any machine, some hundred times more slowly. */
+   plain C, so that all of it can be tried on any machine, slowly. */
 
 #include <math.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 """The fast form for bfloat16 on a CPU that multiplies bfloat16: products, norms and attention of halves.c.
 
-Two bfloat16 are multiplied in the time of one float32. Products are of bfloat16 and summed in float32;
-so are scores and softmax, and the residual stream and its norms stay float32 from the first layer to
+One instruction multiplies two pairs of bfloat16 where one pair of float32 fits. Products are of bfloat16
+and summed in float32; so are scores and softmax, and the residual stream and its norms stay float32 from the first layer to
 the last: each step is rounded once, where the next one reads it. Results are of the model's data type.
 
 The library is compiled for the CPU at hand and tried against PyTorch when a model is loaded, as that of
@@ -20,7 +20,7 @@ from torch import nn
 
 from esmkit.encoder.checkpoints.parts import LayerParts, Parts
 from esmkit.encoder.compiled import compile_library
-from esmkit.encoder.operations import Observe, Operations
+from esmkit.encoder.operations import Observe, Operations, starts_of
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 
@@ -243,20 +243,6 @@ class HalfOperations(Operations):
         made = self._run(x, dense, HALVES if add is None else FLOATS, add)
         return super().linear(x, dense, add=add) if made is None else made
 
-    def feed_forward(
-        self,
-        normed: torch.Tensor,
-        layer: LayerParts,
-        *,
-        add: torch.Tensor,
-        hidden: list[torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, in float32."""
-        inner = self.expand(normed, layer)
-        if hidden is not None:
-            hidden.append(inner)
-        return self.contract(inner, layer, add=add)
-
     def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
         """Return GELU(W_1 x + b_1) in bfloat16."""
         normed = _narrow(normed, layer.expand)
@@ -294,10 +280,7 @@ class HalfOperations(Operations):
         scaling = width**-0.5
         if observe is not None:
             observe(rotate(query, *rotary), rotate(key, *rotary), scaling)
-        starts = [group.start + i * group.length for group in groups for i in range(group.count)]
-        end, tokens = groups[-1].tokens.stop, query.shape[2]
-        # Rows that only fill up a block come last
-        starts += [end] if end == tokens else [end, tokens]
+        starts = starts_of(groups, query.shape[2])
         cosines, sines = (turns[0].float().contiguous() for turns in rotary)
         return _attend(
             *(halves_library(), query[0], key[0], value[0], starts, scaling, (cosines, sines))

@@ -24,7 +24,7 @@ from torch import nn
 
 from esmkit.encoder.checkpoints.parts import LayerParts
 from esmkit.encoder.compiled import compile_attention
-from esmkit.encoder.operations import Observe, Operations, filled_up
+from esmkit.encoder.operations import Observe, Operations, filled_up, starts_of
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.encoder.threads import threads_of_a_pass
@@ -192,10 +192,7 @@ class FastOperations(Operations):
         scaling = query.shape[-1] ** -0.5
         if observe is not None:
             observe(rotate(query, *rotary), rotate(key, *rotary), scaling)
-        starts = [group.start + i * group.length for group in groups for i in range(group.count)]
-        end, tokens = groups[-1].tokens.stop, query.shape[2]
-        # rows that only fill up a block come last
-        starts += [end] if end == tokens else [end, tokens]
+        starts = starts_of(groups, query.shape[2])
         turns = rotary[0][0], rotary[1][0]
         return compile_attention()(query[0], key[0], value[0], starts, scaling, turns)[None]
 

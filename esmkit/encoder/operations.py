@@ -15,7 +15,7 @@ from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.encoder.threads import threads_of_a_pass
 
-__all__ = ["ROWS", "Observe", "Operations", "attend_by_group", "filled_up"]
+__all__ = ["ROWS", "Observe", "Operations", "attend_by_group", "filled_up", "starts_of"]
 
 ROWS = 64
 """On a CPU a row of tokens is filled up with zeros to a multiple of this."""
@@ -54,10 +54,10 @@ class Operations:
 
         A list ``hidden`` is given what stands between the two, (1, T, F).
         """
-        inner = gelu(layer.expand(normed))
+        inner = self.expand(normed, layer)
         if hidden is not None:
             hidden.append(inner)
-        return layer.contract(inner) + add
+        return self.contract(inner, layer, add=add)
 
     def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
         """Return GELU(W_1 x + b_1): (1, T, D) to (1, T, F), what :meth:`feed_forward` has inside."""
@@ -99,6 +99,16 @@ class Operations:
         if observe is not None:
             observe(query, key, scaling)
         return attend_by_group(query, key, value, groups, scaling)
+
+
+def starts_of(groups: tuple[Group, ...], tokens: int) -> list[int]:
+    """Return where the sequences of a row of that many tokens begin, and where the last one ends.
+
+    Tokens that only fill up a row come last, as a sequence of their own.
+    """
+    starts = [group.start + i * group.length for group in groups for i in range(group.count)]
+    end = groups[-1].tokens.stop
+    return [*starts, end] if end == tokens else [*starts, end, tokens]
 
 
 def attend_by_group(

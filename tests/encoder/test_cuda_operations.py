@@ -102,6 +102,20 @@ def test_few_calls_however_many_lengths(name: str, calls: int, monkeypatch: pyte
     assert (made[0] is None) == (name in ("one", "equal"))  # nothing is padded, nothing masked
 
 
+def test_gradients_after_a_pass_without():
+    """What is laid out once for all layers serves both."""
+    groups, given = groups_of([12, 9, 7]), drawn(28)
+    with torch.inference_mode():
+        attend_padded(*given, groups, 0.3)
+    query = given[0].clone().requires_grad_()
+    attend_padded(query, *given[1:], groups, 0.3).square().sum().backward()
+    other = given[0].clone().requires_grad_()
+    attend_by_group(other, *given[1:], groups, 0.3).square().sum().backward()
+    assert query.grad is not None
+    assert query.grad.abs().max() > 0
+    torch.testing.assert_close(query.grad, other.grad)
+
+
 def test_nan_stays_in_its_sequence():
     lengths = [40, 33, 21]
     groups = groups_of(lengths)
