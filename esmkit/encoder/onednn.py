@@ -5,7 +5,9 @@ transformers is changed. Results differ by rounding: ``tests/test_real_checkpoin
 
 - Matrix products of float32 run in oneDNN. PyTorch has them from MKL, which uses half the width of
   the registers of processors that are not Intel's: on an AMD EPYC with AVX-512, two threads, 440
-  instead of 190 billion operations a second. The weights need no other layout.
+  instead of 190 billion operations a second.
+- Small weights are kept beside the network's in the layout in which oneDNN reads them, which it would
+  otherwise make for each product.
 - GELU and the sum with the residual stream are done as the product is written, not in passes of
   their own.
 
@@ -39,7 +41,7 @@ It keeps a compiled primitive, with scratch memory, for each of the last shapes 
 :func:`esmkit.encoder.process.tune_process`), and packs have ever new shapes."""
 
 MOST_KEPT_BYTES = 4 * 2**20
-"""Largest weight of which contiguous parts are kept as copies beside it."""
+"""Largest weight of which copies are kept beside it, in oneDNN's layout: those of the 35M model."""
 
 FEED_FORWARD_PARTS = 2
 """Parts of the inner width that are summed one after the other.
@@ -78,7 +80,7 @@ class FastOperations(Operations):
     def __init__(self, *, products: bool, compiled: bool) -> None:
         self.products = products
         self.compiled = compiled
-        self._columns = _Columns()
+        self._weights = _Weights()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"products": self.products, "compiled": self.compiled}
@@ -92,10 +94,11 @@ class FastOperations(Operations):
         """Return W x + b, plus ``add``; without it in two halves of the sum: less is rounded."""
         if not (self.products and _is_plain(x, dense)):
             return super().linear(x, dense, add=add)
-        product, weight, bias = onednn_product(), dense.weight, dense.bias
+        product, bias = onednn_product(), dense.bias
         if add is not None:
+            (weight,) = self._weights.rows(dense, 1)
             return in_blocks(lambda x, add: product.binary(x, add, weight, bias, "add"), x, add)
-        first, second = self._columns.of(dense, 2)
+        first, second = self._weights.columns(dense, 2)
         half = first.shape[1]
 
         def in_halves(x: torch.Tensor) -> torch.Tensor:
@@ -116,18 +119,17 @@ class FastOperations(Operations):
         expand, contract = layer.expand, layer.contract
         if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
             return super().feed_forward(normed, layer, add=add, hidden=hidden)
-        product, parts = onednn_product(), self._columns.of(contract, FEED_FORWARD_PARTS)
+        product, parts = onednn_product(), self._inner(layer)
         seen: list[torch.Tensor] = []  # the parts of each block
 
         def in_parts(normed: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
             # The fewer products a sum runs over, the less it is rounded; and a part of the widest
             # tensor stays in the cache where the whole does not.
-            start, bias = 0, contract.bias
-            for columns in parts:
-                part = slice(start, start + columns.shape[1])
-                inner = product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
+            bias = contract.bias
+            for part, rows, columns in parts:
+                inner = product(normed, rows, expand.bias[part], "gelu", [], "none")
                 summed = product.binary(inner, summed, columns, bias, "add")
-                start, bias = part.stop, None
+                bias = None
                 if hidden is not None:
                     seen.append(inner)
             return summed
@@ -144,12 +146,12 @@ class FastOperations(Operations):
         expand, contract = layer.expand, layer.contract
         if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
             return super().expand(normed, layer)
-        product = onednn_product()
+        product, parts = onednn_product(), self._inner(layer)
 
         def in_parts(normed: torch.Tensor) -> torch.Tensor:
             made = [
-                product(normed, expand.weight[part], expand.bias[part], "gelu", [], "none")
-                for part in _parts_of(self._columns.of(contract, FEED_FORWARD_PARTS))
+                product(normed, rows, expand.bias[part], "gelu", [], "none")
+                for part, rows, _ in parts
             ]
             return torch.cat(made, dim=-1)
 
@@ -162,17 +164,25 @@ class FastOperations(Operations):
         contract = layer.contract
         if not (self.products and _is_plain(hidden, layer.expand) and _is_plain(hidden, contract)):
             return super().contract(hidden, layer, add=add)
-        product, columns = onednn_product(), self._columns.of(contract, FEED_FORWARD_PARTS)
+        product, parts = onednn_product(), self._inner(layer)
 
         def in_parts(hidden: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
             bias = contract.bias
-            for part, of_part in zip(_parts_of(columns), columns, strict=True):
+            for part, _, columns in parts:
                 inner = hidden[..., part].contiguous()
-                summed = product.binary(inner, summed, of_part, bias, "add")
+                summed = product.binary(inner, summed, columns, bias, "add")
                 bias = None
             return summed
 
         return in_blocks(in_parts, hidden, add)
+
+    def _inner(self, layer: LayerParts) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Return the parts of the inner width: which units, their rows of W_1, their columns of W_2."""
+        rows = self._weights.rows(layer.expand, FEED_FORWARD_PARTS)
+        columns = self._weights.columns(layer.contract, FEED_FORWARD_PARTS)
+        stops = itertools.accumulate(part.shape[1] for part in columns)
+        parts = [slice(a, b) for a, b in itertools.pairwise([0, *stops])]
+        return list(zip(parts, rows, columns, strict=True))
 
     def attend(
         self,
@@ -214,12 +224,6 @@ def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
     )
 
 
-def _parts_of(columns: list[torch.Tensor]) -> list[slice]:
-    """Return which inner units each part of the columns of W_2 takes."""
-    stops = list(itertools.accumulate(part.shape[1] for part in columns))
-    return [slice(a, b) for a, b in itertools.pairwise([0, *stops])]
-
-
 def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
     """Apply a function of rows to blocks of few sizes; the last is filled up with zeros."""
     tokens, most = rows[0].shape[-2], MOST_ROWS * threads_of_a_pass()
@@ -231,11 +235,12 @@ def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.T
     return whole if whole.shape[-2] == tokens else whole[..., :tokens, :].contiguous()
 
 
-class _Columns:
-    """Parts of the columns of weights, what a sum is cut into, each contiguous.
+class _Weights:
+    """Weights as products take them: in parts of their rows or columns, each contiguous.
 
-    Those of small weights, up to the 35M model's, are kept until the weight is changed: to copy them
-    for each product takes 3 % of the time.
+    Of small weights they are kept in oneDNN's own layout until the weight is changed: to copy the parts
+    for each product takes 3 % of the time, and oneDNN as much to lay them out. What is written behind PyTorch's back (``weight.data``, a NumPy array that shares its memory)
+    is not seen; what is written under ``torch.no_grad()`` is.
     """
 
     def __init__(self) -> None:
@@ -243,18 +248,33 @@ class _Columns:
             weakref.WeakKeyDictionary()
         )
 
-    def of(self, dense: nn.Linear, parts: int) -> list[torch.Tensor]:
+    def rows(self, dense: nn.Linear, parts: int) -> list[torch.Tensor]:
+        """Return a weight, (outputs, inputs), in parts of its outputs."""
+        return self._of(dense, parts, 0)
+
+    def columns(self, dense: nn.Linear, parts: int) -> list[torch.Tensor]:
+        """Return a weight in parts of its inputs, what a sum is cut into."""
+        return self._of(dense, parts, 1)
+
+    def _of(self, dense: nn.Linear, parts: int, dim: int) -> list[torch.Tensor]:
         weight = dense.weight
         # A tensor made in inference mode may change without a trace: nothing is kept of it
         tracked = not weight.is_inference()
-        state = (parts, weight.data_ptr(), weight._version if tracked else None)
+        state = (parts, dim, weight.data_ptr(), weight._version if tracked else None)
         kept = self._kept.get(dense)
         if tracked and kept is not None and kept[0] == state:
             return kept[1]
-        width = -(-dense.in_features // parts)
-        columns = [
-            weight[:, at : at + width].contiguous() for at in range(0, dense.in_features, width)
-        ]
+        width = -(-weight.shape[dim] // parts)
+        made = [part.contiguous() for part in weight.detach().split(width, dim)]
         if tracked and weight.nbytes <= MOST_KEPT_BYTES:
-            self._kept[dense] = (state, columns)
-        return columns
+            made = [_laid_out(part) for part in made]
+            self._kept[dense] = (state, made)
+        return made
+
+
+def _laid_out(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight in the layout that oneDNN wants for a block of rows, or as it is."""
+    try:
+        return torch.ops.mkldnn._reorder_linear_weight(weight, MOST_ROWS)
+    except (AttributeError, RuntimeError):  # it has no public name either
+        return weight

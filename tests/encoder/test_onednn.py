@@ -111,6 +111,43 @@ def test_a_change_of_a_weight_is_seen(tiny_folder, fast: FastOperations):
 
 
 @needs_onednn
+@torch.inference_mode()
+def test_what_is_laid_out_gives_the_same_numbers(tiny: Esm2, monkeypatch: pytest.MonkeyPatch):
+    """And is made once for each weight; without a layout, or for large weights, all works as before."""
+    layer, x = tiny.parts().layers[0], torch.randn(1, 130, tiny.width)
+    laid_out, made = onednn._laid_out, []
+
+    def results() -> list[torch.Tensor]:
+        fast = FastOperations(products=True, compiled=False)
+        run = [
+            [
+                fast.linear(x, layer.query),
+                fast.linear(x, layer.output, add=x),
+                fast.feed_forward(x, layer, add=x),
+            ]
+            for _ in range(2)
+        ]
+        assert all(torch.equal(a, b) for a, b in zip(*run, strict=True))
+        return run[0]
+
+    monkeypatch.setattr(onednn, "_laid_out", lambda w: made.append(laid_out(w)) or made[-1])
+    found = results()
+    assert len(made) == 2 + 1 + 2 * onednn.FEED_FORWARD_PARTS
+    monkeypatch.setattr(onednn, "_laid_out", lambda w: w)
+    for change in (lambda: None, lambda: monkeypatch.setattr(onednn, "MOST_KEPT_BYTES", 0)):
+        change()
+        for one, other in zip(found, results(), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=4e-6)
+    monkeypatch.setattr(onednn, "_laid_out", laid_out)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", fails)
+    assert onednn._laid_out(x) is x
+
+
+def fails(*_: object) -> torch.Tensor:
+    raise NotImplementedError("not in this PyTorch")
+
+
+@needs_onednn
 def test_onednn_is_used_where_it_can_be(tiny: Esm2, fast: FastOperations, monkeypatch):
     """And what it is not written for goes to PyTorch: adapters, gradients, other data types."""
     used = []
