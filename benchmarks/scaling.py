@@ -4,6 +4,7 @@ python -m benchmarks memory length threads startup
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -199,4 +200,33 @@ def startup(rounds: int) -> list[str]:
     lines = ["| process | seconds, median (least to most) |", "|---|---|"]
     for name, runs in seconds.items():
         lines.append(f"| {name} | {median(runs):.2f} ({min(runs):.2f} to {max(runs):.2f}) |")
-    return lines
+    parts = "; ".join(f"{name} {spent:.2f} s" for name, spent in import_parts().items())
+    return [
+        *lines,
+        "",
+        f"What the second consists of, by `python -X importtime`, which takes some time itself: {parts}. "
+        "`transformers.modeling_utils`, of which every model is made, imports these at its top, for "
+        "training, generation and several devices; no option of transformers leaves them out.",
+    ]
+
+
+def import_parts() -> dict[str, float]:
+    """Return the seconds that importing PyTorch and ESM-2's model takes, by what is imported."""
+    code = (
+        "import torch, sys; sys.stderr.write('and\\n'); import transformers.models.esm.modeling_esm"
+    )
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    parts: dict[str, float] = {}
+    first = "PyTorch"
+    for line in told.splitlines():
+        if line == "and":
+            first = "more of PyTorch for transformers"
+        found = re.match(r"import time: +(\d+) \| +\d+ \| +(\w+)", line)
+        if found is None:
+            continue
+        name = {"torch": first, "transformers": "transformers itself", "scipy": "SciPy"}
+        name |= {"numpy": "NumPy", "sympy": "SymPy"}
+        part = name.get(found[2], "all else")
+        parts[part] = parts.get(part, 0) + int(found[1]) / 1e6
+    return dict(sorted(parts.items(), key=lambda pair: -pair[1]))

@@ -60,6 +60,18 @@ def esmkit_embed(folder: Path, size: str) -> Work:
     return work
 
 
+def with_passes_of(tokens: int) -> Callable[[Path, str], Work]:
+    """``Esm2.embed`` with other passes than those of 1,024 tokens for each thread."""
+
+    def program(folder: Path, size: str) -> Work:
+        from esmkit.encoder import packing
+
+        packing.PASS_TOKENS = tokens
+        return esmkit_embed(folder, size)
+
+    return program
+
+
 def _hugging_face(size: str, attention: str) -> Any:
     from transformers import EsmModel, EsmTokenizer
 
@@ -156,8 +168,11 @@ def predict_contacts(folder: Path, size: str) -> Work:
     return work
 
 
+PASSES = {f"embed: esmkit, {n:,} tokens a pass": with_passes_of(n) for n in (256, 512, 2_048)}
+
 PROGRAMS: dict[str, Callable[..., Work]] = {
     "embed: esmkit": esmkit_embed,
+    **PASSES,
     "embed: Hugging Face, SDPA, sorted, 4,096 tokens a batch": sorted_sdpa,
     "attention: esmkit (float16, compressed)": esmkit_attention,
     "attention: output_attentions, h5py (float32)": output_attentions,
@@ -173,9 +188,9 @@ def report(rounds: int) -> list[str]:
         residues = sum(map(len, proteome(PROTEINS[size])))
         lines += ["", f"{size}, {layers} layers of {heads} heads, width {width:,}. "]
         lines[-1] += (
-            f"Means of {PROTEINS[size]} proteins, {residues:,} residues; maps and contacts of "
+            f"Means of {PROTEINS[size]} proteins, {residues:,} residues, in passes of 1,024 tokens where "
+            f"nothing else is said; maps and contacts of {len(few(300, 600))} proteins of 300 residues:"
         )
-        lines[-1] += f"{len(few(300, 600))} proteins of 300 residues:"
         for task in ("embed", "attention", "contacts"):
             chosen = [name for name in PROGRAMS if name.startswith(task)]
             results = run_in_turn("benchmarks.sizes", chosen, {"size": size}, rounds)
