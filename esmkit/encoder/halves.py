@@ -201,7 +201,7 @@ class HalfOperations(Operations):
     compiled = True
 
     def __init__(self) -> None:
-        self._packed: weakref.WeakKeyDictionary[nn.Linear, tuple[Any, _Packed]] = (
+        self._packed: weakref.WeakKeyDictionary[nn.Linear, tuple[Any, _Packed, Any]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -232,7 +232,8 @@ class HalfOperations(Operations):
             return kept[1]
         packed = _Packed.of(weight, bias)
         if tracked:
-            self._packed[dense] = (state, packed)
+            # With the weights themselves: no others are laid where they are while these are here
+            self._packed[dense] = (state, packed, (weight.detach(), bias.detach()))
         return packed
 
     def linear(

@@ -255,6 +255,20 @@ def test_a_changed_weight_is_seen(model: Esm2):
     assert not np.array_equal(model.embed("MKTVRQERLK").mean, before)
 
 
+def test_weights_put_in_place_are_seen(model: Esm2):
+    """Twice between two passes: the second may not be laid where the first weights were."""
+    model.embed("MKTVRQERLK")
+    dense = model.parts().layers[0].output
+    shape, weight, bias = dense.weight.shape, dense.weight.data_ptr(), dense.bias.data_ptr()
+    for _ in range(20):
+        dense.weight = torch.nn.Parameter(torch.zeros(shape, dtype=torch.bfloat16), False)
+        assert dense.weight.data_ptr() != weight
+        dense.bias = torch.nn.Parameter(torch.zeros(shape[0], dtype=torch.bfloat16), False)
+        assert dense.bias.data_ptr() != bias
+    added = model.trace("MKTVRQERLK", keep=["L0.attention_output"])["L0.attention_output"]
+    assert not added.any()
+
+
 def test_what_stands_in_place_of_a_layer_is_called(model: Esm2):
     before = model.embed("MKTVRQERLK").mean
     layer = model.parts().layers[0]
