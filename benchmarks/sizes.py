@@ -168,7 +168,7 @@ def predict_contacts(folder: Path, size: str) -> Work:
     return work
 
 
-PASSES = {f"embed: esmkit, {n:,} tokens a pass": with_passes_of(n) for n in (256, 512, 2_048)}
+PASSES = {f"embed: esmkit, {n:,} tokens a pass": with_passes_of(n) for n in (512, 2_048)}
 
 PROGRAMS: dict[str, Callable[..., Work]] = {
     "embed: esmkit": esmkit_embed,

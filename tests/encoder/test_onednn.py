@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import EsmModel
 
-from esmkit.encoder import onednn
+from esmkit.encoder import onednn, trial
 from esmkit.encoder.onednn import MOST_ROWS, FastOperations, onednn_product
 from esmkit.encoder.operations import ROWS, Operations
 from esmkit.encoder.process import tune_process
@@ -143,6 +143,27 @@ def test_what_is_laid_out_gives_the_same_numbers(tiny: Esm2, monkeypatch: pytest
     assert onednn._laid_out(x) is x
 
 
+@needs_onednn
+@torch.inference_mode()
+def test_weights_put_in_place_are_seen(fast: FastOperations):
+    """Twice between two passes: the second may not be laid where the first weights were."""
+    dense = torch.nn.Linear(64, 64)
+    with torch.inference_mode(False):
+        dense.weight = nn.Parameter(torch.randn(64, 64), requires_grad=False)
+        dense.bias = nn.Parameter(torch.zeros(64), requires_grad=False)
+        where, x = dense.weight.data_ptr(), torch.randn(1, 64, 64)
+        with torch.no_grad():
+            fast.linear(x, dense)
+            fast.linear(x, dense, add=x)
+        for _ in range(20):
+            dense.weight = nn.Parameter(torch.randn(64, 64), requires_grad=False)
+            assert dense.weight.data_ptr() != where
+        with torch.no_grad():
+            wanted = x.double() @ dense.weight.double().T
+            for found in (fast.linear(x, dense), fast.linear(x, dense, add=torch.zeros_like(x))):
+                torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
+
+
 def fails(*_: object) -> torch.Tensor:
     raise NotImplementedError("not in this PyTorch")
 
@@ -240,6 +261,7 @@ def test_without_onednn_everything_works(tiny_folder, tiny: Esm2, monkeypatch):
     ids = [np.array([0, 5, 6, 7, 2])]
     wanted = tiny.hidden_states(ids)[0]
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(trial, "is_faster", lambda: True)
     said: list[str] = []
     model = load(tiny_folder, "cpu", compiled=False, say=said.append)
     assert type(model.operations) is Operations
