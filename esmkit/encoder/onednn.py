@@ -5,9 +5,7 @@ transformers is changed. Results differ by rounding: ``tests/test_real_checkpoin
 
 - Matrix products of float32 run in oneDNN. PyTorch has them from MKL, which uses half the width of
   the registers of processors that are not Intel's: on an AMD EPYC with AVX-512, two threads, 440
-  instead of 190 billion operations a second. Without AVX-512 MKL uses all there is, and its products,
-  GELU and sums after them, took 0.8 of the time of these (AMD EPYC with AVX2, two threads): there they
-  stay PyTorch's.
+  instead of 190 billion operations a second.
 - Small weights are kept beside the network's in the layout in which oneDNN reads them, which it would
   otherwise make for each product.
 - GELU and the sum with the residual stream are done as the product is written, not in passes of
@@ -33,7 +31,7 @@ from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.encoder.threads import threads_of_a_pass
 
-__all__ = ["FastOperations", "in_blocks", "is_faster", "onednn_product"]
+__all__ = ["FastOperations", "in_blocks", "onednn_product"]
 
 MOST_ROWS = 1024
 """oneDNN gets blocks of 1,024 tokens for each thread that shares a pass, and a last one of a multiple of
@@ -50,13 +48,6 @@ FEED_FORWARD_PARTS = 2
 
 On the demo proteins the last hidden state is then at most 1.2e-5 from that in float64, as it is with
 MKL's products; with one part 1.6e-5, at the same speed; with four 1.2e-5 and a tenth slower."""
-
-
-def is_faster() -> bool:
-    """Say whether oneDNN's products are to be tried: not where PyTorch has MKL's, and no AVX-512."""
-    return not (
-        torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    )
 
 
 def onednn_product() -> Any:

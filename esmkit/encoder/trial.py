@@ -24,7 +24,7 @@ from esmkit.encoder.compiled import (
 from esmkit.encoder.cuda import HALVES, CudaOperations
 from esmkit.encoder.devices import can_be_compiled
 from esmkit.encoder.halves import HalfOperations, with_wide_stream
-from esmkit.encoder.onednn import FastOperations, is_faster
+from esmkit.encoder.onednn import FastOperations
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
@@ -91,13 +91,12 @@ def choose_operations(
         reason = fault_of_attention(parts)
         if reason is not None:
             raise cannot_compile(reason, LEAVE_OUT)
-    products = is_faster()
-    if products and (reason := fault_of_products(parts)) is not None:
+    reason = fault_of_products(parts)
+    if reason is not None:
         say(f"products are PyTorch's, not oneDNN's: {reason}; all works, more slowly")
-        products = False
-    if not (products or compiled):
+    if reason is not None and not compiled:
         return Operations()
-    return FastOperations(products=products, compiled=bool(compiled))
+    return FastOperations(products=reason is None, compiled=bool(compiled))
 
 
 def retry(operations: Operations, parts: Parts) -> Operations:

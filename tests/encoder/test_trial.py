@@ -113,7 +113,6 @@ def test_a_fault_of_the_products_ends_in_pytorchs(
     replaced, reason = fault
     give = missing if replaced is missing else lambda: replaced
     monkeypatch.setattr(onednn, "onednn_product", give)
-    monkeypatch.setattr(trial, "is_faster", lambda: True)
     said: list[str] = []
     model = load(tiny_folder, "cpu", compiled=False, say=said.append)
     assert type(model.operations) is Operations
@@ -170,8 +169,7 @@ def test_a_fault_of_the_compiled_attention_ends_in_pytorchs(
         load(tiny_folder, "cpu", compiled=True)
 
 
-def test_sound_operations_pass(any_tiny_folder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trial, "is_faster", lambda: True)
+def test_sound_operations_pass(any_tiny_folder):
     said: list[str] = []
     model = load(any_tiny_folder, "cpu", say=said.append)
     assert (
@@ -182,32 +180,6 @@ def test_sound_operations_pass(any_tiny_folder, monkeypatch: pytest.MonkeyPatch)
         assert isinstance(model.operations, FastOperations)
         assert model.operations.products
         assert model.compiled
-
-
-@pytest.mark.parametrize("compiled", [False, None])
-def test_products_stay_pytorchs_where_they_are_faster(
-    tiny_folder, wanted: list[np.ndarray], monkeypatch, compiled: bool | None
-):
-    """Where there is MKL, and no AVX-512: without a word, for nothing is amiss."""
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    said: list[str] = []
-    model = load(tiny_folder, "cpu", compiled=compiled, say=said.append)
-    if compiled is None and has_compiler():
-        assert isinstance(model.operations, FastOperations)
-        assert (model.operations.products, model.compiled) == (False, True)
-        assert said == []
-    else:
-        assert type(model.operations) is Operations
-    for ours, right in zip(model.hidden_states(IDS), wanted, strict=True):
-        assert_close(ours, right)
-    for capability, mkl, faster in (
-        *(("AVX512", True, True), ("AVX2", False, True)),
-        *(("DEFAULT", True, True), ("AVX2", True, False)),
-    ):
-        monkeypatch.setattr(torch.backends.mkl, "is_available", lambda there=mkl: there)
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=capability: kind)
-        assert onednn.is_faster() == faster
 
 
 def test_the_trial_leaves_the_process_as_it_was(tiny: Esm2):
