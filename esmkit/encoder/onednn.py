@@ -239,8 +239,9 @@ class _Weights:
     """Weights as products take them: in parts of their rows or columns, each contiguous.
 
     Of small weights they are kept in oneDNN's own layout until the weight is changed: to copy the parts
-    for each product takes 3 % of the time, and oneDNN as much to lay them out. What is written behind PyTorch's back (``weight.data``, a NumPy array that shares its memory)
-    is not seen; what is written under ``torch.no_grad()`` is.
+    for each product takes 3 % of the time, and oneDNN would lay them out anew each time. What is written
+    behind PyTorch's back (``weight.data``, a NumPy array that shares its memory) is not seen; what is
+    written under ``torch.no_grad()`` is.
     """
 
     def __init__(self) -> None:
