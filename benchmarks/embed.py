@@ -220,10 +220,13 @@ SLOW: dict[str, Callable[..., Work]] = {
 
 def how(name: str) -> str:
     """Say how a program was run: versions, what computes its products, threads."""
+    from esmkit.encoder.onednn import onednn_is_faster
+
     torch = f"PyTorch {version('torch')}"
     with_torch = f"products of {torch} (MKL)"
     ways = {
-        "esmkit embed": f"products of oneDNN in {torch}, attention compiled here, a pass in each thread",
+        "esmkit embed": f"products of {'oneDNN' if onednn_is_faster() else 'MKL'} in {torch}, attention compiled "
+        "here, a pass in each thread",
         "esmkit embed --no-compile": f"the same with attention of {torch}",
         "fair-esm": f"fair-esm {_version('fair-esm')}, {with_torch}, both threads on a batch",
         "Hugging Face": f"transformers {_version('transformers')}, {with_torch}, both threads on a batch",

@@ -17,6 +17,7 @@ from hypothesis import settings
 from esmkit.cli import main
 from esmkit.data import demo_proteins
 from esmkit.encoder.checkpoints import FittedHeadWarning, OfflineCheckpointWarning
+from esmkit.encoder.onednn import FastOperations
 from esmkit.errors import CheckpointError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.proteins import Protein
@@ -146,7 +147,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path, request: pytest.FixtureRequest) -> Esm2:
-    return load(tiny_folder, "cpu", compiled=getattr(request, "param", None))
+    model = load(tiny_folder, "cpu")
+    if getattr(request, "param", "default") != "default":
+        other = not getattr(model.operations, "products", False)
+        other = other and torch.backends.mkldnn.is_available()
+        model.operations = FastOperations(products=other, compiled=False)
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -162,15 +168,14 @@ def tiny_lm(tiny_lm_folder: Path) -> Esm2:
 
 
 BOTH_WAYS = {"test_encoder", "test_packing", "test_embed", "test_extract", "test_ablation"}
-"""Modules whose tests are run with PyTorch's attention too, which is not the default where there is
-a compiler."""
+"""Modules whose tests are run with what is not the default here too: PyTorch's attention where there is a
+compiler, and of oneDNN's products and PyTorch's the others."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give the tests of some modules the tiny model in both ways."""
     if "tiny" in metafunc.fixturenames and metafunc.definition.path.stem in BOTH_WAYS:
-        ways = [False, None]
-        metafunc.parametrize("tiny", ways, indirect=True, ids=["plain", "default"], scope="session")
+        metafunc.parametrize("tiny", ["other", "default"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

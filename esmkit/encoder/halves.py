@@ -295,7 +295,7 @@ def _narrow(x: torch.Tensor, dense: nn.Module) -> torch.Tensor:
 
 
 def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
-    """Say whether a product can be that of ``halves.c``; see :func:`esmkit.encoder.onednn._is_plain`."""
+    """Say whether a product can be that of ``halves.c``; see :func:`esmkit.encoder.blocks.is_plain`."""
     return (
         type(dense) is nn.Linear
         and x.ndim == 3

@@ -1,15 +1,16 @@
-"""The fast form for float32 on a CPU: oneDNN's products, and attention compiled for it.
+"""The fast form for float32 on a CPU: products in blocks, oneDNN's or MKL's, and attention compiled for it.
 
 The same formulas in fewer passes over memory, over the network's own weights; nothing of PyTorch or
 transformers is changed. Results differ by rounding: ``tests/test_real_checkpoint.py`` bounds it.
 
-- Matrix products of float32 run in oneDNN. PyTorch has them from MKL, which uses half the width of
-  the registers of processors that are not Intel's: on an AMD EPYC with AVX-512, two threads, 440
-  instead of 190 billion operations a second.
+- Matrix products of float32 run in oneDNN where there is AVX-512. PyTorch has them from MKL, which uses
+  half the width of the registers of processors that are not Intel's: on an AMD EPYC with AVX-512, two
+  threads, 440 instead of 190 billion operations a second. Without AVX-512 MKL uses all there is: there
+  they stay PyTorch's (:func:`onednn_is_faster`).
 - Small weights are kept beside the network's in the layout in which oneDNN reads them, which it would
   otherwise make for each product.
-- GELU and the sum with the residual stream are done as the product is written, not in passes of
-  their own.
+- GELU and the sum with the residual stream are done as oneDNN's product is written; after PyTorch's in
+  place, on a block that is still in the cache.
 
 oneDNN's products have no public name in PyTorch, and may change or go. So they are tried against
 PyTorch's when a model is loaded (:mod:`esmkit.encoder.trial`), and PyTorch's take their place if
@@ -24,14 +25,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from esmkit.encoder.blocks import BlockOperations, is_plain
 from esmkit.encoder.checkpoints.parts import LayerParts
 from esmkit.encoder.compiled import compile_attention
-from esmkit.encoder.operations import Observe, Operations, filled_up, starts_of
+from esmkit.encoder.operations import Observe, filled_up, starts_of
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.encoder.threads import threads_of_a_pass
 
-__all__ = ["FastOperations", "in_blocks", "onednn_product"]
+__all__ = ["FastOperations", "in_blocks", "onednn_is_faster", "onednn_product"]
 
 MOST_ROWS = 1024
 """oneDNN gets blocks of 1,024 tokens for each thread that shares a pass, and a last one of a multiple of
@@ -50,6 +52,13 @@ On the demo proteins the last hidden state is then at most 1.2e-5 from that in f
 MKL's products; with one part 1.6e-5, at the same speed; with four 1.2e-5 and a tenth slower."""
 
 
+def onednn_is_faster() -> bool:
+    """Say whether oneDNN's products are to be tried: not where PyTorch has MKL's, and no AVX-512."""
+    return not (
+        torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    )
+
+
 def onednn_product() -> Any:
     """Return oneDNN's linear product with fused operations.
 
@@ -66,8 +75,8 @@ def onednn_product() -> Any:
         raise RuntimeError("this PyTorch lacks its linear product") from None
 
 
-class FastOperations(Operations):
-    """oneDNN's products, compiled attention, or both; PyTorch's for whatever they cannot do.
+class FastOperations(BlockOperations):
+    """oneDNN's products or PyTorch's in blocks, and attention, compiled or PyTorch's.
 
     Parameters
     ----------
@@ -92,7 +101,7 @@ class FastOperations(Operations):
         self, x: torch.Tensor, dense: nn.Linear, *, add: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return W x + b, plus ``add``; without it in two halves of the sum: less is rounded."""
-        if not (self.products and _is_plain(x, dense)):
+        if not (self.products and is_plain(x, dense)):
             return super().linear(x, dense, add=add)
         product, bias = onednn_product(), dense.bias
         if add is not None:
@@ -117,7 +126,7 @@ class FastOperations(Operations):
     ) -> torch.Tensor:
         """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, in parts of the inner width."""
         expand, contract = layer.expand, layer.contract
-        if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
+        if not (self.products and is_plain(normed, expand) and is_plain(normed, contract)):
             return super().feed_forward(normed, layer, add=add, hidden=hidden)
         product, parts = onednn_product(), self._inner(layer)
         seen: list[torch.Tensor] = []  # the parts of each block
@@ -144,7 +153,7 @@ class FastOperations(Operations):
     def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
         """Return GELU(W_1 x + b_1), made as in :meth:`feed_forward`, to the last bit."""
         expand, contract = layer.expand, layer.contract
-        if not (self.products and _is_plain(normed, expand) and _is_plain(normed, contract)):
+        if not (self.products and is_plain(normed, expand) and is_plain(normed, contract)):
             return super().expand(normed, layer)
         product, parts = onednn_product(), self._inner(layer)
 
@@ -162,7 +171,7 @@ class FastOperations(Operations):
     ) -> torch.Tensor:
         """Return W_2 h + b_2, plus ``add``, summed as in :meth:`feed_forward`, to the last bit."""
         contract = layer.contract
-        if not (self.products and _is_plain(hidden, layer.expand) and _is_plain(hidden, contract)):
+        if not (self.products and is_plain(hidden, layer.expand) and is_plain(hidden, contract)):
             return super().contract(hidden, layer, add=add)
         product, parts = onednn_product(), self._inner(layer)
 
@@ -205,23 +214,6 @@ class FastOperations(Operations):
         starts = starts_of(groups, query.shape[2])
         turns = rotary[0][0], rotary[1][0]
         return compile_attention()(query[0], key[0], value[0], starts, scaling, turns)[None]
-
-
-def _is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
-    """Say whether a product can be oneDNN's.
-
-    Not if somebody has converted or moved the network, wants gradients, has hung a hook on a linear
-    layer, or has put something else, such as an adapter, in its place.
-    """
-    return (
-        type(dense) is nn.Linear
-        and x.dtype == dense.weight.dtype == torch.float32
-        and x.device.type == dense.weight.device.type == "cpu"
-        and dense.bias is not None
-        and not torch.is_grad_enabled()
-        and not dense._forward_hooks
-        and not dense._forward_pre_hooks
-    )
 
 
 def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from esmkit.encoder.compiled import (
 from esmkit.encoder.cuda import HALVES, CudaOperations
 from esmkit.encoder.devices import can_be_compiled
 from esmkit.encoder.halves import HalfOperations, with_wide_stream
-from esmkit.encoder.onednn import FastOperations
+from esmkit.encoder.onednn import FastOperations, onednn_is_faster
 from esmkit.encoder.operations import Operations
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import rotary_tables
@@ -91,12 +91,11 @@ def choose_operations(
         reason = fault_of_attention(parts)
         if reason is not None:
             raise cannot_compile(reason, LEAVE_OUT)
-    reason = fault_of_products(parts)
-    if reason is not None:
+    products = onednn_is_faster()
+    if products and (reason := fault_of_products(parts)) is not None:
         say(f"products are PyTorch's, not oneDNN's: {reason}; all works, more slowly")
-    if reason is not None and not compiled:
-        return Operations()
-    return FastOperations(products=reason is None, compiled=bool(compiled))
+        products = False
+    return FastOperations(products=products, compiled=bool(compiled))
 
 
 def retry(operations: Operations, parts: Parts) -> Operations:
@@ -117,8 +116,6 @@ def retry(operations: Operations, parts: Parts) -> Operations:
         return operations
     compiled = operations.compiled and (why_not_compiled() or fault_of_attention(parts)) is None
     products = operations.products and fault_of_products(parts) is None
-    if not (compiled or products):
-        return Operations()
     return FastOperations(products=products, compiled=compiled)
 
 

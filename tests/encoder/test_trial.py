@@ -12,7 +12,6 @@ from torch.nn.functional import gelu
 from esmkit.encoder import onednn, trial
 from esmkit.encoder.compiled import compile_attention
 from esmkit.encoder.onednn import FastOperations, onednn_product
-from esmkit.encoder.operations import Operations
 from esmkit.errors import OptionError
 from esmkit.esm2 import Esm2, load
 from esmkit.sequences.tokens import encode
@@ -113,9 +112,11 @@ def test_a_fault_of_the_products_ends_in_pytorchs(
     replaced, reason = fault
     give = missing if replaced is missing else lambda: replaced
     monkeypatch.setattr(onednn, "onednn_product", give)
+    monkeypatch.setattr(trial, "onednn_is_faster", lambda: True)
     said: list[str] = []
     model = load(tiny_folder, "cpu", compiled=False, say=said.append)
-    assert type(model.operations) is Operations
+    assert isinstance(model.operations, FastOperations)
+    assert not model.operations.products
     assert len(said) == 1
     pattern = rf"products are PyTorch's, not oneDNN's: ({reason}).*; all works, more slowly"
     assert re.fullmatch(pattern, said[0]), said[0]
@@ -169,7 +170,8 @@ def test_a_fault_of_the_compiled_attention_ends_in_pytorchs(
         load(tiny_folder, "cpu", compiled=True)
 
 
-def test_sound_operations_pass(any_tiny_folder):
+def test_sound_operations_pass(any_tiny_folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trial, "onednn_is_faster", lambda: True)
     said: list[str] = []
     model = load(any_tiny_folder, "cpu", say=said.append)
     assert (
@@ -180,6 +182,30 @@ def test_sound_operations_pass(any_tiny_folder):
         assert isinstance(model.operations, FastOperations)
         assert model.operations.products
         assert model.compiled
+
+
+@pytest.mark.parametrize("compiled", [False, None])
+def test_products_stay_pytorchs_where_they_are_faster(
+    tiny_folder, wanted: list[np.ndarray], monkeypatch, compiled: bool | None
+):
+    """Where there is MKL, and no AVX-512: without a word, for nothing is amiss."""
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    said: list[str] = []
+    model = load(tiny_folder, "cpu", compiled=compiled, say=said.append)
+    assert isinstance(model.operations, FastOperations)
+    assert not model.operations.products
+    assert model.compiled == (compiled is None and has_compiler())
+    assert said == [] or not has_compiler()
+    for ours, right in zip(model.hidden_states(IDS), wanted, strict=True):
+        assert_close(ours, right)
+    for capability, mkl, faster in (
+        *(("AVX512", True, True), ("AVX2", False, True)),
+        *(("DEFAULT", True, True), ("AVX2", True, False)),
+    ):
+        monkeypatch.setattr(torch.backends.mkl, "is_available", lambda there=mkl: there)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=capability: kind)
+        assert onednn.onednn_is_faster() == faster
 
 
 def test_the_trial_leaves_the_process_as_it_was(tiny: Esm2):
