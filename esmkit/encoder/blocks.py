@@ -27,7 +27,7 @@ class BlockOperations(Operations):
         self, x: torch.Tensor, dense: nn.Linear, *, add: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return W x + b, plus ``add`` if it is given: (1, T, inputs) to (1, T, outputs)."""
-        if not is_plain(x, dense):
+        if not _can_be_blocks(x, dense):
             return super().linear(x, dense, add=add)
         product = _product(x, dense)
         return product if add is None else product.add_(add)
@@ -42,7 +42,7 @@ class BlockOperations(Operations):
     ) -> torch.Tensor:
         """Return W_2 GELU(W_1 x + b_1) + b_2, plus ``add``, block by block."""
         expand, contract = layer.expand, layer.contract
-        if not (is_plain(normed, expand) and is_plain(normed, contract)):
+        if not (_can_be_blocks(normed, expand) and _can_be_blocks(normed, contract)):
             return super().feed_forward(normed, layer, add=add, hidden=hidden)
         total, seen = torch.empty_like(add), []
         for rows in _blocks(normed):
@@ -57,7 +57,7 @@ class BlockOperations(Operations):
     def expand(self, normed: torch.Tensor, layer: LayerParts) -> torch.Tensor:
         """Return GELU(W_1 x + b_1), made as in :meth:`feed_forward`, to the last bit."""
         expand = layer.expand
-        if not is_plain(normed, expand):
+        if not _can_be_blocks(normed, expand):
             return super().expand(normed, layer)
         made = [_expanded(normed[..., rows, :], expand) for rows in _blocks(normed)]
         return torch.cat(made, dim=-2)
@@ -67,7 +67,7 @@ class BlockOperations(Operations):
     ) -> torch.Tensor:
         """Return W_2 h + b_2, plus ``add``, made as in :meth:`feed_forward`, to the last bit."""
         contract = layer.contract
-        if not is_plain(hidden, contract):
+        if not _can_be_blocks(hidden, contract):
             return super().contract(hidden, layer, add=add)
         total = torch.empty_like(add)
         for rows in _blocks(hidden):
@@ -90,6 +90,10 @@ def is_plain(x: torch.Tensor, dense: nn.Module) -> bool:
         and not dense._forward_hooks
         and not dense._forward_pre_hooks
     )
+
+
+def _can_be_blocks(x: torch.Tensor, dense: nn.Module) -> bool:
+    return is_plain(x, dense) and not torch.is_autocast_enabled("cpu")
 
 
 def _blocks(x: torch.Tensor) -> Iterator[slice]:

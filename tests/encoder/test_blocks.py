@@ -71,7 +71,7 @@ def test_a_row_does_not_depend_on_how_many_there_are(tiny: Esm2):
 
 
 def test_what_is_not_plain_is_called(tiny_folder, monkeypatch: pytest.MonkeyPatch):
-    """Adapters, hooks, gradients, other data types: the layer itself is asked."""
+    """Adapters, hooks, gradients, other data types, autocast: the layer itself is asked."""
     layer = load(tiny_folder, "cpu", compiled=False).parts().layers[0]
     operations, made = BlockOperations(), []
     product = blocks._product
@@ -94,6 +94,8 @@ def test_what_is_not_plain_is_called(tiny_folder, monkeypatch: pytest.MonkeyPatc
     assert in_blocks(x) == [False] * 4  # gradients
     with torch.no_grad():
         assert in_blocks(x) == [True] * 4
+        with torch.autocast("cpu", torch.bfloat16):
+            assert in_blocks(x) == [False] * 4
         for hang in (layer.expand.register_forward_hook, layer.expand.register_forward_pre_hook):
             hook = hang(lambda *_: None)
             assert in_blocks(x) == [False, True, False, True]  # its other half still is
