@@ -209,7 +209,7 @@ class AttentionWriter:
         """Finish the file."""
         with self._disk:
             self._file.close()
-            self._disk.check()
+            self._disk.finish()
 
 
 def _merge_windows(

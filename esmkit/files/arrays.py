@@ -149,7 +149,7 @@ class H5Writer:
         """Finish the file."""
         with self._disk:
             self._file.close()
-            self._disk.check()
+            self._disk.finish()
 
 
 class NpzWriter:

@@ -202,11 +202,16 @@ def disk_errors(where: Path | str) -> Iterator[None]:
         ) from error
 
 
+HELD_BYTES = 2**20
+"""What a library writes piece by piece, end to end, goes to the disk in pieces of this size."""
+
+
 class SteadyFile(io.FileIO):
     """A file that a library can always finish: a failing disk is told to whoever asks, not to it.
 
     HDF5 cannot close a file that it cannot write: the file stays open, its room on the disk is not
-    given back, and every object in it complains when it is deleted.
+    given back, and every object in it complains when it is deleted. It writes each chunk apart, with
+    the disk asked for each: what lies end to end is held here until it is worth the asking.
 
     Parameters
     ----------
@@ -217,33 +222,74 @@ class SteadyFile(io.FileIO):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
         self._error: OSError | None = None
+        self._held = bytearray()
+        self._place = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; what is held stays so if that is its end."""
+        if (offset, whence) != (self._place, os.SEEK_SET):
+            self.flush()
+            self._place = super().seek(offset, whence)
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place, after what is held."""
+        return self._place
 
     def write(self, data: Any) -> int:
         """Write all of some bytes; once that has failed, nothing is written any more."""
         view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while done < len(view) and self._error is None:
-                done += super().write(view[done:]) or 0
-        except OSError as error:
-            self._error = error
-        if done < len(view):
-            self.seek(len(view) - done, os.SEEK_CUR)
+        self._held += view
+        self._place += len(view)
+        if len(self._held) >= HELD_BYTES:
+            self.flush()
         return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there."""
+        self.flush()
+        count = super().readinto(buffer) or 0
+        self._place += count
+        return count
+
+    def flush(self) -> None:
+        """Write what is held."""
+        with memoryview(self._held) as view:
+            done = 0
+            try:
+                while done < len(view) and self._error is None:
+                    done += super().write(view[done:]) or 0
+            except OSError as error:
+                self._error = error
+            if done < len(view):
+                super().seek(len(view) - done, os.SEEK_CUR)
+        self._held.clear()
 
     def truncate(self, size: int | None = None) -> int:
         """Cut the file, or make it longer."""
+        self.flush()
         try:
             if self._error is None:
                 return super().truncate(size)
         except OSError as error:
             self._error = error
-        return self.tell() if size is None else size
+        return self._place if size is None else size
+
+    def close(self) -> None:
+        """Write what is held, and close the file."""
+        if not self.closed:
+            self.flush()
+        super().close()
 
     def check(self) -> None:
-        """Raise the error of the disk, if there was one."""
+        """Raise the error of the disk, if there was one as far as it was asked."""
         if self._error is not None:
             raise self._error
+
+    def finish(self) -> None:
+        """Write what is held, and raise the error of the disk, if there was one."""
+        self.flush()
+        self.check()
 
 
 def delete(path: Path) -> None:

@@ -66,7 +66,7 @@ class TraceWriter:
         """Finish the file."""
         with self._disk:
             self._file.close()
-            self._disk.check()
+            self._disk.finish()
 
 
 class StoredTrace(Mapping[str, NDArray[np.float32]]):
