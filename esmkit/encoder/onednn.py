@@ -1,4 +1,4 @@
-"""The fast form for float32 on a CPU: products in blocks, oneDNN's or MKL's, and attention compiled for it.
+"""The fast form for float32 on a CPU: products of oneDNN or MKL, and attention compiled for it.
 
 The same formulas in fewer passes over memory, over the network's own weights; nothing of PyTorch or
 transformers is changed. Results differ by rounding: ``tests/test_real_checkpoint.py`` bounds it.
@@ -9,8 +9,8 @@ transformers is changed. Results differ by rounding: ``tests/test_real_checkpoin
   they stay PyTorch's (:func:`onednn_is_faster`).
 - Small weights are kept beside the network's in the layout in which oneDNN reads them, which it would
   otherwise make for each product.
-- GELU and the sum with the residual stream are done as oneDNN's product is written; after PyTorch's in
-  place, on a block that is still in the cache.
+- GELU and the sum with the residual stream are done as oneDNN's product is written; after PyTorch's on a
+  block that is still in the cache.
 
 oneDNN's products have no public name in PyTorch, and may change or go. So they are tried against
 PyTorch's when a model is loaded (:mod:`esmkit.encoder.trial`), and PyTorch's take their place if
@@ -48,8 +48,8 @@ MOST_KEPT_BYTES = 4 * 2**20
 FEED_FORWARD_PARTS = 2
 """Parts of the inner width that are summed one after the other.
 
-On the demo proteins the last hidden state is then at most 1.2e-5 from that in float64, as it is with
-MKL's products; with one part 1.6e-5, at the same speed; with four 1.2e-5 and a tenth slower."""
+On the demo proteins the last hidden state is then at most 1.2e-5 from that in float64, with MKL's
+products 1e-5; with one part 1.6e-5, at the same speed; with four 1.2e-5 and a tenth slower."""
 
 
 def onednn_is_faster() -> bool:
@@ -220,7 +220,7 @@ def in_blocks(fast: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.T
     """Apply a function of rows to blocks of few sizes; the last is filled up with zeros."""
     tokens, most = rows[0].shape[-2], MOST_ROWS * threads_of_a_pass()
     parts = []
-    for start in range(0, tokens, most):
+    for start in range(0, max(1, tokens), most):
         block = [x[..., start : start + most, :] for x in rows]
         parts.append(fast(*(filled_up(x, dim=x.ndim - 2) for x in block)))
     whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)

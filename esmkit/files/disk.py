@@ -224,6 +224,7 @@ class SteadyFile(io.FileIO):
         self._error: OSError | None = None
         self._held = bytearray()
         self._place = 0
+        self._process = os.getpid()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place; what is held stays so if that is its end."""
@@ -238,11 +239,16 @@ class SteadyFile(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write all of some bytes; once that has failed, nothing is written any more."""
+        if self.closed:
+            raise ValueError("the file is closed")
         view = memoryview(data).cast("B")
-        self._held += view
-        self._place += len(view)
-        if len(self._held) >= HELD_BYTES:
+        if len(self._held) + len(view) > HELD_BYTES:
             self.flush()
+        if len(view) < HELD_BYTES:
+            self._held += view
+        else:  # as it is: a copy would take as much memory
+            self._put(view)
+        self._place += len(view)
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
@@ -252,18 +258,36 @@ class SteadyFile(io.FileIO):
         self._place += count
         return count
 
+    def read(self, size: int | None = -1) -> bytes:
+        """Read so many bytes, or all that follow."""
+        if size is None or size < 0:
+            return self.readall()
+        return (
+            io.RawIOBase.read(self, size) or b""
+        )  # by `readinto`; FileIO's own knows of nothing held
+
+    def readall(self) -> bytes:
+        """Read all that follow."""
+        return io.RawIOBase.readall(self) or b""
+
     def flush(self) -> None:
-        """Write what is held."""
-        with memoryview(self._held) as view:
-            done = 0
-            try:
-                while done < len(view) and self._error is None:
-                    done += super().write(view[done:]) or 0
-            except OSError as error:
-                self._error = error
-            if done < len(view):
-                super().seek(len(view) - done, os.SEEK_CUR)
+        """Write what is held; a forked process has nothing to write of its parent's."""
+        if self._held and self._process == os.getpid():
+            super().seek(self._place - len(self._held))
+            with memoryview(self._held) as view:
+                self._put(view)
         self._held.clear()
+
+    def _put(self, view: memoryview) -> None:
+        """Write at the place of the operating system, and go on from behind it whatever happens."""
+        done = 0
+        try:
+            while done < len(view) and self._error is None:
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self._error = error
+        if done < len(view):
+            super().seek(len(view) - done, os.SEEK_CUR)
 
     def truncate(self, size: int | None = None) -> int:
         """Cut the file, or make it longer."""
@@ -274,12 +298,6 @@ class SteadyFile(io.FileIO):
         except OSError as error:
             self._error = error
         return self._place if size is None else size
-
-    def close(self) -> None:
-        """Write what is held, and close the file."""
-        if not self.closed:
-            self.flush()
-        super().close()
 
     def check(self) -> None:
         """Raise the error of the disk, if there was one as far as it was asked."""

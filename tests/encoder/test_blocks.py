@@ -70,8 +70,36 @@ def test_a_row_does_not_depend_on_how_many_there_are(tiny: Esm2):
         assert torch.equal(operations.feed_forward(few, layer, add=few), many[1][:, :rows])
 
 
+@torch.inference_mode()
+def test_autocast_changes_no_product(tiny: Esm2):
+    """As with oneDNN's products: what hangs on a product's type, the head's logits, stays as it is."""
+    operations, layer = BlockOperations(), tiny.parts().layers[0]
+    x = torch.randn(1, 70, tiny.width)
+
+    def made() -> list[torch.Tensor]:
+        return [operations.linear(x, layer.query), operations.feed_forward(x, layer, add=x)]
+
+    wanted = made()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made()
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+@torch.inference_mode()
+def test_no_tokens_at_all(tiny: Esm2):
+    operations, layer = BlockOperations(), tiny.parts().layers[0]
+    x = torch.zeros(1, 0, tiny.width)
+    hidden: list[torch.Tensor] = []
+    assert operations.linear(x, layer.query, add=x).shape == x.shape
+    assert operations.feed_forward(x, layer, add=x, hidden=hidden).shape == x.shape
+    assert operations.expand(x, layer).shape == hidden[0].shape == (1, 0, 128)
+    assert operations.contract(hidden[0], layer, add=x).shape == x.shape
+
+
 def test_what_is_not_plain_is_called(tiny_folder, monkeypatch: pytest.MonkeyPatch):
-    """Adapters, hooks, gradients, other data types, autocast: the layer itself is asked."""
+    """Adapters, hooks, gradients, other data types: the layer itself is asked."""
     layer = load(tiny_folder, "cpu", compiled=False).parts().layers[0]
     operations, made = BlockOperations(), []
     product = blocks._product
@@ -94,8 +122,6 @@ def test_what_is_not_plain_is_called(tiny_folder, monkeypatch: pytest.MonkeyPatc
     assert in_blocks(x) == [False] * 4  # gradients
     with torch.no_grad():
         assert in_blocks(x) == [True] * 4
-        with torch.autocast("cpu", torch.bfloat16):
-            assert in_blocks(x) == [False] * 4
         for hang in (layer.expand.register_forward_hook, layer.expand.register_forward_pre_hook):
             hook = hang(lambda *_: None)
             assert in_blocks(x) == [False, True, False, True]  # its other half still is
@@ -105,6 +131,9 @@ def test_what_is_not_plain_is_called(tiny_folder, monkeypatch: pytest.MonkeyPatc
         assert in_blocks(x) == [False] * 4
         assert torch.equal(operations.feed_forward(x, layer, add=x), x)
         hook.remove()
+        with monkeypatch.context() as patch:
+            patch.setattr(layer.contract, "forward", lambda x: x.new_zeros(1, 5, 32))
+            assert torch.equal(operations.feed_forward(x, layer, add=x), x)
         layer.expand.double()
         layer.contract.double()
         assert in_blocks(x.double()) == [False] * 4

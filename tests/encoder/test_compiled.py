@@ -325,8 +325,8 @@ def test_a_network_that_somebody_changes(tiny_folder: Path, monkeypatch, change:
             model.network.bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in change):
             results.append(model.embed("MKTAYIAKQRQISFVKSHFSRQ").mean)
-    # Under autocast alone products are oneDNN's in float32, and only PyTorch's attention is not
-    exact = change != "autocast"
+    # Under autocast products are in float32, and only PyTorch's attention is not
+    exact = "autocast" not in change
     np.testing.assert_allclose(*results, rtol=0, atol=1e-5 if exact else 0.02)
 
 
