@@ -1,8 +1,8 @@
 """PyTorch's products of float32 on a CPU, those of feed-forward layers in blocks that stay in the cache.
 
 GELU and the sum with the residual stream are done on a block that a product has just written, not in
-passes over the whole row. As oneDNN's, they are made in float32 under autocast too. With AVX2, two threads, the feed-forward layers of the 8M
-model took 0.88 of the time so, and 0.74 of that of oneDNN's products.
+passes over the whole row. With AVX2, two threads, the feed-forward layers of the 8M model took 0.88 of
+the time so, and 0.74 of that of oneDNN's products. As those, they are made in float32 under autocast too.
 """
 
 from collections.abc import Iterator

@@ -196,7 +196,7 @@ def test_products_stay_pytorchs_where_they_are_faster(
     assert isinstance(model.operations, FastOperations)
     assert not model.operations.products
     assert model.compiled == (compiled is None and has_compiler())
-    assert said == [] or not has_compiler()
+    assert said == [] or (compiled is None and not has_compiler())
     for ours, right in zip(model.hidden_states(IDS), wanted, strict=True):
         assert_close(ours, right)
     for capability, mkl, faster in (

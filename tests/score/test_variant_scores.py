@@ -85,9 +85,9 @@ def test_windows_have_each_site_in_their_middle(strategy: Any, residues: int, bo
     values = dict(compute_units(model, plan.units, batch_tokens=64))
     found = plan.scores(values)
     expected = [score(other, wild, mutated(wild, c), c, strategy, size) for c in wanted]
-    tolerance = (
-        2e-5 if strategy == "pllr" else 1e-5
-    )  # as above: of other seeds all products pass 1e-5
+    # As above: over 160 scores of other seeds a pllr is off by up to 1.39e-5 with oneDNN's products, and by
+    # 1.43e-5 with MKL's
+    tolerance = 2e-5 if strategy == "pllr" else 1e-5
     np.testing.assert_allclose([found[v] for v in variants], expected, atol=tolerance)
 
 
