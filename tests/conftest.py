@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,14 @@ def threads_of_a_room(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.path.parent.name in {"encoder", "attention", "contacts"}:
         torch.set_num_threads(max(2, before))
     yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Set how many threads PyTorch has, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
     torch.set_num_threads(before)
 
 

@@ -111,7 +111,8 @@ def enter(
     make_ready(pack.ids.device)
     x, positions = embed_tokens(pack, parts), pack.positions  # (1, T, D), (1, T)
     if x.device.type == "cpu":
-        x, positions = filled_up(x, dim=1), filled_up(positions, dim=1)
+        rows = operations.rows
+        x, positions = filled_up(x, dim=1, rows=rows), filled_up(positions, dim=1, rows=rows)
     rotary = rotary_tables(positions, parts.inverse_frequencies, x.dtype)  # (1, T, K) each
     return watch.at(None, "embedding", x), Row(pack.groups, rotary, operations, stream, watch)
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.forward import embed_tokens, encoder_layer, enter
 from esmkit.encoder.hidden_token import FirstAttention, behind_attention, last_layer
-from esmkit.encoder.operations import ROWS
 from esmkit.encoder.packing import Pack, batches_by_tokens, look_ahead, pack
 from esmkit.encoder.rotary import rotary_tables
 from esmkit.encoder.threads import side_by_side
@@ -257,7 +256,7 @@ def _plan(proteins: Sequence[_Protein], most: int, model: Encoder) -> list[_Pass
         hidden = np.flatnonzero(protein.ids[protein.places] != MASK)
         as_they_are = np.flatnonzero(protein.ids[protein.places] == MASK)
         shares = len(hidden) >= FEWEST_SHARING and model.layers > 1
-        count = _copies_at_once(len(protein.ids), most)
+        count = _copies_at_once(len(protein.ids), most, rows=model.operations.rows)
         for numbers in (hidden, as_they_are):
             for start in range(0, len(numbers), count):
                 part = _Part(protein, numbers[start : start + count])
@@ -271,11 +270,11 @@ def _plan(proteins: Sequence[_Protein], most: int, model: Encoder) -> list[_Pass
     return passes
 
 
-def _copies_at_once(length: int, most: int) -> int:
+def _copies_at_once(length: int, most: int, *, rows: int) -> int:
     """Return how many copies of so many tokens fill a pass, the last block of a row included."""
     largest = max(1, most // length)
     counts = range(largest, (largest - 1) // 2, -1)
-    return min(counts, key=lambda count: -(-count * length // ROWS) * ROWS / count)
+    return min(counts, key=lambda count: -(-count * length // rows) * rows / count)
 
 
 @torch.inference_mode()

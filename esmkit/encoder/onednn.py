@@ -28,7 +28,7 @@ from torch import nn
 from esmkit.encoder.blocks import BlockOperations, is_plain
 from esmkit.encoder.checkpoints.parts import LayerParts
 from esmkit.encoder.compiled import compile_attention
-from esmkit.encoder.operations import Observe, filled_up, starts_of
+from esmkit.encoder.operations import ROWS, Observe, filled_up, starts_of
 from esmkit.encoder.packing import Group
 from esmkit.encoder.rotary import Rotary, rotate
 from esmkit.encoder.threads import threads_of_a_pass
@@ -89,6 +89,7 @@ class FastOperations(BlockOperations):
     def __init__(self, *, products: bool, compiled: bool) -> None:
         self.products = products
         self.compiled = compiled
+        self.rows = ROWS if products else BlockOperations.rows
         self._weights = _Weights()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from esmkit.encoder.threads import threads_of_a_pass
 __all__ = ["ROWS", "Observe", "Operations", "attend_by_group", "filled_up", "starts_of"]
 
 ROWS = 64
-"""On a CPU a row of tokens is filled up with zeros to a multiple of this."""
+"""On a CPU a row of tokens is filled up with zeros to a multiple of this; see :attr:`Operations.rows`."""
 
 Observe = Callable[[torch.Tensor, torch.Tensor, float], None]
 """Shown queries and keys, (1, H, T, K) and turned by their positions, and the scale of the scores."""
@@ -31,9 +31,12 @@ class Operations:
     ----------
     compiled : bool
         Whether attention is compiled for this CPU.
+    rows : int
+        On a CPU a row of tokens is filled up with zeros to a multiple of this.
     """
 
-    compiled = False
+    compiled: bool = False
+    rows: int = ROWS
 
     def linear(
         self, x: torch.Tensor, dense: nn.Linear, *, add: torch.Tensor | None = None
@@ -133,12 +136,12 @@ def attend_by_group(
     return mixed
 
 
-def filled_up(x: torch.Tensor, *, dim: int) -> torch.Tensor:
-    """Add zeros to a dimension up to a multiple of 64, for each thread that shares a pass.
+def filled_up(x: torch.Tensor, *, dim: int, rows: int = ROWS) -> torch.Tensor:
+    """Add zeros to a dimension up to a multiple of ``rows``, for each thread that shares a pass.
 
     What has such a size already is returned.
     """
-    missing = -x.shape[dim] % (ROWS * threads_of_a_pass())
+    missing = -x.shape[dim] % (rows * threads_of_a_pass())
     if not missing:
         return x
     return nn.functional.pad(x, (0, 0) * (x.ndim - 1 - dim) + (0, missing))

@@ -10,7 +10,12 @@ from torch import nn
 
 from esmkit.encoder import blocks
 from esmkit.encoder.blocks import CACHED_ROWS, BlockOperations
+from esmkit.encoder.forward import enter
+from esmkit.encoder.onednn import FastOperations, onednn_is_faster
+from esmkit.encoder.operations import Operations
+from esmkit.encoder.packing import pack
 from esmkit.esm2 import Esm2, load
+from esmkit.sequences.tokens import encode
 
 
 @pytest.fixture
@@ -59,15 +64,34 @@ def test_products_and_the_sum_with_the_residual(width: int):
 
 
 @torch.inference_mode()
-def test_a_row_does_not_depend_on_how_many_there_are(tiny: Esm2):
-    """A product of one to three rows is another in MKL: a score then hung on how it was asked for."""
-    operations, layer = BlockOperations(), tiny.parts().layers[0]
-    x = torch.randn(1, 200, tiny.width)
-    many = operations.linear(x, layer.query), operations.feed_forward(x, layer, add=x)
-    for rows in (1, 2, 3, 5, 64, 65):
-        few = x[:, :rows].contiguous()
-        assert torch.equal(operations.linear(few, layer.query), many[0][:, :rows])
-        assert torch.equal(operations.feed_forward(few, layer, add=few), many[1][:, :rows])
+@pytest.mark.skipif(onednn_is_faster(), reason="products are oneDNN's here")
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 16])
+def test_a_row_does_not_depend_on_how_many_there_are(threads: int, set_threads):
+    """A product of one to three rows a thread is another in MKL: scores hung on how they were asked for."""
+    torch.manual_seed(threads)
+    linear = BlockOperations().linear
+    for width, outputs in ((320, 320), (320, 1_280), (1_280, 320)):
+        dense, x = nn.Linear(width, outputs), torch.randn(1, 200, width)
+        set_threads(1)
+        many = linear(x, dense)
+        set_threads(threads)
+        for rows in range(1, 66):
+            assert torch.equal(linear(x[:, :rows], dense), many[:, :rows]), rows
+
+
+@torch.inference_mode()
+def test_how_far_a_row_is_filled_up(tiny: Esm2):
+    """With zeros, which are a sequence of their own: to what the products in use ask for."""
+    packed = pack([encode("MKTVRQERLKSIV"), encode("MK")], tiny.device)  # 19 tokens
+    for operations, rows in (
+        (BlockOperations(), 32),
+        (FastOperations(products=False, compiled=False), 32),
+        (FastOperations(products=True, compiled=False), 64),
+        (Operations(), 64),
+    ):
+        x, row = enter(packed, tiny.parts(), operations)
+        assert x.shape[1] == row.rotary[0].shape[1] == rows
+        assert not x[:, 19:].any()
 
 
 @torch.inference_mode()

@@ -141,13 +141,6 @@ def test_with_one_thread_or_another_device_it_is_a_map():
         torch.set_num_threads(before)
 
 
-@pytest.fixture
-def set_threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     ("cores", "share", "workers"),
     [(1, 1, 1), (2, 1, 2), (16, 1, 16), (17, 2, 8), (32, 2, 16), (33, 3, 11), (128, 8, 16)],
