@@ -80,8 +80,8 @@ class MapStream:
         with side_by_side(query.device if self._prepare else None) as run:
             for place, tokens in self._pack.sequences():
                 # Softmax in float32 whatever the model computes in: maps are what was asked for
-                q = query[0, :, tokens].float() * scaling  # (H, n, K)
-                k = key[0, :, tokens].float().transpose(1, 2)  # (H, K, n)
+                q = (query[0, :, tokens].float() * scaling).contiguous()  # (H, n, K)
+                k = key[0, :, tokens].float().contiguous()  # (H, n, K)
                 blocks = head_blocks(wanted, q.shape[1])
                 for heads, maps in zip(blocks, run(partial(self._make, q, k), blocks), strict=True):
                     self._sink(layer, place, heads, maps)
@@ -89,6 +89,9 @@ class MapStream:
     @torch.inference_mode()  # which is a state of the thread
     def _make(self, query: torch.Tensor, key: torch.Tensor, heads: Sequence[int]) -> Any:
         """Return the maps (h, n, n) of some heads, or what is prepared of them."""
-        chosen = list(heads)
-        maps = torch.softmax(query[chosen] @ key[chosen], dim=-1)
+        first, stop = heads[0], heads[-1] + 1
+        # Heads in a row need not be copied: most of the time the product took was that
+        in_a_row = list(heads) == list(range(first, stop))
+        chosen = slice(first, stop) if in_a_row else list(heads)
+        maps = torch.softmax(query[chosen] @ key[chosen].transpose(1, 2), dim=-1)
         return maps if self._prepare is None else self._prepare(maps)
