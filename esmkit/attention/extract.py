@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from esmkit.arguments import checked
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import AttentionOptions
+from esmkit.attention.passes import Pass, Piece, passes_of
 from esmkit.encoder import packing
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import HeadChoice, Heads, Layers, choose_heads
@@ -25,43 +26,12 @@ from esmkit.errors import NonFiniteError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many, only_result
 from esmkit.sequences.many import Results, one_table
 from esmkit.sequences.proteins import OnInvalid, Protein
-from esmkit.sequences.tokens import SPECIALS, encode
 from esmkit.sequences.windows import Long, WindowMean, cut_into_pieces
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Assembly", "Piece", "attention", "compute"]
-
-MOST_HELD_BYTES = 48 * 2**20
-"""Float32 maps of a pass up to which passes are computed side by side, one in each thread, each with its
-prepared maps held until its turn: ten proteins of 100 residues, with all heads of the 8M model. Of
-longer ones a pass is computed by all threads, and its maps are handed out as they are made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a protein that goes through the model: all of it, or a window.
-
-    Attributes
-    ----------
-    number : int
-        The caller's number of the protein.
-    index, count : int
-        Which of its pieces, of how many.
-    start, stop : int
-        The residues it covers.
-    residues : int
-        How many residues of the protein are read in all.
-    """
-
-    number: int
-    index: int
-    count: int
-    start: int
-    stop: int
-    residues: int
-
+__all__ = ["Assembly", "attention", "compute"]
 
 Take = Callable[[Piece, int, Sequence[int], Any], None]
 """Given a piece, a layer, h heads and their float32 maps (h, T, T), BOS and EOS included, or what
@@ -78,6 +48,7 @@ def compute(
     batch_tokens: int,
     missing: NDArray[np.bool_] | None = None,
     prepare: Prepare | None = None,
+    in_turn: bool = True,
 ) -> Iterator[list[int]]:
     """Run proteins through the model and hand out each map as soon as it exists.
 
@@ -97,8 +68,12 @@ def compute(
         For each number whether it is wanted; passes without any that is are left out.
     prepare : callable, optional
         Makes of a block of maps what ``take`` is given in their place; called in several threads
-        at once, where work on large blocks is done best. With it passes of short proteins are
-        computed side by side (:data:`MOST_HELD_BYTES`).
+        at once, where work on large blocks is done best. With it passes are computed side by side,
+        one in each thread, unless there are very few.
+    in_turn : bool
+        Whether ``take`` is called in the order of the proteins and never twice at once: what is prepared
+        of a pass is held until its turn, and should be small. Otherwise it is called as soon as there is
+        something to take, in several threads at once, for one piece in one of them.
 
     Yields
     ------
@@ -116,12 +91,12 @@ def compute(
         finite = bool(torch.isfinite(maps[:, :, 0].sum()))
         return finite, prepare(maps) if prepare is not None and finite else maps
 
-    def run(one: _Pass, sink: Sink) -> None:
+    def run(one: Pass, sink: Sink) -> None:
         pack = packing.pack(one.tokens, model.device)
         states, heads = [model.layers], choice.by_layer
         model.forward(pack, states, names=one.names, sink=sink, heads=heads, prepare=check)
 
-    def hand_out(one: _Pass, layer: int, place: int, heads: Sequence[int], made: Any) -> None:
+    def hand_out(one: Pass, layer: int, place: int, heads: Sequence[int], made: Any) -> None:
         if not one.wanted[place]:
             return
         finite, maps = made
@@ -132,11 +107,8 @@ def compute(
             )
         take(one.pieces[place], layer, heads, maps)
 
-    def is_large(one: _Pass) -> bool:
-        return one.bytes_of(len(choice.heads)) > MOST_HELD_BYTES
-
-    def read(one: _Pass) -> _Read:
-        if prepare is None or is_large(one):  # alone, so that its turn has come
+    def read(one: Pass) -> _Read:
+        if prepare is None or not in_turn or one.shared:  # if shared, its turn has come
             run(one, partial(hand_out, one))
             return _Read(one, [])
         found = _Read(one, [])
@@ -146,10 +118,10 @@ def compute(
             found.error = error
         return found
 
-    passes = _passes(model, items, long, batch_tokens, missing)
+    passes = passes_of(items, model.device, long=long, batch_tokens=batch_tokens, missing=missing)
     device = model.device if prepare is not None else None
     with side_by_side(device, share=threads_of_a_pass()) as map_passes:
-        for found in map_passes(read, passes, alone=is_large):
+        for found in map_passes(read, passes, alone=lambda one: one.shared):
             for made in found.made:
                 hand_out(found.one, *made)
             if found.error is not None:
@@ -159,73 +131,13 @@ def compute(
                 yield done
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Pieces that go through the model together.
-
-    Attributes
-    ----------
-    pieces : list of Piece
-    wanted : list of bool
-        Whether a piece's maps are missing.
-    names : list of str
-        ID of the protein of each piece.
-    tokens : list of int64 arrays
-    """
-
-    pieces: list[Piece]
-    wanted: list[bool]
-    names: list[str]
-    tokens: list[NDArray[np.int64]]
-
-    def bytes_of(self, heads: int) -> int:
-        """Return what the float32 maps of so many heads take."""
-        return heads * 4 * sum(len(ids) ** 2 for ids in self.tokens)
-
-    def completed(self) -> list[int]:
-        """Return the numbers of the proteins whose last piece this pass has."""
-        pairs = zip(self.pieces, self.wanted, strict=True)
-        return [piece.number for piece, new in pairs if new and piece.index == piece.count - 1]
-
-
 @dataclass(slots=True)
 class _Read:
     """A pass and what was made in it: (layer, place, heads, maps), if it waits for its turn."""
 
-    one: _Pass
+    one: Pass
     made: list[tuple[Any, ...]]
     error: NonFiniteError | None = None
-
-
-def _passes(
-    model: Encoder,
-    items: Iterable[tuple[int, Protein]],
-    long: Long,
-    batch_tokens: int,
-    missing: NDArray[np.bool_] | None,
-) -> Iterator[_Pass]:
-    """Cut a stream of proteins into passes; leave out those of which nothing is missing.
-
-    Passes are cut from the whole stream, so that a run that goes on where another one stopped makes
-    the very passes that are missing: the last bits of a sum depend on the pass.
-    """
-    most = packing.most_tokens(batch_tokens, model.device)
-    for part in packing.look_ahead(_pieces(items, long), most):
-        pieces = [piece for piece, _ in part]
-        wanted = [missing is None or bool(missing[piece.number]) for piece in pieces]
-        if any(wanted):
-            tokens = [encode(protein.sequence[p.start : p.stop]) for p, protein in part]
-            yield _Pass(pieces, wanted, [protein.id for _, protein in part], tokens)
-
-
-def _pieces(
-    items: Iterable[tuple[int, Protein]], long: Long
-) -> Iterator[tuple[int, tuple[Piece, Protein]]]:
-    for number, protein in items:
-        cut = cut_into_pieces(protein, long)
-        for index, (start, stop) in enumerate(cut):
-            cost = stop - start + SPECIALS
-            yield cost, (Piece(number, index, len(cut), start, stop, cut[-1][1]), protein)
 
 
 class Assembly:

@@ -26,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.arguments import checked
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
 from esmkit.attention.options import MAX_OFFSET, AttentionOptions, Reduction, columns_of
+from esmkit.attention.passes import Piece
 from esmkit.encoder.names import HeadChoice, Heads, choose_heads
 from esmkit.errors import InputError, OptionError
 from esmkit.sequences.given import ManyProteins, OneProtein, one_or_many

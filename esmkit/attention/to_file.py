@@ -1,5 +1,6 @@
 """The attention task on disk: FASTA files to one file of maps, or of numbers in their place."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from esmkit.encoder.names import HeadChoice, choose_heads
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format, format_of_name, is_stream, name_of_target
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import Protein
 from esmkit.sequences.windows import MAX_RESIDUES, windows
@@ -27,8 +29,8 @@ from esmkit.text import Say, readable_bytes
 if TYPE_CHECKING:
     import torch
 
-    from esmkit.attention.extract import Piece
     from esmkit.attention.figure_options import FigureOptions
+    from esmkit.attention.passes import Piece
     from esmkit.encoder.encoder import Encoder
 
 __all__ = ["MAX_MAP_BYTES", "attention_file"]
@@ -300,7 +302,7 @@ class MapsTask(_AttentionTask):
         from esmkit.attention.extract import compute
 
         stored = getattr(torch, self._dtype.name)
-        taken: dict[tuple[int, int], int] = {}  # blocks of each piece; they come in order
+        place_of = {head: place for place, head in enumerate(self._choice.heads)}
 
         def compressed(maps: "torch.Tensor") -> NDArray[np.uint8]:
             bos, eos = (maps[:, 1:-1, at].cpu().numpy() for at in (0, -1))
@@ -308,14 +310,13 @@ class MapsTask(_AttentionTask):
             return CompressedMaps.make(inner, bos, eos).encode()
 
         def take(piece: "Piece", layer: int, heads: Sequence[int], data: Any) -> None:
-            blocks = taken.get((piece.number, piece.index), 0)
-            taken[piece.number, piece.index] = blocks + 1
-            of_piece = len(self._blocks(piece.stop - piece.start))
-            unit = int(self._first[piece.number]) + piece.index * of_piece + blocks
-            pending.add(unit, data)
+            blocks = self._blocks(piece.stop - piece.start)
+            block = bisect_left(blocks, [place_of[layer, heads[0]]])
+            first = int(self._first[piece.number])
+            pending.add(first + piece.index * len(blocks) + block, data)
             pending.flush_if_full()
 
-        for done in compute(
+        yield from compute(
             self.model,
             index.distinct(),
             self._choice,
@@ -324,9 +325,8 @@ class MapsTask(_AttentionTask):
             batch_tokens=self._options.batch_tokens,
             missing=missing,
             prepare=compressed,
-        ):
-            taken = {key: count for key, count in taken.items() if key[0] not in done}
-            yield done
+            in_turn=False,
+        )
 
     def write(
         self, index: InputIndex, shards: ShardReader, provenance: dict[str, Any], target: Any

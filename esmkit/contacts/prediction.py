@@ -1,5 +1,6 @@
 """Contact maps from streamed attention: no more than one running sum per protein is kept."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -8,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.arguments import checked
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
 from esmkit.attention.options import AttentionOptions
+from esmkit.attention.passes import Piece
 from esmkit.contacts.correction import CorrectedSum, correct
 from esmkit.contacts.head import ContactHead
 from esmkit.contacts.map import ContactMap
@@ -94,9 +96,10 @@ def predict_rankable(
     weights = torch.tensor(head.weights, dtype=torch.float32, device=model.device)
     sums: dict[tuple[int, int], CorrectedSum] = {}
     whole: dict[int, tuple[NDArray[np.float32], Saturated | None]] = {}
-    windows: dict[int, tuple[WindowMean, list[tuple[int, int]]]] = {}
-    sure: dict[int, list[tuple[int, Saturated | None]]] = {}
+    windows: dict[int, list[tuple[Piece, NDArray[np.float32], Saturated | None]]] = {}
+    finishing = threading.Lock()
 
+    # Called in several threads at once, but all of a piece in one, in the order of the heads
     def take(piece: Piece, layer: int, heads: Sequence[int], block: torch.Tensor) -> None:
         key, residues = (piece.number, piece.index), piece.stop - piece.start
         if key not in sums:
@@ -118,16 +121,11 @@ def predict_rankable(
         if piece.count == 1:
             whole[piece.number] = values.cpu().numpy(), saturated
             return
-        if piece.number not in windows:
-            mean = WindowMean((piece.residues, piece.residues), (-2, -1))
-            windows[piece.number] = (mean, [])
-        mean, pieces = windows[piece.number]
-        mean.add(piece.start, piece.stop, values.cpu().numpy())
-        pieces.append((piece.start, piece.stop))
-        sure.setdefault(piece.number, []).append((piece.start, saturated))
-        if len(pieces) == piece.count:
-            whole[piece.number] = mean.divide(pieces), in_windows(sure.pop(piece.number))
-            del windows[piece.number]
+        with finishing:
+            found = windows.setdefault(piece.number, [])
+            found.append((piece, values.cpu().numpy(), saturated))
+            if len(found) == piece.count:
+                whole[piece.number] = _averaged(windows.pop(piece.number))
 
     for done in compute(
         model,
@@ -137,8 +135,23 @@ def predict_rankable(
         long=long,
         batch_tokens=batch_tokens,
         missing=missing,
+        prepare=lambda maps: maps,  # as they are, in the thread that has made them
+        in_turn=False,
     ):
         yield [(number, *whole.pop(number)) for number in done]
+
+
+def _averaged(
+    found: "list[tuple[Piece, NDArray[np.float32], Saturated | None]]",
+) -> "tuple[NDArray[np.float32], Saturated | None]":
+    """Return the mean of a protein's windows, summed from the first, and where it is too sure."""
+    found.sort(key=lambda one: one[0].index)
+    residues = found[0][0].residues
+    mean = WindowMean((residues, residues), (-2, -1))
+    for piece, values, _ in found:
+        mean.add(piece.start, piece.stop, values)
+    pieces = [(piece.start, piece.stop) for piece, *_ in found]
+    return mean.divide(pieces), in_windows([(piece.start, sure) for piece, _, sure in found])
 
 
 @overload

@@ -18,9 +18,10 @@ from esmkit.contacts.written import Chosen, MapWriter, RrWriter, TsvWriter, Writ
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format, is_stream, name_of_target
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.sequences.proteins import OnInvalid, Protein
 from esmkit.sequences.sites import GivenSites

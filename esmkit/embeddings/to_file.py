@@ -12,10 +12,11 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.writers import EMBEDDING_FORMATS, open_writer
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format, is_stream, name_of_target
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.sequences.index import InputIndex
 from esmkit.text import Say
 

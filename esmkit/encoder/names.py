@@ -1,8 +1,9 @@
 """Names of layers and heads, and which of them a model has."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -158,13 +159,13 @@ class HeadChoice:
     of_layers: int
     of_heads: int
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names, ``L0H0`` first."""
         return tuple(head_name(*head) for head in self.heads)
 
-    @property
-    def by_layer(self) -> dict[int, tuple[int, ...]]:
+    @cached_property
+    def by_layer(self) -> Mapping[int, tuple[int, ...]]:
         """Head numbers of each layer that has any."""
         layers = sorted({layer for layer, _ in self.heads})
         return {n: tuple(head for layer, head in self.heads if layer == n) for n in layers}

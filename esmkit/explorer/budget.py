@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from esmkit.attention.choosing import FAR_ENOUGH, reach
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
+from esmkit.attention.passes import Piece
 from esmkit.encoder.names import HeadChoice, choose_heads, head_name
 from esmkit.errors import OptionError
 from esmkit.explorer.facts import THUMBNAIL

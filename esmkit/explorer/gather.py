@@ -9,7 +9,8 @@ import torch
 
 from esmkit._version import __version__
 from esmkit.arguments import checked
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
+from esmkit.attention.passes import Piece
 from esmkit.contacts.prediction import contacts as predict_contacts
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import Heads, Layers, choose_heads, head_name

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from esmkit.errors import OutputError
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.outputs import STDOUT, is_stream, name_of_target, open_stream
+from esmkit.files.pending import Pending
 from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
@@ -37,11 +37,7 @@ from esmkit.text import Say, working
 if TYPE_CHECKING:
     from esmkit.encoder.encoder import Encoder
 
-__all__ = ["Pending", "Task", "run_to_file", "writing"]
-
-SHARD_SECONDS = (2.0, 60.0)
-"""Bounds of the time after which a shard is written, which is 2 % of the time so far. A kill loses
-at most that."""
+__all__ = ["Task", "run_to_file", "writing"]
 
 
 class Task(ABC):
@@ -332,49 +328,6 @@ def _fill(work: WorkFolder, task: Task, index: InputIndex, run: Run) -> None:
         for completed in task.compute(index, missing, pending):
             pending.flush_if_due()
             bar.update(task.done(index, completed))
-
-
-class Pending(contextlib.AbstractContextManager["Pending"]):
-    """Results on their way to a shard; whatever ends the run, they are written first."""
-
-    def __init__(self, work: WorkFolder, shard_bytes: int) -> None:
-        self._work = work
-        self._shard_bytes = shard_bytes
-        self._arrays: dict[int, NDArray[Any]] = {}
-        self._bytes = 0
-        self._begun = self._written = time.monotonic()
-
-    def add(self, number: int, values: NDArray[Any]) -> None:
-        """Take one result under its number."""
-        self._arrays[number] = values
-        self._bytes += values.nbytes
-
-    def flush_if_full(self) -> None:
-        """Write a shard if it has grown to its size."""
-        if self._bytes >= self._shard_bytes:
-            self.flush()
-
-    def flush_if_due(self) -> None:
-        """Write a shard if it has grown to its size, or much work would be lost without it."""
-        now = time.monotonic()
-        least, most = SHARD_SECONDS
-        patience = min(most, max(least, 0.02 * (now - self._begun)))
-        if self._bytes >= self._shard_bytes or now - self._written >= patience:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is there."""
-        if self._arrays:
-            self._work.write(self._arrays)
-            self._arrays, self._bytes = {}, 0
-        self._written = time.monotonic()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self.flush()
-        else:
-            with contextlib.suppress(OutputError):  # the first error is the one to report
-                self.flush()
 
 
 @contextlib.contextmanager

@@ -223,7 +223,8 @@ def _attention(
     """Return the weights of pairs, and the means at their offsets: each (heads, n)."""
     import torch
 
-    from esmkit.attention.extract import Piece, compute
+    from esmkit.attention.extract import compute
+    from esmkit.attention.passes import Piece
 
     places = {head: place for place, head in enumerate(choice.heads)}
     blocks: dict[int, tuple[Array, Array]] = {}

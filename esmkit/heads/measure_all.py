@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 from esmkit.heads.passes import Passes, advance, bar
 from esmkit.heads.properties import Property

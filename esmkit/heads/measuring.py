@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
+from esmkit.attention.passes import Piece
 from esmkit.attention.summaries import reduce_maps
 from esmkit.encoder.names import HeadChoice
 from esmkit.heads.properties import Property

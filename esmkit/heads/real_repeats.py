@@ -226,7 +226,8 @@ def _weights(
     """Return the weight on aligned residues, and on as many around them: (heads, 2)."""
     import torch
 
-    from esmkit.attention.extract import Piece, compute
+    from esmkit.attention.extract import compute
+    from esmkit.attention.passes import Piece
 
     places = {head: place for place, head in enumerate(choice.heads)}
     blocks: dict[int, Array] = {}

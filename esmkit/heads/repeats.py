@@ -298,7 +298,8 @@ def _weights(model: "Encoder", sequence: str, choice: "HeadChoice") -> Array:
     """Return the mean weight of each direction between the halves of a sequence: (heads, 3)."""
     import torch
 
-    from esmkit.attention.extract import Piece, compute
+    from esmkit.attention.extract import compute
+    from esmkit.attention.passes import Piece
 
     places = {head: place for place, head in enumerate(choice.heads)}
     blocks: dict[int, Array] = {}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.files.pending import Pending
 from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from esmkit.encoder.activations import Activation, Activations
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.inside.edits import Edit, read_edits
 from esmkit.inside.hdf5 import TraceWriter
 from esmkit.inside.memory import bytes_of

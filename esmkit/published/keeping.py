@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from esmkit.files.pending import Pending
 from esmkit.files.shards import ShardReader
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 
 __all__ = ["Keep", "ShardKeep", "digest_of"]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from esmkit.errors import OptionError, OutputError
 from esmkit.files.disk import check_output, disk_errors, through_links
 from esmkit.files.outputs import is_stream, open_stream
+from esmkit.files.pending import Pending
 from esmkit.files.provenance import provenance_sidecar, run_identity, run_provenance
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import without_formulas
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder, finished_by_killed_run, tidy_up, was_finishing
 from esmkit.published.gym_files import Gym, read_gym
 from esmkit.published.keeping import Keep, ShardKeep

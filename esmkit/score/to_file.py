@@ -11,10 +11,11 @@ from esmkit.arguments import checked
 from esmkit.errors import OptionError
 from esmkit.files.disk import disk_errors
 from esmkit.files.outputs import choose_format, is_stream, name_of_target
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.score.options import ScoreOptions
 from esmkit.score.sites import count_of_portions, portions, residues_read
 from esmkit.score.writers import SCORE_FORMATS, ProteinRows, open_writer, pack, unpack

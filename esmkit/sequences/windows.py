@@ -176,7 +176,12 @@ class WindowMean:
         return slice(max(self._top, start) - start, max(min(bottom, stop), start) - start)
 
     def add(
-        self, start: int, stop: int, values: NDArray[np.float32], *, at: tuple[int, ...] = ()
+        self,
+        start: int,
+        stop: int,
+        values: NDArray[np.float32],
+        *,
+        at: tuple[int | slice, ...] = (),
     ) -> None:
         """Add what the window from start to stop says, of a band the rows that lie in it.
 
@@ -186,8 +191,8 @@ class WindowMean:
             The residues of the window.
         values : numpy.ndarray of float
             As the result, or its part ``at``, but with the window's residues alone.
-        at : tuple of int
-            Place on the leading axes, if the values are for one place on them only.
+        at : tuple of int or slice
+            Place on the leading axes, if the values are for one place, or some, on them only.
         """
         part = self.sums[at]
         part[self._where(part.ndim, start, stop)] += values

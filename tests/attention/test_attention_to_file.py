@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from esmkit.encoder.names import choose_heads
 from esmkit.errors import InputError, OptionError, OutputError, ResumeError
 from esmkit.esm2 import Esm2
 from esmkit.files import disk
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.work_folder import WorkFolder
 from esmkit.sequences import windows as cutting
@@ -202,13 +204,18 @@ class _Stop(Exception):
     """Stands for a kill in tests that stay in one process."""
 
 
-@pytest.mark.parametrize("shards", [1, 5, 13])
+@pytest.mark.parametrize(("threads", "shards"), [(1, 1), (1, 5), (1, 13), (2, 1), (2, 5)])
 @pytest.mark.parametrize("long_windows", [False, True])
 def test_resume_gives_the_same_bytes(
-    tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch, shards, long_windows
+    tiny: Esm2, fasta: Path, tmp_path: Path, monkeypatch, set_threads, threads, shards, long_windows
 ):
-    """Stopped in the middle of a protein too: a unit of work is a block of its heads."""
+    """Stopped in the middle of a protein too: a unit of work is a block of its heads.
+
+    Threads that have one ready at the same time may share a shard: then there are fewer.
+    """
+    set_threads(threads)
     monkeypatch.setattr(MapsTask, "shard_bytes", 1)  # a shard for every block
+    monkeypatch.setattr(Pending, "flush_if_full", Pending.flush)
     if long_windows:
         monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 10)
         cut = cutting.windows
@@ -306,7 +313,8 @@ def test_files_that_are_no_attention_files(tiny: Esm2, fasta: Path, tmp_path: Pa
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_chunks_round_trip(dtype: str):
     values = np.random.default_rng(0).random((11, 13)).astype(dtype)
-    np.testing.assert_array_equal(decompress(compress(values), (11, 13), values.dtype), values)
+    (chunk,) = compress(values[None])
+    np.testing.assert_array_equal(decompress(chunk, (11, 13), values.dtype), values)
     maps = np.random.default_rng(1).random((3, 9, 9)).astype(dtype)
     bos, eos = np.random.default_rng(2).random((2, 3, 9)).astype(np.float32)
     block = decode_block(CompressedMaps.make(maps, bos, eos).encode(), 3, 9, maps.dtype)
@@ -314,6 +322,33 @@ def test_chunks_round_trip(dtype: str):
     np.testing.assert_array_equal(block.eos, eos)
     for chunks, of_head in zip(block.chunks, maps, strict=True):
         np.testing.assert_array_equal(decompress(chunks[0], (9, 9), maps.dtype), of_head)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("residues", [1, 2, 11, 255, 300])
+def test_chunks_are_what_hdf5_reads(tmp_path: Path, dtype: str, residues: int):
+    """Deflated whole or the lower bytes stored, in blocks of 65,535 of them: HDF5's own filters undo both."""
+    random = np.random.default_rng(residues)
+    maps = random.random((4, residues, residues)).astype(dtype)
+    maps[1] *= 2e-5  # subnormal in float16
+    maps[2, :, 1:] = 0
+    maps[3] = np.exp(-12 * maps[3])
+    shape = (1, residues, residues)
+    with h5py.File(tmp_path / "o.h5", "w") as handle:
+        stored = handle.create_dataset(
+            *("maps", maps.shape, dtype), chunks=shape, compression="gzip", shuffle=True
+        )
+        for place, chunk in enumerate(compress(maps)):
+            stored.id.write_direct_chunk((place, 0, 0), chunk)
+        np.testing.assert_array_equal(np.asarray(stored), maps)
+        sizes = [stored.id.get_chunk_info(place).size for place in range(4)]
+    planes = np.ascontiguousarray(maps.reshape(4, -1, 1).view(np.uint8).transpose(0, 2, 1))
+    deflated = [len(zlib.compress(plane, 1)) for plane in planes]
+    if (
+        residues > 100
+    ):  # of the first the lower bytes are random, and the last has few small numbers
+        assert sizes[0] < deflated[0]
+        assert all(size < 1.1 * zlibs for size, zlibs in zip(sizes, deflated, strict=True))
 
 
 def test_a_damaged_shard_is_found_and_computed_again(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 
-from esmkit.attention import extract as module
+from esmkit.attention import extract, passes
 from esmkit.attention.extract import attention
 from esmkit.attention.maps import AttentionMaps
 from esmkit.attention.options import columns_of
@@ -79,7 +79,8 @@ def test_long_chains_in_windows(tiny: Esm2, monkeypatch, residues: int):
     monkeypatch.setattr(cutting, "WINDOW_OVERLAP", 6)
     pieces = cutting.windows(residues, 12)
     assert len(pieces) > 1
-    monkeypatch.setattr(module, "cut_into_pieces", lambda protein, long: pieces)
+    for home in (extract, passes):
+        monkeypatch.setattr(home, "cut_into_pieces", lambda protein, long: pieces)
     sequence = random_sequence(residues, 3)
     maps = tiny.attention(sequence)
     monkeypatch.undo()

@@ -272,7 +272,7 @@ def test_errors_say_what_to_do(model, tiny, chains, monkeypatch):
 @pytest.fixture
 def work(model, chains, monkeypatch):
     """Return a run of ``esmkit heads`` that is quick, and tells what it said."""
-    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.files.pending.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(
         Measuring, "_repeats", lambda self, *_: pandas.DataFrame({"name": [], "copies": []})
     )

@@ -17,8 +17,8 @@ import esmkit.heads.ablation
 from esmkit.data import repeat_proteins, ts50
 from esmkit.errors import OutputError, ResumeError
 from esmkit.esm2 import Esm2
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
-from esmkit.files.task import Pending
 from esmkit.heads import made as made_module
 from esmkit.heads import passes
 from esmkit.heads.reading import read_profile, read_table
@@ -46,7 +46,7 @@ class Stop(BaseException):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.files.pending.SHARD_SECONDS", (0.0, 0.0))
     monkeypatch.setattr("esmkit.heads.untrained.CONTROL_HEADS", 1)
     monkeypatch.setattr("esmkit.heads.measure_all.ABLATION_CHAINS", 2)
     monkeypatch.setattr("esmkit.heads.repeats.SEQUENCES", REPEATED)

@@ -151,7 +151,7 @@ def test_a_run_that_is_stopped_goes_on(
 ):
     from esmkit.files.run_options import Run
 
-    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.files.pending.SHARD_SECONDS", (0.0, 0.0))
     said: list[str] = []
     run = Run(say=said.append)
     names = ["proteingym", "proteingym-TEM-1"]

@@ -121,7 +121,7 @@ def watched(facts: dict[str, float]) -> None:
 
 def count_results() -> None:
     """Leave a byte in results.txt for each result that is computed, which a kill does not undo."""
-    from esmkit.files.task import Pending
+    from esmkit.files.pending import Pending
 
     tally = os.open("results.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     add = Pending.add

@@ -41,7 +41,7 @@ class Warm:
         import esmkit.score.passes
         import esmkit.score.sites
         from esmkit.esm2 import load
-        from esmkit.files import task as runs
+        from esmkit.files import pending as runs
         from oracles.head_profiles import small_profile
 
         self.hub = hub

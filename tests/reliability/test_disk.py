@@ -15,7 +15,7 @@ from esmkit.embeddings.options import EmbedOptions
 from esmkit.embeddings.to_file import embed_file
 from esmkit.errors import OutputError
 from esmkit.esm2 import Esm2
-from esmkit.files import task as runs
+from esmkit.files import pending as runs
 from esmkit.files.run_options import Run
 from esmkit.files.shards import read_shard
 from esmkit.files.work_folder import WorkFolder
@@ -230,17 +230,17 @@ def test_a_second_run_on_the_same_output_refuses(
     """And the first, in the middle of its work, is not disturbed by it."""
     command = [*COMMANDS[name].split(), "--model", tiny_folder]
     output, refused = output_of(COMMANDS[name], folder), []
-    write = WorkFolder.write
+    flush = runs.Pending.flush_if_due
 
-    def meanwhile(self: WorkFolder, arrays: Any) -> None:
+    def meanwhile(self: runs.Pending) -> None:
         if not refused:
             for more in ([], ["--force"], ["--restart"]):
                 refused.append(1)
                 refused[-1] = fails(run(*command, "-q", *more, cwd=folder))
-        write(self, arrays)
+        flush(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "write", meanwhile)
+        patch.setattr(runs.Pending, "flush_if_due", meanwhile)
         done = run(*command, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len(refused) == 3

@@ -23,8 +23,8 @@ from esmkit.attention.to_file import attention_file
 from esmkit.data import ts50
 from esmkit.encoder.checkpoints import cached
 from esmkit.esm2 import Esm2
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
-from esmkit.files.task import Pending
 from esmkit.files.work_folder import WorkFolder
 from esmkit.heads.profiling import profile
 from esmkit.heads.to_folder import profile_to_folder
@@ -175,7 +175,7 @@ def chains():
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("esmkit.files.task.SHARD_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("esmkit.files.pending.SHARD_SECONDS", (0.0, 0.0))
     small_profile(monkeypatch)
 
 

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from esmkit.attention.choosing import FAR
-from esmkit.attention.extract import Piece, compute
+from esmkit.attention.extract import compute
+from esmkit.attention.passes import Piece
 from esmkit.encoder.encoder import Encoder
 from esmkit.encoder.names import choose_heads
 from esmkit.explorer.atlas.chains import Example

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from esmkit.arguments import checked
 from esmkit.files.outputs import choose_format, is_stream, name_of_target
+from esmkit.files.pending import Pending
 from esmkit.files.run_options import Run
 from esmkit.files.shards import ShardReader
 from esmkit.files.tables import import_pyarrow, open_table
-from esmkit.files.task import Pending, Task, run_to_file, writing
+from esmkit.files.task import Task, run_to_file, writing
 from esmkit.score.variants.asked import Asked, ask
 from esmkit.score.variants.options import check_options, table_or_all
 from esmkit.score.variants.plan import Plan, Strategy, Unit
