@@ -89,7 +89,7 @@ class FastOperations(BlockOperations):
     def __init__(self, *, products: bool, compiled: bool) -> None:
         self.products = products
         self.compiled = compiled
-        self.rows = ROWS if products else BlockOperations.rows
+        self.rows: int = ROWS if products else BlockOperations.rows
         self._weights = _Weights()
 
     def __getstate__(self) -> dict[str, Any]:
