@@ -43,8 +43,8 @@ DEFLATE_LEVEL = 1
 
 FEW_SMALL = 0.5
 """Share of numbers below the smallest normal one, in a chunk, up to which all bytes but the highest are
-stored as they are: of float16 maps of 100 residues, half of the heads'. With more, zeros too, they are
-deflated with it."""
+stored as they are; with more, zeros too, they are deflated with it. Float16 maps of 60 to 1,000 residues
+took the least room with this share, and were stored for four of five heads (100) to one of three (1,000)."""
 
 STORED_BYTES = 2**16 - 1
 """Most bytes of a stored block (RFC 1951, section 3.2.4)."""

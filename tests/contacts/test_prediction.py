@@ -2,6 +2,7 @@
 structures."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esmkit.contacts import ContactHead, ContactMap, contacts, corrected_maps, score_map
+from esmkit.attention.passes import Piece
+from esmkit.contacts import ContactHead, ContactMap, contacts, corrected_maps, prediction, score_map
 from esmkit.data import demo_proteins, demo_structure
 from esmkit.errors import CheckpointError, InputError, OptionError
 from esmkit.esm2 import Esm2, load
@@ -376,3 +378,23 @@ def test_the_structure_of_another_protein_is_refused(sequence: str, identity: st
         r"90% and 50% are needed\); give the structure of this protein, or name its chain: FILE:CH",
     ):
         found.score(UBIQUITIN)
+
+
+def test_the_mean_of_windows_does_not_depend_on_which_is_done_first():
+    """They come from several threads: sums of three float32 hang on their order."""
+    random = np.random.default_rng(0)
+    cut = [(0, 20), (5, 25), (10, 30)]
+    pieces = [Piece(0, n, 3, start, stop, 30) for n, (start, stop) in enumerate(cut)]
+    found = [(piece, random.random((20, 20)).astype(np.float32), None) for piece in pieces]
+    wanted, _ = prediction._averaged(list(found))
+    exact = np.zeros((3, 30, 30))
+    for n, (piece, values, _) in enumerate(found):
+        exact[n, piece.start : piece.stop, piece.start : piece.stop] = values
+    np.testing.assert_allclose(wanted[10:20, 10:20], exact.mean(0)[10:20, 10:20], rtol=1e-6)
+    assert np.isnan(wanted[0, 29])
+    assert not np.array_equal(
+        (found[0][1][10:, 10:] + found[1][1][5:15, 5:15]) + found[2][1][:10, :10],
+        found[0][1][10:, 10:] + (found[1][1][5:15, 5:15] + found[2][1][:10, :10]),
+    )
+    for order in itertools.permutations(found):
+        np.testing.assert_array_equal(prediction._averaged(list(order))[0], wanted)
