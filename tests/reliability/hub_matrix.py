@@ -54,6 +54,9 @@ and in the short form only where they get no weights."""
 OF_RAY = 60.0
 """Seconds that Ray itself may take to start, before anybody asks for weights."""
 
+LOST = 255
+"""Python's fork server gives this where it missed a child's end; esmkit itself never ends with it."""
+
 LONGEST = 600.0
 """Seconds after which a command counts as hanging."""
 
@@ -100,9 +103,17 @@ def in_a_process(words: list[str], cell: dict[str, Any], patience: float) -> Non
     began = time.monotonic(), time.process_time()
     try:
         main()
+    except SystemExit as end:
+        status_of(cell).write_text(json.dumps(end.code))
+        raise
     finally:
         took = [time.monotonic() - began[0], time.process_time() - began[1]]
         (Path(cell["place"]) / f"../{cell['name']}.seconds").write_text(json.dumps(took))
+
+
+def status_of(cell: dict[str, Any]) -> Path:
+    """The file in which a command leaves the status that it ends with."""
+    return Path(cell["place"]) / f"../{cell['name']}.status"
 
 
 class Runner:
@@ -145,6 +156,8 @@ class Runner:
         # Ray's own processes import everything anew in any case
         how = multiprocessing.get_context("spawn") if "ray" in words else self.context
         process: Any = how.Process(target=in_a_process, args=(words, facts, self.patience))
+        process.status = status_of(facts)
+        process.status.unlink(missing_ok=True)
         process.start()
         return process
 
@@ -154,6 +167,8 @@ class Runner:
             process.kill()
             process.join()
             return None
+        if process.exitcode == LOST and process.status.exists():
+            return json.loads(process.status.read_text())
         return process.exitcode
 
 
