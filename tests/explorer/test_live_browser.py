@@ -28,6 +28,12 @@ TOLERANCE = 1e-3
 
 SETTLED = "!esmkitExplorer.state.busy && esmkitExplorer.states.settled"
 
+SUBMITTED = """(() => {
+  window.submitted = false;
+  const form = document.getElementById("sequence-form");
+  form.addEventListener("submit", () => (window.submitted = true), { once: true });
+})()"""
+
 BEGIN = """(async () => {
   const s = esmkitExplorer.states;
   s.history.splice(1);
@@ -125,7 +131,9 @@ def paste(page: Opened, text: str) -> str:
     """Paste a text, press the button, and return what is said below the field."""
     page.do("document.getElementById('type-sequence').open = true")
     page.tab.fill("#sequence-text", text)
+    page.do(SUBMITTED)
     page.tab.click("#sequence-run")
+    page.tab.wait_for_function("window.submitted")
     settle(page)
     return page.text("#sequence-note")
 
@@ -159,6 +167,26 @@ def test_it_runs_the_protein_a_mutant_and_a_pasted_sequence(page: Opened, tiny_l
     page.tab.click("#restart")
     settle(page)
     assert_is(page, tiny_lm, UBIQUITIN)
+
+
+def test_a_slow_press_of_the_button_counts(page: Opened):
+    """What is said of a text while the button is held down must not move the button away."""
+    page.do("document.getElementById('type-sequence').open = true")
+    button = page.tab.locator("#sequence-run")
+    for text in ("", "MK", "MKTAYI " * 60, "MKT1J!", ">name\nMKTAYIAKQR"):
+        button.scroll_into_view_if_needed()
+        page.tab.fill("#sequence-text", text)
+        page.tab.hover("#sequence-run")
+        box = button.bounding_box()
+        page.do(SUBMITTED)
+        page.tab.mouse.down()
+        said = "document.getElementById('sequence-note').textContent"
+        page.tab.wait_for_function(f"{said} !== ''" if text else f"{said} === ''")
+        page.tab.wait_for_timeout(200)  # the words come 150 ms after the text
+        assert button.bounding_box() == box
+        page.tab.mouse.up()
+        page.tab.wait_for_function("window.submitted", timeout=5_000)
+        settle(page)
 
 
 def test_facts_are_those_of_a_page_made_in_python(page: Opened, tiny_lm: Esm2):
