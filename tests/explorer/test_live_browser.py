@@ -454,6 +454,23 @@ def test_hostile_headers_are_text(page: Opened):
         assert "\u202e" not in text
 
 
+@pytest.mark.parametrize("address", ["", "#"])
+def test_an_address_that_asks_for_nothing_is_passed_over_in_silence(
+    browser: Any, page_path: Path, address: str
+):
+    window = browser.new_context()
+    window.set_offline(True)
+    try:
+        tab = window.new_page()
+        tab.goto(page_path.as_uri() + address)
+        tab.wait_for_selector("html[data-ready=true]", timeout=60_000)
+        tab.wait_for_function("!esmkitExplorer.state.busy")
+        tab.wait_for_timeout(200)  # what an address asks in vain is told after the page has begun
+        assert tab.inner_text("#live-status").startswith("start: 1ubi_A: computed in")
+    finally:
+        window.close()
+
+
 def test_an_address_opens_what_it_holds(browser: Any, page_path: Path, tiny_lm: Esm2):
     page = Opened(browser, page_path)
     try:
