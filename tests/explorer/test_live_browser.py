@@ -454,7 +454,7 @@ def test_hostile_headers_are_text(page: Opened):
         assert "\u202e" not in text
 
 
-@pytest.mark.parametrize("address", ["", "#"])
+@pytest.mark.parametrize("address", ["", "#", "#compare-section"])
 def test_an_address_that_asks_for_nothing_is_passed_over_in_silence(
     browser: Any, page_path: Path, address: str
 ):

@@ -33,7 +33,7 @@
   /** Take over what an address asks for; values that the page does not have are passed over. */
   function read(text) {
     const plain = text.replace(/^#/, "");
-    if (!plain) return false; // nothing is asked for
+    if (!plain || app.byId(plain)) return false; // nothing is asked for, or a place of the page
     const asked = new URLSearchParams(plain.includes("=") ? plain : { head: plain }); // #L5H4 for short
     const changes = {};
     for (const [name, [key, parse]] of Object.entries(app.fields)) {
